@@ -1,0 +1,56 @@
+"""Learned MCMC kernels: train a neural generalisation of HMC on a log density, prove it exact and faster, sample.
+
+Names are loaded on first use, so that ``import capriole`` allocates nothing and changes no JAX setting.
+"""
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import diagnostics, targets
+    from ._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog, affine, learned_leapfrog
+    from ._front import sample, to_datatree, train
+    from ._io import KernelFileError, load, save
+    from ._logdensity import AbstractLogDensity, PerChain, StoppedForce, Tempered
+    from ._networks import MLP, SQT, AbstractNetwork
+    from ._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss
+    from ._sample import Draws, draw_chains
+    from ._train import Progress, Recipe, TrainingDivergedError, TrainResult, TrainState, adam, train_step
+    from ._train import train as train_kernel
+    from ._transition import AbstractTransition, Jittered, Mixture, Transition, hmc
+    from ._types import Info, Phase, State
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "_dynamics": ("AbstractDynamics", "Leapfrog", "LearnedLeapfrog", "affine", "learned_leapfrog"),
+    "_front": ("sample", "to_datatree", "train"),
+    "_io": ("KernelFileError", "load", "save"),
+    "_logdensity": ("AbstractLogDensity", "PerChain", "StoppedForce", "Tempered"),
+    "_networks": ("MLP", "SQT", "AbstractNetwork"),
+    "_objectives": ("AbstractObjective", "LogESJD", "LogJump", "PaperLoss"),
+    "_sample": ("Draws", "draw_chains"),
+    "_train": ("Progress", "Recipe", "TrainResult", "TrainState", "TrainingDivergedError", "adam", "train_step"),
+    "_transition": ("AbstractTransition", "Jittered", "Mixture", "Transition", "hmc"),
+    "_types": ("Info", "Phase", "State"),
+}
+_ORIGIN = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_ORIGIN, "diagnostics", "targets", "train_kernel"])
+
+logging.getLogger("capriole").addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("diagnostics", "targets"):
+        return importlib.import_module(f".{name}", __name__)
+    if name == "train_kernel":
+        return importlib.import_module("._train", __name__).train
+    if name in _ORIGIN:
+        return getattr(importlib.import_module(f".{_ORIGIN[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

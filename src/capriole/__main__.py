@@ -1,0 +1,5 @@
+"""``python -m capriole``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,62 @@
+"""Several starts, one winner: training from random networks and masks can settle in a poor local optimum."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from ._train import Progress, Recipe, TrainResult, train
+from ._transition import Transition
+from ._types import Key, Vector
+
+
+def train_best(
+    key: Key,
+    candidates: Sequence[Transition],
+    position: Vector,
+    recipe: Recipe,
+    *,
+    num_steps: int,
+    candidate_steps: int,
+    progress: Callable[[Progress], None] | None = None,
+) -> TrainResult:
+    """Train every candidate for ``candidate_steps``, then the one with the lowest loss for ``num_steps`` more.
+
+    A single candidate is just trained for ``num_steps``. The loss compared is the mean over the last quarter. The
+    result's history is the winner's; its seconds, gradients and counts are the sum over everything that was done.
+    """
+    if not candidates:
+        raise ValueError("candidates must hold at least one transition")
+    if len(candidates) == 1:
+        return train(key, candidates[0], position, recipe, num_steps=num_steps, progress=progress)
+    results: list[TrainResult] = []
+    for i, candidate in enumerate(candidates):
+        key_i = jax.random.fold_in(key, i)
+        results.append(train(key_i, candidate, position, recipe, num_steps=candidate_steps, progress=progress))
+        if not results[-1].completed:
+            break
+    winner = min(results, key=_final_loss)
+    if not results[-1].completed:
+        return _total(winner, results)
+    final_key = jax.random.fold_in(key, len(candidates))
+    final = train(
+        final_key, winner.transition, winner.chains.position, recipe, num_steps=num_steps, progress=progress
+    )
+    history = {name: np.concatenate([winner.history[name], final.history[name]]) for name in final.history}
+    return _total(final._replace(history=history), [*results, final])
+
+
+def _final_loss(result: TrainResult) -> float:
+    loss = result.history["loss"]
+    return float(np.mean(loss[-max(1, len(loss) // 4) :])) if len(loss) else float("inf")
+
+
+def _total(kept: TrainResult, everything: list[TrainResult]) -> TrainResult:
+    return kept._replace(
+        num_gradients=sum(r.num_gradients for r in everything),
+        seconds=sum(r.seconds for r in everything),
+        compile_seconds=sum(r.compile_seconds for r in everything),
+        skipped_updates=sum(r.skipped_updates for r in everything),
+        rollbacks=sum(r.rollbacks for r in everything),
+        completed=everything[-1].completed,
+    )

@@ -1,0 +1,183 @@
+"""The front door: ``train`` and ``sample`` for users, from a log density to an ArviZ DataTree."""
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import _sample, _train
+from ._check import check_dtype, check_logdensity, check_starts, trainable
+from ._dynamics import learned_leapfrog
+from ._io import versions
+from ._logdensity import AbstractLogDensity, Tempered
+from ._objectives import AbstractObjective, LogESJD
+from ._pilot import run_pilot
+from ._ravel import as_logdensity, named_arrays
+from ._train import Progress, Recipe, TrainResult, adam, cooling, decay
+from ._transition import AbstractTransition, Transition
+from ._types import Key, Vector
+
+if TYPE_CHECKING:
+    import xarray
+
+log = logging.getLogger("capriole")
+
+
+def train(
+    logdensity: Callable,
+    init: Any = None,
+    *,
+    seed: int | Key = 0,
+    num_leapfrogs: int = 10,
+    width: int | None = None,
+    step_size: float | None = None,
+    num_steps: int = 5000,
+    num_chains: int = 200,
+    learning_rate: float = 5e-3,
+    objective: AbstractObjective | None = None,
+    start_temperature: float = 1.0,
+    spread: float = 1.0,
+    progress: Callable[[Progress], None] | None = None,
+) -> TrainResult:
+    """Train a learned leapfrog on ``logdensity`` and return the frozen kernel with its history.
+
+    ``logdensity`` maps one position (any pytree of arrays shaped like ``init``) to its unnormalised log density, a
+    scalar; or it is one of capriole's targets, and ``init`` may be left out. Chains start at
+    ``init + spread * N(0, I)``; a short run of plain HMC then finds the typical set, the step size (unless given) and
+    the scales for the objective (default `LogESJD`; networks of ``width`` max(10, 2 dim) up to 100 units).
+    ``start_temperature`` above 1 flattens the density at first and cools it over the first 70 % of the steps, for
+    targets with several modes (the pilot then only sets the scales).
+
+    If the log density has no second derivative the force is held constant in the training signal, and the log says
+    so; the kernel stays exact. Raises ValueError for a log density or init that cannot work (see the message),
+    `TrainingDivergedError` if training collapses for good.
+    """
+    key = as_key(seed)
+    start_key, pilot_key, build_key, train_key = jax.random.split(key, 4)
+    target, position = prepare(logdensity, init, start_key, num_chains=num_chains, spread=spread)
+    training_target, smooth = trainable(target, position[:, 0])
+    if not smooth:
+        log.warning("the log density has no second derivative: training holds its force constant (the kernel is exact)")
+    pilot = run_pilot(pilot_key, _heated(target, start_temperature), position, num_leapfrogs=num_leapfrogs)
+    dim = position.shape[0]
+    dynamics = learned_leapfrog(
+        build_key,
+        dim=dim,
+        num_leapfrogs=num_leapfrogs,
+        step_size=float(pilot.step_size) if step_size is None else step_size,
+        width=min(max(10, 2 * dim), 100) if width is None else width,
+        dtype=position.dtype,
+    )
+    recipe = Recipe(
+        objective=LogESJD(pilot.mean, pilot.variance, acceptance=3.0, ceiling=2.1) if objective is None else objective,
+        optimizer=adam(decay(learning_rate, num_steps=num_steps)),
+        temperature=cooling(start_temperature, num_steps=int(0.7 * num_steps)) if start_temperature != 1 else None,
+    )
+    kernel = Transition(training_target, dynamics)
+    result = _train.train(train_key, kernel, pilot.state.position, recipe, num_steps=num_steps, progress=progress)
+    return result._replace(
+        transition=eqx.tree_at(lambda t: t.logdensity, result.transition, target),
+        num_gradients=result.num_gradients + pilot.num_gradients,
+    )
+
+
+def sample(
+    transition: AbstractTransition,
+    init: Any = None,
+    *,
+    seed: int | Key = 0,
+    num_chains: int = 4,
+    num_draws: int = 1000,
+    num_warmup: int = 200,
+    thin: int = 1,
+    spread: float = 1.0,
+    chunk_size: int = 200,
+    progress: Callable[[Progress, _sample.Record], None] | None = None,
+) -> "xarray.DataTree":
+    """Draw from the target of a frozen kernel; groups and names are ArviZ's.
+
+    Chains start at ``init + spread * N(0, I)`` (or, for ``init`` an array of shape (dim, chains), exactly there) and
+    discard ``num_warmup`` steps; nothing adapts. The tree has the group ``posterior`` with one variable per leaf of
+    the user's pytree, dims ``(chain, draw, ...)``, and ``sample_stats`` with ``lp`` (log density),
+    ``acceptance_rate``, ``diverging``, ``energy``, ``n_steps`` (gradients) and capriole's own ``accepted``,
+    ``direction``, ``log_det``, ``log_ratio``, ``nonfinite``, ``jump_sq``. Its attributes record versions, seed and
+    cost; ``completed`` is 0 if Ctrl-C ended the run early.
+
+    Raises ValueError if a chain starts outside the support.
+    """
+    start_key, warmup_key, sample_key = jax.random.split(as_key(seed), 3)
+    logdensity = target_of(transition)
+    if isinstance(init, jax.Array | np.ndarray) and init.ndim == 2:
+        position = jnp.asarray(init)
+    else:
+        _, position = prepare(logdensity, init, start_key, num_chains=num_chains, spread=spread)
+    state = transition.init(position)
+    check_starts(state)
+    if num_warmup:
+        warm = _sample.draw_chains(warmup_key, transition, state, num_draws=num_warmup, chunk_size=chunk_size)
+        state = warm.state
+    draws = _sample.draw_chains(
+        sample_key, transition, state, num_draws=num_draws, thin=thin, chunk_size=chunk_size, progress=progress
+    )
+    return to_datatree(draws, logdensity, seed=repr(seed))
+
+
+def to_datatree(draws: _sample.Draws, logdensity: AbstractLogDensity, **attributes: Any) -> "xarray.DataTree":
+    """Draws as an ArviZ DataTree; imports ArviZ on first use."""
+    import arviz as az
+
+    record = draws.record
+    stats = {name: value for name, value in record._asdict().items() if name != "position"}
+    for name in ("accepted", "diverging"):
+        if stats[name].max(initial=0) <= 1:
+            stats[name] = stats[name].astype(bool)
+    attrs = {f"{name}_version": version for name, version in versions().items()} | attributes
+    attrs |= {
+        "num_gradients": draws.num_gradients,
+        "sampling_time": draws.seconds,
+        "compile_seconds": draws.compile_seconds,
+        "completed": int(draws.completed),
+        "inference_library": "capriole",
+    }
+    tree = az.from_dict({"posterior": named_arrays(logdensity, record.position), "sample_stats": stats})
+    for group in ("posterior", "sample_stats"):
+        tree[group].attrs.update(attrs)
+    return tree
+
+
+def prepare(
+    logdensity: Callable, init: Any, key: Key, *, num_chains: int, spread: float
+) -> tuple[AbstractLogDensity, Vector]:
+    """The checked log density in the library's layout and starting positions of shape (dim, chains)."""
+    if num_chains < 1:
+        raise ValueError(f"num_chains must be at least 1, got {num_chains}")
+    if init is None:
+        if not hasattr(logdensity, "start"):
+            raise ValueError("pass init, one position of the log density, e.g. init=jnp.zeros(3)")
+        return logdensity, logdensity.start(key, num_chains)
+    target, flat = as_logdensity(logdensity, init)
+    check_logdensity(target, flat)
+    position = flat[:, None] + spread * jax.random.normal(key, (num_chains, flat.size), flat.dtype).T
+    check_dtype(target, position)
+    check_starts(Transition(target, None).init(position))
+    return target, position
+
+
+def target_of(transition: AbstractTransition) -> AbstractLogDensity:
+    """The log density that a kernel samples (all parts of a mixture share it)."""
+    while not isinstance(transition, Transition):
+        transition = transition.transitions[0] if hasattr(transition, "transitions") else transition.transition
+    return transition.logdensity
+
+
+def as_key(seed: int | Key) -> Key:
+    """A typed PRNG key from an integer seed; a key is returned as it is."""
+    return jax.random.key(seed) if isinstance(seed, int | np.integer) else seed
+
+
+def _heated(target: AbstractLogDensity, temperature: float) -> AbstractLogDensity:
+    return target if temperature == 1 else Tempered(target, jnp.asarray(temperature, jnp.float32))

@@ -1,0 +1,227 @@
+"""Saving and loading trained kernels: safetensors with a JSON header. Nothing is ever unpickled or executed."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_safetensors
+
+from ._check import check_dtype
+from ._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog, learned_leapfrog
+from ._logdensity import AbstractLogDensity
+from ._networks import MLP
+from ._ravel import as_logdensity
+from ._transition import AbstractTransition, Jittered, Mixture, Transition
+
+FORMAT = "capriole-kernel-1"
+PACKAGES = ("capriole", "jax", "equinox", "numpy")
+
+
+class KernelFileError(ValueError):
+    """A kernel file that is missing, corrupt, foreign, or made for another target."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of capriole and of the libraries a result depends on."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def save(path: str | os.PathLike, transition: AbstractTransition, *, dim: int | None = None) -> Path:
+    """Write a kernel: its dynamics, masks and context, versions, dtype, and a fingerprint of its target.
+
+    The log density itself is not stored (it is code); `load` gets it from the caller and compares fingerprints.
+    ``dim`` is only needed for kernels without a learned part. The file appears whole or not at all.
+    Raises TypeError for kernels made of classes that capriole does not know how to rebuild.
+    """
+    spec, parts = _describe(transition)
+    arrays = {f"{i}/{name}": value for i, part in enumerate(parts) for name, value in _arrays(part).items()}
+    logdensity = parts[0].logdensity
+    dim = _dim(parts) if dim is None else dim
+    dtype = next(str(v.dtype) for v in arrays.values() if np.issubdtype(v.dtype, np.floating))
+    points = np.random.default_rng(0).normal(size=(dim, 3)).astype(dtype)
+    arrays["fingerprint/points"] = points
+    arrays["fingerprint/values"] = _values(logdensity, points)
+    header = {
+        "format": FORMAT,
+        "kernel": json.dumps(spec),
+        "dim": str(dim),
+        "dtype": dtype,
+        "versions": json.dumps(versions()),
+        "sha256": _digest(arrays),
+    }
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(to_safetensors({k: np.asarray(v, order="C") for k, v in arrays.items()}, header))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> AbstractTransition:
+    """Read a kernel for ``logdensity`` (the function, or Target, it was trained on; ``init`` as in `train`).
+
+    Raises `KernelFileError` if the file is missing, damaged or of another kind, or if the log density is not the one
+    the kernel was trained on (values at three stored points differ, or it has another dimension).
+    """
+    header, arrays = _read(Path(path))
+    dim, dtype = _integer(header.get("dim", "")), header["dtype"]
+    init = np.zeros(dim, dtype) if init is None else init
+    target, flat = as_logdensity(logdensity, init)
+    if flat.size != dim:
+        raise KernelFileError(f"{path} holds a kernel of dimension {dim}, but init has {flat.size} numbers")
+    points, expected = arrays.pop("fingerprint/points"), arrays.pop("fingerprint/values")
+    _check_x64(path, dtype)
+    try:
+        check_dtype(target, jnp.asarray(points))
+    except (TypeError, ValueError) as error:
+        raise KernelFileError(f"{path} does not fit this log density: {error}") from error
+    found = _values(target, points)
+    if not np.allclose(found, expected, rtol=1e-3 if dtype == "float32" else 1e-9, atol=1e-4, equal_nan=True):
+        raise KernelFileError(
+            f"{path} was trained on another log density: at the stored points it had values {expected.tolist()}, this "
+            f"one has {found.tolist()}; pass the same function with the same data"
+        )
+    try:
+        return _build(json.loads(header["kernel"]), target, dim, arrays)
+    except (KeyError, TypeError, IndexError, AttributeError, json.JSONDecodeError) as error:
+        raise KernelFileError(f"{path} has a header that does not describe its arrays: {error}") from error
+
+
+def _describe(transition: AbstractTransition) -> tuple[dict, list[Transition]]:
+    """A JSON description of a kernel, and its Metropolis-Hastings parts in order."""
+    match transition:
+        case Mixture():
+            described = [_describe(part) for part in transition.transitions]
+            spec = {"type": "Mixture", "probabilities": list(transition.probabilities)}
+            return spec | {"parts": [s for s, _ in described]}, [p for _, parts in described for p in parts]
+        case Jittered():
+            inner, parts = _describe(transition.transition)
+            return {"type": "Jittered", "amount": transition.amount, "part": inner}, parts
+        case Transition(dynamics=Leapfrog()):
+            return {"type": "Leapfrog", "num_leapfrogs": transition.dynamics.num_leapfrogs}, [transition]
+        case Transition(dynamics=LearnedLeapfrog(momentum_network=MLP(), position_network=MLP())):
+            context = 0 if transition.context is None else int(transition.context.shape[0])
+            dynamics = transition.dynamics
+            spec = {"type": "LearnedLeapfrog", "num_leapfrogs": dynamics.num_gradients, "context_dim": context}
+            return spec | {"width": int(dynamics.momentum_network.hidden.shape[0])}, [transition]
+    raise TypeError(f"cannot save {type(transition).__name__} with dynamics {type(getattr(transition, 'dynamics', None)).__name__}: unknown class")
+
+
+def _build(spec: dict, logdensity: AbstractLogDensity, dim: int, arrays: dict[str, np.ndarray]) -> AbstractTransition:
+    counter = iter(range(1000))
+
+    def build(spec: dict) -> AbstractTransition:
+        match spec["type"]:
+            case "Mixture":
+                return Mixture(tuple(build(part) for part in spec["parts"]), tuple(map(float, spec["probabilities"])))
+            case "Jittered":
+                return Jittered(build(spec["part"]), float(spec["amount"]))
+            case "Leapfrog" | "LearnedLeapfrog":
+                prefix = f"{next(counter)}/"
+                own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+                context = own.pop("context", None)
+                dynamics = _fill(_skeleton(spec, dim), own)
+                return Transition(logdensity, dynamics, None if context is None else jnp.asarray(context))
+        raise KernelFileError(f"unknown kernel type {spec['type']!r}; was the file written by a newer capriole?")
+
+    return build(spec)
+
+
+def _skeleton(spec: dict, dim: int) -> AbstractDynamics:
+    """The shapes of a dynamics, without allocating what a hostile header asks for."""
+    length = int(spec["num_leapfrogs"])
+    if spec["type"] == "Leapfrog":
+        return Leapfrog(jax.ShapeDtypeStruct((), jnp.float32), length)
+    sizes = {"num_leapfrogs": length, "width": int(spec["width"]), "context_dim": int(spec["context_dim"])}
+    return eqx.filter_eval_shape(learned_leapfrog, jax.random.key(0), dim=dim, **sizes)
+
+
+def _fill(skeleton: AbstractDynamics, arrays: dict[str, np.ndarray]) -> AbstractDynamics:
+    def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        name = jax.tree_util.keystr(path)
+        if name not in arrays:
+            raise KernelFileError(f"array {name} is missing")
+        value = arrays.pop(name)
+        step_sizes = isinstance(skeleton, Leapfrog)
+        if value.shape != leaf.shape and not step_sizes:
+            raise KernelFileError(f"array {name} has shape {value.shape}, the header asks for {leaf.shape}")
+        return jnp.asarray(value)
+
+    filled = jax.tree_util.tree_map_with_path(fill, skeleton)
+    if arrays:
+        raise KernelFileError(f"unexpected arrays {sorted(arrays)}")
+    return filled
+
+
+def _arrays(transition: Transition) -> dict[str, np.ndarray]:
+    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(transition.dynamics, eqx.is_array))
+    named = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    return named if transition.context is None else named | {"context": np.asarray(transition.context)}
+
+
+def _dim(parts: list[Transition]) -> int:
+    for part in parts:
+        if isinstance(part.dynamics, LearnedLeapfrog):
+            return int(part.dynamics.masks.shape[1])
+        if hasattr(part.logdensity, "dim"):
+            return int(part.logdensity.dim)
+    raise ValueError("cannot tell the dimension of this kernel; pass dim=")
+
+
+def _values(logdensity: AbstractLogDensity, points: np.ndarray) -> np.ndarray:
+    return np.asarray(logdensity(jnp.asarray(points)))
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError as error:
+        raise KernelFileError(f"no kernel file at {path}") from error
+    except (SafetensorError, OSError, ValueError, TypeError, MemoryError) as error:
+        raise KernelFileError(f"{path} is not a readable kernel file: {error}") from error
+    if header.get("format") != FORMAT:
+        raise KernelFileError(f"{path} has format {header.get('format')!r}, expected {FORMAT!r}: not a capriole kernel")
+    if header.get("sha256") != _digest(arrays):
+        raise KernelFileError(f"{path} is damaged: its checksum does not match its contents")
+    if not {"kernel", "dim", "dtype"} <= header.keys() or not {"fingerprint/points", "fingerprint/values"} <= arrays.keys():
+        raise KernelFileError(f"{path} lacks parts of a capriole kernel file")
+    return header, arrays
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        value = arrays[name]
+        digest.update(f"{name}:{value.dtype}:{value.shape}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _integer(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 10**7:
+        raise KernelFileError(f"invalid dimension {text!r} in the kernel file")
+    return int(text)
+
+
+def _check_x64(path: str | os.PathLike, dtype: str) -> None:
+    if dtype == "float64" and not jax.config.read("jax_enable_x64"):
+        raise KernelFileError(
+            f"{path} holds a float64 kernel but JAX computes in float32; call jax.config.update('jax_enable_x64', True) first"
+        )

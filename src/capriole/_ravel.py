@@ -1,0 +1,70 @@
+"""The edge between users' pytrees and the core's flat vectors."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from ._logdensity import AbstractLogDensity
+from ._types import Scalar, Vector
+
+
+class Raveled(AbstractLogDensity):
+    """A user's log density of one pytree, as a function of flat vectors, vmapped over the last axis."""
+
+    function: Callable
+    unravel: Callable = eqx.field(static=True)
+
+    def __call__(self, position: Vector) -> Scalar:
+        """Log density of shape ``(*chains)`` for positions of shape ``(dim, *chains)``."""
+        if position.ndim == 1:
+            return self.function(self.unravel(position))
+        return jax.vmap(lambda flat: self.function(self.unravel(flat)), in_axes=-1, out_axes=-1)(position)
+
+
+def as_logdensity(function: Callable, init: Any) -> tuple[AbstractLogDensity, jax.Array]:
+    """The log density on flat vectors, and ``init`` as one.
+
+    Raises ValueError for an ``init`` that is empty or holds values that are not real and floating (integers are
+    read as floats).
+    """
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(init)]
+    if not leaves or not sum(leaf.size for leaf in leaves):
+        raise ValueError(f"init must hold at least one number, got {init!r}; pass one position, e.g. jnp.zeros(3)")
+    kinds = {str(leaf.dtype) for leaf in leaves if not jnp.issubdtype(leaf.dtype, jnp.floating)}
+    if any(not jnp.issubdtype(jnp.dtype(kind), jnp.integer) for kind in kinds):
+        raise ValueError(f"init must be real numbers, got dtypes {sorted(kinds)}")
+    floats = jax.tree.map(lambda leaf: jnp.asarray(leaf, _float_dtype(leaf)), init)
+    flat, unravel = ravel_pytree(floats)
+    if isinstance(function, AbstractLogDensity):
+        return function, flat
+    return Raveled(function, unravel), flat
+
+
+def _float_dtype(leaf: Any) -> jnp.dtype:
+    dtype = jnp.result_type(leaf)
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else jax.dtypes.canonicalize_dtype(float)
+
+
+def named_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[str, np.ndarray]:
+    """Draws (chains, draws, dim) as one array per variable: (chains, draws, *shape).
+
+    Variables are the leaves of the user's pytree, named by their path (``beta``, ``group.mu``); a bare vector is ``x``.
+    """
+    if not isinstance(logdensity, Raveled):
+        return {"x": position}
+    tree = jax.eval_shape(logdensity.unravel, jax.ShapeDtypeStruct(position.shape[-1:], position.dtype))
+    names, start, out = jax.tree_util.tree_leaves_with_path(tree), 0, {}
+    for path, leaf in names:
+        values = position[..., start : start + leaf.size]
+        out[_name(path)] = values.reshape(*position.shape[:-1], *leaf.shape)
+        start += leaf.size
+    return out
+
+
+def _name(path: tuple) -> str:
+    return ".".join(jax.tree_util.keystr((key,), simple=True) for key in path) or "x"

@@ -1,0 +1,154 @@
+"""Sampling: a host loop over jitted chunks of a scan.
+
+The key of step t is ``fold_in(root, t)``; each step splits its key once and draws for all chains at once, chains
+leading. So draws are bitwise the same for any chunk size and after a resume, and no key is both split and folded.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._clock import CompileClock
+from ._train import Progress
+from ._transition import AbstractTransition
+from ._types import Info, Key, State, Vector
+
+
+class Record(NamedTuple):
+    """What is kept of a step, for every chain: the position and the figures that ArviZ users know."""
+
+    position: np.ndarray
+    lp: np.ndarray
+    acceptance_rate: np.ndarray
+    accepted: np.ndarray
+    diverging: np.ndarray
+    nonfinite: np.ndarray
+    energy: np.ndarray
+    log_ratio: np.ndarray
+    log_det: np.ndarray
+    direction: np.ndarray
+    jump_sq: np.ndarray
+    n_steps: np.ndarray
+
+
+class Draws(NamedTuple):
+    """Draws of all chains: fields of ``record`` have shape (chains, draws), ``position`` (chains, draws, dim).
+
+    With thinning, ``acceptance_rate`` and ``n_steps`` are the mean and the sum over the steps between two draws, and
+    ``accepted``, ``diverging`` and ``nonfinite`` count them (0 to thin); the rest describes the last of them.
+    ``state`` continues the chains; ``seconds`` excludes ``compile_seconds``.
+    """
+
+    record: Record
+    state: State
+    num_gradients: int
+    seconds: float
+    compile_seconds: float
+    completed: bool
+
+
+def _record(state: State, info: Info, before: Vector) -> Record:
+    moved = info.acceptance_rate * jnp.sum((info.proposal.position - before) ** 2, axis=0)
+    return Record(
+        position=state.position,
+        lp=state.logdensity,
+        acceptance_rate=info.acceptance_rate,
+        accepted=info.is_accepted.astype(jnp.int32),
+        diverging=info.is_divergent.astype(jnp.int32),
+        nonfinite=jnp.isneginf(info.log_ratio).astype(jnp.int32),
+        energy=info.energy,
+        log_ratio=info.log_ratio,
+        log_det=info.log_det,
+        direction=jnp.where(info.forward, 1, -1).astype(jnp.int8),
+        jump_sq=moved,
+        n_steps=info.num_gradients,
+    )
+
+
+_SUMMED = ("accepted", "diverging", "nonfinite", "n_steps")
+
+
+@eqx.filter_jit
+def _chunk(
+    root: Key, transition: AbstractTransition, state: State, first: jax.Array, num_draws: jax.Array, thin: int, capacity: int
+) -> tuple[State, Record]:
+    """``num_draws`` draws, at most ``capacity``; the loop's length is data, so a short last chunk compiles nothing."""
+
+    def step(state: State, t: jax.Array) -> tuple[State, Record]:
+        new, info = transition.step(jax.random.fold_in(root, t), state)
+        return new, _record(new, info, state.position)
+
+    def draw(state: State, t: jax.Array) -> tuple[State, Record]:
+        if thin == 1:
+            return step(state, t)
+        state, records = jax.lax.scan(step, state, t + jnp.arange(thin))
+        last = jax.tree.map(lambda leaf: leaf[-1], records)
+        sums = {name: jnp.sum(getattr(records, name), axis=0) for name in _SUMMED}
+        return state, last._replace(acceptance_rate=jnp.mean(records.acceptance_rate, axis=0), **sums)
+
+    def body(i: jax.Array, carry: tuple[State, Record]) -> tuple[State, Record]:
+        state, record = draw(carry[0], first + thin * i)
+        return state, jax.tree.map(lambda kept, new: kept.at[i].set(new), carry[1], record)
+
+    shapes = jax.eval_shape(lambda s: draw(s, first)[1], state)
+    empty = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
+    return jax.lax.fori_loop(0, num_draws, body, (state, empty))
+
+
+def draw_chains(
+    key: Key,
+    transition: AbstractTransition,
+    state: State,
+    *,
+    num_draws: int,
+    thin: int = 1,
+    first_step: int = 0,
+    chunk_size: int = 200,
+    progress: Callable[[Progress, Record], None] | None = None,
+) -> Draws:
+    """Run all chains of ``state`` for ``num_draws * thin`` steps and keep every ``thin``-th.
+
+    ``first_step`` is the number of steps already taken with this key (to continue a run). KeyboardInterrupt ends
+    the run after the last whole chunk and returns what is there, with ``completed`` False.
+    """
+    if num_draws < 1 or thin < 1 or chunk_size < 1:
+        raise ValueError(
+            f"num_draws, thin and chunk_size must be positive, got {num_draws}, {thin} and {chunk_size}"
+        )
+    if state.position.ndim != 2:
+        raise ValueError(f"positions must have shape (dim, chains), got {state.position.shape}")
+    chunks: list[Record] = []
+    done, completed = 0, True
+    with CompileClock() as clock:
+        try:
+            while done < num_draws:
+                length = min(chunk_size, num_draws - done)
+                first = jnp.asarray(first_step + done * thin, jnp.int32)
+                new, record = _chunk(key, transition, state, first, jnp.asarray(length), thin, chunk_size)
+                chunks.append(jax.tree.map(lambda kept: np.asarray(kept)[:length], record))
+                state, done = new, done + length
+                if progress is not None:
+                    progress(Progress("sample", done, num_draws, clock.elapsed, _means(chunks[-1])), chunks[-1])
+        except KeyboardInterrupt:
+            completed = False
+    if not chunks:
+        raise KeyboardInterrupt("interrupted before the first chunk of draws was complete")
+    record = Record(*(_chains_first(np.concatenate(field)) for field in zip(*chunks, strict=True)))
+    return Draws(record, state, int(record.n_steps.sum()), clock.seconds, clock.compile_seconds, completed)
+
+
+def _chains_first(stacked: np.ndarray) -> np.ndarray:
+    """(draws, chains) -> (chains, draws) and (draws, dim, chains) -> (chains, draws, dim)."""
+    return np.ascontiguousarray(stacked.T if stacked.ndim == 2 else stacked.transpose(2, 0, 1))
+
+
+def _means(record: Record) -> dict[str, float]:
+    return {
+        "acceptance_rate": float(record.acceptance_rate.mean()),
+        "diverging": float(record.diverging.sum()),
+        "jump_sq": float(record.jump_sq.mean()),
+    }

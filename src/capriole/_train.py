@@ -1,0 +1,253 @@
+"""Training (paper, Algorithm 1): a pure ``train_step`` and a host loop over jitted chunks of it."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from ._clock import CompileClock
+from ._logdensity import AbstractLogDensity, Tempered
+from ._objectives import AbstractObjective
+from ._transition import AbstractTransition, Proposal, Transition
+from ._types import Key, State, Vector
+
+type Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
+type Starts = Callable[[Key], Vector]
+
+
+class TrainState(NamedTuple):
+    """Everything an iteration changes: the kernel, the optimizer, the chains it is trained on."""
+
+    transition: Transition
+    opt_state: Any
+    chains: State
+    step: Int[Array, ""]
+
+
+class Metrics(NamedTuple):
+    """Figures of one iteration."""
+
+    loss: Float[Array, ""]
+    acceptance_rate: Float[Array, ""]
+    jump: Float[Array, ""]
+    temperature: Float[Array, ""]
+    is_skipped: Array
+
+
+class Recipe(NamedTuple):
+    """How to train: objective, optimizer, and what happens around the gradient step.
+
+    ``burn_in`` draws starts of shape (dim, chains) for the second expectation of the loss, weighted
+    ``burn_in_weight`` (None: no such term). ``temperature`` maps the iteration to T; the chains see
+    ``logdensity / T``. ``companion`` builds, for that density, a kernel that is not trained and moves the chains once
+    more per iteration, which keeps them near the target.
+    """
+
+    objective: AbstractObjective
+    optimizer: optax.GradientTransformation
+    burn_in: Starts | None = None
+    burn_in_weight: float = 0.0
+    temperature: Schedule | None = None
+    companion: Callable[[AbstractLogDensity], AbstractTransition] | None = None
+
+
+class Progress(NamedTuple):
+    """What a progress callback receives after every chunk."""
+
+    phase: str
+    step: int
+    num_steps: int
+    seconds: float
+    metrics: dict[str, float]
+
+
+class TrainResult(NamedTuple):
+    """The frozen kernel and how it came about.
+
+    ``history`` holds one array per field of `Metrics`; ``seconds`` excludes ``compile_seconds``; ``completed`` is
+    False if training was interrupted (the kernel is then the one reached).
+    """
+
+    transition: Transition
+    chains: State
+    history: dict[str, np.ndarray]
+    num_gradients: int
+    seconds: float
+    compile_seconds: float
+    skipped_updates: int
+    rollbacks: int
+    completed: bool
+
+
+class TrainingDivergedError(RuntimeError):
+    """Training collapsed again and again; the message says what to change."""
+
+
+def adam(learning_rate: Schedule | float = 1e-3, *, clip: float = 5.0) -> optax.GradientTransformation:
+    """Adam on one flat vector, gradients clipped at global norm ``clip``, non-finite updates skipped and counted."""
+    chain = optax.chain(optax.clip_by_global_norm(clip), optax.adam(learning_rate))
+    return optax.apply_if_finite(optax.flatten(chain), max_consecutive_errors=2**30)
+
+
+def decay(learning_rate: float, *, num_steps: int, hold: float = 0.6, final: float = 0.05) -> Schedule:
+    """Constant for the fraction ``hold`` of the steps, then falling geometrically to ``final`` times as much."""
+    held = int(hold * num_steps)
+    fall = optax.exponential_decay(learning_rate, transition_steps=max(num_steps - held, 1), decay_rate=final)
+    return optax.join_schedules([optax.constant_schedule(learning_rate), fall], [held])
+
+
+def cooling(start: float, *, num_steps: int) -> Schedule:
+    """Temperature falling geometrically from ``start`` to 1 over ``num_steps``, then 1."""
+    return optax.exponential_decay(start, transition_steps=num_steps, decay_rate=1 / start, end_value=1.0)
+
+
+def init_train_state(transition: Transition, position: Vector, recipe: Recipe) -> TrainState:
+    """A fresh training state with chains at ``position`` of shape (dim, chains)."""
+    params = eqx.filter(transition.dynamics, eqx.is_inexact_array)
+    return TrainState(transition, recipe.optimizer.init(params), transition.init(position), jnp.zeros((), jnp.int32))
+
+
+def train_step(key: Key, train_state: TrainState, recipe: Recipe) -> tuple[TrainState, Metrics]:
+    """One iteration of Algorithm 1: propose once for every chain, step on the loss, accept or reject the chains.
+
+    The gradient runs through the whole trajectory, second derivatives of the log density included. Only the
+    dynamics is trained; log density and context are constant. A non-finite gradient leaves the kernel as it was.
+    """
+    transition, opt_state, chains, step = train_state
+    target_key, burn_in_key, decide_key, companion_key = jax.random.split(key, 4)
+    temperature = jnp.ones_like(chains.logdensity[0]) if recipe.temperature is None else recipe.temperature(step)
+    temperature = temperature.astype(chains.logdensity.dtype)
+    hot, hot_chains = _heated(transition, temperature), _scaled(chains, 1 / temperature)
+    params, static = eqx.partition(transition.dynamics, eqx.is_inexact_array)
+
+    def loss_fn(params: Any) -> tuple[Float[Array, ""], Proposal]:
+        kernel = eqx.tree_at(lambda t: t.dynamics, hot, eqx.combine(params, static))
+        proposal = kernel.propose(target_key, hot_chains)
+        loss = recipe.objective(proposal.start.position, proposal.end.position, proposal.acceptance)
+        if recipe.burn_in is not None and recipe.burn_in_weight:
+            loss += recipe.burn_in_weight * _burn_in_loss(burn_in_key, kernel, recipe)
+        return loss, proposal
+
+    (loss, proposal), grads = eqx.filter_value_and_grad(loss_fn, has_aux=True)(params)
+    updates, opt_state = recipe.optimizer.update(grads, opt_state, params)
+    dynamics = eqx.combine(eqx.apply_updates(params, updates), static)
+    chains, info = hot.decide(decide_key, hot_chains, jax.lax.stop_gradient(proposal))
+    if recipe.companion is not None:
+        chains, _ = recipe.companion(hot.logdensity).step(companion_key, chains)
+    jump = info.acceptance_rate * jnp.sum((info.proposal.position - proposal.start.position) ** 2, axis=0)
+    skipped = ~jnp.all(jnp.isfinite(jax.flatten_util.ravel_pytree(grads)[0]))
+    metrics = Metrics(loss, jnp.mean(info.acceptance_rate), jnp.nanmean(jump), temperature, skipped)
+    transition = eqx.tree_at(lambda t: t.dynamics, transition, dynamics)
+    return TrainState(transition, opt_state, _scaled(chains, temperature), step + 1), metrics
+
+
+def _heated(transition: Transition, temperature: Array) -> Transition:
+    return eqx.tree_at(lambda t: t.logdensity, transition, Tempered(transition.logdensity, temperature))
+
+
+def _scaled(state: State, factor: Array) -> State:
+    return State(state.position, state.logdensity * factor, state.logdensity_grad * factor)
+
+
+def _burn_in_loss(key: Key, kernel: Transition, recipe: Recipe) -> Float[Array, ""]:
+    start_key, propose_key = jax.random.split(key)
+    state = jax.lax.stop_gradient(kernel.init(recipe.burn_in(start_key)))
+    proposal = kernel.propose(propose_key, state)
+    return recipe.objective(proposal.start.position, proposal.end.position, proposal.acceptance)
+
+
+@eqx.filter_jit
+def _train_chunk(
+    key: Key, train_state: TrainState, recipe: Recipe, num_steps: Int[Array, ""], capacity: int
+) -> tuple[TrainState, Metrics]:
+    """``num_steps`` iterations, at most ``capacity``; the loop's length is data, so a short last chunk compiles nothing."""
+    arrays, static = eqx.partition(train_state, eqx.is_array)
+
+    def body(i: Array, carry: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
+        state = eqx.combine(carry[0], static)
+        state, metrics = train_step(jax.random.fold_in(key, state.step), state, recipe)
+        return eqx.filter(state, eqx.is_array), jax.tree.map(lambda kept, new: kept.at[i].set(new), carry[1], metrics)
+
+    dtype = train_state.chains.logdensity.dtype
+    empty = Metrics(*(jnp.zeros(capacity, bool if name == "is_skipped" else dtype) for name in Metrics._fields))
+    arrays, metrics = jax.lax.fori_loop(0, num_steps, body, (arrays, empty))
+    return eqx.combine(arrays, static), metrics
+
+
+def train(
+    key: Key,
+    transition: Transition,
+    position: Vector,
+    recipe: Recipe,
+    *,
+    num_steps: int,
+    chunk_size: int = 250,
+    min_acceptance: float = 0.01,
+    max_rollbacks: int = 10,
+    progress: Callable[[Progress], None] | None = None,
+) -> TrainResult:
+    """Train the dynamics of ``transition`` on chains started at ``position`` of shape (dim, chains).
+
+    A chunk that ends with mean acceptance below ``min_acceptance`` or a parameter that is not finite is undone and
+    tried again with other randomness from the last good state. KeyboardInterrupt ends training after the last whole
+    chunk and returns what was reached. Raises `TrainingDivergedError` after ``max_rollbacks`` undone chunks in a row.
+    """
+    state = init_train_state(transition, position, recipe)
+    chunks: list[Metrics] = []
+    rollbacks, in_a_row, completed, done = 0, 0, True, 0
+    with CompileClock() as clock:
+        try:
+            while done < num_steps:
+                length = min(chunk_size, num_steps - done)
+                attempt = jax.random.fold_in(key, rollbacks)
+                candidate, metrics = _train_chunk(attempt, state, recipe, jnp.asarray(length), chunk_size)
+                metrics = jax.tree.map(lambda kept: np.asarray(kept)[:length], metrics)
+                if not _is_healthy(candidate, metrics, min_acceptance):
+                    rollbacks, in_a_row = rollbacks + 1, in_a_row + 1
+                    if in_a_row >= max_rollbacks:
+                        raise TrainingDivergedError(_diverged_text(done, metrics))
+                    continue
+                state, in_a_row, done = candidate, 0, done + length
+                chunks.append(metrics)
+                if progress is not None:
+                    progress(Progress("train", done, num_steps, clock.elapsed, _means(metrics)))
+        except KeyboardInterrupt:
+            completed = False
+    history = {name: np.concatenate([getattr(m, name) for m in chunks] or [[]]) for name in Metrics._fields}
+    per_step = transition.dynamics.num_gradients * position.shape[1] * (2 if recipe.burn_in_weight else 1)
+    return TrainResult(
+        transition=state.transition,
+        chains=state.chains,
+        history=history,
+        num_gradients=done * per_step,
+        seconds=clock.seconds,
+        compile_seconds=clock.compile_seconds,
+        skipped_updates=int(np.sum(history["is_skipped"])),
+        rollbacks=rollbacks,
+        completed=completed,
+    )
+
+
+def _means(metrics: Metrics) -> dict[str, float]:
+    return {name: float(np.mean(values)) for name, values in metrics._asdict().items()}
+
+
+def _is_healthy(state: TrainState, metrics: Metrics, min_acceptance: float) -> bool:
+    params = jax.tree.leaves(eqx.filter(state.transition.dynamics, eqx.is_inexact_array))
+    finite = all(bool(jnp.all(jnp.isfinite(p))) for p in params)
+    tail = metrics.acceptance_rate[-max(1, len(metrics.acceptance_rate) // 5) :]
+    return finite and float(np.mean(tail)) >= min_acceptance
+
+
+def _diverged_text(step: int, metrics: Metrics) -> str:
+    rate = float(np.mean(metrics.acceptance_rate[-20:]))
+    return (
+        f"training collapsed after step {step} (acceptance {rate:.3g}) and did not recover from its last good state; "
+        "use a smaller step_size or learning rate, more tempering, or starts closer to the target"
+    )

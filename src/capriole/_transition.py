@@ -1,0 +1,169 @@
+"""Transitions: Markov kernels that leave the target invariant. Metropolis-Hastings is written here, once."""
+
+from abc import abstractmethod
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ._dynamics import AbstractDynamics, Leapfrog
+from ._logdensity import AbstractLogDensity, value_and_grad
+from ._types import Flag, Info, Key, Phase, Scalar, State, Vector
+
+DIVERGENCE = 1000.0
+"""A proposal whose log ratio is below minus this counts as divergent (the convention of Stan and BlackJAX)."""
+
+
+class AbstractTransition(eqx.Module):
+    """A kernel: ``init(position)`` makes a state, ``step(rng_key, state)`` moves it (BlackJAX's two functions).
+
+    Works on one chain, position ``(dim,)``, or on many, ``(dim, chains)``, with independent randomness per chain.
+    """
+
+    @abstractmethod
+    def init(self, position: Vector, rng_key: Key | None = None) -> State:
+        """State at ``position``."""
+
+    @abstractmethod
+    def step(self, rng_key: Key, state: State) -> tuple[State, Info]:
+        """One step of every chain."""
+
+
+class Proposal(NamedTuple):
+    """A proposed move: both ends in phase space, its direction, log-determinant and log MH ratio."""
+
+    start: Phase
+    end: Phase
+    forward: Flag
+    log_det: Scalar
+    log_ratio: Scalar
+
+    @property
+    def acceptance(self) -> Scalar:
+        """``min(1, exp(log_ratio))`` (paper, equation 3)."""
+        return jnp.exp(jnp.minimum(self.log_ratio, 0))
+
+
+class Transition(AbstractTransition):
+    """Metropolis-Hastings around a bijection of phase space (paper, section 3)::
+
+        v ~ N(0, I);  direction ~ {forward, backward};  (x', v') = dynamics or its inverse
+        accept with min(1, exp(logdensity(x') - |v'|^2/2 - logdensity(x) + |v|^2/2 + log_det))
+
+    Momentum and direction are drawn anew each step, per chain, independently of everything. A proposal that is not
+    finite, in position or ratio, is rejected. ``context`` conditions the networks and is constant: shape ``(features, *chains)``.
+    """
+
+    logdensity: AbstractLogDensity
+    dynamics: AbstractDynamics
+    context: Array | None = None
+
+    def init(self, position: Vector, rng_key: Key | None = None) -> State:
+        """State at ``position`` of shape ``(dim, *chains)``."""
+        return State(position, *value_and_grad(self.logdensity, position))
+
+    def propose(self, rng_key: Key, state: State) -> Proposal:
+        """Draw momentum and direction and follow the dynamics; no decision yet (differentiable)."""
+        momentum_key, direction_key = jax.random.split(rng_key)
+        # Chains lead in the draw, so that the first k chains get the same numbers whatever the number of chains.
+        shape = state.position.shape[::-1]
+        momentum = jax.random.normal(momentum_key, shape, state.position.dtype).T
+        forward = jax.random.bernoulli(direction_key, 0.5, state.logdensity.shape)
+        start = Phase(state.position, momentum, state.logdensity, state.logdensity_grad)
+        end, log_det = self.dynamics(self.logdensity, start, forward, self.context)
+        log_ratio = _log_joint(end) - _log_joint(start) + log_det
+        finite = jnp.isfinite(log_ratio) & jnp.all(jnp.isfinite(end.position), axis=0)
+        return Proposal(start, end, forward, log_det, jnp.where(finite, log_ratio, -jnp.inf))
+
+    def decide(self, rng_key: Key, state: State, proposal: Proposal) -> tuple[State, Info]:
+        """Accept or reject, per chain."""
+        uniform = jax.random.uniform(rng_key, proposal.log_ratio.shape, proposal.log_ratio.dtype)
+        accepted = jnp.log(uniform) < proposal.log_ratio
+        end = proposal.end
+        proposed = State(end.position, end.logdensity, end.logdensity_grad)
+        chosen = State(*(jnp.where(accepted, new, old) for new, old in zip(proposed, state, strict=True)))
+        info = Info(
+            acceptance_rate=proposal.acceptance,
+            is_accepted=accepted,
+            is_divergent=proposal.log_ratio < -DIVERGENCE,
+            energy=-_log_joint(proposal.start),
+            log_ratio=proposal.log_ratio,
+            log_det=proposal.log_det,
+            forward=proposal.forward,
+            proposal=proposed,
+            num_gradients=jnp.full(accepted.shape, self.dynamics.num_gradients, jnp.int32),
+        )
+        return chosen, info
+
+    def step(self, rng_key: Key, state: State) -> tuple[State, Info]:
+        """Propose, then decide, with two independent keys."""
+        propose_key, decide_key = jax.random.split(rng_key)
+        return self.decide(decide_key, state, self.propose(propose_key, state))
+
+
+def _log_joint(phase: Phase) -> Scalar:
+    return phase.logdensity - jnp.sum(phase.momentum**2, axis=0) / 2
+
+
+class Jittered(AbstractTransition):
+    """HMC whose step size is multiplied by U(1 - amount, 1 + amount), drawn per chain and step.
+
+    Breaks the resonances of a fixed trajectory length; exact, since the factor does not depend on the state.
+    """
+
+    transition: Transition
+    amount: float = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if not 0 < self.amount < 1:
+            raise ValueError(f"jitter must lie strictly between 0 and 1, got {self.amount}")
+
+    def init(self, position: Vector, rng_key: Key | None = None) -> State:
+        """State at ``position``."""
+        return self.transition.init(position)
+
+    def step(self, rng_key: Key, state: State) -> tuple[State, Info]:
+        """One HMC step with a freshly jittered step size."""
+        jitter_key, step_key = jax.random.split(rng_key)
+        shape, dtype = state.logdensity.shape, state.logdensity.dtype
+        factor = jax.random.uniform(jitter_key, shape, dtype, 1 - self.amount, 1 + self.amount)
+        size = self.transition.dynamics.step_size * factor
+        return eqx.tree_at(lambda t: t.dynamics.step_size, self.transition, size).step(step_key, state)
+
+
+class Mixture(AbstractTransition):
+    """Each step picks one of several kernels with fixed probabilities; exact if every one of them is.
+
+    The choice is shared by all chains of a step (so only one kernel runs): given the choices, chains stay
+    independent, and at stationarity they stay uncorrelated.
+    """
+
+    transitions: tuple[AbstractTransition, ...]
+    probabilities: tuple[float, ...] = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if len(self.transitions) != len(self.probabilities):
+            raise ValueError(f"{len(self.transitions)} transitions but {len(self.probabilities)} probabilities")
+        if min(self.probabilities) <= 0 or abs(sum(self.probabilities) - 1) > 1e-6:
+            raise ValueError(f"probabilities must be positive and sum to 1, got {self.probabilities}")
+
+    def init(self, position: Vector, rng_key: Key | None = None) -> State:
+        """State at ``position``; the same for all parts."""
+        return self.transitions[0].init(position)
+
+    def step(self, rng_key: Key, state: State) -> tuple[State, Info]:
+        """One step of a randomly chosen part."""
+        choice_key, step_key = jax.random.split(rng_key)
+        edges = jnp.cumsum(jnp.asarray(self.probabilities[:-1], state.logdensity.dtype))
+        choice = jnp.sum(jax.random.uniform(choice_key, (), edges.dtype) >= edges)
+        return jax.lax.switch(choice, [part.step for part in self.transitions], step_key, state)
+
+
+def hmc(logdensity: AbstractLogDensity, *, step_size: Array, num_leapfrogs: int, jitter: float = 0) -> AbstractTransition:
+    """Plain HMC with unit mass, the step size jittered by a factor U(1 - jitter, 1 + jitter) if jitter > 0."""
+    if num_leapfrogs < 1:
+        raise ValueError(f"num_leapfrogs must be at least 1, got {num_leapfrogs}")
+    transition = Transition(logdensity, Leapfrog(jnp.asarray(step_size), num_leapfrogs))
+    return Jittered(transition, jitter) if jitter else transition

@@ -1,0 +1,5 @@
+"""``python -m capriole.cli``."""
+
+from ._app import main
+
+main()

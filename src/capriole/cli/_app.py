@@ -1,0 +1,129 @@
+"""Commands and options."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="capriole",
+    help="Learned MCMC kernels: train a neural generalisation of HMC on a log density, check it, sample.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Preset = Annotated[str, typer.Option(help="smoke (seconds), laptop (a minute or two) or paper.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random in the run.")]
+Out = Annotated[Path | None, typer.Option(help="Folder to create for the run.")]
+Leapfrogs = Annotated[int | None, typer.Option("--num-leapfrogs", min=1, help="Leapfrog steps M per proposal.")]
+TrainSteps = Annotated[int | None, typer.Option(min=1, help="Training iterations.")]
+Chains = Annotated[int | None, typer.Option(min=4, help="Chains to sample.")]
+Steps = Annotated[int | None, typer.Option(min=10, help="Metropolis-Hastings steps per chain.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print results.json instead of the table.")]
+Float64 = Annotated[bool, typer.Option("--float64", help="Compute in double precision.")]
+
+
+@app.command()
+def targets() -> None:
+    """List the benchmark targets."""
+    from ._show import show_targets
+
+    show_targets()
+
+
+@app.command()
+def run(
+    target: Annotated[str, typer.Argument(help="A name from `capriole targets`.")],
+    preset: Preset = "laptop",
+    seed: Seed = 0,
+    num_leapfrogs: Leapfrogs = None,
+    train_steps: TrainSteps = None,
+    num_chains: Chains = None,
+    num_steps: Steps = None,
+    out: Out = None,
+    as_json: AsJson = False,
+    float64: Float64 = False,
+) -> None:
+    """Train a kernel on a benchmark target, compare it with well-tuned HMC, write a run folder."""
+    from ..targets import make_target
+    from ._pipeline import execute
+
+    overrides = {
+        "num_leapfrogs": num_leapfrogs,
+        "train_steps": train_steps,
+        "num_chains": num_chains,
+        "num_steps": num_steps,
+    }
+    out = out or Path("runs") / f"{target}-{preset}-{seed}"
+    execute(
+        target, lambda: make_target(target), preset=preset, seed=seed, overrides=overrides, out=out, as_json=as_json, float64=float64
+    )
+
+
+@app.command()
+def sample(
+    function: Annotated[str, typer.Argument(metavar="FILE.py:FUNCTION", help="Your log density of one flat position.")],
+    dim: Annotated[int, typer.Option(min=1, help="Dimension of the position.")],
+    preset: Preset = "laptop",
+    seed: Seed = 0,
+    num_leapfrogs: Leapfrogs = None,
+    train_steps: TrainSteps = None,
+    num_chains: Chains = None,
+    num_steps: Steps = None,
+    spread: Annotated[float, typer.Option(help="Standard deviation of the starts around 0.")] = 1.0,
+    out: Out = None,
+    as_json: AsJson = False,
+    float64: Float64 = False,
+) -> None:
+    """Train a kernel on your own log density, sample it, compare with well-tuned HMC, write a run folder."""
+    from ._pipeline import execute
+    from ._user import load_target
+
+    overrides = {
+        "num_leapfrogs": num_leapfrogs,
+        "train_steps": train_steps,
+        "num_chains": num_chains,
+        "num_steps": num_steps,
+    }
+    name = function.rpartition(":")[2]
+    out = out or Path("runs") / f"{name}-{preset}-{seed}"
+    execute(
+        name,
+        lambda: load_target(function, dim=dim, spread=spread),
+        preset=preset,
+        seed=seed,
+        overrides=overrides,
+        out=out,
+        as_json=as_json,
+        float64=float64,
+    )
+
+
+@app.command()
+def show(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Print the table of a finished run again."""
+    from ._show import show_results
+
+    path = folder / "results.json"
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        fail(f"cannot read {path}: {error}")
+    show_results(results)
+
+
+def fail(message: str) -> None:
+    """Print an error and leave with status 2."""
+    typer.secho(f"error: {message}", fg="red", err=True)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    """Entry point of the ``capriole`` command."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,80 @@
+"""Tables for the terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+ROWS = (
+    ("num_leapfrogs", "leapfrogs M", "{}"),
+    ("step_size", "step size", "{:.3g}"),
+    ("start", "starts", "{}"),
+    ("acceptance_rate", "acceptance", "{:.2f}"),
+    ("paper_ess_per_step", "paper's ESS / step", "{:.3g}"),
+    ("bulk_ess_per_gradient", "bulk ESS of x / gradient", "{:.3g}"),
+    ("bulk_ess_sq_per_gradient", "bulk ESS of x² / gradient", "{:.3g}"),
+    ("ess_per_second", "ESS / second", "{:.3g}"),
+    ("rhat_max", "R-hat", "{:.3f}"),
+    ("max_abs_z_mean", "max |z| of means", "{:.1f}"),
+    ("max_abs_z_var", "max |z| of variances", "{:.1f}"),
+    ("mode_switches_per_step", "mode switches / step", "{:.2g}"),
+)
+
+
+def show_targets() -> None:
+    """One line per benchmark target."""
+    from ..targets import TARGETS
+
+    table = Table("target", "what it is", "source")
+    for name, entry in TARGETS.items():
+        table.add_row(name, entry.summary, entry.source)
+    Console().print(table)
+
+
+def show_results(results: dict[str, Any]) -> None:
+    """The table of a run: one row per sampler, ratios, cost of training, warnings."""
+    console = Console()
+    samplers = results["samplers"]
+    title = f"{results['target']} ({results['preset']}, seed {results['seed']}, {results['device']}, {results['dtype']})"
+    table = Table("", *(name.replace("_", " ") for name in samplers), title=title, title_justify="left")
+    for key, label, form in ROWS:
+        cells = [_cell(row.get(key), form) for row in samplers.values()]
+        if any(cell != "-" for cell in cells):
+            table.add_row(label, *cells)
+    if any(row["mode_weights"] for row in samplers.values()):
+        table.add_row("mode weights", *(_weights(row) for row in samplers.values()))
+    console.print(table)
+    for line in summary(results):
+        console.print(line, highlight=False)
+
+
+def summary(results: dict[str, Any]) -> list[str]:
+    """What the table means, in words."""
+    lines = []
+    training, ratios = results.get("training"), results.get("ratios") or {}
+    if training:
+        lines.append(
+            f"training: {training['steps']} steps in {training['seconds']:.1f} s (and {training['compile_seconds']:.1f} s "
+            f"compiling), {training['num_gradients']:.3g} gradients"
+        )
+    if ratios.get("bulk_ess_per_gradient_vs_hmc"):
+        lines.append(
+            f"against HMC tuned at the same M: {ratios['paper_ess_per_step_vs_hmc']:.3g} times the paper's ESS per step, "
+            f"{ratios['bulk_ess_per_gradient_vs_hmc']:.3g} times the bulk ESS per gradient in the worst dimension"
+        )
+        if ratios["bulk_ess_per_gradient_vs_hmc"] < 1:
+            lines.append("[yellow]the learned kernel lost to HMC on this target: use HMC[/yellow]")
+    for name, row in results["samplers"].items():
+        lines += [f"[yellow]{name}: {warning}[/yellow]" for warning in row.get("warnings", [])]
+    return lines
+
+
+def _cell(value: float | str | None, form: str) -> str:
+    return "-" if value is None else form.format(value).replace("_", " ")
+
+
+def _weights(row: dict[str, Any]) -> str:
+    if not row["mode_weights"]:
+        return "-"
+    pairs = zip(row["mode_weights"], row["mode_weights_se"], strict=True)
+    return "\n".join(f"{weight:.3f}±{_cell(error, '{:.3f}')}" for weight, error in pairs)

@@ -1,0 +1,55 @@
+"""A user's own log density, from ``FILE.py:function``."""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from .._check import check_dtype, check_logdensity
+from .._logdensity import PerChain
+from .._types import Key, Scalar, Vector
+from ..targets import AbstractTarget
+
+
+class UserTarget(AbstractTarget):
+    """A function of one flat position, with starts at ``spread * N(0, I)``."""
+
+    logdensity: PerChain
+    dim: int
+    spread: float
+
+    def __call__(self, position: Vector) -> Scalar:
+        """Log density of shape ``(*chains)``."""
+        return self.logdensity(position)
+
+    def start(self, key: Key, num: int) -> Vector:
+        """Over-dispersed starts of shape (dim, num)."""
+        return self.spread * jax.random.normal(key, (num, self.dim)).T
+
+
+def load_target(spec: str, *, dim: int, spread: float = 1.0) -> UserTarget:
+    """Import ``FILE.py:function`` (this runs the file) and check the function at 0.
+
+    Raises ValueError for a malformed spec, a missing file or function, or a log density that cannot work.
+    """
+    file, _, name = spec.rpartition(":")
+    path = Path(file)
+    if not file or not name or path.suffix != ".py":
+        raise ValueError(f"expected FILE.py:function, got {spec!r}")
+    if not path.is_file():
+        raise ValueError(f"no file {path}")
+    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    if module_spec is None or module_spec.loader is None:
+        raise ValueError(f"cannot import {path}")
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
+        raise ValueError(f"{path} has no function {name!r}; it has {', '.join(known) or 'none'}")
+    target = UserTarget(PerChain(function), dim, spread)
+    origin = jnp.zeros(dim)
+    check_logdensity(target, origin)
+    check_dtype(target, jnp.zeros((dim, 2)))
+    return target

@@ -1,0 +1,83 @@
+"""From draws to the figures of ``results.json``, the same for every sampler."""
+
+from typing import Any
+
+import numpy as np
+
+from .. import diagnostics
+from .._sample import Draws
+from ._tuning import centre_of
+
+
+def measure(draws: Draws, target: Any, *, num_leapfrogs: int, step_size: float, keep_from: int = 0) -> dict[str, Any]:
+    """The row of one sampler: efficiency, convergence, bias against exact moments, modes, cost.
+
+    ``keep_from`` discards that many first draws of each chain (runs that did not start from exact draws).
+    """
+    record = draws.record
+    position = record.position[:, keep_from:]
+    chains, steps, _ = position.shape
+    share = steps / record.position.shape[1]
+    gradients = draws.num_gradients * share
+    mean, variance = _moments(target)
+    anchor = centre_of(target, position)
+    bulk, bulk_sq = diagnostics.bulk_ess(position), diagnostics.bulk_ess_sq(position, anchor)
+    worst, worst_sq = float(np.min(bulk)), float(np.min(bulk_sq))
+    row: dict[str, Any] = {
+        "num_leapfrogs": num_leapfrogs,
+        "step_size": step_size,
+        "num_chains": chains,
+        "num_steps": steps,
+        "acceptance_rate": float(record.acceptance_rate[:, keep_from:].mean()),
+        "divergences": int(record.diverging[:, keep_from:].sum()),
+        "paper_ess_per_step": float(diagnostics.paper_ess(position, anchor)),
+        "bulk_ess_per_gradient": worst / gradients,
+        "bulk_ess_sq_per_gradient": worst_sq / gradients,
+        "ess_per_second": min(worst, worst_sq) / max(draws.seconds * share, 1e-9),
+        "rhat_max": float(np.max(diagnostics.rhat(position))),
+        "max_abs_z_mean": None,
+        "max_abs_z_var": None,
+        "num_gradients": int(gradients),
+        "sampling_seconds": draws.seconds * share,
+        "compile_seconds": draws.compile_seconds,
+        "mode_weights": None,
+        "mode_switches_per_1000_gradients": None,
+    }
+    if mean is not None and chains >= 4:
+        z_mean, z_var = diagnostics.z_scores(position, mean, variance)
+        row["max_abs_z_mean"] = float(np.nanmax(np.abs(z_mean)))
+        row["max_abs_z_var"] = float(np.nanmax(np.abs(z_var)))
+    if hasattr(target, "mode"):
+        row |= _modes(position, target, num_leapfrogs)
+    return row | {"warnings": _health(record, keep_from, row)}
+
+
+def _moments(target: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+    if not hasattr(target, "mean"):
+        return None, None
+    return np.asarray(target.mean, np.float64), np.asarray(target.variance, np.float64)
+
+
+def _modes(position: np.ndarray, target: Any, num_leapfrogs: int) -> dict[str, Any]:
+    labels = np.asarray(target.mode(position.reshape(-1, position.shape[-1]).T)).reshape(position.shape[:2])
+    summary = diagnostics.mode_summary(labels, len(target.mode_weights))
+    return {
+        "mode_weights": summary.weights,
+        "mode_weights_se": summary.errors,
+        "mode_weights_exact": np.asarray(target.mode_weights, np.float64),
+        "mode_switches_per_step": float(summary.switches_per_step),
+        "mode_switches_per_1000_gradients": 1000 * float(summary.switches_per_step) / num_leapfrogs,
+        "mode_rhat": float(diagnostics.mode_rhat(labels, len(target.mode_weights))),
+    }
+
+
+def _health(record: Any, keep_from: int, row: dict[str, Any]) -> list[str]:
+    return diagnostics.health(
+        record.acceptance_rate[:, keep_from:],
+        record.accepted[:, keep_from:] > 0,
+        record.diverging[:, keep_from:] > 0,
+        int(record.nonfinite[:, keep_from:].sum()),
+        rhat_max=row["rhat_max"],
+        mode_weights=row["mode_weights"],
+        mode_rhat=row.get("mode_rhat"),
+    )

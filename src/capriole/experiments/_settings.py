@@ -1,0 +1,82 @@
+"""How each target is trained and measured: one registry, three presets."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+PRESETS = ("smoke", "laptop", "paper")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a run can vary. Defaults are the paper's protocol where it has one.
+
+    ``candidates`` kernels are trained for ``candidate_steps``; the one with the lowest loss goes on for ``train_steps``.
+    ``start_temperature`` above 1 starts training on a flattened density and cools it over the first 70 %.
+    ``start_scale`` is the standard deviation of the training starts (0: the target's own over-dispersed starts).
+    """
+
+    num_leapfrogs: int = 10
+    width: int = 10
+    step_size: float = 0.0
+    candidates: int = 1
+    candidate_steps: int = 2500
+    train_steps: int = 8000
+    train_chains: int = 200
+    learning_rate: float = 5e-3
+    objective: str = "log_esjd"
+    acceptance_weight: float = 3.0
+    ceiling: float = 2.1
+    start_temperature: float = 1.0
+    start_scale: float = 0.0
+    num_chains: int = 200
+    num_steps: int = 2000
+    tuning_chains: int = 20
+    tuning_steps: int = 2000
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for config.json."""
+        return asdict(self)
+
+
+DEFAULT = Settings()
+
+_BY_TARGET: dict[str, dict[str, Any]] = {
+    "icg": {"width": 100},
+    "scg": {"candidates": 2, "train_steps": 12000},
+    "mog": {"objective": "log_jump", "start_temperature": 10.0, "num_leapfrogs": 5, "step_size": 0.1},
+    "mog-asym": {"objective": "log_jump", "start_temperature": 60.0, "start_scale": 6.0, "num_leapfrogs": 4, "width": 32},
+    "rough-well": {},
+    "rougher-well": {},
+    "funnel": {},
+    "banana": {},
+    "rings": {"objective": "log_jump"},
+    "logistic": {"width": 50},
+}
+
+_BY_PRESET: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "candidates": 1,
+        "train_steps": 60,
+        "train_chains": 32,
+        "num_chains": 16,
+        "num_steps": 200,
+        "tuning_chains": 2,
+        "tuning_steps": 100,
+    },
+    "laptop": {},
+    "paper": {"train_steps": 20000, "num_steps": 5000, "tuning_chains": 50},
+}
+
+
+def settings_for(target: str, preset: str = "laptop", **overrides: Any) -> Settings:
+    """Settings of a target (any name; unknown ones get the defaults) under a preset.
+
+    Raises ValueError for an unknown preset or setting.
+    """
+    if preset not in _BY_PRESET:
+        raise ValueError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    chosen = {k: v for k, v in overrides.items() if v is not None}
+    unknown = set(chosen) - set(asdict(DEFAULT))
+    if unknown:
+        raise ValueError(f"unknown settings {sorted(unknown)}; known are {sorted(asdict(DEFAULT))}")
+    return replace(DEFAULT, **(_BY_TARGET.get(target, {}) | _BY_PRESET[preset] | chosen))
