@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from ._io import KernelFileError, load, save
     from ._logdensity import AbstractLogDensity, PerChain, StoppedForce, Tempered
     from ._networks import MLP, SQT, AbstractNetwork
-    from ._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss
+    from ._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss, WeightedSum
     from ._sample import Draws, draw_chains
-    from ._train import Progress, Recipe, TrainingDivergedError, TrainResult, TrainState, adam, train_step
+    from ._train import Progress, Recipe, TrainingDivergedError, TrainResult, TrainState, adam, cooling, decay, train_step
     from ._train import train as train_kernel
     from ._transition import AbstractTransition, Jittered, Mixture, Transition, hmc
     from ._types import Info, Phase, State
@@ -29,9 +29,9 @@ _HOMES = {
     "_io": ("KernelFileError", "load", "save"),
     "_logdensity": ("AbstractLogDensity", "PerChain", "StoppedForce", "Tempered"),
     "_networks": ("MLP", "SQT", "AbstractNetwork"),
-    "_objectives": ("AbstractObjective", "LogESJD", "LogJump", "PaperLoss"),
+    "_objectives": ("AbstractObjective", "LogESJD", "LogJump", "PaperLoss", "WeightedSum"),
     "_sample": ("Draws", "draw_chains"),
-    "_train": ("Progress", "Recipe", "TrainResult", "TrainState", "TrainingDivergedError", "adam", "train_step"),
+    "_train": ("Progress", "Recipe", "TrainResult", "TrainState", "TrainingDivergedError", "adam", "cooling", "decay", "train_step"),
     "_transition": ("AbstractTransition", "Jittered", "Mixture", "Transition", "hmc"),
     "_types": ("Info", "Phase", "State"),
 }

@@ -47,9 +47,9 @@ class LogESJD(AbstractObjective):
         loss = - sum_i f(D_i) - squares sum_i f(D2_i)
                - acceptance mean_chains log(A + 0.01) + reciprocal mean_chains 1 / (J + 0.01)
 
-    with J = A mean_i (x_i - x'_i)^2 / var_i and f(D) = log(D + 1e-6), folded down above ``ceiling``: f falls again where
-    D exceeds it. D_i is 2 (1 - lag-one autocorrelation), so a ceiling of 2 asks for independent draws and anything
-    above for antithetic ones, which means like and squares do not.
+    with J = A mean_i (x_i - x'_i)^2 / var_i and f(D) = log(D + 1e-6) - fold max(0, log(D / ceiling)): with fold above 1
+    the reward falls again where D exceeds the ceiling. D_i is 2 (1 - lag-one autocorrelation), so a ceiling of 2 asks
+    for independent draws and anything above for antithetic ones, which means like and squares do not.
 
     Bounded gradients, free of scale, aligned with the worst coordinate's effective sample size. The acceptance term
     (the ``log a`` of Hirt et al. 2021) keeps training from settling in kernels that jump far and are rejected half of
@@ -62,6 +62,7 @@ class LogESJD(AbstractObjective):
     reciprocal: float = 0.1
     acceptance: float = 0.0
     ceiling: float = 4.0
+    fold: float = 2.0
 
     def __call__(self, start: Vector, proposal: Vector, acceptance: Scalar) -> Float[Array, ""]:
         """The loss of one batch of proposals."""
@@ -79,7 +80,7 @@ class LogESJD(AbstractObjective):
 
     def _reward(self, jump: Float[Array, " dim"]) -> Float[Array, " dim"]:
         value = jnp.log(jump + 1e-6)
-        return value - 2 * jnp.maximum(value - math.log(self.ceiling), 0)
+        return value - self.fold * jnp.maximum(value - math.log(self.ceiling), 0)
 
 
 class LogJump(AbstractObjective):
@@ -97,3 +98,19 @@ class LogJump(AbstractObjective):
         """The loss of one batch of proposals."""
         jump = acceptance * jnp.sum((proposal - start) ** 2, axis=0) / self.scale**2
         return -jnp.mean(jnp.log(jump + self.floor))
+
+
+class WeightedSum(AbstractObjective):
+    """``sum_i weights_i objectives_i``; e.g. `LogESJD` for every coordinate plus `LogJump` to leave modes."""
+
+    objectives: tuple[AbstractObjective, ...]
+    weights: tuple[float, ...]
+
+    def __check_init__(self) -> None:
+        if len(self.objectives) != len(self.weights):
+            raise ValueError(f"{len(self.objectives)} objectives but {len(self.weights)} weights")
+
+    def __call__(self, start: Vector, proposal: Vector, acceptance: Scalar) -> Float[Array, ""]:
+        """The loss of one batch of proposals."""
+        losses = [objective(start, proposal, acceptance) for objective in self.objectives]
+        return sum((w * loss for w, loss in zip(self.weights, losses, strict=True)), jnp.zeros((), acceptance.dtype))

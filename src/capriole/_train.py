@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ._clock import CompileClock
+from ._dynamics import LearnedLeapfrog
 from ._logdensity import AbstractLogDensity, Tempered
 from ._objectives import AbstractObjective
 from ._transition import AbstractTransition, Proposal, Transition
@@ -194,8 +195,9 @@ def train(
 ) -> TrainResult:
     """Train the dynamics of ``transition`` on chains started at ``position`` of shape (dim, chains).
 
-    A chunk that ends with mean acceptance below ``min_acceptance`` or a parameter that is not finite is undone and
-    tried again with other randomness from the last good state. KeyboardInterrupt ends training after the last whole
+    A chunk that ends with mean acceptance below ``min_acceptance``, has skipped more than half of its updates, or
+    leaves a parameter that is not finite is undone and tried again from the last good state, with other randomness
+    and a step size reduced by 30 %. KeyboardInterrupt ends training after the last whole
     chunk and returns what was reached. Raises `TrainingDivergedError` after ``max_rollbacks`` undone chunks in a row.
     """
     state = init_train_state(transition, position, recipe)
@@ -212,6 +214,7 @@ def train(
                     rollbacks, in_a_row = rollbacks + 1, in_a_row + 1
                     if in_a_row >= max_rollbacks:
                         raise TrainingDivergedError(_diverged_text(done, metrics))
+                    state = state._replace(transition=_timid(state.transition))
                     continue
                 state, in_a_row, done = candidate, 0, done + length
                 chunks.append(metrics)
@@ -235,19 +238,27 @@ def train(
 
 
 def _means(metrics: Metrics) -> dict[str, float]:
-    return {name: float(np.mean(values)) for name, values in metrics._asdict().items()}
+    finite = {name: values[np.isfinite(values)] for name, values in metrics._asdict().items()}
+    return {name: float(np.mean(values)) if values.size else float("nan") for name, values in finite.items()}
+
+
+def _timid(transition: Transition) -> Transition:
+    if not isinstance(transition.dynamics, LearnedLeapfrog):
+        return transition
+    return eqx.tree_at(lambda t: t.dynamics.log_step_size, transition, replace_fn=lambda size: size - 0.36)
 
 
 def _is_healthy(state: TrainState, metrics: Metrics, min_acceptance: float) -> bool:
     params = jax.tree.leaves(eqx.filter(state.transition.dynamics, eqx.is_inexact_array))
     finite = all(bool(jnp.all(jnp.isfinite(p))) for p in params)
     tail = metrics.acceptance_rate[-max(1, len(metrics.acceptance_rate) // 5) :]
-    return finite and float(np.mean(tail)) >= min_acceptance
+    return finite and float(np.mean(tail)) >= min_acceptance and float(np.mean(metrics.is_skipped)) <= 0.5
 
 
 def _diverged_text(step: int, metrics: Metrics) -> str:
     rate = float(np.mean(metrics.acceptance_rate[-20:]))
     return (
-        f"training collapsed after step {step} (acceptance {rate:.3g}) and did not recover from its last good state; "
+        f"training collapsed after step {step} (acceptance {rate:.3g}, {np.mean(metrics.is_skipped):.0%} of the updates "
+        "not finite) and did not recover from its last good state; "
         "use a smaller step_size or learning rate, more tempering, or starts closer to the target"
     )

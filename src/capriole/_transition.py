@@ -158,7 +158,9 @@ class Mixture(AbstractTransition):
         choice_key, step_key = jax.random.split(rng_key)
         edges = jnp.cumsum(jnp.asarray(self.probabilities[:-1], state.logdensity.dtype))
         choice = jnp.sum(jax.random.uniform(choice_key, (), edges.dtype) >= edges)
-        return jax.lax.switch(choice, [part.step for part in self.transitions], step_key, state)
+        # Closures, not bound methods: lax.switch hashes its branches, and a module that holds tracers has no hash.
+        branches = [lambda key, state, part=part: part.step(key, state) for part in self.transitions]
+        return jax.lax.switch(choice, branches, step_key, state)
 
 
 def hmc(logdensity: AbstractLogDensity, *, step_size: Array, num_leapfrogs: int, jitter: float = 0) -> AbstractTransition:

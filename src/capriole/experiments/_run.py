@@ -14,7 +14,7 @@ from .._dynamics import learned_leapfrog
 from .._front import to_datatree
 from .._io import versions
 from .._logdensity import Tempered
-from .._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss
+from .._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss, WeightedSum
 from .._pilot import Pilot, run_pilot
 from .._sample import Draws, Record, draw_chains
 from .._train import Progress, Recipe, TrainResult, adam, cooling, decay
@@ -262,9 +262,14 @@ def make_objective(settings: Settings, pilot: Pilot) -> AbstractObjective:
     scale = float(jnp.sqrt(jnp.mean(pilot.variance)))
     match settings.objective:
         case "log_esjd":
-            return LogESJD(
-                pilot.mean, pilot.variance, acceptance=settings.acceptance_weight, ceiling=settings.ceiling
+            every = LogESJD(
+                pilot.mean,
+                pilot.variance,
+                acceptance=settings.acceptance_weight,
+                ceiling=settings.ceiling,
+                fold=settings.fold,
             )
+            return WeightedSum((every, LogJump()), (1.0, settings.jump_weight)) if settings.jump_weight else every
         case "log_jump":
             return LogJump()
         case "paper":

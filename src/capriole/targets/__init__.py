@@ -43,7 +43,7 @@ TARGETS: dict[str, Entry] = {
 
 
 def make_target(name: str, *, dtype: Any = None) -> AbstractTarget:
-    """The target called ``name`` (see `TARGETS`). Raises ValueError naming the known ones for any other name."""
+    """The target called ``name`` (see `TARGETS`). Raises ValueError with the closest and all known names otherwise."""
     if name not in TARGETS:
         close = difflib.get_close_matches(name, TARGETS, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""

@@ -1,6 +1,7 @@
 """What a target is."""
 
 from abc import abstractmethod
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,17 +14,21 @@ from .._types import Key, Vector
 
 
 class AbstractTarget(AbstractLogDensity):
-    """A log density with a dimension and over-dispersed starts."""
+    """A log density with a dimension and starting positions; final subclasses are built from keywords alone."""
 
     dim: eqx.AbstractVar[int]
 
     @abstractmethod
     def start(self, key: Key, num: int) -> Float[jax.Array, "dim num"]:
-        """Over-dispersed starting positions, not draws from the target."""
+        """Starting positions that are not draws from the target: N(0, I), or wider where that would miss modes."""
 
 
 class AbstractExactTarget(AbstractTarget):
-    """A target with independent exact draws and known moments (NaN where a moment is of no use as a check)."""
+    """A target with independent exact draws and known moments.
+
+    A moment is NaN where it does not exist or where its sample moment has no usable standard error (the wide
+    coordinates of a funnel): compare with ``nanmax`` or a mask.
+    """
 
     @abstractmethod
     def sample(self, key: Key, num: int) -> Float[jax.Array, "dim num"]:
@@ -54,14 +59,32 @@ class AbstractMultimodalTarget(AbstractExactTarget):
 
     @abstractmethod
     def sample_mode(self, key: Key, num: int, index: int) -> Float[jax.Array, "dim num"]:
-        """Exact draws of one mode alone, for starts in one mode."""
+        """Exact draws of one mode alone, for starts in one mode. Raises ValueError if there is no such mode."""
 
 
-def default_dtype(dtype: jnp.dtype | None) -> jnp.dtype:
-    """``dtype``, or JAX's default float: float64 if x64 is enabled, else float32."""
-    return jnp.dtype(jax.dtypes.canonicalize_dtype(float) if dtype is None else dtype)
+def default_dtype(dtype: Any) -> np.dtype:
+    """``dtype``, or JAX's default float: float64 if x64 is enabled, else float32.
+
+    Raises ValueError for anything but a floating-point type, and for float64 while x64 is off.
+    """
+    default = np.dtype(jax.dtypes.canonicalize_dtype(float))
+    try:
+        chosen = default if dtype is None else np.dtype(dtype)
+    except TypeError as error:
+        raise ValueError(f"dtype {dtype!r} is not a data type; pass None, float32 or float64") from error
+    if not jnp.issubdtype(chosen, jnp.floating):
+        raise ValueError(f"dtype must be a floating-point type, got {chosen}; pass None, float32 or float64")
+    if chosen.itemsize > default.itemsize:
+        raise ValueError(f"dtype {chosen} needs jax.config.update('jax_enable_x64', True) first; or pass float32")
+    return chosen
 
 
-def normal(key: Key, dim: int, num: int, dtype: jnp.dtype) -> Float[jax.Array, "dim num"]:
+def check_mode(index: int, num_modes: int) -> None:
+    """Raises ValueError unless mode ``index`` exists: JAX would clamp it silently to the last one."""
+    if not 0 <= index < num_modes:
+        raise ValueError(f"there is no mode {index}; pass 0 to {num_modes - 1}")
+
+
+def normal(key: Key, dim: int, num: int, dtype: np.dtype) -> Float[jax.Array, "dim num"]:
     """Standard normal columns; the first k do not depend on ``num``."""
     return jax.random.normal(key, (num, dim), dtype).T

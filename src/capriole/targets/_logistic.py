@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
 from .._types import Key, Scalar, Vector
 from ._base import AbstractTarget, default_dtype, normal
@@ -18,7 +19,8 @@ class LogisticRegression(AbstractTarget):
 
         sum_n [ y_n eta_n - log(1 + exp(eta_n)) ] - |w|^2 / (2 prior_scale^2),   eta = X w
 
-    up to a constant: 569 log(1/2) at w = 0 for `breast_cancer`. Raises ValueError for shapes or labels that do not fit.
+    with the prior's normalising constant left out: ``rows log(1/2)`` at w = 0. ``features`` (rows, dim), a column of
+    ones included if an intercept is wanted. Raises ValueError for shapes, labels, missing values that do not fit.
     """
 
     features: Float[Array, "rows dim"]
@@ -26,13 +28,16 @@ class LogisticRegression(AbstractTarget):
     prior_scale: float = eqx.field(static=True)
     dim: int = eqx.field(static=True)
 
-    def __init__(self, *, features: np.ndarray, labels: np.ndarray, prior_scale: float = 1.0, dtype: Any = None):
+    def __init__(self, *, features: ArrayLike, labels: ArrayLike, prior_scale: float = 1.0, dtype: Any = None):
         features, labels = np.asarray(features, np.float64), np.asarray(labels, np.float64)
         if features.ndim != 2 or labels.shape != features.shape[:1]:
             raise ValueError(f"need features (rows, dim) and labels (rows,), got {features.shape} and {labels.shape}")
-        if not np.isin(labels, (0, 1)).all() or not np.isfinite(features).all():
-            raise ValueError("labels must be 0 or 1 and features finite; drop or impute missing values")
-        if prior_scale <= 0:
+        if not np.isin(labels, (0, 1)).all():
+            raise ValueError(f"labels must be 0 or 1, got {np.setdiff1d(labels, (0, 1))[0]}; recode them")
+        if not np.isfinite(features).all():
+            bad = np.argwhere(~np.isfinite(features))[0].tolist()
+            raise ValueError(f"feature {bad} is {features[tuple(bad)]}; drop or impute missing values")
+        if not prior_scale > 0:
             raise ValueError(f"prior_scale must be positive, got {prior_scale}")
         dtype = default_dtype(dtype)
         self.features, self.labels = jnp.asarray(features, dtype), jnp.asarray(labels, dtype)
@@ -45,13 +50,14 @@ class LogisticRegression(AbstractTarget):
         return likelihood - jnp.sum(position**2, axis=0) / (2 * self.prior_scale**2)
 
     def start(self, key: Key, num: int) -> Vector:
-        """Draws of N(0, I)."""
+        """N(0, I)."""
         return normal(key, self.dim, num, self.features.dtype)
 
 
 def breast_cancer(*, dtype: Any = None) -> LogisticRegression:
-    """The Wisconsin diagnostic breast cancer data: 569 rows, 30 standardised features and an intercept, 31 weights.
+    """The Wisconsin diagnostic breast cancer data: 569 rows, an intercept and 30 standardised features, 31 weights.
 
+    Each feature has mean 0 and standard deviation 1 (divisor 569); label 1 is benign. Source: data/README.md.
     Raises ValueError if the file that ships with capriole is missing or damaged.
     """
     table = _read_table()
@@ -63,10 +69,12 @@ def breast_cancer(*, dtype: Any = None) -> LogisticRegression:
 def _read_table(name: str = "breast_cancer.csv") -> np.ndarray:
     file = importlib.resources.files(__package__) / "data" / name
     try:
-        with file.open(encoding="utf-8") as lines:
-            table = np.loadtxt(lines, delimiter=",", skiprows=1)
+        rows = file.read_text(encoding="utf-8").splitlines()[1:]
+        table = np.array([row.split(",") for row in rows], np.float64)
     except (OSError, ValueError) as error:
         raise ValueError(f"the data file {name} is missing or damaged ({error}); reinstall capriole") from error
     if table.shape != (569, 31):
         raise ValueError(f"the data file {name} has shape {table.shape} instead of (569, 31); reinstall capriole")
+    if not np.isfinite(table).all():
+        raise ValueError(f"the data file {name} has missing values; reinstall capriole")
     return table

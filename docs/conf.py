@@ -1,0 +1,10 @@
+project = "capriole"
+copyright = "The capriole developers"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+html_theme = "furo"
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_build"]
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+suppress_warnings = ["myst.xref_missing", "myst.header"]

@@ -1,0 +1,29 @@
+"""One configuration for all tests: float64, strict dtypes, type-checked signatures, an optional compilation cache."""
+
+import os
+
+import jax
+
+jax.config.update("jax_enable_x64", True)
+# Ranks are promoted by design: per-chain numbers (chains,) against positions (dim, chains).
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+if cache := os.environ.get("CAPRIOLE_TEST_CACHE"):
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+import pytest
+from jaxtyping import install_import_hook
+from typechecker import MODULES
+
+with install_import_hook(MODULES, "typechecker.check"):
+    import capriole._candidates
+    import capriole._front
+    import capriole._io  # noqa: F401 (and so everything the hook covers)
+
+
+@pytest.fixture
+def standard_promotion():
+    """For tests that train: optax computes ``float ** int32``, which strict promotion refuses."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield

@@ -1,0 +1,96 @@
+"""The table of dynamics and targets that the exactness tests run through. A new Dynamics joins by one line."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from densities import Banana, Funnel, Gaussian, Mixture2
+
+from capriole import AbstractLogDensity, Leapfrog, LearnedLeapfrog, Transition, learned_leapfrog
+
+
+def stirred(dynamics: LearnedLeapfrog, *, heads: float) -> LearnedLeapfrog:
+    """The same with random head weights ``heads`` times unit variance, random biases and bounds: log-dets of order 1."""
+    for i, name in enumerate(("momentum_network", "position_network")):
+        net = getattr(dynamics, name)
+        keys = jax.random.split(jax.random.key(i), 3)
+        bias = heads * jax.random.normal(keys[0], net.heads_bias.shape, net.heads_bias.dtype)
+        bound = heads / 2 * jax.random.normal(keys[1], net.log_bound.shape, net.log_bound.dtype)
+        new = (net.heads * 100 * heads, bias, bound)
+
+        def where(d, name=name):
+            return getattr(d, name).heads, getattr(d, name).heads_bias, getattr(d, name).log_bound
+
+        dynamics = eqx.tree_at(where, dynamics, new)
+    return dynamics
+
+
+def leapfrog(steps: int, size: float = 0.3) -> Callable:
+    """Factory of plain HMC."""
+    return lambda dim, dtype: Leapfrog(jnp.asarray(size, dtype), steps)
+
+
+def learned(steps: int, size: float = 0.2, heads: float = 1.0, context: int = 0) -> Callable:
+    """Factory of a learned leapfrog with large random networks."""
+
+    def build(dim, dtype):
+        key = jax.random.key(dim + 100 * steps)
+        made = learned_leapfrog(
+            key, dim=dim, num_leapfrogs=steps, step_size=size, width=8, context_dim=context, dtype=dtype
+        )
+        return stirred(made, heads=heads)
+
+    return build
+
+
+def gaussian(dim: int, dtype: jnp.dtype) -> Gaussian:
+    """Scales from 0.5 to 2."""
+    return Gaussian(jnp.asarray(np.geomspace(0.5, 2, dim) if dim > 1 else [1.3], dtype))
+
+
+class Case(NamedTuple):
+    """One row of the table: a dynamics on a target. ``mild``: conditioning near 1, so absolute tolerances apply."""
+
+    name: str
+    target: Callable[[int, jnp.dtype], AbstractLogDensity]
+    factory: Callable
+    dim: int
+    mild: bool = True
+    context: int = 0
+
+    def transition(self, dtype: str = "float64", chains: int = 32) -> Transition:
+        """The kernel, with a context of one column per chain if the dynamics takes one."""
+        dtype, context = jnp.dtype(dtype), None
+        if self.context:
+            context = jnp.asarray(np.random.default_rng(5).normal(size=(self.context, chains)), dtype)
+        return Transition(self.target(self.dim, dtype), self.factory(self.dim, dtype), context)
+
+
+def banana(dim, dtype):
+    return Banana()
+
+
+def funnel(dim, dtype):
+    return Funnel()
+
+
+def mog(dim, dtype):
+    return Mixture2()
+
+
+CASES = [
+    Case("leapfrog-1", gaussian, leapfrog(1), dim=1),
+    Case("leapfrog-2-banana", banana, leapfrog(5), dim=2),
+    Case("leapfrog-10-funnel", funnel, leapfrog(10, 0.1), dim=10),
+    Case("learned-1", gaussian, learned(5), dim=1),
+    Case("learned-2-mog", mog, learned(5), dim=2),
+    Case("learned-2-banana", banana, learned(1), dim=2),
+    Case("learned-3-funnel", funnel, learned(5, 0.1), dim=3),
+    Case("learned-10-gaussian", gaussian, learned(10, 0.1), dim=10),
+    Case("learned-context", banana, learned(5, context=4), dim=2, context=4),
+    Case("learned-stiff", mog, learned(10, 0.3, heads=2.0), dim=2, mild=False),
+    Case("learned-stiff-10", gaussian, learned(5, 0.3, heads=2.0), dim=10, mild=False),
+]

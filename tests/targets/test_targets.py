@@ -1,0 +1,331 @@
+"""Every target through the same promises: one formula for one chain and many, density and sampler that agree."""
+
+import importlib.resources
+import subprocess
+import sys
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from capriole import Tempered
+from capriole._logdensity import value_and_grad
+from capriole.targets import (
+    TARGETS,
+    AbstractExactTarget,
+    AbstractMultimodalTarget,
+    Banana,
+    Funnel,
+    GaussianMixture,
+    IllConditionedGaussian,
+    LogisticRegression,
+    RingMixture,
+    RoughWell,
+    StronglyCorrelatedGaussian,
+    breast_cancer,
+    make_target,
+    mog2,
+    rougher_well,
+)
+
+X64 = jax.config.jax_enable_x64
+DTYPE = jnp.float64 if X64 else jnp.float32
+RTOL = 1e-11 if X64 else 2e-5
+KEY = jax.random.key(20)
+NUM = 100_000
+EXACT = [name for name in TARGETS if name != "logistic"]
+MULTIMODAL = ["mog", "mog-asym", "mog2", "rings"]
+DTYPES = [jnp.float32, pytest.param(jnp.float64, marks=pytest.mark.skipif(not X64, reason="x64 is off"))]
+
+target_names = pytest.mark.parametrize("name", TARGETS)
+exact_names = pytest.mark.parametrize("name", EXACT)
+multimodal_names = pytest.mark.parametrize("name", MULTIMODAL)
+
+
+def positions(target, num, key=KEY):
+    return target.sample(key, num) if isinstance(target, AbstractExactTarget) else 0.3 * target.start(key, num)
+
+
+def z_scores(values, truth):
+    """Standard errors between the row means of independent columns and the truth."""
+    values = np.asarray(values, np.float64)
+    return (values.mean(axis=-1) - truth) / (values.std(axis=-1) / np.sqrt(values.shape[-1]))
+
+
+def stein_z(logdensity, draws):
+    """``E[d_i log p] = 0`` and ``E[x_i d_i log p] = -1``: hold if and only if score and draws belong together."""
+    _, grad = eqx.filter_jit(value_and_grad)(logdensity, draws)
+    return np.concatenate([z_scores(grad, 0.0), z_scores(draws * grad, -1.0)])
+
+
+def test_registry_is_complete_and_typed():
+    assert list(TARGETS) == [*EXACT, "logistic"]
+    for name, entry in TARGETS.items():
+        target = make_target(name, dtype=DTYPE)
+        assert entry.summary and entry.source
+        assert isinstance(target, AbstractExactTarget) == (name in EXACT)
+        assert isinstance(target, AbstractMultimodalTarget) == (name in MULTIMODAL)
+    assert {name: make_target(name).dim for name in ("icg", "funnel", "logistic")} == {
+        "icg": 50,
+        "funnel": 10,
+        "logistic": 31,
+    }
+
+
+@target_names
+def test_many_chains_are_one_chain_many_times(name):
+    target = make_target(name, dtype=DTYPE)
+    x = positions(target, 6)
+    value, grad = value_and_grad(target, x)
+    assert value.shape == (6,) and grad.shape == x.shape == (target.dim, 6)
+    for i in range(6):
+        single, single_grad = value_and_grad(target, x[:, i])
+        assert single.shape == ()
+        np.testing.assert_allclose(single, value[i], rtol=RTOL, atol=RTOL)
+        np.testing.assert_allclose(single_grad, grad[:, i], rtol=100 * RTOL, atol=100 * RTOL)
+        if name in MULTIMODAL:
+            assert target.mode(x[:, i]) == target.mode(x)[i]
+
+
+@pytest.mark.skipif(not X64, reason="finite differences need x64")
+@target_names
+def test_gradient_is_the_finite_difference(name):
+    target, step = make_target(name, dtype=DTYPE), 1e-7
+    x = positions(target, 1000)
+    _, grad = value_and_grad(target, x)
+    density = eqx.filter_jit(target)
+    for i in range(target.dim):
+        shift = step * jnp.zeros_like(x).at[i].set(1)
+        difference = (density(x + shift) - density(x - shift)) / (2 * step)
+        error = jnp.abs(difference - grad[i]) / (1 + jnp.abs(grad[i]))
+        assert error.max() < 1e-4, f"coordinate {i}: {error.max()}"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@target_names
+def test_dtype_is_kept_under_strict_promotion(name, dtype):
+    with jax.numpy_dtype_promotion("strict"):
+        target = make_target(name, dtype=dtype)
+        x = positions(target, 1000)
+        value, grad = value_and_grad(target, x)
+        direction = jnp.ones_like(x)
+        _, curvature = jax.jvp(lambda y: value_and_grad(target, y)[1], (x,), (direction,))
+        arrays = [x, value, grad, curvature, target.start(KEY, 3)]
+        if name in MULTIMODAL:
+            arrays.append(target.sample_mode(KEY, 3, 1))
+            assert jnp.issubdtype(target.mode(x).dtype, jnp.integer)
+    assert all(array.dtype == dtype for array in arrays)
+    assert all(bool(jnp.all(jnp.isfinite(array))) for array in arrays)
+
+
+@exact_names
+def test_moments_are_those_of_the_draws(name):
+    target = make_target(name, dtype=DTYPE)
+    draws = np.asarray(target.sample(KEY, NUM), np.float64)
+    mean, variance = target.mean, target.variance
+    assert mean.dtype == variance.dtype == np.float64
+    assert mean.shape == variance.shape == (target.dim,)
+    known = np.isfinite(mean)
+    assert known.all() or (name == "funnel" and known.tolist() == [True] + 9 * [False])
+    assert np.abs(z_scores(draws[known], mean[known])).max() < 5
+    square = (draws - mean[:, None])[known] ** 2
+    assert np.abs(z_scores(square, variance[known])).max() < 5
+
+
+@exact_names
+def test_density_and_draws_satisfy_stein_identities(name):
+    target = make_target(name, dtype=DTYPE)
+    draws = target.sample(KEY, NUM)
+    assert np.abs(stein_z(target, draws)).max() < 5
+    wrong = Tempered(target, jnp.asarray(1.1, DTYPE))  # the control: a density 10 % too flat must be seen
+    assert np.abs(stein_z(wrong, draws)).max() > 8
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@exact_names
+def test_first_draws_do_not_depend_on_their_number(name, seed):
+    target, key = make_target(name, dtype=DTYPE), jax.random.key(seed)
+    np.testing.assert_allclose(target.sample(key, 9)[:, :4], target.sample(key, 4), rtol=RTOL)
+    np.testing.assert_allclose(target.start(key, 9)[:, :4], target.start(key, 4), rtol=RTOL)
+    assert len(np.unique(np.asarray(target.sample(key, 9))[0])) == 9
+
+
+@multimodal_names
+def test_modes_have_their_weights(name):
+    target = make_target(name, dtype=DTYPE)
+    weights = target.mode_weights
+    assert weights.sum() == pytest.approx(1, abs=1e-12)
+    label = np.asarray(target.mode(target.sample(KEY, NUM)))
+    hits = label == np.arange(len(weights))[:, None]
+    assert np.abs(z_scores(hits, weights)).max() < 5
+
+
+@multimodal_names
+def test_mode_weights_are_integrals_of_the_density(name):
+    target = make_target(name, dtype=DTYPE)
+    grid = np.stack(np.meshgrid(np.arange(-14, 10, 0.05), np.arange(-9, 9, 0.05), indexing="ij")).reshape(2, -1)
+    grid = jnp.asarray(grid, DTYPE)
+    mass = np.exp(np.asarray(target(grid), np.float64))
+    share = np.bincount(np.asarray(target.mode(grid)), mass) / mass.sum()
+    np.testing.assert_allclose(share, target.mode_weights, atol=2e-4)
+    if isinstance(target, GaussianMixture):
+        assert mass.sum() * 0.05**2 == pytest.approx(1, abs=2e-4)
+
+
+@multimodal_names
+def test_draws_of_one_mode_stay_there(name):
+    target = make_target(name, dtype=DTYPE)
+    for index in range(len(target.mode_weights)):
+        draws = target.sample_mode(KEY, 5000, index)
+        assert draws.shape == (2, 5000)
+        assert np.mean(np.asarray(target.mode(draws)) == index) > 0.998
+        np.testing.assert_allclose(draws[:, :4], target.sample_mode(KEY, 4, index), rtol=RTOL)
+    for index in (-1, len(target.mode_weights)):
+        with pytest.raises(ValueError, match=f"no mode {index}"):
+            target.sample_mode(KEY, 4, index)
+
+
+def test_starts_of_mixtures_reach_every_mode():
+    for name in MULTIMODAL:
+        target = make_target(name, dtype=DTYPE)
+        assert set(np.asarray(target.mode(target.start(KEY, 200)))) == set(range(len(target.mode_weights)))
+
+
+def test_formulas_of_the_literature():
+    x = jnp.asarray([0.3, -1.2], DTYPE)
+    a, b = 0.3, -1.2
+    along, across = (a + b) / np.sqrt(2), (b - a) / np.sqrt(2)
+    ripple = (np.cos(a / 1e-2) + np.cos(b / 1e-2)) * 1e-2
+    expected = {
+        "scg": -(along**2 / 1e2 + across**2 / 1e-2) / 2,
+        "rough-well": -(a**2 + b**2) / 2 - ripple,
+        "banana": -((a / 10) ** 2) / 2 - (b - 0.03 * (a**2 - 100)) ** 2 / 2,
+        "rings": np.log(np.sum(np.exp(-(((np.hypot(a, b) - np.arange(1, 6)) / 0.2) ** 2)))),
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(make_target(name, dtype=DTYPE)(x), value, rtol=max(RTOL, 1e-9))
+    scales = make_target("icg", dtype=DTYPE).variance
+    np.testing.assert_allclose(scales, np.logspace(-2, 2, 50), rtol=max(RTOL, 1e-9))
+    assert rougher_well().wavelength == rougher_well().eta ** 2
+    np.testing.assert_allclose(mog2().variance, [25.5, 0.5], rtol=1e-6)
+
+
+def test_rings_are_smooth_at_the_origin():
+    target = RingMixture(dtype=DTYPE)
+    origin = jnp.zeros(2, DTYPE)
+    assert np.isfinite(target(origin))
+    assert np.isfinite(jax.grad(target)(origin)).all()
+    assert np.isfinite(jax.hessian(target)(origin)).all()
+
+
+def test_correlated_gaussian_keeps_its_digits_in_float32():
+    x = StronglyCorrelatedGaussian(dtype=jnp.float32).sample(KEY, 10_000)
+    value = StronglyCorrelatedGaussian(dtype=jnp.float32)(x)
+    a, b = np.asarray(x, np.float64)
+    exact = -((a + b) ** 2 / 200 + (a - b) ** 2 / 0.02) / 2
+    assert np.abs(value - exact).max() < 1e-4
+
+
+def test_logistic_is_the_posterior_of_the_data():
+    target = breast_cancer(dtype=DTYPE)
+    features, labels = np.asarray(target.features, np.float64), np.asarray(target.labels, np.float64)
+    assert features.shape == (569, 31) and labels.sum() == 357
+    np.testing.assert_allclose(features[:, 0], 1)
+    np.testing.assert_allclose(features[:, 1:].mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(features[:, 1:].std(axis=0), 1, rtol=1e-6)
+    np.testing.assert_allclose(target(jnp.zeros(31, DTYPE)), -569 * np.log(2), rtol=1e-6)  # no prior constant
+    w = np.asarray(0.3 * target.start(KEY, 1)[:, 0], np.float64)
+    p = 1 / (1 + np.exp(-features @ w))
+    expected = np.sum(labels * np.log(p) + (1 - labels) * np.log1p(-p)) - w @ w / 2
+    np.testing.assert_allclose(target(jnp.asarray(w, DTYPE)), expected, rtol=max(RTOL, 1e-9))
+    narrow = LogisticRegression(features=features, labels=labels, prior_scale=0.5, dtype=DTYPE)
+    difference = target(jnp.asarray(w, DTYPE)) - narrow(jnp.asarray(w, DTYPE))
+    np.testing.assert_allclose(difference, w @ w * (4 - 1) / 2, rtol=1e-4)
+    assert np.isfinite(target(jnp.full(31, 1e4, DTYPE)))
+
+
+def test_data_file_is_the_published_one():
+    datasets = pytest.importorskip("sklearn.datasets")
+    folder = importlib.resources.files("capriole.targets") / "data"
+    text = (folder / "breast_cancer.csv").read_text(encoding="utf-8")
+    table = np.loadtxt(text.splitlines(), delimiter=",", skiprows=1)
+    published = datasets.load_breast_cancer()
+    np.testing.assert_array_equal(table, np.column_stack([published.data, published.target]))
+    assert len(text) < 130_000
+    notice = (folder / "README.md").read_text(encoding="utf-8")
+    assert all(word in notice for word in ("10.24432/C5DW2B", "CC BY 4.0", "Wolberg", "Mangasarian", "Street"))
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "words", "nan", "ragged", "empty", "binary"])
+def test_damaged_data_file_is_named(damage, monkeypatch, tmp_path):
+    source = (importlib.resources.files("capriole.targets") / "data" / "breast_cancer.csv").read_bytes()
+    value = source.splitlines()[1].split(b",")[0]
+    content = {
+        "short": source[: len(source) // 2].rpartition(b"\n")[0],
+        "words": source.replace(value, b"seventeen", 1),
+        "nan": source.replace(value, b"nan", 1),
+        "ragged": source[:-40],
+        "empty": b"",
+        "binary": b"\xff\xfe\x00" * 1000,
+    }
+    (tmp_path / "data").mkdir()
+    if damage != "missing":
+        (tmp_path / "data" / "breast_cancer.csv").write_bytes(content[damage])
+    monkeypatch.setattr(importlib.resources, "files", lambda package: tmp_path)
+    with pytest.raises(ValueError, match=r"breast_cancer.csv .*reinstall"):
+        breast_cancer()
+
+
+ONE = {"means": [[0.0]], "variances": [1.0]}
+DATA = {"features": np.ones((3, 2)), "labels": np.array([0.0, 1.0, 1.0])}
+WRONG = [
+    (IllConditionedGaussian, {"dim": 0}, "dim=0"),
+    (IllConditionedGaussian, {"low": 2.0, "high": 1.0}, "low=2.0"),
+    (IllConditionedGaussian, {"dtype": jnp.int32}, "int32"),
+    (IllConditionedGaussian, {"dtype": "float33"}, "float33"),
+    (StronglyCorrelatedGaussian, {"variances": (1.0, 0.0)}, "0.0"),
+    (GaussianMixture, ONE | {"variances": [0.0]}, "positive"),
+    (GaussianMixture, ONE | {"variances": [1.0, 2.0]}, r"\(2,\)"),
+    (GaussianMixture, ONE | {"weights": [0.5]}, "0.5"),
+    (GaussianMixture, ONE | {"means": [0.0]}, r"\(1,\)"),
+    (GaussianMixture, {"means": np.zeros((0, 2)), "variances": np.zeros(0)}, r"\(0, 2\)"),
+    (RoughWell, {"wavelength": 0.5}, "0.5"),
+    (RoughWell, {"eta": 0.0}, "0.0"),
+    (Funnel, {"dim": 1}, "1"),
+    (Funnel, {"scale": float("nan")}, "nan"),
+    (Banana, {"scale": -1.0}, "-1.0"),
+    (RingMixture, {"width": 0.5}, "0.5"),
+    (RingMixture, {"radii": ()}, "radii"),
+    (LogisticRegression, DATA | {"labels": np.array([0.0, 1.0])}, r"\(2,\)"),
+    (LogisticRegression, DATA | {"labels": np.array([0.0, 1.0, 2.0])}, "2.0"),
+    (LogisticRegression, DATA | {"features": np.full((3, 2), np.nan)}, r"\[0, 0\] is nan"),
+    (LogisticRegression, DATA | {"prior_scale": 0.0}, "0.0"),
+]
+
+
+@pytest.mark.parametrize(("target", "arguments", "message"), WRONG)
+def test_wrong_arguments_are_named(target, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        target(**arguments)
+
+
+def test_unknown_target_names_the_known_and_the_closest():
+    with pytest.raises(ValueError, match=r"'funel'; did you mean 'funnel'\?.*icg, scg"):
+        make_target("funel")
+    with pytest.raises(ValueError, match="unknown target 'zzz'; known are icg"):
+        make_target("zzz")
+
+
+def test_default_dtype_follows_jax():
+    with jax.enable_x64(False):
+        assert make_target("icg").start(KEY, 2).dtype == jnp.float32
+        with pytest.raises(ValueError, match="jax_enable_x64"):
+            make_target("icg", dtype=jnp.float64)
+    assert make_target("icg").start(KEY, 2).dtype == DTYPE
+
+
+def test_import_allocates_no_array():
+    code = "import capriole.targets, jax; assert not jax.live_arrays()"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
