@@ -75,6 +75,10 @@ def test_masks_that_are_all_true_or_all_false(fill):
     assert not np.allclose(found.there.end.position, evidence(LEARNED).there.end.position)
 
 
+def _assert_close(found, expected):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12), found, expected)
+
+
 def _columns(tree, columns):
     return jax.tree.map(lambda a: np.asarray(a)[..., columns], tree)
 
@@ -90,12 +94,12 @@ def test_a_batch_is_its_single_chains_and_a_batch_of_one(name):
         if transition.context is not None:
             alone = eqx.tree_at(lambda t: t.context, transition, transition.context[:, chain])
         found = single(alone, x[:, chain], v[:, chain], forward[chain])
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12), found, _columns(whole, chain))
+        _assert_close(found, _columns(whole, chain))
     alone = transition
     if transition.context is not None:
         alone = eqx.tree_at(lambda t: t.context, transition, transition.context[:, one])
     found = single(alone, x[:, one], v[:, one], forward[one])
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12), found, _columns(whole, one))
+    _assert_close(found, _columns(whole, one))
 
 
 def test_context_changes_the_map():
@@ -138,9 +142,9 @@ def test_affine_is_inverted_by_its_direction_and_zero_log_scale_is_a_shift():
     y, s, t = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4, 6)))
     forward = jnp.asarray([True, False] * 3)
     out, log_det = affine(y, s, t, forward)
-    expected = np.where(forward, y * np.exp(s) + t, (y - t) / np.exp(s))
+    expected = np.where(forward, y * jnp.exp(s) + t, (y - t) / jnp.exp(s))
     np.testing.assert_allclose(out, expected, rtol=1e-14)
-    np.testing.assert_allclose(log_det, np.where(forward, 1, -1) * np.sum(s, axis=0), rtol=1e-14)
+    np.testing.assert_allclose(log_det, np.where(forward, 1.0, -1.0) * np.sum(np.asarray(s), axis=0), rtol=1e-14)
     again, back = affine(out, s, t, ~forward)
     np.testing.assert_allclose(again, y, rtol=1e-13, atol=1e-14)
     np.testing.assert_array_equal(back, -log_det)
@@ -149,15 +153,16 @@ def test_affine_is_inverted_by_its_direction_and_zero_log_scale_is_a_shift():
 def test_zero_networks_are_plain_hmc():
     case = BY_NAME["learned-3-funnel"]
     transition = case.transition()
-    zeroed = eqx.tree_at(
-        lambda t: [n for net in (t.dynamics.momentum_network, t.dynamics.position_network) for n in (net.heads, net.heads_bias)],
-        transition,
-        replace_fn=jnp.zeros_like,
-    )
+
+    def heads(t):
+        nets = (t.dynamics.momentum_network, t.dynamics.position_network)
+        return [leaf for net in nets for leaf in (net.heads, net.heads_bias)]
+
+    zeroed = eqx.tree_at(heads, transition, replace_fn=jnp.zeros_like)
     plain = Transition(transition.logdensity, Leapfrog(jnp.exp(transition.dynamics.log_step_size), 5))
     points = checks.phase_points(3)
     a, b = (eqx.filter_jit(checks.propose_from)(t, *points) for t in (zeroed, plain))
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-11, atol=1e-12), a, b)
+    _assert_close(a, b)
 
 
 def test_masks_mark_half_of_an_odd_dimension():

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from ._networks import MLP, SQT, AbstractNetwork
     from ._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss, WeightedSum
     from ._sample import Draws, draw_chains
-    from ._train import Progress, Recipe, TrainingDivergedError, TrainResult, TrainState, adam, cooling, decay, train_step
+    from ._train import (
+        Progress,
+        Recipe,
+        TrainingDivergedError,
+        TrainResult,
+        TrainState,
+        adam,
+        cooling,
+        decay,
+        train_step,
+    )
     from ._train import train as train_kernel
     from ._transition import AbstractTransition, Jittered, Mixture, Transition, hmc
     from ._types import Info, Phase, State
@@ -31,13 +41,23 @@ _HOMES = {
     "_networks": ("MLP", "SQT", "AbstractNetwork"),
     "_objectives": ("AbstractObjective", "LogESJD", "LogJump", "PaperLoss", "WeightedSum"),
     "_sample": ("Draws", "draw_chains"),
-    "_train": ("Progress", "Recipe", "TrainResult", "TrainState", "TrainingDivergedError", "adam", "cooling", "decay", "train_step"),
+    "_train": (
+        "Progress",
+        "Recipe",
+        "TrainResult",
+        "TrainState",
+        "TrainingDivergedError",
+        "adam",
+        "cooling",
+        "decay",
+        "train_step",
+    ),
     "_transition": ("AbstractTransition", "Jittered", "Mixture", "Transition", "hmc"),
     "_types": ("Info", "Phase", "State"),
 }
 _ORIGIN = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted([*_ORIGIN, "diagnostics", "targets", "train_kernel"])
+__all__ = sorted([*_ORIGIN, "diagnostics", "targets", "train_kernel"])  # noqa: PLE0605
 
 logging.getLogger("capriole").addHandler(logging.NullHandler())
 

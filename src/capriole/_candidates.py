@@ -39,9 +39,7 @@ def train_best(
     if not results[-1].completed:
         return _total(winner, results)
     final_key = jax.random.fold_in(key, len(candidates))
-    final = train(
-        final_key, winner.transition, winner.chains.position, recipe, num_steps=num_steps, progress=progress
-    )
+    final = train(final_key, winner.transition, winner.chains.position, recipe, num_steps=num_steps, progress=progress)
     history = {name: np.concatenate([winner.history[name], final.history[name]]) for name in final.history}
     return _total(final._replace(history=history), [*results, final])
 

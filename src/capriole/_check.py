@@ -21,7 +21,9 @@ def check_logdensity(function: Callable, position: jax.Array) -> None:
         ) from error
     shape, dtype = jnp.shape(value), jnp.result_type(value)
     if shape != ():
-        raise ValueError(f"the log density must return a scalar, got shape {shape} {where}; sum over data and dimensions")
+        raise ValueError(
+            f"the log density must return a scalar, got shape {shape} {where}; sum over data and dimensions"
+        )
     if dtype != position.dtype:
         raise ValueError(
             f"the log density returned {dtype} for a position of {position.dtype}; compute in the position's dtype "
@@ -72,10 +74,12 @@ def check_starts(state: State) -> None:
     chain = int(bad[0])
     position = np.asarray(state.position).reshape(len(grad), -1)[:, chain]
     coordinates = np.flatnonzero(~np.isfinite(grad[:, chain])).tolist()
-    detail = f"log density {value[chain]}" + (f", gradient not finite in coordinates {coordinates}" if coordinates else "")
+    detail = f"log density {value[chain]}" + (
+        f", gradient not finite in coordinates {coordinates}" if coordinates else ""
+    )
     raise ValueError(
-        f"{bad.size} of {value.size} chains start outside the support, the first is chain {chain}: {detail} at position "
-        f"{_short(position)}; start the chains inside the support"
+        f"{bad.size} of {value.size} chains start outside the support, the first is chain {chain}: {detail} at "
+        f"position {_short(position)}; start the chains inside the support"
     )
 
 

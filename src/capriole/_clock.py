@@ -32,6 +32,6 @@ class CompileClock:
         """Seconds without compilation."""
         return max(self.elapsed - self.compile_seconds, 0.0)
 
-    def _listen(self, event: str, duration: float, **_: object) -> None:
+    def _listen(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith("/jax/core/compile/"):
-            self.compile_seconds += duration
+            self.compile_seconds += duration_secs

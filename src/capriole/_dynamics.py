@@ -97,7 +97,7 @@ class LearnedLeapfrog(AbstractDynamics):
         self, logdensity: AbstractLogDensity, phase: Phase, forward: Flag, context: Vector | None = None
     ) -> tuple[Phase, Scalar]:
         """Image of ``phase`` and its log-det, the signed sum of all log-scales."""
-        # One number, spread over all chains here and not in the loop: training then sums its gradient once, not 20 M times.
+        # Spread over all chains here and not in the loop: training then sums its gradient once, not 20 M times.
         eps = jnp.broadcast_to(jnp.exp(self.log_step_size), phase.position.shape)
         kick_context = self.momentum_network.embed(context)
         drift_context = self.position_network.embed(context)
@@ -122,9 +122,7 @@ class LearnedLeapfrog(AbstractDynamics):
             v, second_kick = kick(v, x, grad, time)
             return (Phase(x, v, value, grad), log_det + first_kick + first_drift + second_drift + second_kick), None
 
-        step = jax.checkpoint(
-            step, policy=jax.checkpoint_policies.save_only_these_names(LINEAR), prevent_cse=False
-        )
+        step = jax.checkpoint(step, policy=jax.checkpoint_policies.save_only_these_names(LINEAR), prevent_cse=False)
         tables = (self.masks, _clock(self.num_gradients, phase.position.dtype))
         start = (phase, jnp.zeros_like(phase.logdensity))
         (end, log_det), _ = jax.lax.scan(step, start, (tables, tuple(table[::-1] for table in tables)))

@@ -18,7 +18,7 @@ from ._objectives import AbstractObjective, LogESJD
 from ._pilot import run_pilot
 from ._ravel import as_logdensity, named_arrays
 from ._train import Progress, Recipe, TrainResult, adam, cooling, decay
-from ._transition import AbstractTransition, Transition
+from ._transition import AbstractTransition, Transition, state_at
 from ._types import Key, Vector
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def sample(
     Raises ValueError if a chain starts outside the support.
     """
     start_key, warmup_key, sample_key = jax.random.split(as_key(seed), 3)
-    logdensity = target_of(transition)
+    logdensity = transition.target
     if isinstance(init, jax.Array | np.ndarray) and init.ndim == 2:
         position = jnp.asarray(init)
     else:
@@ -156,22 +156,15 @@ def prepare(
     if num_chains < 1:
         raise ValueError(f"num_chains must be at least 1, got {num_chains}")
     if init is None:
-        if not hasattr(logdensity, "start"):
+        if not isinstance(logdensity, AbstractLogDensity) or not hasattr(logdensity, "start"):
             raise ValueError("pass init, one position of the log density, e.g. init=jnp.zeros(3)")
         return logdensity, logdensity.start(key, num_chains)
     target, flat = as_logdensity(logdensity, init)
     check_logdensity(target, flat)
     position = flat[:, None] + spread * jax.random.normal(key, (num_chains, flat.size), flat.dtype).T
     check_dtype(target, position)
-    check_starts(Transition(target, None).init(position))
+    check_starts(state_at(target, position))
     return target, position
-
-
-def target_of(transition: AbstractTransition) -> AbstractLogDensity:
-    """The log density that a kernel samples (all parts of a mixture share it)."""
-    while not isinstance(transition, Transition):
-        transition = transition.transitions[0] if hasattr(transition, "transitions") else transition.transition
-    return transition.logdensity
 
 
 def as_key(seed: int | Key) -> Key:

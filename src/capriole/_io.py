@@ -102,24 +102,28 @@ def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> Abs
         raise KernelFileError(f"{path} has a header that does not describe its arrays: {error}") from error
 
 
-def _describe(transition: AbstractTransition) -> tuple[dict, list[Transition]]:
+def _describe(transition: AbstractTransition) -> tuple[dict[str, Any], list[Transition]]:
     """A JSON description of a kernel, and its Metropolis-Hastings parts in order."""
     match transition:
         case Mixture():
             described = [_describe(part) for part in transition.transitions]
-            spec = {"type": "Mixture", "probabilities": list(transition.probabilities)}
+            spec: dict[str, Any] = {"type": "Mixture", "probabilities": list(transition.probabilities)}
             return spec | {"parts": [s for s, _ in described]}, [p for _, parts in described for p in parts]
         case Jittered():
             inner, parts = _describe(transition.transition)
             return {"type": "Jittered", "amount": transition.amount, "part": inner}, parts
         case Transition(dynamics=Leapfrog()):
-            return {"type": "Leapfrog", "num_leapfrogs": transition.dynamics.num_leapfrogs}, [transition]
-        case Transition(dynamics=LearnedLeapfrog(momentum_network=MLP(), position_network=MLP())):
-            context = 0 if transition.context is None else int(transition.context.shape[0])
-            dynamics = transition.dynamics
-            spec = {"type": "LearnedLeapfrog", "num_leapfrogs": dynamics.num_gradients, "context_dim": context}
-            return spec | {"width": int(dynamics.momentum_network.hidden.shape[0])}, [transition]
-    raise TypeError(f"cannot save {type(transition).__name__} with dynamics {type(getattr(transition, 'dynamics', None)).__name__}: unknown class")
+            return {"type": "Leapfrog", "num_leapfrogs": transition.dynamics.num_gradients}, [transition]
+        case Transition(dynamics=LearnedLeapfrog(momentum_network=MLP() as network, position_network=MLP())):
+            spec = {
+                "type": "LearnedLeapfrog",
+                "num_leapfrogs": transition.dynamics.num_gradients,
+                "width": int(network.hidden.shape[0]),
+                "context_dim": 0 if transition.context is None else int(transition.context.shape[0]),
+            }
+            return spec, [transition]
+    dynamics = type(getattr(transition, "dynamics", None)).__name__
+    raise TypeError(f"cannot save {type(transition).__name__} with dynamics {dynamics}: no rule to rebuild it")
 
 
 def _build(spec: dict, logdensity: AbstractLogDensity, dim: int, arrays: dict[str, np.ndarray]) -> AbstractTransition:
@@ -130,7 +134,10 @@ def _build(spec: dict, logdensity: AbstractLogDensity, dim: int, arrays: dict[st
             case "Mixture":
                 return Mixture(tuple(build(part) for part in spec["parts"]), tuple(map(float, spec["probabilities"])))
             case "Jittered":
-                return Jittered(build(spec["part"]), float(spec["amount"]))
+                part = build(spec["part"])
+                if not isinstance(part, Transition):
+                    raise KernelFileError("a jittered kernel must hold a plain HMC kernel")
+                return Jittered(part, float(spec["amount"]))
             case "Leapfrog" | "LearnedLeapfrog":
                 prefix = f"{next(counter)}/"
                 own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
@@ -146,7 +153,7 @@ def _skeleton(spec: dict, dim: int) -> AbstractDynamics:
     """The shapes of a dynamics, without allocating what a hostile header asks for."""
     length = int(spec["num_leapfrogs"])
     if spec["type"] == "Leapfrog":
-        return Leapfrog(jax.ShapeDtypeStruct((), jnp.float32), length)
+        return Leapfrog(jnp.zeros(()), length)
     sizes = {"num_leapfrogs": length, "width": int(spec["width"]), "context_dim": int(spec["context_dim"])}
     return eqx.filter_eval_shape(learned_leapfrog, jax.random.key(0), dim=dim, **sizes)
 
@@ -200,7 +207,10 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         raise KernelFileError(f"{path} has format {header.get('format')!r}, expected {FORMAT!r}: not a capriole kernel")
     if header.get("sha256") != _digest(arrays):
         raise KernelFileError(f"{path} is damaged: its checksum does not match its contents")
-    if not {"kernel", "dim", "dtype"} <= header.keys() or not {"fingerprint/points", "fingerprint/values"} <= arrays.keys():
+    if (
+        not {"kernel", "dim", "dtype"} <= header.keys()
+        or not {"fingerprint/points", "fingerprint/values"} <= arrays.keys()
+    ):
         raise KernelFileError(f"{path} lacks parts of a capriole kernel file")
     return header, arrays
 
@@ -223,5 +233,6 @@ def _integer(text: str) -> int:
 def _check_x64(path: str | os.PathLike, dtype: str) -> None:
     if dtype == "float64" and not jax.config.read("jax_enable_x64"):
         raise KernelFileError(
-            f"{path} holds a float64 kernel but JAX computes in float32; call jax.config.update('jax_enable_x64', True) first"
+            f"{path} holds a float64 kernel but JAX computes in float32; call "
+            "jax.config.update('jax_enable_x64', True) first"
         )

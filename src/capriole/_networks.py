@@ -1,7 +1,7 @@
 """The S, Q, T networks of the learned leapfrog (paper, Appendix A)."""
 
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -107,7 +107,7 @@ class MLP(AbstractNetwork):
         context_dim: int = 0,
         second_scale: float = 1.0,
         head_scale: float = 0.01,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: Any = jnp.float32,
     ):
         keys = jax.random.split(key, 6)
         widths = ((dim, 1.0), (dim, second_scale), (2, 1.0), (context_dim, 1.0))

@@ -5,7 +5,7 @@ leading. So draws are bitwise the same for any chunk size and after a resume, an
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,22 +17,24 @@ from ._train import Progress
 from ._transition import AbstractTransition
 from ._types import Info, Key, State, Vector
 
+type Stacked = Any
+
 
 class Record(NamedTuple):
     """What is kept of a step, for every chain: the position and the figures that ArviZ users know."""
 
-    position: np.ndarray
-    lp: np.ndarray
-    acceptance_rate: np.ndarray
-    accepted: np.ndarray
-    diverging: np.ndarray
-    nonfinite: np.ndarray
-    energy: np.ndarray
-    log_ratio: np.ndarray
-    log_det: np.ndarray
-    direction: np.ndarray
-    jump_sq: np.ndarray
-    n_steps: np.ndarray
+    position: Stacked
+    lp: Stacked
+    acceptance_rate: Stacked
+    accepted: Stacked
+    diverging: Stacked
+    nonfinite: Stacked
+    energy: Stacked
+    log_ratio: Stacked
+    log_det: Stacked
+    direction: Stacked
+    jump_sq: Stacked
+    n_steps: Stacked
 
 
 class Draws(NamedTuple):
@@ -74,7 +76,13 @@ _SUMMED = ("accepted", "diverging", "nonfinite", "n_steps")
 
 @eqx.filter_jit
 def _chunk(
-    root: Key, transition: AbstractTransition, state: State, first: jax.Array, num_draws: jax.Array, thin: int, capacity: int
+    root: Key,
+    transition: AbstractTransition,
+    state: State,
+    first: jax.Array,
+    num_draws: jax.Array,
+    thin: int,
+    capacity: int,
 ) -> tuple[State, Record]:
     """``num_draws`` draws, at most ``capacity``; the loop's length is data, so a short last chunk compiles nothing."""
 
@@ -116,9 +124,7 @@ def draw_chains(
     the run after the last whole chunk and returns what is there, with ``completed`` False.
     """
     if num_draws < 1 or thin < 1 or chunk_size < 1:
-        raise ValueError(
-            f"num_draws, thin and chunk_size must be positive, got {num_draws}, {thin} and {chunk_size}"
-        )
+        raise ValueError(f"num_draws, thin and chunk_size must be positive, got {num_draws}, {thin} and {chunk_size}")
     if state.position.ndim != 2:
         raise ValueError(f"positions must have shape (dim, chains), got {state.position.shape}")
     chunks: list[Record] = []
@@ -129,7 +135,7 @@ def draw_chains(
                 length = min(chunk_size, num_draws - done)
                 first = jnp.asarray(first_step + done * thin, jnp.int32)
                 new, record = _chunk(key, transition, state, first, jnp.asarray(length), thin, chunk_size)
-                chunks.append(jax.tree.map(lambda kept: np.asarray(kept)[:length], record))
+                chunks.append(Record(*(np.asarray(kept)[:length] for kept in record)))
                 state, done = new, done + length
                 if progress is not None:
                     progress(Progress("sample", done, num_draws, clock.elapsed, _means(chunks[-1])), chunks[-1])

@@ -1,6 +1,5 @@
 """Training (paper, Algorithm 1): a pure ``train_step`` and a host loop over jitted chunks of it."""
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from ._clock import CompileClock
@@ -32,13 +32,13 @@ class TrainState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """Figures of one iteration."""
+    """Figures of one iteration, scalars; in a history, one array per field."""
 
-    loss: Float[Array, ""]
-    acceptance_rate: Float[Array, ""]
-    jump: Float[Array, ""]
-    temperature: Float[Array, ""]
-    is_skipped: Array
+    loss: Any
+    acceptance_rate: Any
+    jump: Any
+    temperature: Any
+    is_skipped: Any
 
 
 class Recipe(NamedTuple):
@@ -142,7 +142,7 @@ def train_step(key: Key, train_state: TrainState, recipe: Recipe) -> tuple[Train
     if recipe.companion is not None:
         chains, _ = recipe.companion(hot.logdensity).step(companion_key, chains)
     jump = info.acceptance_rate * jnp.sum((info.proposal.position - proposal.start.position) ** 2, axis=0)
-    skipped = ~jnp.all(jnp.isfinite(jax.flatten_util.ravel_pytree(grads)[0]))
+    skipped = ~jnp.all(jnp.isfinite(ravel_pytree(grads)[0]))
     metrics = Metrics(loss, jnp.mean(info.acceptance_rate), jnp.nanmean(jump), temperature, skipped)
     transition = eqx.tree_at(lambda t: t.dynamics, transition, dynamics)
     return TrainState(transition, opt_state, _scaled(chains, temperature), step + 1), metrics
@@ -167,7 +167,7 @@ def _burn_in_loss(key: Key, kernel: Transition, recipe: Recipe) -> Float[Array, 
 def _train_chunk(
     key: Key, train_state: TrainState, recipe: Recipe, num_steps: Int[Array, ""], capacity: int
 ) -> tuple[TrainState, Metrics]:
-    """``num_steps`` iterations, at most ``capacity``; the loop's length is data, so a short last chunk compiles nothing."""
+    """``num_steps`` iterations, at most ``capacity``; the length is data, so a short last chunk compiles nothing."""
     arrays, static = eqx.partition(train_state, eqx.is_array)
 
     def body(i: Array, carry: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
@@ -209,7 +209,7 @@ def train(
                 length = min(chunk_size, num_steps - done)
                 attempt = jax.random.fold_in(key, rollbacks)
                 candidate, metrics = _train_chunk(attempt, state, recipe, jnp.asarray(length), chunk_size)
-                metrics = jax.tree.map(lambda kept: np.asarray(kept)[:length], metrics)
+                metrics = Metrics(*(np.asarray(kept)[:length] for kept in metrics))
                 if not _is_healthy(candidate, metrics, min_acceptance):
                     rollbacks, in_a_row = rollbacks + 1, in_a_row + 1
                     if in_a_row >= max_rollbacks:
@@ -258,7 +258,7 @@ def _is_healthy(state: TrainState, metrics: Metrics, min_acceptance: float) -> b
 def _diverged_text(step: int, metrics: Metrics) -> str:
     rate = float(np.mean(metrics.acceptance_rate[-20:]))
     return (
-        f"training collapsed after step {step} (acceptance {rate:.3g}, {np.mean(metrics.is_skipped):.0%} of the updates "
+        f"training collapsed after step {step} (acceptance {rate:.3g}, {np.mean(metrics.is_skipped):.0%} of updates "
         "not finite) and did not recover from its last good state; "
         "use a smaller step_size or learning rate, more tempering, or starts closer to the target"
     )

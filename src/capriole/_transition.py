@@ -22,6 +22,11 @@ class AbstractTransition(eqx.Module):
     Works on one chain, position ``(dim,)``, or on many, ``(dim, chains)``, with independent randomness per chain.
     """
 
+    @property
+    @abstractmethod
+    def target(self) -> AbstractLogDensity:
+        """The log density that the kernel leaves invariant."""
+
     @abstractmethod
     def init(self, position: Vector, rng_key: Key | None = None) -> State:
         """State at ``position``."""
@@ -29,6 +34,11 @@ class AbstractTransition(eqx.Module):
     @abstractmethod
     def step(self, rng_key: Key, state: State) -> tuple[State, Info]:
         """One step of every chain."""
+
+
+def state_at(logdensity: AbstractLogDensity, position: Vector) -> State:
+    """A chain's state at ``position``: log density and gradient evaluated there."""
+    return State(position, *value_and_grad(logdensity, position))
 
 
 class Proposal(NamedTuple):
@@ -53,16 +63,22 @@ class Transition(AbstractTransition):
         accept with min(1, exp(logdensity(x') - |v'|^2/2 - logdensity(x) + |v|^2/2 + log_det))
 
     Momentum and direction are drawn anew each step, per chain, independently of everything. A proposal that is not
-    finite, in position or ratio, is rejected. ``context`` conditions the networks and is constant: shape ``(features, *chains)``.
+    finite, in position or ratio, is rejected. ``context``, of shape ``(features, *chains)``, conditions the networks
+    and is constant.
     """
 
     logdensity: AbstractLogDensity
     dynamics: AbstractDynamics
     context: Array | None = None
 
+    @property
+    def target(self) -> AbstractLogDensity:
+        """The log density."""
+        return self.logdensity
+
     def init(self, position: Vector, rng_key: Key | None = None) -> State:
         """State at ``position`` of shape ``(dim, *chains)``."""
-        return State(position, *value_and_grad(self.logdensity, position))
+        return state_at(self.logdensity, position)
 
     def propose(self, rng_key: Key, state: State) -> Proposal:
         """Draw momentum and direction and follow the dynamics; no decision yet (differentiable)."""
@@ -119,6 +135,13 @@ class Jittered(AbstractTransition):
     def __check_init__(self) -> None:
         if not 0 < self.amount < 1:
             raise ValueError(f"jitter must lie strictly between 0 and 1, got {self.amount}")
+        if not isinstance(self.transition.dynamics, Leapfrog):
+            raise TypeError(f"only a Leapfrog can be jittered, got {type(self.transition.dynamics).__name__}")
+
+    @property
+    def target(self) -> AbstractLogDensity:
+        """The log density of the HMC kernel."""
+        return self.transition.logdensity
 
     def init(self, position: Vector, rng_key: Key | None = None) -> State:
         """State at ``position``."""
@@ -129,8 +152,9 @@ class Jittered(AbstractTransition):
         jitter_key, step_key = jax.random.split(rng_key)
         shape, dtype = state.logdensity.shape, state.logdensity.dtype
         factor = jax.random.uniform(jitter_key, shape, dtype, 1 - self.amount, 1 + self.amount)
-        size = self.transition.dynamics.step_size * factor
-        return eqx.tree_at(lambda t: t.dynamics.step_size, self.transition, size).step(step_key, state)
+        return eqx.tree_at(lambda t: t.dynamics.step_size, self.transition, replace_fn=lambda size: size * factor).step(
+            step_key, state
+        )
 
 
 class Mixture(AbstractTransition):
@@ -149,6 +173,11 @@ class Mixture(AbstractTransition):
         if min(self.probabilities) <= 0 or abs(sum(self.probabilities) - 1) > 1e-6:
             raise ValueError(f"probabilities must be positive and sum to 1, got {self.probabilities}")
 
+    @property
+    def target(self) -> AbstractLogDensity:
+        """The log density of the first part; all parts share it."""
+        return self.transitions[0].target
+
     def init(self, position: Vector, rng_key: Key | None = None) -> State:
         """State at ``position``; the same for all parts."""
         return self.transitions[0].init(position)
@@ -163,7 +192,9 @@ class Mixture(AbstractTransition):
         return jax.lax.switch(choice, branches, step_key, state)
 
 
-def hmc(logdensity: AbstractLogDensity, *, step_size: Array, num_leapfrogs: int, jitter: float = 0) -> AbstractTransition:
+def hmc(
+    logdensity: AbstractLogDensity, *, step_size: Array, num_leapfrogs: int, jitter: float = 0
+) -> AbstractTransition:
     """Plain HMC with unit mass, the step size jittered by a factor U(1 - jitter, 1 + jitter) if jitter > 0."""
     if num_leapfrogs < 1:
         raise ValueError(f"num_leapfrogs must be at least 1, got {num_leapfrogs}")

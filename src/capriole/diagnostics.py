@@ -1,4 +1,4 @@
-"""Diagnostics: arrays in, arrays out. Draws have ArviZ's layout (chains, draws, dim); ArviZ does what ArviZ does well."""
+"""Diagnostics: arrays in, arrays out. Draws have ArviZ's layout (chains, draws, dim); ArviZ does what it does well."""
 
 import warnings
 from typing import NamedTuple
@@ -10,7 +10,9 @@ CUTOFF = 0.05
 STUCK_STEPS = 200
 
 
-def autocorrelation(draws: Float[np.ndarray, "chains draws dim"], mean: Float[np.ndarray, " dim"]) -> Float[np.ndarray, " draws"]:
+def autocorrelation(
+    draws: Float[np.ndarray, "chains draws dim"], mean: Float[np.ndarray, " dim"]
+) -> Float[np.ndarray, " draws"]:
     """The paper's autocorrelation, summed over coordinates and averaged over time and chains::
 
         A(tau) = mean_{t, chains} <x_t - mean, x_{t+tau} - mean> / mean_{t, chains} |x_t - mean|^2
@@ -63,7 +65,9 @@ def bulk_ess(draws: Float[np.ndarray, "chains draws dim"]) -> Float[np.ndarray, 
     return _by_arviz("ess", draws, method="bulk")
 
 
-def bulk_ess_sq(draws: Float[np.ndarray, "chains draws dim"], centre: Float[np.ndarray, " dim"]) -> Float[np.ndarray, " dim"]:
+def bulk_ess_sq(
+    draws: Float[np.ndarray, "chains draws dim"], centre: Float[np.ndarray, " dim"]
+) -> Float[np.ndarray, " dim"]:
     """Bulk ESS of ``(x - centre)^2``: whether variances mix, which antithetic kernels hide from `bulk_ess`."""
     return _by_arviz("ess", (np.asarray(draws, np.float64) - centre) ** 2, method="bulk")
 
@@ -92,7 +96,11 @@ def z_scores(
 def _standardised(per_chain: np.ndarray, exact: np.ndarray | float) -> np.ndarray:
     error = per_chain.std(axis=0, ddof=1) / np.sqrt(len(per_chain))
     difference = per_chain.mean(axis=0) - exact
-    return np.where(error > 0, difference / np.where(error > 0, error, 1), np.where(difference == 0, 0.0, np.inf * np.sign(difference)))
+    return np.where(
+        error > 0,
+        difference / np.where(error > 0, error, 1),
+        np.where(difference == 0, 0.0, np.inf * np.sign(difference)),
+    )
 
 
 class ModeSummary(NamedTuple):
@@ -114,7 +122,7 @@ def mode_summary(labels: Int[np.ndarray, "chains draws"], num_modes: int) -> Mod
 
 
 def mode_rhat(labels: Int[np.ndarray, "chains draws"], num_modes: int) -> float:
-    """Largest split R-hat of the mode indicators: 1 when every chain gives the modes the same weights; inf when stuck."""
+    """Largest split R-hat of the mode indicators: 1 when all chains agree on the weights, inf when all are stuck."""
     from arviz_stats.base import array_stats
 
     worst = 1.0

@@ -33,7 +33,7 @@ def tune_hmc(
     score: Score,
     *,
     num_leapfrogs: int,
-    step_sizes: Sequence[float] | None = None,
+    step_sizes: Sequence[float] | np.ndarray | None = None,
     jitter: float = 0.0,
     num_draws: int = 1000,
     num_warmup: int = 200,

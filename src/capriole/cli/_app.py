@@ -59,7 +59,14 @@ def run(
     }
     out = out or Path("runs") / f"{target}-{preset}-{seed}"
     execute(
-        target, lambda: make_target(target), preset=preset, seed=seed, overrides=overrides, out=out, as_json=as_json, float64=float64
+        target,
+        lambda: make_target(target),
+        preset=preset,
+        seed=seed,
+        overrides=overrides,
+        out=out,
+        as_json=as_json,
+        float64=float64,
     )
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -16,8 +17,8 @@ class UserTarget(AbstractTarget):
     """A function of one flat position, with starts at ``spread * N(0, I)``."""
 
     logdensity: PerChain
-    dim: int
-    spread: float
+    dim: int = eqx.field(static=True)
+    spread: float = eqx.field(static=True)
 
     def __call__(self, position: Vector) -> Scalar:
         """Log density of shape ``(*chains)``."""
@@ -48,7 +49,7 @@ def load_target(spec: str, *, dim: int, spread: float = 1.0) -> UserTarget:
     if not callable(function):
         known = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
         raise ValueError(f"{path} has no function {name!r}; it has {', '.join(known) or 'none'}")
-    target = UserTarget(PerChain(function), dim, spread)
+    target = UserTarget(logdensity=PerChain(function), dim=dim, spread=spread)
     origin = jnp.zeros(dim)
     check_logdensity(target, origin)
     check_dtype(target, jnp.zeros((dim, 2)))

@@ -22,23 +22,23 @@ def write_figures(
 ) -> None:
     """``training.png``, ``autocorrelation.png``, and ``chains.png`` (2-d) or ``trace.png`` (worst coordinate)."""
     folder.write_figure("training", training_curve(history))
-    main = {name: draws[name] for name in ("l2hmc", "hmc") if name in draws}
-    curves = {}
+    main: dict[str, np.ndarray] = {name: draws[name] for name in ("l2hmc", "hmc") if name in draws}
+    curves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, position in main.items():
         rho = diagnostics.autocorrelation(position, centre_of(target, position))
         lags = np.arange(min(len(rho), 1 + _MAX_LAG_GRADIENTS // num_leapfrogs[name]))
         curves[name] = (lags * num_leapfrogs[name], rho[lags])
     folder.write_figure("autocorrelation", autocorrelation_figure(curves))
     # From one mode, where there are modes: whether a sampler leaves it is what the picture should show.
-    shown = {name: draws.get(f"{name}_one_mode", position) for name, position in main.items()}
+    shown: dict[str, np.ndarray] = {name: draws.get(f"{name}_one_mode", position) for name, position in main.items()}
     if target.dim == 2:
         bounds = _bounds(np.concatenate([p.reshape(-1, 2)[::7] for p in draws.values()]))
-        paths = {name: position[0, :200] for name, position in shown.items()}
+        paths: dict[str, np.ndarray] = {name: position[0, :200] for name, position in shown.items()}
         density = chains_over_density(lambda x: np.asarray(target(jnp.asarray(x, jnp.zeros(()).dtype))), paths, bounds)
         folder.write_figure("chains", density)
         return
     worst = int(np.argmin(diagnostics.bulk_ess(main["hmc" if "hmc" in main else "l2hmc"])))
-    traces = {name: position[0, :500, worst] for name, position in shown.items()}
+    traces: dict[str, np.ndarray] = {name: position[0, :500, worst] for name, position in shown.items()}
     folder.write_figure("trace", trace_figure(traces, f"$x_{{{worst}}}$"))
 
 

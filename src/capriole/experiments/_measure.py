@@ -43,7 +43,7 @@ def measure(draws: Draws, target: Any, *, num_leapfrogs: int, step_size: float, 
         "mode_weights": None,
         "mode_switches_per_1000_gradients": None,
     }
-    if mean is not None and chains >= 4:
+    if mean is not None and variance is not None and chains >= 4:
         z_mean, z_var = diagnostics.z_scores(position, mean, variance)
         row["max_abs_z_mean"] = float(np.nanmax(np.abs(z_mean)))
         row["max_abs_z_var"] = float(np.nanmax(np.abs(z_var)))

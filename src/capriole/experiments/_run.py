@@ -18,7 +18,7 @@ from .._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss, Weight
 from .._pilot import Pilot, run_pilot
 from .._sample import Draws, Record, draw_chains
 from .._train import Progress, Recipe, TrainResult, adam, cooling, decay
-from .._transition import AbstractTransition, Transition
+from .._transition import AbstractTransition, Transition, state_at
 from .._types import Key, Vector
 from ..baselines import tune_hmc
 from ..runs import RunFolder
@@ -92,7 +92,7 @@ class Run:
         """Pilot, candidates, training; stores the kernel."""
         s, target = self.settings, self.target
         position = self._training_starts()
-        check_starts(Transition(target, None).init(position))  # type: ignore[arg-type]
+        check_starts(state_at(target, position))
         training_target, _ = trainable(target, position[:, 0])
         hot = target if s.start_temperature == 1 else Tempered(target, jnp.asarray(s.start_temperature, position.dtype))
         pilot = run_pilot(self.pilot_key, hot, position, num_leapfrogs=s.num_leapfrogs)
@@ -157,7 +157,7 @@ class Run:
             self.sample(name, tuning.transition, s.num_leapfrogs, tuning.step_size)
 
     def sample(self, name: str, kernel: AbstractTransition, num_leapfrogs: int, step_size: float) -> None:
-        """Sample from exact starts if there are any, else from the pilot; with modes also dispersed and from one mode."""
+        """Sample from exact starts or, without them, the pilot's; with modes also dispersed and from one mode."""
         exact = hasattr(self.target, "sample")
         self._sample_once(name, kernel, "exact" if exact else "pilot", num_leapfrogs, step_size)
         if hasattr(self.target, "mode") and name in ("l2hmc", "hmc"):
@@ -181,9 +181,7 @@ class Run:
         )
         keep_from = keep_from if draws.completed else 0
         self.sampled[name] = Sampled(draws, num_leapfrogs, step_size, keep_from)
-        row = measure(
-            draws, self.target, num_leapfrogs=num_leapfrogs, step_size=step_size, keep_from=keep_from
-        )
+        row = measure(draws, self.target, num_leapfrogs=num_leapfrogs, step_size=step_size, keep_from=keep_from)
         self.results["samplers"][name] = row | {"start": start}
         if name == "l2hmc":
             self.folder.write_draws(to_datatree(draws, self.target, target=self.name))
@@ -192,7 +190,9 @@ class Run:
             raise KeyboardInterrupt
 
     def _starts(self, kind: str, num: int) -> Vector:
-        key = jax.random.fold_in(self.start_key, {"exact": 1, "dispersed": 2, "one_mode": 3, "pilot": 4, "tuning": 5}[kind])
+        key = jax.random.fold_in(
+            self.start_key, {"exact": 1, "dispersed": 2, "one_mode": 3, "pilot": 4, "tuning": 5}[kind]
+        )
         if kind == "one_mode":
             return self.target.sample_mode(key, num, 0)
         if kind == "dispersed":
@@ -242,7 +242,8 @@ class EssSoFar:
     """Adds the effective sample size so far (worst dimension, over at most 16 chains) to sampling progress."""
 
     def __init__(self, name: str, progress: OnProgress):
-        self.name, self.progress, self.blocks = name, progress, []
+        self.name, self.progress = name, progress
+        self.blocks: list[np.ndarray] = []
 
     def __call__(self, event: Progress, record: Record) -> None:
         """Forward the event with ``ess`` and ``ess_chains`` among its metrics."""

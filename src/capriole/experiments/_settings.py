@@ -13,7 +13,7 @@ class Settings:
     ``objective`` is ``log_esjd`` (`LogESJD` with the weights below, plus ``jump_weight`` times `LogJump`),
     ``log_jump`` or ``paper``.
 
-    ``candidates`` kernels are trained for ``candidate_steps``; the one with the lowest loss goes on for ``train_steps``.
+    ``candidates`` kernels are trained for ``candidate_steps``; that with the lowest loss goes on for ``train_steps``.
     ``start_temperature`` above 1 starts training on a flattened density and cools it over the first 70 %.
     ``start_scale`` is the standard deviation of the training starts (0: the target's own over-dispersed starts).
     """

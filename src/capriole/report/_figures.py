@@ -82,7 +82,9 @@ def autocorrelation_figure(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> 
 
 
 def chains_over_density(
-    logdensity: Callable[[np.ndarray], np.ndarray], paths: dict[str, np.ndarray], bounds: tuple[float, float, float, float]
+    logdensity: Callable[[np.ndarray], np.ndarray],
+    paths: dict[str, np.ndarray],
+    bounds: tuple[float, float, float, float],
 ) -> "Figure":
     """One chain per sampler drawn over the contours of a 2-d density (paper, figure 1b).
 

@@ -34,7 +34,9 @@ class RunFolder:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise RunFolderError(f"cannot write to {self.path}: {error.strerror or error}; choose another --out") from error
+            raise RunFolderError(
+                f"cannot write to {self.path}: {error.strerror or error}; choose another --out"
+            ) from error
 
     def write_json(self, name: str, content: dict[str, Any]) -> Path:
         """Write ``name`` atomically; NaN and infinities become null, since JSON has none."""
