@@ -14,6 +14,7 @@ if cache := os.environ.get("CAPRIOLE_TEST_CACHE"):
 
 import pytest
 from jaxtyping import install_import_hook
+
 from typechecker import MODULES
 
 with install_import_hook(MODULES, "typechecker.check"):

@@ -49,7 +49,10 @@ def two_sample(first, second):
 
 def scores(target, found: Walk):
     """Distance over critical value for every projection: coordinates, directions, radius, energy, mode."""
-    out = {f"x{i} against fresh draws": two_sample(a, b) for i, (a, b) in enumerate(zip(found.end, found.fresh, strict=True))}
+    out = {
+        f"x{i} against fresh draws": two_sample(a, b)
+        for i, (a, b) in enumerate(zip(found.end, found.fresh, strict=True))
+    }
     energies = [np.asarray(target(jnp.asarray(x))) for x in (found.end, found.fresh)]
     out["energy against fresh draws"] = two_sample(*energies)
     if hasattr(target, "standardise"):

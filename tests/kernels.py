@@ -7,9 +7,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from densities import Banana, Funnel, Gaussian, Mixture2
 
 from capriole import AbstractLogDensity, Leapfrog, LearnedLeapfrog, Transition, learned_leapfrog
+from densities import Banana, Funnel, Gaussian, Mixture2
 
 
 def stirred(dynamics: LearnedLeapfrog, *, heads: float) -> LearnedLeapfrog:

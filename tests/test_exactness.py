@@ -2,17 +2,17 @@
 
 from functools import cache
 
-import checks
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from densities import Banana, Mixture2
-from kernels import CASES, learned, leapfrog
 
+import checks
 from capriole import Jittered, Leapfrog, PerChain, Transition, affine, hmc
 from capriole.targets import TARGETS, make_target
+from densities import Banana, Mixture2
+from kernels import CASES, leapfrog, learned
 
 NAMES = [case.name for case in CASES]
 MILD = [case.name for case in CASES if case.mild]

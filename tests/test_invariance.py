@@ -5,11 +5,22 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import pytest
+
+from capriole import (
+    LogJump,
+    Mixture,
+    PaperLoss,
+    Recipe,
+    Tempered,
+    Transition,
+    adam,
+    hmc,
+    learned_leapfrog,
+    train_kernel,
+)
 from densities import Banana, Funnel, Gaussian, Mixture2
 from invariance import check_invariance, check_symmetry
-from kernels import learned, leapfrog
-
-from capriole import LogJump, Mixture, PaperLoss, Recipe, Tempered, Transition, adam, hmc, learned_leapfrog, train_kernel
+from kernels import leapfrog, learned
 
 F64 = jnp.dtype("float64")
 ICG = Gaussian(jnp.geomspace(0.1, 10, 5))
@@ -61,7 +72,9 @@ def test_flow_is_symmetric(name):
 @cache
 def trained(name, objective):
     """A hundred iterations from random networks: far from HMC and far from converged."""
-    start = Transition(TARGETS[name], learned_leapfrog(jax.random.key(0), dim=2, num_leapfrogs=4, step_size=0.3, width=8))
+    start = Transition(
+        TARGETS[name], learned_leapfrog(jax.random.key(0), dim=2, num_leapfrogs=4, step_size=0.3, width=8)
+    )
     position = jnp.asarray(jax.random.normal(jax.random.key(1), (2, 64)))
     recipe = Recipe(objective, adam(1e-2))
     return train_kernel(jax.random.key(2), start, position, recipe, num_steps=100, chunk_size=100)

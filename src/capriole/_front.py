@@ -13,7 +13,7 @@ from . import _sample, _train
 from ._check import check_dtype, check_logdensity, check_starts, trainable
 from ._dynamics import learned_leapfrog
 from ._io import versions
-from ._logdensity import AbstractLogDensity, Tempered
+from ._logdensity import AbstractLogDensity
 from ._objectives import AbstractObjective, LogESJD
 from ._pilot import run_pilot
 from ._ravel import as_logdensity, named_arrays
@@ -50,7 +50,7 @@ def train(
     ``init + spread * N(0, I)``; a short run of plain HMC then finds the typical set, the step size (unless given) and
     the scales for the objective (default `LogESJD`; networks of ``width`` max(10, 2 dim) up to 100 units).
     ``start_temperature`` above 1 flattens the density at first and cools it over the first 70 % of the steps, for
-    targets with several modes (the pilot then only sets the scales).
+    targets with several modes (give ``spread`` wide enough to reach them all).
 
     If the log density has no second derivative the force is held constant in the training signal, and the log says
     so; the kernel stays exact. Raises ValueError for a log density or init that cannot work (see the message),
@@ -62,7 +62,7 @@ def train(
     training_target, smooth = trainable(target, position[:, 0])
     if not smooth:
         log.warning("the log density has no second derivative: training holds its force constant (the kernel is exact)")
-    pilot = run_pilot(pilot_key, _heated(target, start_temperature), position, num_leapfrogs=num_leapfrogs)
+    pilot = run_pilot(pilot_key, target, position, num_leapfrogs=num_leapfrogs)
     dim = position.shape[0]
     dynamics = learned_leapfrog(
         build_key,
@@ -100,8 +100,9 @@ def sample(
 ) -> "xarray.DataTree":
     """Draw from the target of a frozen kernel; groups and names are ArviZ's.
 
-    Chains start at ``init + spread * N(0, I)`` (or, for ``init`` an array of shape (dim, chains), exactly there) and
-    discard ``num_warmup`` steps; nothing adapts. The tree has the group ``posterior`` with one variable per leaf of
+    Chains start at ``init + spread * N(0, I)`` (or, for ``init`` an array of shape (dim, chains), exactly there).
+    ``num_warmup`` steps of plain HMC, whose step size adapts, bring them to the typical set and are discarded; the
+    draws come from ``transition`` alone, and nothing adapts while they are kept. The tree has the group ``posterior`` with one variable per leaf of
     the user's pytree, dims ``(chain, draw, ...)``, and ``sample_stats`` with ``lp`` (log density),
     ``acceptance_rate``, ``diverging``, ``energy``, ``n_steps`` (gradients) and capriole's own ``accepted``,
     ``direction``, ``log_det``, ``log_ratio``, ``nonfinite``, ``jump_sq``. Its attributes record versions, seed and
@@ -118,8 +119,7 @@ def sample(
     state = transition.init(position)
     check_starts(state)
     if num_warmup:
-        warm = _sample.draw_chains(warmup_key, transition, state, num_draws=num_warmup, chunk_size=chunk_size)
-        state = warm.state
+        state = run_pilot(warmup_key, logdensity, position, num_leapfrogs=10, num_steps=num_warmup).state
     draws = _sample.draw_chains(
         sample_key, transition, state, num_draws=num_draws, thin=thin, chunk_size=chunk_size, progress=progress
     )
@@ -170,7 +170,3 @@ def prepare(
 def as_key(seed: int | Key) -> Key:
     """A typed PRNG key from an integer seed; a key is returned as it is."""
     return jax.random.key(seed) if isinstance(seed, int | np.integer) else seed
-
-
-def _heated(target: AbstractLogDensity, temperature: float) -> AbstractLogDensity:
-    return target if temperature == 1 else Tempered(target, jnp.asarray(temperature, jnp.float32))

@@ -93,7 +93,7 @@ def _chunk(
     def draw(state: State, t: jax.Array) -> tuple[State, Record]:
         if thin == 1:
             return step(state, t)
-        state, records = jax.lax.scan(step, state, t + jnp.arange(thin))
+        state, records = jax.lax.scan(step, state, t + jnp.arange(thin, dtype=t.dtype))
         last = jax.tree.map(lambda leaf: leaf[-1], records)
         sums = {name: jnp.sum(getattr(records, name), axis=0) for name in _SUMMED}
         return state, last._replace(acceptance_rate=jnp.mean(records.acceptance_rate, axis=0), **sums)

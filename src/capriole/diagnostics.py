@@ -1,6 +1,5 @@
 """Diagnostics: arrays in, arrays out. Draws have ArviZ's layout (chains, draws, dim); ArviZ does what it does well."""
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -8,25 +7,31 @@ from jaxtyping import Bool, Float, Int
 
 CUTOFF = 0.05
 STUCK_STEPS = 200
+LOW_ACCEPTANCE = 0.1
 
 
 def autocorrelation(
-    draws: Float[np.ndarray, "chains draws dim"], mean: Float[np.ndarray, " dim"]
-) -> Float[np.ndarray, " draws"]:
+    draws: Float[np.ndarray, "chains draws dim"], mean: Float[np.ndarray, " dim"], max_lag: int | None = None
+) -> Float[np.ndarray, " lags"]:
     """The paper's autocorrelation, summed over coordinates and averaged over time and chains::
 
         A(tau) = mean_{t, chains} <x_t - mean, x_{t+tau} - mean> / mean_{t, chains} |x_t - mean|^2
 
-    By FFT. Dominated by the widest coordinate. Source: Levy et al. 2018, section 5.1 and its released code.
+    for lags 0 to ``max_lag`` (None: all), by FFT. NaN where draws are not finite or never leave the mean. Dominated by
+    the widest coordinate. Source: Levy et al. 2018, section 5.1 and its released code.
     """
+    _check_draws(draws)
     num = draws.shape[1]
+    lags = num if max_lag is None else min(max_lag + 1, num)
     centred = np.asarray(draws, np.float64) - mean
+    scale = np.max(np.abs(centred))  # keeps squares of huge or tiny draws in range
+    if not (np.isfinite(scale) and scale > 0):
+        return np.full(lags, np.nan)
+    centred /= scale
     power = np.zeros(num + 1)
     for coordinate in range(draws.shape[2]):
         power += np.sum(np.abs(np.fft.rfft(centred[:, :, coordinate], 2 * num, axis=1)) ** 2, axis=0)
-    covariance = np.fft.irfft(power)[:num] / (num - np.arange(num))
-    if not covariance[0] > 0:
-        return np.full(num, np.nan)
+    covariance = np.fft.irfft(power, 2 * num)[:lags] / (num - np.arange(lags))
     return covariance / covariance[0]
 
 
@@ -35,7 +40,8 @@ def paper_ess(draws: Float[np.ndarray, "chains draws dim"], mean: Float[np.ndarr
 
         1 / (1 + 2 sum_{tau >= 1} A(tau) [A(tau) > 0.05])
 
-    At most 1, blind to negative autocorrelation and to narrow directions: for the paper's table alone.
+    At most 1, and blind to narrow directions. It drops the negative lags of an antithetic chain but keeps its positive
+    ones, so an AR(1) chain with coefficient -0.9 scores 0.1: for the paper's table alone.
     """
     rho = autocorrelation(draws, mean)[1:]
     if not np.isfinite(rho).all():
@@ -43,38 +49,53 @@ def paper_ess(draws: Float[np.ndarray, "chains draws dim"], mean: Float[np.ndarr
     return float(1 / (1 + 2 * np.sum(rho[rho > CUTOFF])))
 
 
-def _by_arviz(name: str, draws: np.ndarray, **options: str) -> np.ndarray:
+def _check_draws(draws: np.ndarray) -> None:
+    if draws.ndim != 3:
+        raise ValueError(f"draws must have shape (chains, draws, dim), got {draws.shape}")
+
+
+def _by_arviz(name: str, draws: np.ndarray, method: str) -> np.ndarray:
+    """ArviZ's statistic of each coordinate; NaN if constant, infinite or fewer than 8 draws."""
     from arviz_stats.base import array_stats
 
-    function = getattr(array_stats, name)
+    _check_draws(draws)
     values = np.full(draws.shape[2], np.nan)
     for coordinate in range(draws.shape[2]):
         column = np.asarray(draws[:, :, coordinate], np.float64)
-        if np.isfinite(column).all() and np.ptp(column) > 0:
-            with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # ArviZ warns about frozen chains; we return what it computes
-                values[coordinate] = function(column, chain_axis=0, draw_axis=1, **options)
+        if column.shape[1] >= 8 and np.isfinite(column).all() and np.ptp(column) > 0:
+            with np.errstate(divide="ignore", invalid="ignore"):  # of frozen chains; the result says it
+                values[coordinate] = getattr(array_stats, name)(column, chain_axis=0, draw_axis=1, method=method)
     return values
 
 
 def bulk_ess(draws: Float[np.ndarray, "chains draws dim"]) -> Float[np.ndarray, " dim"]:
     """Rank-normalised bulk ESS of every coordinate over all chains, by ArviZ (Vehtari et al. 2021).
 
-    NaN where a coordinate is constant or not finite.
+    NaN where a coordinate is constant or not finite, and for fewer than 8 draws.
     """
-    return _by_arviz("ess", draws, method="bulk")
+    return _by_arviz("ess", draws, "bulk")
 
 
 def bulk_ess_sq(
-    draws: Float[np.ndarray, "chains draws dim"], centre: Float[np.ndarray, " dim"]
+    draws: Float[np.ndarray, "chains draws dim"], centre: Float[np.ndarray, " dim"] | None = None
 ) -> Float[np.ndarray, " dim"]:
-    """Bulk ESS of ``(x - centre)^2``: whether variances mix, which antithetic kernels hide from `bulk_ess`."""
-    return _by_arviz("ess", (np.asarray(draws, np.float64) - centre) ** 2, method="bulk")
+    """Bulk ESS of ``(x - centre)^2``: whether variances mix, which antithetic kernels hide from `bulk_ess`.
+
+    ``centre`` is the mean of the draws if not given.
+    """
+    _check_draws(draws)
+    with np.errstate(over="ignore", invalid="ignore"):
+        wide = np.asarray(draws, np.float64)
+        return bulk_ess((wide - (wide.mean(axis=(0, 1)) if centre is None else centre)) ** 2)
 
 
 def rhat(draws: Float[np.ndarray, "chains draws dim"]) -> Float[np.ndarray, " dim"]:
-    """Rank-normalised split R-hat of every coordinate, by ArviZ (Vehtari et al. 2021); NaN where it is undefined."""
-    return _by_arviz("rhat", draws, method="rank")
+    """Rank-normalised split R-hat of every coordinate, by ArviZ (Vehtari et al. 2021).
+
+    NaN where a coordinate is constant or not finite, for fewer than 2 chains and fewer than 8 draws.
+    """
+    _check_draws(draws)
+    return np.full(draws.shape[2], np.nan) if len(draws) < 2 else _by_arviz("rhat", draws, "rank")
 
 
 def z_scores(
@@ -86,21 +107,18 @@ def z_scores(
 
     for x and for (x - mean)^2. NaN where the exact moment is. Raises ValueError for fewer than 4 chains.
     """
-    chains = draws.shape[0]
-    if chains < 4:
-        raise ValueError(f"z-scores need at least 4 chains for a standard error, got {chains}")
-    centred = np.asarray(draws, np.float64) - mean
-    return _standardised(centred.mean(axis=1), 0.0), _standardised((centred**2).mean(axis=1), variance)
+    _check_draws(draws)
+    if len(draws) < 4:
+        raise ValueError(f"z-scores need at least 4 chains for a standard error, got {len(draws)}")
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        centred = np.asarray(draws, np.float64) - mean
+        return _standardised(centred.mean(axis=1), 0.0), _standardised((centred**2).mean(axis=1), variance)
 
 
 def _standardised(per_chain: np.ndarray, exact: np.ndarray | float) -> np.ndarray:
     error = per_chain.std(axis=0, ddof=1) / np.sqrt(len(per_chain))
     difference = per_chain.mean(axis=0) - exact
-    return np.where(
-        error > 0,
-        difference / np.where(error > 0, error, 1),
-        np.where(difference == 0, 0.0, np.inf * np.sign(difference)),
-    )
+    return np.where(difference == 0, 0.0, difference / error)
 
 
 class ModeSummary(NamedTuple):
@@ -113,7 +131,12 @@ class ModeSummary(NamedTuple):
 
 
 def mode_summary(labels: Int[np.ndarray, "chains draws"], num_modes: int) -> ModeSummary:
-    """How often, and how evenly, chains visit the modes; the standard error is the chains' spread / sqrt(chains)."""
+    """How often, and how evenly, chains visit the modes; the standard error is the chains' spread / sqrt(chains).
+
+    Raises ValueError for labels outside 0 to ``num_modes`` - 1.
+    """
+    if labels.min() < 0 or labels.max() >= num_modes:
+        raise ValueError(f"labels must lie in 0 to {num_modes - 1}, got {labels.min()} to {labels.max()}")
     per_chain = (labels[:, :, None] == np.arange(num_modes)).mean(axis=1)
     chains = len(labels)
     errors = per_chain.std(axis=0, ddof=1) / np.sqrt(chains) if chains > 1 else np.full(num_modes, np.nan)
@@ -122,9 +145,14 @@ def mode_summary(labels: Int[np.ndarray, "chains draws"], num_modes: int) -> Mod
 
 
 def mode_rhat(labels: Int[np.ndarray, "chains draws"], num_modes: int) -> float:
-    """Largest split R-hat of the mode indicators: 1 when all chains agree on the weights, inf when all are stuck."""
+    """Largest split R-hat of the mode indicators: 1 when all chains agree on the weights, inf when all are stuck.
+
+    NaN for fewer than 2 chains or 4 draws. Blind to modes that no chain visits: read it with `mode_summary`.
+    """
     from arviz_stats.base import array_stats
 
+    if len(labels) < 2 or labels.shape[1] < 4:
+        return float("nan")
     worst = 1.0
     for mode in range(num_modes):
         indicator = (labels == mode).astype(np.float64)
@@ -132,8 +160,35 @@ def mode_rhat(labels: Int[np.ndarray, "chains draws"], num_modes: int) -> float:
             continue
         if np.ptp(indicator, axis=1).max() == 0:
             return float("inf")
-        worst = max(worst, float(array_stats.rhat(indicator, chain_axis=0, draw_axis=1, method="split")))
+        with np.errstate(divide="ignore", invalid="ignore"):  # half chains without a switch: inf
+            worst = max(worst, float(array_stats.rhat(indicator, chain_axis=0, draw_axis=1, method="split")))
     return worst
+
+
+class Efficiency(NamedTuple):
+    """Worst dimension's bulk ESS, of x and of (x - centre)^2, over all chains' steps, gradients or seconds."""
+
+    ess_per_step: float
+    ess_per_gradient: float
+    ess_per_second: float
+    ess_sq_per_step: float
+    ess_sq_per_gradient: float
+    ess_sq_per_second: float
+
+
+def efficiency(
+    draws: Float[np.ndarray, "chains draws dim"],
+    *,
+    num_gradients_total: int,
+    seconds: float,
+    centre: Float[np.ndarray, " dim"] | None = None,
+) -> Efficiency:
+    """What the draws cost: ``min over dimensions of bulk ESS / cost``, cost summed over all chains."""
+    if not (num_gradients_total > 0 and seconds > 0):
+        raise ValueError(f"num_gradients_total and seconds must be positive, got {num_gradients_total} and {seconds}")
+    costs = (draws.shape[0] * draws.shape[1], num_gradients_total, seconds)
+    worst = (float(np.min(bulk_ess(draws))), float(np.min(bulk_ess_sq(draws, centre))))
+    return Efficiency(*(ess / cost for ess in worst for cost in costs))
 
 
 def longest_rejection(is_accepted: Bool[np.ndarray, "chains draws"]) -> Int[np.ndarray, " chains"]:
@@ -160,32 +215,53 @@ def health(
 
     A fine ESS does not make a run healthy: chains that all sit in one of several modes have a fine ESS.
     """
-    messages = []
-    steps = is_accepted.size
-    overall = float(acceptance_rate.mean())
-    if overall < 0.1:
-        messages.append(f"acceptance is {overall:.3f}: train longer or start from a smaller step size")
-    stuck = int(np.sum(longest_rejection(is_accepted) >= STUCK_STEPS))
-    if stuck:
-        messages.append(
-            f"{stuck} of {len(is_accepted)} chains rejected {STUCK_STEPS} proposals in a row: mix in plain HMC moves "
-            "(capriole.Mixture) or train from more dispersed starts"
+    if not acceptance_rate.shape == is_accepted.shape == is_divergent.shape:
+        raise ValueError(
+            f"arrays must share one shape, got {acceptance_rate.shape}, {is_accepted.shape} and {is_divergent.shape}"
         )
-    nonfinite = num_nonfinite / steps
-    if nonfinite > 1e-3:
-        grave = "the draws may be cut off there; " if nonfinite > 0.05 else ""
-        messages.append(
-            f"{100 * nonfinite:.2g} % of proposals had a log density that is not finite: {grave}use float64 or guard "
-            "the log density"
-        )
-    divergent = int(is_divergent.sum()) - num_nonfinite
-    if divergent > 1e-3 * steps:
-        messages.append(f"{divergent} of {steps} proposals diverged: train longer or start from a smaller step size")
-    if rhat_max is not None and not rhat_max <= 1.01:
+    messages = _movement(acceptance_rate, is_accepted) + _numerics(is_divergent, num_nonfinite)
+    if rhat_max is not None and np.isnan(rhat_max):
+        messages.append("R-hat is not defined: run at least 2 chains and check for constant or non-finite coordinates")
+    elif rhat_max is not None and rhat_max > 1.01:
         messages.append(f"R-hat is {rhat_max:.3f}, above 1.01: the chains have not mixed; run longer")
     if mode_weights is not None and np.any(np.asarray(mode_weights) == 0):
         missing = np.flatnonzero(np.asarray(mode_weights) == 0).tolist()
         messages.append(f"modes {missing} were never visited: train with tempering and dispersed starts")
     elif mode_rhat is not None and not mode_rhat <= 1.05:
         messages.append(f"R-hat of the mode weights is {mode_rhat:.2f}: chains hardly leave their modes; use tempering")
+    return messages
+
+
+def _movement(acceptance_rate: np.ndarray, is_accepted: np.ndarray) -> list[str]:
+    messages = []
+    per_chain = acceptance_rate.mean(axis=1)
+    slow = int(np.sum(~(per_chain >= LOW_ACCEPTANCE)))
+    if slow:
+        messages.append(
+            f"acceptance is below {LOW_ACCEPTANCE} in {slow} of {len(per_chain)} chains (worst {per_chain.min():.3f}, "
+            f"median {np.median(per_chain):.3f}): train longer or start from a smaller step size"
+        )
+    stuck = int(np.sum(longest_rejection(is_accepted) >= STUCK_STEPS))
+    if stuck:
+        messages.append(
+            f"{stuck} of {len(is_accepted)} chains rejected {STUCK_STEPS} proposals in a row: mix in plain HMC moves "
+            "(capriole.Mixture) or train from more dispersed starts"
+        )
+    return messages
+
+
+def _numerics(is_divergent: np.ndarray, num_nonfinite: int) -> list[str]:
+    """Proposals that are not finite count as divergent too, so they are told apart here."""
+    messages = []
+    steps = is_divergent.size
+    nonfinite = num_nonfinite / steps
+    if nonfinite > 1e-3:
+        error, grave = ("error: ", "the draws may be cut off there; ") if nonfinite > 0.05 else ("", "")
+        messages.append(
+            f"{error}{100 * nonfinite:.2g} % of proposals had a log density that is not finite: {grave}use float64 or "
+            "guard the log density"
+        )
+    divergent = int(is_divergent.sum()) - num_nonfinite
+    if divergent > 1e-3 * steps:
+        messages.append(f"{divergent} of {steps} proposals diverged: train longer or start from a smaller step size")
     return messages

@@ -13,7 +13,7 @@ from .._check import check_starts, trainable
 from .._dynamics import learned_leapfrog
 from .._front import to_datatree
 from .._io import versions
-from .._logdensity import Tempered
+from .._logdensity import StoppedForce
 from .._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss, WeightedSum
 from .._pilot import Pilot, run_pilot
 from .._sample import Draws, Record, draw_chains
@@ -94,8 +94,10 @@ class Run:
         position = self._training_starts()
         check_starts(state_at(target, position))
         training_target, _ = trainable(target, position[:, 0])
-        hot = target if s.start_temperature == 1 else Tempered(target, jnp.asarray(s.start_temperature, position.dtype))
-        pilot = run_pilot(self.pilot_key, hot, position, num_leapfrogs=s.num_leapfrogs)
+        if s.stopped_force:
+            training_target = StoppedForce(target)
+        # At temperature 1 also for tempered training: the scales in the objective are those of the target itself.
+        pilot = run_pilot(self.pilot_key, target, position, num_leapfrogs=s.num_leapfrogs)
         self.pilot = pilot
         recipe = Recipe(
             objective=make_objective(s, pilot),

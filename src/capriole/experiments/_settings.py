@@ -14,6 +14,7 @@ class Settings:
     ``log_jump`` or ``paper``.
 
     ``candidates`` kernels are trained for ``candidate_steps``; that with the lowest loss goes on for ``train_steps``.
+    ``stopped_force`` keeps second derivatives out of the training signal, for targets whose force is mostly noise.
     ``start_temperature`` above 1 starts training on a flattened density and cools it over the first 70 %.
     ``start_scale`` is the standard deviation of the training starts (0: the target's own over-dispersed starts).
     """
@@ -31,6 +32,7 @@ class Settings:
     ceiling: float = 2.1
     fold: float = 2.0
     jump_weight: float = 0.0
+    stopped_force: bool = False
     start_temperature: float = 1.0
     start_scale: float = 0.0
     num_chains: int = 200
@@ -50,6 +52,8 @@ _MODES = {"acceptance_weight": 1.0, "jump_weight": 1.0, "fold": 5.0}
 _BY_TARGET: dict[str, dict[str, Any]] = {
     "icg": {"width": 100, "train_steps": 3000},
     "scg": {"candidates": 2, "train_steps": 12000},
+    "rough-well": {"stopped_force": True},
+    "rougher-well": {"stopped_force": True},
     "mog": _MODES | {"start_temperature": 10.0, "start_scale": 3.0, "num_leapfrogs": 5, "step_size": 0.1},
     "mog-asym": {
         "objective": "log_jump",

@@ -206,8 +206,7 @@ class RingMixture(AbstractMultimodalTarget):
     def sample(self, key: Key, num: int) -> Vector:
         """Exact draws."""
         label_key, ring_key = jax.random.split(key)
-        weights = jnp.asarray(np.log(self.mode_weights), self.radii.dtype)
-        return self._on_rings(ring_key, jax.random.categorical(label_key, weights, shape=(num,)))
+        return self._on_rings(ring_key, jax.random.categorical(label_key, jnp.log(self.radii), shape=(num,)))
 
     def _on_rings(self, key: Key, label: Int[Array, " num"]) -> Vector:
         normal_key, uniform_key, angle_key = jax.random.split(key, 3)

@@ -1,0 +1,176 @@
+"""The command line, as a user meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+MODEL = """
+import jax.numpy as jnp
+
+def logdensity(x):
+    return -0.5 * jnp.sum((x - 1.0) ** 2 / jnp.arange(1.0, x.shape[0] + 1.0, dtype=x.dtype))
+
+def vector(x):
+    return -x ** 2
+
+def outside(x):
+    return jnp.where(jnp.sum(x) > 100, 0.0, -jnp.inf) * jnp.ones((), x.dtype)
+
+not_a_function = 3
+"""
+TINY = ["--preset", "smoke", "--train-steps", "20", "--num-chains", "8", "--num-steps", "40", "--num-leapfrogs", "3"]
+
+
+def capriole(*args, timeout=300, **options):
+    command = [sys.executable, "-m", "capriole", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, **options)
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.py"
+    path.write_text(MODEL)
+    return path
+
+
+def test_help_lists_the_commands_and_imports_nothing_heavy():
+    code = (
+        "import sys; from capriole.cli import main; sys.argv = ['capriole', '--help']\n"
+        "try: main()\n"
+        "except SystemExit as e: assert not e.code\n"
+        "heavy = {'jax', 'numpy', 'arviz', 'matplotlib', 'xarray'} & set(sys.modules); assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    for command in ("run", "sample", "targets", "show"):
+        assert command in result.stdout
+
+
+def test_targets_lists_every_target():
+    from capriole.targets import TARGETS
+
+    result = capriole("targets")
+    assert result.returncode == 0
+    for name in TARGETS:
+        assert name in result.stdout
+
+
+def test_run_writes_the_documented_folder(tmp_path):
+    out = tmp_path / "run"
+    result = capriole("run", "mog", *TINY, "--json", "--out", out)
+    assert result.returncode == 0, result.stderr
+    results = json.loads(result.stdout)
+    assert results == json.loads((out / "results.json").read_text())
+    assert results["completed"] is True
+    assert (results["target"], results["preset"], results["seed"]) == ("mog", "smoke", 0)
+    assert {"capriole", "jax", "python"} <= results["versions"].keys()
+    assert {"seconds", "compile_seconds", "steps", "num_gradients", "skipped_updates"} <= results["training"].keys()
+    rows = results["samplers"]
+    assert {"l2hmc", "l2hmc_one_mode", "l2hmc_dispersed", "hmc", "hmc_paper", "hmc_one_mode"} <= rows.keys()
+    fields = ["num_leapfrogs", "step_size", "num_chains", "num_steps", "acceptance_rate", "divergences", "paper_ess_per_step", "bulk_ess_per_gradient", "bulk_ess_sq_per_gradient", "ess_per_second", "rhat_max", "max_abs_z_mean", "max_abs_z_var", "num_gradients", "sampling_seconds", "compile_seconds", "mode_weights", "mode_switches_per_1000_gradients"]
+    for row in rows.values():
+        assert set(fields) <= row.keys()
+    assert rows["l2hmc"]["num_gradients"] == 8 * 40 * 3
+    assert sum(rows["l2hmc"]["mode_weights"]) == pytest.approx(1)
+    # HMC cannot leave its mode, and the run says so.
+    assert rows["hmc_one_mode"]["mode_weights"] == [1, 0]
+    assert any("never visited" in warning for warning in rows["hmc_one_mode"]["warnings"])
+    assert {"paper_ess_per_step_vs_hmc", "bulk_ess_per_gradient_vs_hmc"} <= results["ratios"].keys()
+    for name in ("config.json", "kernel.safetensors", "training.png", "autocorrelation.png", "chains.png"):
+        assert (out / name).stat().st_size > 100
+    assert json.loads((out / "config.json").read_text())["num_leapfrogs"] == 3
+
+    import xarray as xr
+
+    tree = xr.open_datatree(out / "draws.zarr", engine="zarr", consolidated=False)
+    assert tree["posterior"]["x"].shape == (8, 40, 2)
+    assert np.isfinite(tree["sample_stats"]["lp"].values).all()
+    tree.close()
+
+    assert "accept" in result.stderr
+    assert "s left" in result.stderr
+    again = capriole("run", "mog", *TINY, "--out", out)
+    assert again.returncode == 2
+    assert "already holds a run" in again.stderr
+    table = capriole("show", out)
+    assert "mode weights" in table.stdout
+    assert "l2hmc" in table.stdout
+
+
+def test_sample_runs_a_users_own_density(model, tmp_path):
+    out = tmp_path / "own"
+    result = capriole("sample", f"{model}:logdensity", "--dim", 3, *TINY, "--float64", "--out", out)
+    assert result.returncode == 0, result.stderr
+    results = json.loads((out / "results.json").read_text())
+    assert results["dtype"] == "float64"
+    assert results["samplers"]["l2hmc"]["start"] == "pilot"
+    assert results["samplers"]["l2hmc"]["max_abs_z_mean"] is None
+    assert (out / "trace.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("function", "dim", "complaint"),
+    [
+        ("vector", 3, "must return a scalar, got shape (3,)"),
+        ("outside", 3, "outside the support"),
+        ("missing", 3, "has no function 'missing'"),
+        ("not_a_function", 3, "has no function"),
+    ],
+)
+def test_a_density_that_cannot_work_is_refused_in_one_line(model, tmp_path, function, dim, complaint):
+    result = capriole("sample", f"{model}:{function}", "--dim", dim, *TINY, "--out", tmp_path / "x")
+    assert result.returncode == 2
+    assert complaint in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        (("run", "scgg"), "did you mean 'scg'"),
+        (("run", "scg", "--preset", "huge"), "unknown preset 'huge'"),
+        (("sample", "nowhere.py:f", "--dim", "2"), "no file nowhere.py"),
+        (("sample", "model", "--dim", "2"), "expected FILE.py:function"),
+        (("show", "nowhere"), "cannot read"),
+    ],
+)
+def test_bad_arguments_are_refused_in_one_line(args, complaint, tmp_path):
+    result = capriole(*args, cwd=tmp_path)
+    assert result.returncode == 2
+    assert complaint in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX")
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    result = capriole("run", "scg", *TINY, "--out", tmp_path / "file" / "run")
+    assert result.returncode == 2
+    assert "choose another --out" in result.stderr
+
+
+def test_ctrl_c_keeps_what_was_finished(tmp_path):
+    out = tmp_path / "run"
+    args = ["run", "scg", "--preset", "smoke", "--train-steps", "1000000", "--out", out]
+    with subprocess.Popen(
+        [sys.executable, "-m", "capriole", *map(str, args)], stderr=subprocess.PIPE, text=True
+    ) as run:
+        for line in run.stderr:
+            if line.startswith("train:"):
+                break
+        time.sleep(0.5)
+        run.send_signal(signal.SIGINT)
+        rest = run.stderr.read()
+        code = run.wait(timeout=120)
+    assert code == 130, rest
+    assert "what was finished is in" in rest
+    results = json.loads((out / "results.json").read_text())
+    assert results["completed"] is False
+    assert results["training"]["steps"] >= 250
+    assert (out / "kernel.safetensors").stat().st_size > 1000

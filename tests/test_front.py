@@ -1,0 +1,198 @@
+"""The front door: from a log density on a pytree to a labelled tree of draws, and what it says about bad inputs."""
+
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import capriole
+from capriole import StoppedForce
+from capriole._check import check_starts, has_second_derivative, trainable
+from capriole._ravel import as_logdensity
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+INIT = {"beta": jnp.zeros(2), "group": {"tau": jnp.asarray(0.0)}}
+SMALL = {"num_leapfrogs": 2, "num_steps": 20, "num_chains": 16, "width": 8}
+
+
+def model(p):
+    return -jnp.sum((p["beta"] - 1) ** 2) / 2 - (p["group"]["tau"] + 2) ** 2 / 8
+
+
+@pytest.fixture(scope="module")
+def result():
+    with jax.numpy_dtype_promotion("standard"):
+        return capriole.train(model, INIT, seed=1, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def tree(result):
+    with jax.numpy_dtype_promotion("standard"):
+        return capriole.sample(result.transition, INIT, seed=7, num_chains=3, num_draws=40, num_warmup=10, thin=2)
+
+
+def test_train_returns_a_frozen_kernel_with_its_history(result):
+    assert isinstance(result.transition, capriole.Transition)
+    assert result.history["loss"].shape == (20,)
+    assert result.completed
+    # The pilot's 500 steps of HMC are part of the cost.
+    assert result.num_gradients == 16 * 2 * (20 + 500)
+
+
+def test_draws_come_as_a_labelled_tree(tree, result):
+    posterior, stats = tree["posterior"], tree["sample_stats"]
+    assert set(posterior.data_vars) == {"beta", "group.tau"}
+    assert posterior["beta"].dims[:2] == ("chain", "draw")
+    assert posterior["beta"].shape == (3, 40, 2)
+    assert posterior["group.tau"].shape == (3, 40)
+    names = {"lp", "acceptance_rate", "diverging", "energy", "n_steps", "accepted", "direction", "log_det", "log_ratio"}
+    assert names | {"nonfinite", "jump_sq"} == set(stats.data_vars)
+    assert all(stats[name].shape == (3, 40) for name in stats.data_vars)
+    assert stats["diverging"].dtype == bool
+    assert int(stats["n_steps"].sum()) == posterior.attrs["num_gradients"] == 3 * 40 * 2 * 2
+    beta, tau = posterior["beta"].values, posterior["group.tau"].values
+    lp = -((beta - 1) ** 2).sum(axis=2) / 2 - (tau + 2) ** 2 / 8
+    np.testing.assert_allclose(stats["lp"].values, lp, rtol=1e-10)
+    for group in (posterior, stats):
+        assert {"sampling_time", "compile_seconds", "capriole_version", "jax_version", "inference_library"} <= set(
+            group.attrs
+        )
+        assert group.attrs["seed"] == "7"
+        assert group.attrs["completed"] == 1
+
+
+def test_seeds_decide_and_keys_are_seeds(tree, result):
+    def again(seed):
+        return capriole.sample(result.transition, INIT, seed=seed, num_chains=3, num_draws=40, num_warmup=10, thin=2)
+
+    expected = tree["posterior"]["beta"].values
+    np.testing.assert_array_equal(again(7)["posterior"]["beta"].values, expected)
+    np.testing.assert_array_equal(again(jax.random.key(7))["posterior"]["beta"].values, expected)
+    assert np.abs(again(8)["posterior"]["beta"].values - expected).max() > 0.1
+
+
+def test_explicit_starts_are_used(result):
+    starts = np.full((3, 5), 0.25)
+    kwargs = {"num_draws": 1, "num_warmup": 0, "num_chains": 99}
+    tree = capriole.sample(result.transition, starts, **kwargs)
+    moved = tree["sample_stats"]["accepted"].values[:, 0]
+    beta = tree["posterior"]["beta"].values[:, 0]
+    assert len(beta) == 5
+    assert np.all(beta[~moved] == 0.25)
+    with pytest.raises(ValueError, match="start outside the support"):
+        capriole.sample(result.transition, np.where(np.arange(5) == 3, np.inf, starts), **kwargs)
+
+
+def normal(x):
+    return -jnp.sum(x**2) / 2
+
+
+def log_only(x):
+    return jnp.sum(jnp.log(x)) - jnp.sum(x)
+
+
+def loops(x):
+    return -jax.lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] + s[2] ** 2, s[2]), (0, 0.0, x[0]))[1]
+
+
+BAD = {
+    "NaN": (lambda x: normal(x) * jnp.nan, np.zeros(3), "log density is NaN at the test position.*guard"),
+    "vector": (lambda x: -(x**2), np.zeros(3), r"must return a scalar, got shape \(3,\).*sum over"),
+    "dimension": (lambda x: -x @ jnp.eye(2) @ x, np.zeros(3), r"failed at the test position.*\(3,\).*agree with init"),
+    "outside": (log_only, np.zeros(2), "-inf at the test position.*pass an init inside"),
+    "float32": (
+        lambda x: normal(x).astype(jnp.float32),
+        np.zeros(2),
+        "returned float32 for a position of float64.*cast",
+    ),
+    "no gradient": (lambda x: loops(x), np.zeros(2), "not differentiable by jax.grad.*write it in jax.numpy"),
+    "bad gradient": (lambda x: -jnp.sqrt(jnp.sum(x**2)), np.zeros(2), r"gradient.*not finite in coordinates \[0, 1\]"),
+    "empty": (normal, np.zeros(0), "at least one number.*pass one position"),
+    "no leaves": (normal, {}, "at least one number"),
+    "complex": (normal, np.zeros(2, complex), "must be real numbers, got dtypes.*complex128"),
+    "boolean": (normal, np.zeros(2, bool), "must be real numbers, got dtypes.*bool"),
+    "no init": (normal, None, r"pass init.*init=jnp\.zeros\(3\)"),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD))
+def test_what_cannot_work_is_refused_with_a_remedy(name):
+    function, init, message = BAD[name]
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        capriole.train(function, init, **SMALL)
+
+
+def test_starts_outside_the_support_name_the_chain():
+    with pytest.raises(
+        ValueError,
+        match=r"of 64 chains start outside the support, the first is chain \d+: log density .* at position .*inside",
+    ):
+        capriole.train(log_only, np.full(2, 0.5), **(SMALL | {"num_chains": 64}))
+    kernel = capriole.hmc(capriole.PerChain(log_only), step_size=0.1, num_leapfrogs=2)
+    state = kernel.init(jnp.asarray([[1.0, 1.0, -1.0, 2.0], [1.0, 1.0, 1.0, -3.0]]))
+    with pytest.raises(ValueError, match="2 of 4 chains.*the first is chain 2"):
+        check_starts(state)
+
+
+def test_chain_counts_are_checked():
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        capriole.train(normal, np.zeros(2), num_chains=0)
+
+
+@jax.custom_vjp
+def hosted(x):
+    return jax.pure_callback(
+        lambda a: -np.sum(np.asarray(a) ** 2) / 2, jax.ShapeDtypeStruct((), x.dtype), x, vmap_method="sequential"
+    )
+
+
+def hosted_forward(x):
+    gradient = jax.pure_callback(
+        lambda a: -np.asarray(a), jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="sequential"
+    )
+    return hosted(x), gradient
+
+
+hosted.defvjp(hosted_forward, lambda gradient, g: (g * gradient,))
+
+
+def test_second_derivatives_are_found_or_missed():
+    x = jnp.asarray([0.3, -0.2])
+    assert has_second_derivative(normal, x)
+    assert not has_second_derivative(hosted, x)
+    unsmooth = capriole.PerChain(hosted)
+    density, smooth = trainable(unsmooth, x)
+    assert not smooth
+    assert isinstance(density, StoppedForce)
+    assert trainable(capriole.PerChain(normal), x) == (capriole.PerChain(normal), True)
+
+    def infinite(x):
+        return -jnp.sum(jnp.abs(x) ** 1.5)
+
+    at_zero = jnp.zeros(2)
+    assert np.isfinite(jax.grad(infinite)(at_zero)).all()
+    assert not has_second_derivative(infinite, at_zero)
+
+
+def test_log_densities_without_second_derivatives_train_with_a_warning_in_the_log(caplog):
+    with caplog.at_level(logging.WARNING, logger="capriole"):
+        result = capriole.train(hosted, np.zeros(2), step_size=0.3, num_leapfrogs=1, num_steps=3, num_chains=2, width=4)
+    assert "no second derivative" in caplog.text
+    assert "the kernel is exact" in caplog.text
+    assert not isinstance(result.transition.logdensity, StoppedForce)
+    assert result.completed
+
+
+def test_integers_are_read_as_floats_and_variables_are_named():
+    density, flat = as_logdensity(model, {"beta": np.asarray([1, 2]), "group": {"tau": 3}})
+    assert flat.dtype == jnp.float64
+    np.testing.assert_array_equal(flat, [1, 2, 3])
+    assert float(density(flat)) == -0.5 - 25 / 8
+
+
+def test_tempered_training_through_the_front_door():
+    result = capriole.train(normal, np.zeros(2), start_temperature=4.0, **SMALL)
+    assert result.history["temperature"][0] == 4
+    assert result.history["temperature"][-1] == pytest.approx(1, rel=1e-5)
