@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export CAPRIOLE_TEST_CACHE ?= $(CURDIR)/.cache/jax
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-all lint docs bench clean
+.PHONY: help demo test test-all lint docs bench results clean
 
 help:
 	@echo "make demo   train two kernels (a few minutes), compare them with HMC; results in demo/"
@@ -46,6 +46,20 @@ docs: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/throughput.py
+
+# Everything that README quotes, run anew (half an hour on two cores). One core per run, two at a time.
+RESULTS := scg-0 scg-1 scg-2 mog-0 mog-1 mog-2 logistic-0 logistic-1 logistic-2 \
+           banana-0 rough-well-0 funnel-0 rings-0 mog2-0 icg-0 mog-asym-0 rougher-well-0
+
+results: $(READY)
+	@rm -rf .cache/results && mkdir -p .cache/results
+	@printf '%s\n' $(RESULTS) | xargs -P 2 -I{} sh -c \
+	  'name={}; $(BIN)/capriole run "$${name%-*}" --seed "$${name##*-}" --out ".cache/results/$$name" >".cache/results/$$name.log" 2>&1 || echo "$$name failed, see .cache/results/$$name.log"'
+	@for run in .cache/results/*/; do name=$$(basename "$$run"); mkdir -p "results/foundation/$$name"; \
+	  cp "$$run"config.json "$$run"results.json "results/foundation/$$name/"; \
+	  case $$name in *-0) cp "$$run"*.png "results/foundation/$$name/";; esac; done
+	@$(BIN)/python scripts/summarise_results.py
+	@$(BIN)/python benchmarks/throughput.py --out results/throughput.json
 
 clean:
 	rm -rf $(VENV) .cache docs/_build demo build dist

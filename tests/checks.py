@@ -16,8 +16,8 @@ import numpy as np
 def propose_from(transition, position, momentum, forward):
     """``transition.propose`` with this momentum and direction instead of random ones."""
     with (
-        mock.patch.object(jax.random, "normal", lambda *_: momentum.T),
-        mock.patch.object(jax.random, "bernoulli", lambda *_: forward),
+        mock.patch.object(jax.random, "normal", return_value=momentum.T),
+        mock.patch.object(jax.random, "bernoulli", return_value=forward),
     ):
         return transition.propose(jax.random.key(0), transition.init(position))
 
@@ -138,8 +138,8 @@ def check_decision(transition, position, seed=0):
     assert np.array_equal(info.is_accepted, accepted)
     assert 0.05 < accepted.mean() < 0.98, "needs both outcomes to mean anything"
     end = proposal.end
-    for new, old, end in zip(after, before, (end.position, end.logdensity, end.logdensity_grad), strict=True):
-        np.testing.assert_array_equal(new, np.where(accepted, end, old))
+    for new, old, there in zip(after, before, (end.position, end.logdensity, end.logdensity_grad), strict=True):
+        np.testing.assert_array_equal(new, np.where(accepted, there, old))
     np.testing.assert_allclose(info.acceptance_rate, np.minimum(1, np.exp(proposal.log_ratio)), rtol=1e-12)
     np.testing.assert_array_equal(info.log_ratio, proposal.log_ratio)
 

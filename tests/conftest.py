@@ -12,10 +12,10 @@ if cache := os.environ.get("CAPRIOLE_TEST_CACHE"):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
-import pytest
-from jaxtyping import install_import_hook
+import pytest  # noqa: E402 (JAX is configured first)
+from jaxtyping import install_import_hook  # noqa: E402
 
-from typechecker import MODULES
+from typechecker import MODULES  # noqa: E402
 
 with install_import_hook(MODULES, "typechecker.check"):
     import capriole._candidates

@@ -13,7 +13,7 @@ from densities import Banana, Funnel, Gaussian, Mixture2
 
 
 def stirred(dynamics: LearnedLeapfrog, *, heads: float) -> LearnedLeapfrog:
-    """The same with random head weights ``heads`` times unit variance, random biases and bounds: log-dets of order 1."""
+    """The same with heads of ``heads`` times unit variance, random biases and bounds: log-dets of order 1."""
     for i, name in enumerate(("momentum_network", "position_network")):
         net = getattr(dynamics, name)
         keys = jax.random.split(jax.random.key(i), 3)

@@ -73,7 +73,26 @@ def test_run_writes_the_documented_folder(tmp_path):
     assert {"seconds", "compile_seconds", "steps", "num_gradients", "skipped_updates"} <= results["training"].keys()
     rows = results["samplers"]
     assert {"l2hmc", "l2hmc_one_mode", "l2hmc_dispersed", "hmc", "hmc_paper", "hmc_one_mode"} <= rows.keys()
-    fields = ["num_leapfrogs", "step_size", "num_chains", "num_steps", "acceptance_rate", "divergences", "paper_ess_per_step", "bulk_ess_per_gradient", "bulk_ess_sq_per_gradient", "ess_per_second", "rhat_max", "max_abs_z_mean", "max_abs_z_var", "num_gradients", "sampling_seconds", "compile_seconds", "mode_weights", "mode_switches_per_1000_gradients"]
+    fields = [
+        "num_leapfrogs",
+        "step_size",
+        "num_chains",
+        "num_steps",
+        "acceptance_rate",
+        "divergences",
+        "paper_ess_per_step",
+        "bulk_ess_per_gradient",
+        "bulk_ess_sq_per_gradient",
+        "ess_per_second",
+        "rhat_max",
+        "max_abs_z_mean",
+        "max_abs_z_var",
+        "num_gradients",
+        "sampling_seconds",
+        "compile_seconds",
+        "mode_weights",
+        "mode_switches_per_1000_gradients",
+    ]
     for row in rows.values():
         assert set(fields) <= row.keys()
     assert rows["l2hmc"]["num_gradients"] == 8 * 40 * 3

@@ -1,6 +1,8 @@
 """The code of README and docs runs."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -34,3 +36,8 @@ def test_results_schema_documents_every_field_that_a_run_writes():
     source = (ROOT / "src/capriole/experiments/_measure.py").read_text(encoding="utf-8")
     for field in re.findall(r'^\s+"(\w+)":', source, re.MULTILINE):
         assert f"`{field}`" in text, field
+
+
+def test_results_in_the_readme_are_those_of_the_stored_files():
+    script = ROOT / "scripts" / "summarise_results.py"
+    assert subprocess.run([sys.executable, script, "--check"], check=False).returncode == 0

@@ -107,7 +107,7 @@ BAD = {
         np.zeros(2),
         "returned float32 for a position of float64.*cast",
     ),
-    "no gradient": (lambda x: loops(x), np.zeros(2), "not differentiable by jax.grad.*write it in jax.numpy"),
+    "no gradient": (loops, np.zeros(2), "not differentiable by jax.grad.*write it in jax.numpy"),
     "bad gradient": (lambda x: -jnp.sqrt(jnp.sum(x**2)), np.zeros(2), r"gradient.*not finite in coordinates \[0, 1\]"),
     "empty": (normal, np.zeros(0), "at least one number.*pass one position"),
     "no leaves": (normal, {}, "at least one number"),
@@ -132,7 +132,7 @@ def test_starts_outside_the_support_name_the_chain():
         capriole.train(log_only, np.full(2, 0.5), **(SMALL | {"num_chains": 64}))
     kernel = capriole.hmc(capriole.PerChain(log_only), step_size=0.1, num_leapfrogs=2)
     state = kernel.init(jnp.asarray([[1.0, 1.0, -1.0, 2.0], [1.0, 1.0, 1.0, -3.0]]))
-    with pytest.raises(ValueError, match="2 of 4 chains.*the first is chain 2"):
+    with pytest.raises(ValueError, match=r"2 of 4 chains.*the first is chain 2"):
         check_starts(state)
 
 

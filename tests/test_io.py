@@ -230,7 +230,7 @@ def test_foreign_files_are_refused_and_nothing_is_executed(tmp_path):
 
 def test_other_targets_are_refused_with_both_sets_of_values(tmp_path):
     path = save(tmp_path / "kernel", learned_kernel())
-    with pytest.raises(KernelFileError, match="trained on another log density.*pass the same function"):
+    with pytest.raises(KernelFileError, match=r"trained on another log density.*pass the same function"):
         load(path, Banana(scale=1.51))
     with pytest.raises(KernelFileError, match="dimension 2, but init has 3"):
         load(path, lambda x: -jnp.sum(x**2), np.zeros(3))

@@ -88,6 +88,6 @@ def test_stopped_force_keeps_value_and_force_and_has_no_curvature():
 def test_tempered_and_per_chain():
     batch = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5)))
     np.testing.assert_allclose(Tempered(Banana(), jnp.asarray(4.0))(batch), Banana()(batch) / 4, rtol=1e-15)
-    lifted = PerChain(lambda x: Banana()(x))
+    lifted = PerChain(Banana().__call__)
     np.testing.assert_allclose(lifted(batch), Banana()(batch), rtol=1e-15)
     assert lifted(batch[:, 0]).shape == ()

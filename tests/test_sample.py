@@ -138,7 +138,7 @@ def test_arguments_are_checked():
 
 
 def test_leapfrog_and_acceptance_are_blackjaxs():
-    eps, steps, target = 0.35, 7, Banana()
+    eps, steps, target = 0.7, 7, Banana()
     transition = Transition(target, Leapfrog(jnp.asarray(eps), steps))
     x, v, _ = checks.phase_points(2, 6)
     ours = checks.propose_from(transition, x, v, jnp.ones(6, bool))

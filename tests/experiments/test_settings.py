@@ -29,5 +29,5 @@ def test_overrides_win_and_none_means_no_override():
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="unknown preset 'x'"):
         settings_for("scg", "x")
-    with pytest.raises(ValueError, match="unknown settings .'speed'"):
+    with pytest.raises(ValueError, match=r"unknown settings .'speed'"):
         settings_for("scg", "smoke", speed=3)

@@ -32,7 +32,7 @@ def write_figures(
     # From one mode, where there are modes: whether a sampler leaves it is what the picture should show.
     shown: dict[str, np.ndarray] = {name: draws.get(f"{name}_one_mode", position) for name, position in main.items()}
     if target.dim == 2:
-        bounds = _bounds(np.concatenate([p.reshape(-1, 2)[::7] for p in draws.values()]))
+        bounds = _bounds(np.concatenate([p.reshape(-1, 2)[::7] for p in main.values()]))
         paths: dict[str, np.ndarray] = {name: position[0, :200] for name, position in shown.items()}
         density = chains_over_density(lambda x: np.asarray(target(jnp.asarray(x, jnp.zeros(()).dtype))), paths, bounds)
         folder.write_figure("chains", density)

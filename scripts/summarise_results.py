@@ -1,0 +1,101 @@
+"""Write the tables between the ``results`` markers of README.md from the files under results/foundation.
+
+python scripts/summarise_results.py           # rewrite README.md
+python scripts/summarise_results.py --check   # exit 1 if README.md does not agree with the files
+"""
+
+import json
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+def load(folder: Path) -> dict[str, list[dict]]:
+    """Results by target, seeds in order."""
+    runs: dict[str, list[dict]] = defaultdict(list)
+    for path in sorted(folder.glob("*/results.json")):
+        results = json.loads(path.read_text(encoding="utf-8"))
+        runs[results["target"]].append(results)
+    return {target: sorted(found, key=lambda r: r["seed"]) for target, found in sorted(runs.items())}
+
+
+def spread(values: list[float], form: str) -> str:
+    """Median and range, or the value alone."""
+    if len(values) == 1:
+        return format(values[0], form)
+    low, high = format(min(values), form), format(max(values), form)
+    return f"{format(statistics.median(values), form)} ({low} to {high})"
+
+
+def main_table(runs: dict[str, list[dict]]) -> list[str]:
+    """One line per target: L2HMC against HMC at the same number of leapfrogs."""
+    lines = [
+        "| target | seeds | M | paper's ESS/step | over HMC | bulk ESS of x/gradient | over HMC | bulk ESS of x²/gradient "
+        "| over HMC | max \\|z\\| | training s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for target, found in runs.items():
+        rows = [r["samplers"]["l2hmc"] for r in found]
+        z = [max(row["max_abs_z_mean"], row["max_abs_z_var"]) for row in rows if row["max_abs_z_mean"] is not None]
+        cells = [target, str(len(found)), str(rows[0]["num_leapfrogs"])]
+        cells.append(spread([row["paper_ess_per_step"] for row in rows], ".2g"))
+        cells.append(spread([r["ratios"]["paper_ess_per_step_vs_hmc"] for r in found], ".3g") + "x")
+        for key in ("bulk_ess_per_gradient", "bulk_ess_sq_per_gradient"):
+            cells.append(spread([row[key] for row in rows], ".2g"))
+            cells.append(spread([r["ratios"][f"{key}_vs_hmc"] for r in found], ".3g") + "x")
+        cells.append(f"{max(z):.1f}" if z else "-")
+        cells.append(spread([r["training"]["seconds"] + r["training"]["compile_seconds"] for r in found], ".0f"))
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def mode_table(runs: dict[str, list[dict]]) -> list[str]:
+    """One line per target with modes: weights from a one-mode start."""
+    lines = [
+        "| target, all chains started in mode 0 | weight of mode 0: exact | L2HMC, by seed | HMC, by seed | mode switches/step |",
+        "|---|---|---|---|---|",
+    ]
+    for target, found in runs.items():
+        rows = [r["samplers"].get("l2hmc_one_mode") for r in found]
+        if not all(rows):
+            continue
+        weights = [f"{row['mode_weights'][0]:.3f} ± {row['mode_weights_se'][0]:.3f}" for row in rows]
+        plain = [f"{r['samplers']['hmc_one_mode']['mode_weights'][0]:.3f}" for r in found]
+        switches = spread([row["mode_switches_per_step"] for row in rows], ".2g")
+        exact = f"{rows[0]['mode_weights_exact'][0]:.3f}"
+        lines.append(f"| {target} | {exact} | {', '.join(weights)} | {', '.join(plain)} | {switches} |")
+    return lines
+
+
+def block(runs: dict[str, list[dict]]) -> str:
+    """The text between the markers."""
+    first = next(iter(runs.values()))[0]
+    v = first["versions"]
+    intro = (
+        "Measured with `make results` (laptop preset; median and range over seeds; "
+        f"{first['device']}, {first['dtype']}, jax {v['jax']}, Python {v['python']}; files under `results/foundation/`). "
+        "HMC has the same M and the best step size of a two-stage grid, chosen anew for each measure; training seconds "
+        "include compilation."
+    )
+    return "\n".join([intro, "", *main_table(runs), "", *mode_table(runs)])
+
+
+def main() -> int:
+    """Rewrite or check README.md."""
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    new = f"{head}{BEGIN}\n{block(load(ROOT / 'results' / 'foundation'))}\n{END}{tail}"
+    if "--check" in sys.argv:
+        return int(new != text)
+    readme.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
