@@ -48,8 +48,8 @@ bench: $(READY)
 	@$(BIN)/python benchmarks/throughput.py
 
 # Everything that README quotes, run anew (half an hour on two cores). One core per run, two at a time.
-RESULTS := scg-0 scg-1 scg-2 mog-0 mog-1 mog-2 logistic-0 logistic-1 logistic-2 \
-           banana-0 rough-well-0 funnel-0 rings-0 mog2-0 icg-0 mog-asym-0 rougher-well-0
+TARGETS := icg scg mog logistic mog-asym mog2 banana rings rough-well rougher-well funnel
+RESULTS := $(foreach target,$(TARGETS),$(target)-0 $(target)-1 $(target)-2)
 
 results: $(READY)
 	@rm -rf .cache/results && mkdir -p .cache/results

@@ -1,6 +1,7 @@
 """The front door: from a log density on a pytree to a labelled tree of draws, and what it says about bad inputs."""
 
 import logging
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import capriole
+import capriole._front
 from capriole import StoppedForce
 from capriole._check import check_starts, has_second_derivative, trainable
 from capriole._ravel import as_logdensity
@@ -75,7 +77,7 @@ def test_seeds_decide_and_keys_are_seeds(tree, result):
 
 def test_explicit_starts_are_used(result):
     starts = np.full((3, 5), 0.25)
-    kwargs = {"num_draws": 1, "num_warmup": 0, "num_chains": 99}
+    kwargs = {"num_draws": 6, "num_warmup": 0, "num_chains": 99}
     tree = capriole.sample(result.transition, starts, **kwargs)
     moved = tree["sample_stats"]["accepted"].values[:, 0]
     beta = tree["posterior"]["beta"].values[:, 0]
@@ -176,7 +178,8 @@ def test_second_derivatives_are_found_or_missed():
     assert not has_second_derivative(infinite, at_zero)
 
 
-def test_log_densities_without_second_derivatives_train_with_a_warning_in_the_log(caplog):
+def test_log_densities_without_second_derivatives_train_with_a_warning_in_the_log(caplog, monkeypatch):
+    monkeypatch.setattr(capriole._front, "run_pilot", partial(capriole._front.run_pilot, num_steps=20))
     with caplog.at_level(logging.WARNING, logger="capriole"):
         result = capriole.train(hosted, np.zeros(2), step_size=0.3, num_leapfrogs=1, num_steps=3, num_chains=2, width=4)
     assert "no second derivative" in caplog.text

@@ -115,7 +115,7 @@ def test_every_bug_and_every_check_is_in_the_table():
     assert len({*DYNAMICS_BUGS, *TRANSITION_BUGS}) >= 20
 
 
-def test_the_copy_without_a_bug_is_the_library_bit_for_bit():
+def test_the_copy_without_a_bug_is_the_library():
     original = kernel()
     copy = mutate(original, "")
     state = original.init(positions(64))

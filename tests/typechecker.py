@@ -14,10 +14,8 @@ MODULES = [f"capriole._{name}" for name in CORE]  # not _clock: beartype refuses
 NARROW = {
     "linear",  # returns Vector, whose "dim" is already bound to the input features
     "MLP.__call__",  # context: Vector binds "dim" to the context's features
-    "column",  # Float annotation, boolean masks in LearnedLeapfrog
-    "hmc",  # step_size: Array, jitter: float = 0 (an int); documented use passes Python floats
-    "Transition.__init__",  # _front.prepare builds Transition(target, None)
-    "Leapfrog.__init__",  # _io._skeleton builds one from a ShapeDtypeStruct
+    "Raveled.__call__",  # a user's function may return anything; `_check` says so in its own words
+    "_fill.<locals>.fill",  # leaf: ShapeDtypeStruct, an Array for a Leapfrog
 }
 
 

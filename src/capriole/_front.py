@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _sample, _train
+from . import _sample
+from ._candidates import train_best
 from ._check import check_dtype, check_logdensity, check_starts, trainable
 from ._dynamics import learned_leapfrog
 from ._io import versions
@@ -37,6 +38,7 @@ def train(
     step_size: float | None = None,
     num_steps: int = 5000,
     num_chains: int = 200,
+    num_candidates: int = 1,
     learning_rate: float = 5e-3,
     objective: AbstractObjective | None = None,
     start_temperature: float = 1.0,
@@ -49,6 +51,8 @@ def train(
     scalar; or it is one of capriole's targets, and ``init`` may be left out. Chains start at
     ``init + spread * N(0, I)``; a short run of plain HMC then finds the typical set, the step size (unless given) and
     the scales for the objective (default `LogESJD`; networks of ``width`` max(10, 2 dim) up to 100 units).
+    With ``num_candidates`` above 1, that many kernels are trained for a quarter of the steps first and the best of them
+    goes on: a remedy where training settles in a poor kernel.
     ``start_temperature`` above 1 flattens the density at first and cools it over the first 70 % of the steps, for
     targets with several modes (give ``spread`` wide enough to reach them all).
 
@@ -64,21 +68,31 @@ def train(
         log.warning("the log density has no second derivative: training holds its force constant (the kernel is exact)")
     pilot = run_pilot(pilot_key, target, position, num_leapfrogs=num_leapfrogs)
     dim = position.shape[0]
-    dynamics = learned_leapfrog(
-        build_key,
-        dim=dim,
-        num_leapfrogs=num_leapfrogs,
-        step_size=float(pilot.step_size) if step_size is None else step_size,
-        width=min(max(10, 2 * dim), 100) if width is None else width,
-        dtype=position.dtype,
-    )
+    candidates = [
+        learned_leapfrog(
+            jax.random.fold_in(build_key, i),
+            dim=dim,
+            num_leapfrogs=num_leapfrogs,
+            step_size=float(pilot.step_size) if step_size is None else step_size,
+            width=min(max(10, 2 * dim), 100) if width is None else width,
+            dtype=position.dtype,
+        )
+        for i in range(num_candidates)
+    ]
     recipe = Recipe(
         objective=LogESJD(pilot.mean, pilot.variance, acceptance=3.0, ceiling=2.1) if objective is None else objective,
         optimizer=adam(decay(learning_rate, num_steps=num_steps)),
         temperature=cooling(start_temperature, num_steps=int(0.7 * num_steps)) if start_temperature != 1 else None,
     )
-    kernel = Transition(training_target, dynamics)
-    result = _train.train(train_key, kernel, pilot.state.position, recipe, num_steps=num_steps, progress=progress)
+    result = train_best(
+        train_key,
+        [Transition(training_target, dynamics) for dynamics in candidates],
+        pilot.state.position,
+        recipe,
+        num_steps=num_steps,
+        candidate_steps=max(1, num_steps // 4),
+        progress=progress,
+    )
     return result._replace(
         transition=eqx.tree_at(lambda t: t.logdensity, result.transition, target),
         num_gradients=result.num_gradients + pilot.num_gradients,
@@ -102,11 +116,12 @@ def sample(
 
     Chains start at ``init + spread * N(0, I)`` (or, for ``init`` an array of shape (dim, chains), exactly there).
     ``num_warmup`` steps of plain HMC, whose step size adapts, bring them to the typical set and are discarded; the
-    draws come from ``transition`` alone, and nothing adapts while they are kept. The tree has the group ``posterior`` with one variable per leaf of
-    the user's pytree, dims ``(chain, draw, ...)``, and ``sample_stats`` with ``lp`` (log density),
-    ``acceptance_rate``, ``diverging``, ``energy``, ``n_steps`` (gradients) and capriole's own ``accepted``,
-    ``direction``, ``log_det``, ``log_ratio``, ``nonfinite``, ``jump_sq``. Its attributes record versions, seed and
-    cost; ``completed`` is 0 if Ctrl-C ended the run early.
+    draws come from ``transition`` alone, and nothing adapts while they are kept.
+
+    The tree has the group ``posterior`` with one variable per leaf of the user's pytree, dims ``(chain, draw, ...)``,
+    and ``sample_stats`` with ``lp`` (log density), ``acceptance_rate``, ``diverging``, ``energy``, ``n_steps``
+    (gradients) and capriole's own ``accepted``, ``direction``, ``log_det``, ``log_ratio``, ``nonfinite``, ``jump_sq``.
+    Its attributes record versions, seed and cost; ``completed`` is 0 if Ctrl-C ended the run early.
 
     Raises ValueError if a chain starts outside the support.
     """

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from ._types import Key, Vector
 
@@ -40,7 +40,7 @@ class AbstractNetwork(eqx.Module):
         """S, Q and T for one sub-update; ``time`` is ``(cos 2 pi t / M, sin 2 pi t / M)``."""
 
 
-def column(vector: Float[Array, " n"], like: Vector) -> Array:
+def column(vector: Shaped[Array, " n"], like: Shaped[Array, "..."]) -> Array:
     """A per-feature vector shaped to broadcast against ``like``: ``(n,)`` for one chain, ``(n, 1)`` for many."""
     return vector.reshape(vector.shape + (1,) * (like.ndim - 1))
 

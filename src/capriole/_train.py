@@ -15,7 +15,7 @@ from ._clock import CompileClock
 from ._dynamics import LearnedLeapfrog
 from ._logdensity import AbstractLogDensity, Tempered
 from ._objectives import AbstractObjective
-from ._transition import AbstractTransition, Proposal, Transition
+from ._transition import AbstractTransition, Proposal, Transition, state_at
 from ._types import Key, State, Vector
 
 type Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
@@ -125,15 +125,18 @@ def train_step(key: Key, train_state: TrainState, recipe: Recipe) -> tuple[Train
     temperature = jnp.ones_like(chains.logdensity[0]) if recipe.temperature is None else recipe.temperature(step)
     temperature = temperature.astype(chains.logdensity.dtype)
     hot, hot_chains = _heated(transition, temperature), _scaled(chains, 1 / temperature)
+    num = chains.logdensity.shape[0]
+    hot, starts = _with_burn_in(burn_in_key, hot, hot_chains, recipe)
     params, static = eqx.partition(transition.dynamics, eqx.is_inexact_array)
 
     def loss_fn(params: Any) -> tuple[Float[Array, ""], Proposal]:
         kernel = eqx.tree_at(lambda t: t.dynamics, hot, eqx.combine(params, static))
-        proposal = kernel.propose(target_key, hot_chains)
-        loss = recipe.objective(proposal.start.position, proposal.end.position, proposal.acceptance)
-        if recipe.burn_in is not None and recipe.burn_in_weight:
-            loss += recipe.burn_in_weight * _burn_in_loss(burn_in_key, kernel, recipe)
-        return loss, proposal
+        proposal = kernel.propose(target_key, starts)
+        at_target, in_burn_in = _part(proposal, slice(0, num)), _part(proposal, slice(num, None))
+        loss = _loss(recipe.objective, at_target)
+        if in_burn_in.log_ratio.size:
+            loss += recipe.burn_in_weight * _loss(recipe.objective, in_burn_in)
+        return loss, at_target
 
     (loss, proposal), grads = eqx.filter_value_and_grad(loss_fn, has_aux=True)(params)
     updates, opt_state = recipe.optimizer.update(grads, opt_state, params)
@@ -156,11 +159,26 @@ def _scaled(state: State, factor: Array) -> State:
     return State(state.position, state.logdensity * factor, state.logdensity_grad * factor)
 
 
-def _burn_in_loss(key: Key, kernel: Transition, recipe: Recipe) -> Float[Array, ""]:
-    start_key, propose_key = jax.random.split(key)
-    state = jax.lax.stop_gradient(kernel.init(recipe.burn_in(start_key)))
-    proposal = kernel.propose(propose_key, state)
-    return recipe.objective(proposal.start.position, proposal.end.position, proposal.acceptance)
+def _loss(objective: AbstractObjective, proposal: Proposal) -> Float[Array, ""]:
+    return objective(proposal.start.position, proposal.end.position, proposal.acceptance)
+
+
+def _part(proposal: Proposal, chains: slice) -> Proposal:
+    return jax.tree.map(lambda leaf: leaf[..., chains], proposal)
+
+
+def _with_burn_in(key: Key, kernel: Transition, chains: State, recipe: Recipe) -> tuple[Transition, State]:
+    """The chains with the starts of the burn-in term appended, so that one trajectory serves both expectations."""
+    if recipe.burn_in is None or not recipe.burn_in_weight:
+        return kernel, chains
+    extra = state_at(kernel.logdensity, recipe.burn_in(key))
+    joined = State(*(jnp.concatenate(pair, axis=-1) for pair in zip(chains, extra, strict=True)))
+    if kernel.context is None:
+        return kernel, joined
+    if extra.logdensity.shape != chains.logdensity.shape:
+        raise ValueError(f"with a context, burn_in must draw one start per chain, {chains.logdensity.shape[0]}")
+    context = jnp.concatenate([kernel.context, kernel.context], axis=-1)
+    return eqx.tree_at(lambda t: t.context, kernel, context), joined
 
 
 @eqx.filter_jit

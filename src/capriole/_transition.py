@@ -193,7 +193,7 @@ class Mixture(AbstractTransition):
 
 
 def hmc(
-    logdensity: AbstractLogDensity, *, step_size: Array, num_leapfrogs: int, jitter: float = 0
+    logdensity: AbstractLogDensity, *, step_size: Array | float, num_leapfrogs: int, jitter: float = 0.0
 ) -> AbstractTransition:
     """Plain HMC with unit mass, the step size jittered by a factor U(1 - jitter, 1 + jitter) if jitter > 0."""
     if num_leapfrogs < 1:
