@@ -16,7 +16,7 @@ class AbstractDynamics(eqx.Module):
     """A bijection F of phase space (position, momentum) with a tractable log-determinant.
 
     ``dynamics(logdensity, phase, forward)`` applies F where ``forward`` is true and its inverse elsewhere, chain by
-    chain, and returns the new phase with log |det| of the map that was applied. It must not depend on chance.
+    chain, and returns the new phase with the log-determinant of the map that was applied. It must not depend on chance.
     """
 
     @abstractmethod
