@@ -50,7 +50,7 @@ DEFAULT = Settings()
 _MODES = {"acceptance_weight": 1.0, "jump_weight": 1.0, "fold": 5.0}
 
 _BY_TARGET: dict[str, dict[str, Any]] = {
-    "icg": {"width": 100, "train_steps": 2500, "tuning_chains": 4, "tuning_steps": 1000},
+    "icg": {"width": 100, "train_steps": 1000, "tuning_chains": 4, "tuning_steps": 1000},
     "scg": {"candidates": 4, "candidate_steps": 2000, "train_steps": 10000, "step_size": 0.1},
     "rough-well": {"stopped_force": True},
     "rougher-well": {"stopped_force": True},
