@@ -37,7 +37,7 @@ class Settings:
     start_scale: float = 0.0
     num_chains: int = 200
     num_steps: int = 2000
-    tuning_chains: int = 20
+    tuning_chains: int = 60
     tuning_steps: int = 2000
 
     def as_dict(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ DEFAULT = Settings()
 _MODES = {"acceptance_weight": 1.0, "jump_weight": 1.0, "fold": 5.0}
 
 _BY_TARGET: dict[str, dict[str, Any]] = {
-    "icg": {"width": 100, "train_steps": 1000, "tuning_chains": 4, "tuning_steps": 1000},
+    "icg": {"width": 100, "train_steps": 1000, "tuning_chains": 6, "tuning_steps": 1000},
     "scg": {"candidates": 4, "candidate_steps": 2000, "train_steps": 10000, "step_size": 0.1},
     "rough-well": {"stopped_force": True},
     "rougher-well": {"stopped_force": True},
@@ -65,7 +65,7 @@ _BY_TARGET: dict[str, dict[str, Any]] = {
         "train_chains": 512,
     },
     "mog2": _MODES | {"start_temperature": 30.0, "start_scale": 6.0, "num_leapfrogs": 5, "step_size": 0.1},
-    "logistic": {"num_leapfrogs": 4, "width": 30, "train_steps": 1500, "train_chains": 100},
+    "logistic": {"num_leapfrogs": 4, "width": 30, "train_steps": 1500, "train_chains": 100, "tuning_chains": 20},
 }
 
 _BY_PRESET: dict[str, dict[str, Any]] = {
