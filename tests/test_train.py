@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from capriole import (
     AbstractLogDensity,
@@ -117,9 +118,8 @@ def test_the_loss_falls_on_the_correlated_gaussian():
     recipe = Recipe(PaperLoss(), adam(5e-3))
     result = train_kernel(jax.random.key(3), kernel(), positions(), recipe, num_steps=300, chunk_size=100)
     loss = result.history["loss"]
-    first, last = loss[:50], loss[-50:]
-    error = np.sqrt(first.var() / 50 + last.var() / 50)
-    assert last.mean() < first.mean() - 5 * error
+    # Ranks, because the reciprocal in the loss has heavy tails.
+    assert stats.mannwhitneyu(loss[-50:], loss[:50], alternative="less").pvalue < 1e-6
     assert result.completed
     assert result.history["acceptance_rate"].shape == (300,)
     assert result.num_gradients == 300 * 3 * CHAINS
@@ -136,9 +136,8 @@ def test_training_does_not_depend_on_the_chunk_size():
 
 
 def cliff(position):
-    """NaN beyond 2.5: some proposals are not finite."""
-    value = -jnp.sum(position**2) / 2
-    return jnp.where(position[0] > 2.5, jnp.nan, value)
+    """NaN, and so is the gradient, beyond x0 = 2.5."""
+    return jnp.sqrt(2.5 - position[0]) - jnp.sum(position**2) / 2
 
 
 def test_updates_that_are_not_finite_are_skipped_and_counted():
@@ -153,7 +152,7 @@ def test_updates_that_are_not_finite_are_skipped_and_counted():
 
 
 def test_a_skipped_update_leaves_the_kernel_as_it_was():
-    start = kernel(PerChain(lambda x: jnp.where(jnp.sum(x**2) > 0, jnp.nan, 0.0) - jnp.sum(x**2)))
+    start = kernel(PerChain(lambda x: jnp.sqrt(-1 - jnp.sum(x**2))))
     (after, metrics) = one_step(start)
     assert bool(metrics.is_skipped)
     assert_equal(eqx.filter(after.transition, eqx.is_array), eqx.filter(start, eqx.is_array))
