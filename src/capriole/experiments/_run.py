@@ -214,11 +214,11 @@ class Run:
         return self.target.sample(key, num)
 
     def _training_starts(self) -> Vector:
-        s = self.settings
-        starts = self.target.start(self.start_key, s.train_chains)
+        s, key = self.settings, jax.random.fold_in(self.start_key, 0)
+        starts = self.target.start(key, s.train_chains)
         if not s.start_scale:
             return starts
-        return s.start_scale * jax.random.normal(self.start_key, (s.train_chains, self.target.dim), starts.dtype).T
+        return s.start_scale * jax.random.normal(key, (s.train_chains, self.target.dim), starts.dtype).T
 
     def _dynamics(self, key: Key, pilot: Pilot) -> Any:
         s = self.settings

@@ -51,7 +51,7 @@ _MODES = {"acceptance_weight": 1.0, "jump_weight": 1.0, "fold": 5.0}
 
 _BY_TARGET: dict[str, dict[str, Any]] = {
     "icg": {"width": 100, "train_steps": 1000, "tuning_chains": 6, "tuning_steps": 1000},
-    "scg": {"candidates": 4, "candidate_steps": 2000, "train_steps": 10000, "step_size": 0.1},
+    "scg": {"candidates": 4, "candidate_steps": 2000, "train_steps": 6000, "step_size": 0.1},
     "rough-well": {"stopped_force": True},
     "rougher-well": {"stopped_force": True},
     "mog": _MODES | {"start_temperature": 10.0, "start_scale": 3.0, "num_leapfrogs": 5, "step_size": 0.1},
