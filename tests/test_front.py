@@ -78,13 +78,13 @@ def test_seeds_decide_and_keys_are_seeds(tree, result):
 def test_explicit_starts_are_used(result):
     starts = np.full((3, 5), 0.25)
     kwargs = {"num_draws": 6, "num_warmup": 0, "num_chains": 99}
-    tree = capriole.sample(result.transition, starts, **kwargs)
+    tree = capriole.sample(result.transition, starts=starts, **kwargs)
     moved = tree["sample_stats"]["accepted"].values[:, 0]
     beta = tree["posterior"]["beta"].values[:, 0]
     assert len(beta) == 5
     assert np.all(beta[~moved] == 0.25)
     with pytest.raises(ValueError, match="start outside the support"):
-        capriole.sample(result.transition, np.where(np.arange(5) == 3, np.inf, starts), **kwargs)
+        capriole.sample(result.transition, starts=np.where(np.arange(5) == 3, np.inf, starts), **kwargs)
 
 
 def normal(x):

@@ -103,6 +103,7 @@ def sample(
     transition: AbstractTransition,
     init: Any = None,
     *,
+    starts: Any = None,
     seed: int | Key = 0,
     num_chains: int = 4,
     num_draws: int = 1000,
@@ -114,7 +115,7 @@ def sample(
 ) -> "xarray.DataTree":
     """Draw from the target of a frozen kernel; groups and names are ArviZ's.
 
-    Chains start at ``init + spread * N(0, I)`` (or, for ``init`` an array of shape (dim, chains), exactly there).
+    Chains start at ``init + spread * N(0, I)``, or exactly at ``starts``, flat positions of shape (dim, chains).
     ``num_warmup`` steps of plain HMC, whose step size adapts, bring them to the typical set and are discarded; the
     draws come from ``transition`` alone, and nothing adapts while they are kept.
 
@@ -127,8 +128,8 @@ def sample(
     """
     start_key, warmup_key, sample_key = jax.random.split(as_key(seed), 3)
     logdensity = transition.target
-    if isinstance(init, jax.Array | np.ndarray) and init.ndim == 2:
-        position = jnp.asarray(init)
+    if starts is not None:
+        position = jnp.asarray(starts)
     else:
         _, position = prepare(logdensity, init, start_key, num_chains=num_chains, spread=spread)
     state = transition.init(position)

@@ -56,8 +56,8 @@ def save(path: str | os.PathLike, transition: AbstractTransition, *, dim: int | 
         "dim": str(dim),
         "dtype": dtype,
         "versions": json.dumps(versions()),
-        "sha256": _digest(arrays),
     }
+    header["sha256"] = _digest(header, arrays)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -98,7 +98,9 @@ def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> Abs
         )
     try:
         return _build(json.loads(header["kernel"]), target, dim, arrays)
-    except (KeyError, TypeError, IndexError, AttributeError, json.JSONDecodeError) as error:
+    except KernelFileError:
+        raise
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise KernelFileError(f"{path} has a header that does not describe its arrays: {error}") from error
 
 
@@ -112,9 +114,11 @@ def _describe(transition: AbstractTransition) -> tuple[dict[str, Any], list[Tran
         case Jittered():
             inner, parts = _describe(transition.transition)
             return {"type": "Jittered", "amount": transition.amount, "part": inner}, parts
-        case Transition(dynamics=Leapfrog()):
+        case Transition(dynamics=Leapfrog()) if type(transition.dynamics) is Leapfrog:
             return {"type": "Leapfrog", "num_leapfrogs": transition.dynamics.num_gradients}, [transition]
-        case Transition(dynamics=LearnedLeapfrog(momentum_network=MLP() as network, position_network=MLP())):
+        case Transition(
+            dynamics=LearnedLeapfrog(momentum_network=MLP() as network, position_network=MLP()) as dynamics
+        ) if type(dynamics) is LearnedLeapfrog and type(network) is type(dynamics.position_network) is MLP:
             spec = {
                 "type": "LearnedLeapfrog",
                 "num_leapfrogs": transition.dynamics.num_gradients,
@@ -122,8 +126,8 @@ def _describe(transition: AbstractTransition) -> tuple[dict[str, Any], list[Tran
                 "context_dim": 0 if transition.context is None else int(transition.context.shape[0]),
             }
             return spec, [transition]
-    dynamics = type(getattr(transition, "dynamics", None)).__name__
-    raise TypeError(f"cannot save {type(transition).__name__} with dynamics {dynamics}: no rule to rebuild it")
+    kind = type(getattr(transition, "dynamics", None)).__name__
+    raise TypeError(f"cannot save {type(transition).__name__} with dynamics {kind}: no rule to rebuild it")
 
 
 def _build(spec: dict, logdensity: AbstractLogDensity, dim: int, arrays: dict[str, np.ndarray]) -> AbstractTransition:
@@ -205,7 +209,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         raise KernelFileError(f"{path} is not a readable kernel file: {error}") from error
     if header.get("format") != FORMAT:
         raise KernelFileError(f"{path} has format {header.get('format')!r}, expected {FORMAT!r}: not a capriole kernel")
-    if header.get("sha256") != _digest(arrays):
+    if header.get("sha256") != _digest(header, arrays):
         raise KernelFileError(f"{path} is damaged: its checksum does not match its contents")
     if (
         not {"kernel", "dim", "dtype"} <= header.keys()
@@ -215,8 +219,10 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     return header, arrays
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
+def _digest(header: dict[str, str], arrays: dict[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
+    for name in sorted(header.keys() - {"sha256"}):
+        digest.update(json.dumps([name, header[name]]).encode())
     for name in sorted(arrays):
         value = arrays[name]
         digest.update(f"{name}:{value.dtype}:{value.shape}".encode())
@@ -225,7 +231,7 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def _integer(text: str) -> int:
-    if not text.isdigit() or not 0 < int(text) < 10**7:
+    if not (text.isascii() and text.isdigit() and len(text) < 8) or int(text) == 0:
         raise KernelFileError(f"invalid dimension {text!r} in the kernel file")
     return int(text)
 

@@ -49,7 +49,7 @@ def run_pilot(
         kernel = Transition(logdensity, Leapfrog(jnp.exp(log_eps) * jitter, num_leapfrogs))
         state, info = kernel.step(move_key, state)
         mean_rate = jnp.mean(info.acceptance_rate)
-        log_eps += 2 / jnp.sqrt(t + 1.0).astype(log_eps.dtype) * (mean_rate - target)
+        log_eps += 2 / jnp.sqrt((t + 1).astype(log_eps.dtype)) * (mean_rate - target)
         late = (t >= num_steps // 2).astype(rate.dtype) / (num_steps - num_steps // 2)
         shifted = state.position - anchor
         first += late * jnp.mean(shifted, axis=1)

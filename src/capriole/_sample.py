@@ -54,7 +54,8 @@ class Draws(NamedTuple):
 
 
 def _record(state: State, info: Info, before: Vector) -> Record:
-    moved = info.acceptance_rate * jnp.sum((info.proposal.position - before) ** 2, axis=0)
+    squared = jnp.sum((info.proposal.position - before) ** 2, axis=0)
+    moved = jnp.where(info.acceptance_rate > 0, info.acceptance_rate * squared, 0)
     return Record(
         position=state.position,
         lp=state.logdensity,
