@@ -47,7 +47,7 @@ class Settings:
 
 DEFAULT = Settings()
 
-_MODES = {"acceptance_weight": 1.0, "jump_weight": 1.0, "fold": 5.0, "ceiling": 2.4}
+_MODES = {"acceptance_weight": 1.0, "jump_weight": 1.0, "fold": 5.0, "ceiling": 2.25}
 
 _BY_TARGET: dict[str, dict[str, Any]] = {
     "icg": {"width": 100, "train_steps": 1000, "tuning_chains": 6, "tuning_steps": 1000},
