@@ -177,9 +177,12 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 def test_ctrl_c_keeps_what_was_finished(tmp_path):
     out = tmp_path / "run"
     args = ["run", "scg", "--preset", "smoke", "--train-steps", "1000000", "--out", out]
-    with subprocess.Popen(
-        [sys.executable, "-m", "capriole", *map(str, args)], stderr=subprocess.PIPE, text=True
-    ) as run:
+    # Started from a background job, a process inherits SIGINT ignored; a user's terminal does not do that.
+    command = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from capriole.cli import main"
+    )
+    arguments = [sys.executable, "-c", f"{command}; main()", *map(str, args)]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as run:
         for line in run.stderr:
             if line.startswith("train:"):
                 break
