@@ -65,7 +65,14 @@ _BY_TARGET: dict[str, dict[str, Any]] = {
         "train_chains": 512,
     },
     "mog2": _MODES | {"start_temperature": 30.0, "start_scale": 6.0, "num_leapfrogs": 5, "step_size": 0.1},
-    "logistic": {"num_leapfrogs": 4, "width": 30, "train_steps": 1500, "train_chains": 100, "tuning_chains": 20},
+    "logistic": {
+        "num_leapfrogs": 4,
+        "width": 30,
+        "train_steps": 1500,
+        "train_chains": 100,
+        "tuning_chains": 20,
+        "tuning_steps": 800,
+    },
 }
 
 _BY_PRESET: dict[str, dict[str, Any]] = {
