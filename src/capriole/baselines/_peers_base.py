@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from .._types import Key
 
@@ -47,6 +47,32 @@ def timed(function: Callable, *args: Any) -> Timed:
     result = jax.block_until_ready(program(*args))
     end = time.perf_counter()
     return Timed(result, end - middle, middle - begin)
+
+
+class Record(NamedTuple):
+    """What is kept of every draw: arrays (draws, chains), the position with ``dim`` as its last axis."""
+
+    position: Array
+    num_gradients: Array
+    acceptance_rate: Array
+    is_divergent: Array
+
+
+def collect(warmup: Timed, sampling: Timed, warmup_gradients: int, settings: dict[str, Any]) -> PeerDraws:
+    """PeerDraws of a timed warm-up and a timed sampling run whose result is a `Record`."""
+    record: Record = jax.device_get(sampling.result)
+    num_gradients = total(record.num_gradients)
+    return PeerDraws(
+        position=np.swapaxes(record.position, 0, 1),
+        num_gradients=num_gradients,
+        warmup_gradients=warmup_gradients,
+        seconds=sampling.seconds,
+        warmup_seconds=warmup.seconds,
+        compile_seconds=warmup.compile_seconds + sampling.compile_seconds,
+        acceptance_rate=float(np.mean(record.acceptance_rate, dtype=np.float64)),
+        divergences=total(record.is_divergent),
+        settings={**settings, "gradients_per_draw": num_gradients / record.is_divergent.size},
+    )
 
 
 def chain_keys(key: Key, num_chains: int) -> Key:

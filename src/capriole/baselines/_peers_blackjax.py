@@ -10,16 +10,7 @@ from jaxtyping import Array, Float
 
 from .._logdensity import AbstractLogDensity
 from .._types import Key
-from ._peers_base import PeerDraws, chain_keys, plain, timed, total
-
-
-class _Step(NamedTuple):
-    """What is kept of a step, per chain."""
-
-    position: Array
-    num_gradients: Array
-    acceptance_rate: Array
-    is_divergent: Array
+from ._peers_base import PeerDraws, Record, chain_keys, collect, plain, timed, total
 
 
 class _Cost(NamedTuple):
@@ -32,18 +23,18 @@ def _cost_only(state: Any, info: Any, adaptation_state: Any) -> _Cost:
     return _Cost(info.num_integration_steps)
 
 
-def _scan(step: Callable, key: Key, states: Any, num_draws: int) -> _Step:
+def _scan(step: Callable, key: Key, states: Any, num_draws: int) -> Record:
     """``num_draws`` steps of all chains; the key of step t of chain i is ``fold_in(fold_in(key, i), t)``."""
     keys = chain_keys(key, jax.tree.leaves(states)[0].shape[0])
 
-    def body(states: Any, t: Array) -> tuple[Any, _Step]:
+    def body(states: Any, t: Array) -> tuple[Any, Record]:
         return step(jax.vmap(jax.random.fold_in, (0, None))(keys, t), states)
 
     return jax.lax.scan(body, states, jnp.arange(num_draws))[1]
 
 
-def _hmc_record(state: Any, info: Any) -> tuple[Any, _Step]:
-    return state, _Step(state.position, info.num_integration_steps, info.acceptance_rate, info.is_divergent)
+def _hmc_record(state: Any, info: Any) -> tuple[Any, Record]:
+    return state, Record(state.position, info.num_integration_steps, info.acceptance_rate, info.is_divergent)
 
 
 def nuts(
@@ -80,8 +71,8 @@ def nuts(
 
     kernel = blackjax.nuts.build_kernel()
 
-    def sample(key: Key, states: Any, step_size: Array, metric: Array) -> _Step:
-        def step(keys: Key, states: Any) -> tuple[Any, _Step]:
+    def sample(key: Key, states: Any, step_size: Array, metric: Array) -> Record:
+        def step(keys: Key, states: Any) -> tuple[Any, Record]:
             moved = jax.vmap(kernel, (0, 0, None, 0, 0))(keys, states, logdensity, step_size, metric)
             return _hmc_record(*moved)
 
@@ -92,7 +83,7 @@ def nuts(
     states, step_size, metric, steps = first.result
     second = timed(sample, sample_key, states, step_size, metric)
     settings = {"step_size": plain(step_size), "metric": "dense" if dense else "diagonal", "target_acceptance": 0.8}
-    return _collect(first, second, total(steps) + starts.shape[1], settings)
+    return collect(first, second, total(steps) + starts.shape[1], settings)
 
 
 def nuts_dense(
@@ -100,23 +91,6 @@ def nuts_dense(
 ) -> PeerDraws:
     """`nuts` with a dense metric."""
     return nuts(key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup, dense=True)
-
-
-def _collect(first: Any, second: Any, warmup_gradients: int, settings: dict[str, Any]) -> PeerDraws:
-    """PeerDraws of a timed warm-up and a timed sampling run, whose record has the draws first."""
-    record = jax.device_get(second.result)
-    num_gradients = total(record.num_gradients)
-    return PeerDraws(
-        position=np.swapaxes(record.position, 0, 1),
-        num_gradients=num_gradients,
-        warmup_gradients=warmup_gradients,
-        seconds=second.seconds,
-        warmup_seconds=first.seconds,
-        compile_seconds=first.compile_seconds + second.compile_seconds,
-        acceptance_rate=float(np.mean(record.acceptance_rate, dtype=np.float64)),
-        divergences=total(record.is_divergent),
-        settings={**settings, "gradients_per_draw": num_gradients / record.is_divergent.size},
-    )
 
 
 def chees(
@@ -152,8 +126,8 @@ def chees(
 
     kernel = dynamic_hmc.build_kernel(next_random_arg_fn=lambda index: index + 1, integration_steps_fn=num_leapfrogs)
 
-    def sample(key: Key, states: Any, step_size: Array, metric: Array, length: Array) -> _Step:
-        def step(keys: Key, states: Any) -> tuple[Any, _Step]:
+    def sample(key: Key, states: Any, step_size: Array, metric: Array, length: Array) -> Record:
+        def step(keys: Key, states: Any) -> tuple[Any, Record]:
             def one(key: Key, state: Any) -> tuple[Any, Any]:
                 return kernel(key, state, logdensity, step_size, metric, (length,))
 
@@ -166,4 +140,4 @@ def chees(
     states, step_size, metric, length, steps = first.result
     second = timed(sample, sample_key, states, step_size, metric, length)
     settings = {"step_size": float(step_size), "longest_trajectory": float(length * step_size), "metric": "diagonal"}
-    return _collect(first, second, total(steps) + starts.shape[1], settings)
+    return collect(first, second, total(steps) + starts.shape[1], settings)
