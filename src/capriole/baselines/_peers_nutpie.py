@@ -55,7 +55,7 @@ def nutpie(
 
 
 def _model(program: Callable, start: np.ndarray, calls: list[int]) -> Any:
-    """nutpie's model of one chain; ``calls`` counts the gradients."""
+    """The model of one chain; ``calls`` counts the gradients."""
     from nutpie.compiled_pyfunc import from_pyfunc
 
     def logp(position: np.ndarray) -> tuple[float, np.ndarray]:
