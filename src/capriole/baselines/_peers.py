@@ -68,9 +68,10 @@ def run_peer(
     if num_draws < 1 or num_warmup < MIN_WARMUP:
         raise ValueError(f"need num_draws >= 1 and num_warmup >= {MIN_WARMUP}, got {num_draws} and {num_warmup}")
     starts = jnp.asarray(starts)
-    _check(logdensity, starts)
-    with jax.enable_x64(starts.dtype == np.float64), jax.numpy_dtype_promotion("standard"):
-        return peer.run(key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup)
+    with jax.numpy_dtype_promotion("standard"):
+        _check(logdensity, starts)
+        with jax.enable_x64(starts.dtype == np.float64):
+            return peer.run(key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup)
 
 
 def _check(logdensity: AbstractLogDensity, starts: Array) -> None:

@@ -18,7 +18,7 @@ LOCAL_STEPS = GLOBAL_STEPS = EPOCHS = 10
 def flowmc(
     key: Key, logdensity: AbstractLogDensity, starts: Float[Array, "dim chains"], *, num_draws: int, num_warmup: int
 ) -> PeerDraws:
-    """The bundle of flowMC with MALA and a rational-quadratic spline flow, with its default settings, in loops of 20 draws.
+    """The bundle of flowMC with MALA and a rational-quadratic spline flow, default settings, loops of 20 draws.
 
     Gradients: two per Langevin step, as many as flowMC computes (it does not keep the one from the step before). Flow
     proposals need none, only a log density: ``settings["num_density_evaluations"]`` counts those of the kept draws.
