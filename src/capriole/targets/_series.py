@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.nn import log_sigmoid, sigmoid
+from jax.nn import log_sigmoid, sigmoid, softplus
 from jax.scipy.special import logit
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
@@ -65,8 +66,7 @@ class HiddenMarkov(AbstractPosterior):
     """Two hidden states, uniform rows theta1 and theta2 of transition probabilities, ``y_t ~ N(mu_state, 1)``,
     ``mu_1 ~ N(3, 1), mu_2 ~ N(10, 1)``, 0 < mu_1 < mu_2, no weight on the first state (bball-hmm, Imad Ali).
 
-    ``u = (logit theta1[1], logit theta2[1], log mu_1, log(mu_2 - mu_1))``. The sum over paths is a product of
-    matrices in log space, taken pair by pair: log2(times) sweeps instead of a loop over time.
+    ``u = (logit theta1[1], logit theta2[1], log mu_1, log(mu_2 - mu_1))``; paths are summed by the forward algorithm.
     """
 
     series: Float[Array, " times"]
@@ -82,8 +82,13 @@ class HiddenMarkov(AbstractPosterior):
         odds, means = position[:2], self._means(position)
         moves = jnp.stack([log_sigmoid(odds), log_sigmoid(-odds)], axis=1)
         emission = -((column(self.series, position)[:, None] - means) ** 2) / 2
-        paths = _log_product(moves + emission[1:, None])
-        likelihood = _log_sum(_log_sum(emission[0][:, None] + paths))
+
+        def step(forward: Vector, observed: Vector) -> tuple[Vector, None]:
+            paths = forward[:, None] + moves
+            return jnp.logaddexp(paths[0], paths[1]) + observed, None
+
+        last, _ = jax.lax.scan(step, emission[0], emission[1:])
+        likelihood = jnp.logaddexp(last[0], last[1])
         priors = -((means[0] - 3) ** 2 + (means[1] - 10) ** 2) / 2
         return likelihood + priors + jnp.sum(moves, axis=(0, 1)) + position[2] + position[3]
 
@@ -110,30 +115,33 @@ class HiddenMarkov(AbstractPosterior):
 
 class NormalMixture(AbstractPosterior):
     """``y_n ~ theta N(mu_1, s_1) + (1 - theta) N(mu_2, s_2)``, priors N(0, 2), N+(0, 2), Beta(5, 5), mu_1 < mu_2;
-    ``u = (mu_1, log(mu_2 - mu_1), log s_1, log s_2, logit theta)``.
+    ``u = (mu_1, log(mu_2 - mu_1), log s_1, log s_2, logit theta)``. Each component's log density is a polynomial in y,
+    so that all rows and chains take one product with the ``powers`` (1, y, y^2) and one softplus of the difference.
     """
 
-    values: Float[Array, " rows"]
+    powers: Float[Array, "rows 3"]
     parameters: tuple[str, ...] = eqx.field(static=True)
     dim: int = eqx.field(static=True, default=5)
 
     def __init__(self, *, values: ArrayLike, dtype: Any = None):
-        self.values = _series(values, dtype)
+        series = _series(values, dtype)
+        self.powers = jnp.stack([jnp.ones_like(series), series, series**2], axis=1)
         self.parameters = ("mu[1]", "mu[2]", "sigma[1]", "sigma[2]", "theta")
 
     def __call__(self, position: Vector) -> Scalar:
         """Log posterior up to a constant."""
         means, log_scales, odds = self._means(position), position[2:4], position[4]
-        scales, weights = jnp.exp(log_scales), jnp.stack([log_sigmoid(odds), log_sigmoid(-odds)])
-        standard = (column(self.values, position)[:, None] - means) / scales
-        each = weights - log_scales - standard**2 / 2
-        likelihood = jnp.sum(jnp.logaddexp(each[:, 0], each[:, 1]), axis=0)
-        priors = -jnp.sum(means**2 + scales**2, axis=0) / 8 + 5 * jnp.sum(weights, axis=0)
+        weights, precisions = jnp.stack([log_sigmoid(odds), log_sigmoid(-odds)]), jnp.exp(-2 * log_scales)
+        constants = weights - log_scales - means**2 * precisions / 2
+        each = jnp.stack([constants, means * precisions, -precisions / 2])
+        first, excess = each[:, 0], each[:, 1] - each[:, 0]
+        likelihood = self.powers.sum(axis=0) @ first + jnp.sum(softplus(self.powers @ excess), axis=0)
+        priors = -jnp.sum(means**2 + jnp.exp(2 * log_scales), axis=0) / 8 + 5 * jnp.sum(weights, axis=0)
         return likelihood + priors + jnp.sum(position[1:4], axis=0)
 
     def start(self, key: Key, num: int) -> Vector:
         """N(0, I)."""
-        return normal(key, self.dim, num, self.values.dtype)
+        return normal(key, self.dim, num, self.powers.dtype)
 
     def constrain(self, position: Vector) -> dict[str, Scalar]:
         """mu, sigma and theta."""
@@ -142,7 +150,7 @@ class NormalMixture(AbstractPosterior):
 
     def unconstrain(self, parameters: Mapping[str, ArrayLike]) -> Vector:
         """The inverse of `constrain`."""
-        values = gathered(parameters, self.parameters, self.values.dtype)
+        values = gathered(parameters, self.parameters, self.powers.dtype)
         gap = jnp.log(values[1:2] - values[:1])
         return jnp.concatenate([values[:1], gap, jnp.log(values[2:4]), logit(values[4:])])
 
@@ -156,17 +164,3 @@ def _series(values: ArrayLike, dtype: Any) -> Array:
     if series.ndim != 1 or len(series) < 2 or not np.isfinite(series).all():
         raise ValueError(f"need one finite series of at least 2 values, got shape {series.shape} or missing values")
     return jnp.asarray(series, default_dtype(dtype))
-
-
-def _log_sum(pair: Float[Array, "2 ..."]) -> Array:
-    return jnp.logaddexp(pair[0], pair[1])
-
-
-def _log_product(matrices: Float[Array, "num 2 2 *chains"]) -> Float[Array, "2 2 *chains"]:
-    """Log of the product, in order, of matrices given by the logs of their elements."""
-    while len(matrices) > 1:
-        odd = len(matrices) % 2
-        left, right = matrices[odd::2], matrices[odd + 1 :: 2]
-        pairs = [left[:, :, k, None] + right[:, k, None, :] for k in range(2)]
-        matrices = jnp.concatenate([matrices[:odd], jnp.logaddexp(*pairs)])
-    return matrices[0]
