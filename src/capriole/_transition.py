@@ -162,6 +162,36 @@ class Jittered(AbstractTransition):
         return eqx.tree_at(lambda t: t.dynamics, self.transition, dynamics).step(step_key, state)
 
 
+class Repeated(AbstractTransition):
+    """``num_steps`` steps of a kernel counted as one; the record is that of the last."""
+
+    transition: AbstractTransition
+    num_steps: int = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if self.num_steps < 1:
+            raise ValueError(f"num_steps must be at least 1, got {self.num_steps}")
+
+    @property
+    def target(self) -> AbstractLogDensity:
+        """The log density of the repeated kernel."""
+        return self.transition.target
+
+    def init(self, position: Vector, rng_key: Key | None = None) -> State:
+        """State at ``position``."""
+        return self.transition.init(position)
+
+    def step(self, rng_key: Key, state: State) -> tuple[State, Info]:
+        """``num_steps`` steps with independent keys; gradients are summed."""
+        first, *rest = jax.random.split(rng_key, self.num_steps)
+        state, info = self.transition.step(first, state)
+        gradients = info.num_gradients
+        for key in rest:
+            state, info = self.transition.step(key, state)
+            gradients = gradients + info.num_gradients
+        return state, info._replace(num_gradients=gradients)
+
+
 class Mixture(AbstractTransition):
     """Each step picks one of several kernels with fixed probabilities; exact if every one of them is.
 
@@ -204,6 +234,6 @@ def hmc(
     if num_leapfrogs < 1:
         raise ValueError(f"num_leapfrogs must be at least 1, got {num_leapfrogs}")
     if not 0 <= jitter < 1:
-        raise ValueError(f"jitter must lie in 0 to 1, 1 excluded, got {jitter}")
+        raise ValueError(f"jitter must be 0 or lie strictly between 0 and 1, got {jitter}")
     transition = Transition(logdensity, Leapfrog(jnp.asarray(step_size), num_leapfrogs))
     return Jittered(transition, 1 - jitter, 1 + jitter) if jitter else transition

@@ -48,7 +48,7 @@ def measure(draws: Draws, target: Any, *, num_leapfrogs: int, step_size: float, 
         row["max_abs_z_mean"] = float(np.nanmax(np.abs(z_mean)))
         row["max_abs_z_var"] = float(np.nanmax(np.abs(z_var)))
     if hasattr(target, "mode"):
-        row |= _modes(position, target, num_leapfrogs)
+        row |= _modes(position, target, gradients / (chains * steps))
     return row | {"warnings": _health(record, keep_from, row)}
 
 
@@ -58,7 +58,7 @@ def _moments(target: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
     return np.asarray(target.mean, np.float64), np.asarray(target.variance, np.float64)
 
 
-def _modes(position: np.ndarray, target: Any, num_leapfrogs: int) -> dict[str, Any]:
+def _modes(position: np.ndarray, target: Any, gradients_per_step: float) -> dict[str, Any]:
     labels = np.asarray(target.mode(position.reshape(-1, position.shape[-1]).T)).reshape(position.shape[:2])
     summary = diagnostics.mode_summary(labels, len(target.mode_weights))
     return {
@@ -66,7 +66,7 @@ def _modes(position: np.ndarray, target: Any, num_leapfrogs: int) -> dict[str, A
         "mode_weights_se": summary.errors,
         "mode_weights_exact": np.asarray(target.mode_weights, np.float64),
         "mode_switches_per_step": float(summary.switches_per_step),
-        "mode_switches_per_1000_gradients": 1000 * float(summary.switches_per_step) / num_leapfrogs,
+        "mode_switches_per_1000_gradients": 1000 * float(summary.switches_per_step) / gradients_per_step,
         "mode_rhat": float(diagnostics.mode_rhat(labels, len(target.mode_weights))),
     }
 
