@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ._dynamics import AbstractDynamics, Leapfrog, Rotation
+from ._dynamics import AbstractDynamics, CrankNicolson, Leapfrog, Rotation
 from ._logdensity import AbstractLogDensity, value_and_grad
 from ._types import Flag, Info, Key, Phase, Scalar, State, Vector
 
@@ -140,9 +140,9 @@ class Jittered(AbstractTransition):
     def __check_init__(self) -> None:
         if not 0 < self.low < self.high:
             raise ValueError(f"the factor's range must satisfy 0 < low < high, got {self.low} and {self.high}")
-        if not isinstance(self.transition.dynamics, Leapfrog | Rotation):
+        if not isinstance(self.transition.dynamics, Leapfrog | Rotation | CrankNicolson):
             kind = type(self.transition.dynamics).__name__
-            raise TypeError(f"only a Leapfrog or a Rotation can be jittered, got {kind}")
+            raise TypeError(f"only plain dynamics can be jittered, got {kind}")
 
     @property
     def target(self) -> AbstractLogDensity:
