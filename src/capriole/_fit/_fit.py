@@ -60,10 +60,10 @@ def fit(
 
     ``logdensity`` and ``init`` are as in `capriole.train`. A pilot of many short HMC chains, started at
     ``init + spread * N(0, I)``, finds white coordinates; rotations in them need no networks and often suffice; a small
-    and a larger network are trained from the best of them for ``train_steps`` (0: none), others with tempering where the
-    pilot's chains disagree. Every candidate, and NUTS (``compare``), is measured on fresh chains; the best ESS per
-    gradient wins (``criterion="seconds"``: per second, for cheap log densities), its kernel is frozen, and the draws are
-    its own. If NUTS is the best, the draws are NUTS's.
+    and a larger network are trained from the best of them for ``train_steps`` (0: none), others with tempering where
+    the pilot's chains disagree. Every candidate, and NUTS (``compare``), is measured on fresh chains; the best ESS per
+    gradient wins (``criterion="seconds"``: per second, for cheap log densities), its kernel is frozen, and the draws
+    are its own. If NUTS is the best, the draws are NUTS's.
 
     If chains of the final run disagree (R-hat above 1.01) they go on 4 and then 16 times as long, thinned to
     the same number of draws. If they still do, or chains are stuck, the verdict says ``failed`` and why.
