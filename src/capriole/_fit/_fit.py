@@ -77,7 +77,7 @@ def fit(
     target, position = prepare(logdensity, init, keys[0], num_chains=num_pilot_chains, spread=spread)
     check_starts(state_at(target, position))
     with CompileClock() as clock:
-        pilot = explore(keys[1], target, position)
+        pilot = explore(keys[1], target, position, progress=progress)
         white = Whitened(target, pilot.whitening)
         candidates, notes = _candidates(keys[2], keys[3], white, pilot, train_steps, progress)
     total = _Spent(pilot.num_gradients + sum(c.num_gradients for c in _paid(candidates)), clock.elapsed)
@@ -114,7 +114,7 @@ def _candidates(
 ) -> tuple[list[Candidate], list[str]]:
     """All candidates, measured; and notes on those whose training collapsed."""
     start = pilot.whitening.inverse(pilot.position)
-    found = rotations(search_key, white, start)
+    found = rotations(search_key, white, start, progress=progress)
     notes: list[str] = []
     if not train_steps:
         return found, notes
