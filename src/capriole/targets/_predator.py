@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from .._networks import column
 from .._types import Key, Scalar, Vector
 from ._base import default_dtype, normal
 from ._data import read_table
@@ -52,7 +51,8 @@ class LotkaVolterra(AbstractPosterior):
     def __call__(self, position: Vector) -> Scalar:
         """Log posterior up to a constant."""
         theta, log_sigma = jnp.exp(position[:4]), position[6:]
-        misfit = (column(self.logs, position) - self.path(position)) * jnp.exp(-log_sigma)[:, None]
+        seen = self.logs.reshape(self.logs.shape + (1,) * (position.ndim - 1))
+        misfit = (seen - self.path(position)) * jnp.exp(-log_sigma)[:, None]
         likelihood = -jnp.sum(misfit**2, axis=(0, 1)) / 2 - self.logs.shape[1] * jnp.sum(log_sigma, axis=0)
         rates = jnp.sum(_RATE(theta[0::2]) + _CROSS(theta[1::2]), axis=0) + jnp.sum(position[:4], axis=0)
         others = jnp.sum((position[4:6] - math.log(10)) ** 2 + (log_sigma + 1) ** 2, axis=0) / 2

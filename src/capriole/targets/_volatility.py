@@ -51,12 +51,12 @@ class StochasticVolatility(AbstractPosterior):
         return priors - mu**2 / 20 - jnp.sum(misfit, axis=0) / 2
 
     def start(self, key: Key, num: int) -> Vector:
-        """N(0, I), but mu around the log of the mean square, phi around 0.9, sigma around 0.2 and narrower: wide
+        """N(0, I), but mu around the log of the mean square, phi around 0.9, sigma around 0.2, both narrow: wide
         volatilities would overflow.
         """
         noise = normal(key, self.dim, num, self.squares.dtype)
         mu, odds, log_sigma = noise[-3:]
-        tail = jnp.stack([mu + jnp.log(jnp.mean(self.squares)), odds + 3, log_sigma / 2 - 1.5])
+        tail = jnp.stack([mu + jnp.log(jnp.mean(self.squares)), odds / 2 + 3, log_sigma / 4 - 1.5])
         return jnp.concatenate([noise[:-3], tail])
 
     def constrain(self, position: Vector) -> dict[str, Scalar]:
