@@ -3,7 +3,6 @@
 import functools
 import math
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -202,6 +201,7 @@ def test_lynx_and_hare_have_the_reference_means():
 
 def by_diffrax(position):
     """Log populations at the whole years, by an adaptive eighth-order solver."""
+    diffrax = pytest.importorskip("diffrax")
     theta = jnp.exp(position[:4])
 
     def slope(time, state, theta):
