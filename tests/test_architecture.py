@@ -84,6 +84,7 @@ def test_targets_know_densities_only(path):
 
 def test_diagnostics_see_arrays_only():
     assert not [name for name in imported(ROOT / "diagnostics.py") if name.startswith("capriole")]
+    assert parts_of_capriole(ROOT / "agreement.py") == {"diagnostics"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)

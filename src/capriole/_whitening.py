@@ -74,10 +74,10 @@ def estimate_whitening(
     """Location, scales and the significant part of the correlation of draws, robust against heavy tails.
 
     Draws that lie further than 5 robust standard deviations from a coordinate's median are left out, unless that were
-    half of them (cutting them off instead would spoil narrow directions of correlated targets). Of the eigenvectors of the
-    correlation those are kept whose eigenvalue lies outside ``(1 +- sqrt(dim / n))^2``, the range that n independent
-    draws of N(0, I) would fill anyway (Marchenko and Pastur 1967): none for a few draws in many dimensions (a diagonal
-    map), all of them for many draws (a dense one). ``num_independent`` is n (default: all draws count).
+    half of them (cutting them off instead would spoil narrow directions of correlated targets). Of the eigenvectors
+    of the correlation those are kept whose eigenvalue lies outside ``(1 +- sqrt(dim / n))^2``, the range that n
+    independent draws of N(0, I) would fill anyway (Marchenko and Pastur 1967): none for a few draws in many dimensions
+    (a diagonal map), all of them for many draws (a dense one). ``num_independent`` is n (default: all draws count).
 
     Raises ValueError for draws that are not finite or fewer than 4.
     """
