@@ -95,17 +95,17 @@ class Rotation(AbstractDynamics):
 
     In whitened coordinates of a Gaussian target, theta = pi / 2 gives an independent draw for M gradients, M = 1
     included; the leapfrog of HMC is the limit of small angles. The inverse is the same with -theta. ``angle`` is theta,
-    one number or one per chain, below M pi. M is data: another length compiles nothing.
+    one number or one per chain, below M pi. M may be an array: then another length compiles nothing.
     """
 
     angle: Float[Array, "*chains"]
-    num_leapfrogs: Int[Array, ""] = eqx.field(converter=jnp.asarray)
+    num_leapfrogs: int | Int[Array, ""]
 
     def __call__(
         self, logdensity: AbstractLogDensity, phase: Phase, forward: Flag, context: Vector | None = None
     ) -> tuple[Phase, Scalar]:
         """Image of ``phase`` and log-det 0."""
-        turn = jnp.where(forward, self.angle, -self.angle) / self.num_leapfrogs.astype(self.angle.dtype)
+        turn = jnp.where(forward, self.angle, -self.angle) / jnp.asarray(self.num_leapfrogs, self.angle.dtype)
         return _leapfrogs(logdensity, phase, jnp.tan(turn / 2), jnp.sin(turn), self.num_leapfrogs)
 
     def scaled(self, factor: Array) -> "Rotation":
@@ -113,7 +113,7 @@ class Rotation(AbstractDynamics):
         return Rotation(self.angle * factor, self.num_leapfrogs)
 
     @property
-    def num_gradients(self) -> Int[Array, ""]:
+    def num_gradients(self) -> int | Int[Array, ""]:
         """M: the gradient at the end of a step is reused at the start of the next."""
         return self.num_leapfrogs
 
