@@ -3,5 +3,26 @@
 from ._hmc import HMCTuning, tune_hmc
 from ._lookahead import LookAhead, LookAheadState, reach
 from ._lookahead_tuning import LookAheadTuning, tune_lookahead
+from ._nice import Nice, nice
+from ._nice_train import NiceRecipe, NiceResult, train_nice
+from ._peers import PEERS, Peer, run_peer
+from ._peers_base import PeerDraws
 
-__all__ = ["HMCTuning", "LookAhead", "LookAheadState", "LookAheadTuning", "reach", "tune_hmc", "tune_lookahead"]
+__all__ = [
+    "PEERS",
+    "HMCTuning",
+    "LookAhead",
+    "LookAheadState",
+    "LookAheadTuning",
+    "Nice",
+    "NiceRecipe",
+    "NiceResult",
+    "Peer",
+    "PeerDraws",
+    "nice",
+    "reach",
+    "run_peer",
+    "train_nice",
+    "tune_hmc",
+    "tune_lookahead",
+]

@@ -1,0 +1,86 @@
+"""Peers under one protocol: other libraries' samplers, with their own adaptation, gradients counted the same way."""
+
+import difflib
+import importlib.util
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._logdensity import AbstractLogDensity, value_and_grad
+from .._types import Key
+from . import _peers_blackjax as _blackjax
+from . import _peers_numpyro as _numpyro
+from . import _peers_nutpie as _nutpie
+from ._peers_base import PeerDraws
+
+MIN_WARMUP = 20
+"""Fewer warm-up steps leave no window for a peer's adaptation."""
+
+
+class Peer(NamedTuple):
+    """One line of the registry: how to run it, what to call it, where it comes from, and the package it needs."""
+
+    run: Callable[..., PeerDraws]
+    label: str
+    source: str
+    package: str = "blackjax"
+
+
+PEERS: dict[str, Peer] = {
+    "nuts": Peer(_blackjax.nuts, "NUTS, diagonal metric", "BlackJAX"),
+    "nuts-dense": Peer(_blackjax.nuts_dense, "NUTS, dense metric", "BlackJAX"),
+    "chees": Peer(_blackjax.chees, "ChEES-HMC", "BlackJAX"),
+    "numpyro-nuts": Peer(_numpyro.numpyro_nuts, "NUTS, diagonal metric", "NumPyro", "numpyro"),
+    "nutpie": Peer(_nutpie.nutpie, "NUTS, diagonal metric from gradients", "nutpie", "nutpie"),
+}
+
+
+def run_peer(
+    name: str,
+    key: Key,
+    logdensity: AbstractLogDensity,
+    starts: Float[Array, "dim chains"],
+    *,
+    num_draws: int,
+    num_warmup: int = 1000,
+) -> PeerDraws:
+    """Warm up and run the peer called ``name`` (see `PEERS`) from ``starts``, one chain per column, in their dtype.
+
+    No global setting of JAX changes: 32 or 64 bits and standard type promotion hold inside the call only.
+    Raises ValueError for an unknown name, numbers that are too small and starts that cannot be started from, and
+    ImportError if the peer's package is missing.
+    """
+    if name not in PEERS:
+        close = difflib.get_close_matches(name, PEERS, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ValueError(f"unknown peer {name!r}; {hint}known are {', '.join(PEERS)}")
+    peer = PEERS[name]
+    if importlib.util.find_spec(peer.package) is None:
+        raise ImportError(f"peer {name!r} needs {peer.package}: pip install 'capriole[peers]'", name=peer.package)
+    if num_draws < 1 or num_warmup < MIN_WARMUP:
+        raise ValueError(f"need num_draws >= 1 and num_warmup >= {MIN_WARMUP}, got {num_draws} and {num_warmup}")
+    starts = jnp.asarray(starts)
+    _check(logdensity, starts)
+    with jax.enable_x64(starts.dtype == np.float64), jax.numpy_dtype_promotion("standard"):
+        return peer.run(key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup)
+
+
+def _check(logdensity: AbstractLogDensity, starts: Array) -> None:
+    """Raises ValueError unless every chain has a finite log density and gradient of the starts' dtype."""
+    if starts.ndim != 2 or 0 in starts.shape:
+        raise ValueError(f"starts must have shape (dim, chains), got {starts.shape}")
+    if starts.dtype not in (np.float32, np.float64):
+        raise ValueError(f"starts must be float32 or float64, got {starts.dtype}; convert them")
+    value, grad = value_and_grad(logdensity, starts)
+    if value.dtype != starts.dtype:
+        raise ValueError(f"the log density is {value.dtype} at {starts.dtype} starts; build both with one dtype")
+    bad = np.flatnonzero(~(np.isfinite(value) & np.isfinite(grad).all(axis=0) & np.isfinite(starts).all(axis=0)))
+    if bad.size:
+        raise ValueError(
+            f"chain {bad[0]} starts where the log density is {value[bad[0]]} or its gradient is not finite "
+            f"({bad.size} of {starts.shape[1]} chains); start inside the support"
+        )

@@ -1,0 +1,90 @@
+"""What every peer hands back, and how a peer's programs are compiled and timed."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._types import Key
+
+
+class PeerDraws(NamedTuple):
+    """Draws of a peer and all that they cost.
+
+    ``position`` (chains, draws, dim) holds the draws after warm-up only. ``num_gradients`` and ``warmup_gradients`` are
+    gradients of the log density that the chains used, summed over chains: of the kept draws, and of adaptation
+    and training. ``seconds`` and ``warmup_seconds`` leave out ``compile_seconds``. ``acceptance_rate`` is a mean over
+    kept draws, NaN where the peer has none. ``settings`` is what the adaptation found, in plain Python values.
+    """
+
+    position: Float[np.ndarray, "chains draws dim"]
+    num_gradients: int
+    warmup_gradients: int
+    seconds: float
+    warmup_seconds: float
+    compile_seconds: float
+    acceptance_rate: float
+    divergences: int
+    settings: dict[str, Any]
+
+
+class Timed(NamedTuple):
+    """A result as NumPy arrays, the seconds it took, and the seconds its program took to compile."""
+
+    result: Any
+    seconds: float
+    compile_seconds: float
+
+
+def timed(function: Callable, *args: Any) -> Timed:
+    """Compile ``function`` for ``args`` ahead of time, run it once, and time both apart."""
+    begin = time.perf_counter()
+    program = jax.jit(function).lower(*args).compile()
+    middle = time.perf_counter()
+    result = jax.block_until_ready(program(*args))
+    end = time.perf_counter()
+    return Timed(result, end - middle, middle - begin)
+
+
+class Record(NamedTuple):
+    """What is kept of every draw: arrays (draws, chains), the position with ``dim`` as its last axis."""
+
+    position: Array
+    num_gradients: Array
+    acceptance_rate: Array
+    is_divergent: Array
+
+
+def collect(warmup: Timed, sampling: Timed, warmup_gradients: int, settings: dict[str, Any]) -> PeerDraws:
+    """PeerDraws of a timed warm-up and a timed sampling run whose result is a `Record`."""
+    record: Record = jax.device_get(sampling.result)
+    num_gradients = total(record.num_gradients)
+    return PeerDraws(
+        position=np.swapaxes(record.position, 0, 1),
+        num_gradients=num_gradients,
+        warmup_gradients=warmup_gradients,
+        seconds=sampling.seconds,
+        warmup_seconds=warmup.seconds,
+        compile_seconds=warmup.compile_seconds + sampling.compile_seconds,
+        acceptance_rate=float(np.mean(record.acceptance_rate, dtype=np.float64)),
+        divergences=total(record.is_divergent),
+        settings={**settings, "gradients_per_draw": num_gradients / record.is_divergent.size},
+    )
+
+
+def chain_keys(key: Key, num_chains: int) -> Key:
+    """One key per chain; the first k do not depend on ``num_chains``."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(num_chains))
+
+
+def total(counts: Any) -> int:
+    """Sum of integer counts in 64 bits, whatever JAX's default width."""
+    return int(np.sum(np.asarray(counts), dtype=np.int64))
+
+
+def plain(value: Any) -> Any:
+    """An array as nested lists of Python numbers."""
+    return np.asarray(value).tolist()
