@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from capriole import AbstractLogDensity, Leapfrog, LearnedLeapfrog, Transition, learned_leapfrog
+from capriole.baselines import nice
 from densities import Banana, Funnel, Gaussian, Mixture2
 
 
@@ -44,6 +45,11 @@ def learned(steps: int, size: float = 0.2, heads: float = 1.0, context: int = 0)
         return stirred(made, heads=heads)
 
     return build
+
+
+def additive(width: int = 16) -> Callable:
+    """Factory of A-NICE-MC's proposal with random networks, whose shifts are of order 1."""
+    return lambda dim, dtype: nice(jax.random.key(dim), dim=dim, width=width, dtype=dtype)
 
 
 def gaussian(dim: int, dtype: jnp.dtype) -> Gaussian:
@@ -91,6 +97,7 @@ CASES = [
     Case("learned-3-funnel", funnel, learned(5, 0.1), dim=3),
     Case("learned-10-gaussian", gaussian, learned(10, 0.1), dim=10),
     Case("learned-context", banana, learned(5, context=4), dim=2, context=4),
+    Case("nice-2-mog", mog, additive(), dim=2),
     Case("learned-stiff", mog, learned(10, 0.3, heads=2.0), dim=2, mild=False),
     Case("learned-stiff-10", gaussian, learned(5, 0.3, heads=2.0), dim=10, mild=False),
 ]

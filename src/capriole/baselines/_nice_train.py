@@ -33,7 +33,7 @@ class NiceRecipe(NamedTuple):
     burn: int = 8
     mix: int = 2
     batch: int = 32
-    epochs: int = 8
+    epochs: int = 6
     epoch_steps: int = 500
     critic_steps: int = 5
     learning_rate: float = 5e-4
@@ -107,9 +107,11 @@ def rollout(key: Key, dynamics: Nice, position: Vector, length: Int[Array, ""], 
 def fake_pairs(
     key: Key, dynamics: Nice, data: Vector, burn: Int[Array, ""], mix: Int[Array, ""], recipe: NiceRecipe
 ) -> tuple[Float[Array, "pair chains"], Float[Array, ""]]:
-    """Pairs (later, earlier) of states that the critic should not tell from two independent draws; mean ``v^2 / 2``::
+    """Pairs (later, earlier) of states that should look like two independent draws, and mean ``v^2 / 2``::
 
         x1 = f^b(noise);   x2 = f^m(data);   x3 = f^m(x1 with its gradient stopped);   pairs (x2, data) and (x3, x1)
+
+    Both rollout lengths, b and m, are at most those of the recipe.
     """
     noise_key, *keys = jax.random.split(key, 4)
     noise = jax.random.normal(noise_key, data.shape, data.dtype)
