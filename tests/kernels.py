@@ -8,22 +8,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from capriole import AbstractLogDensity, Leapfrog, LearnedLeapfrog, Transition, learned_leapfrog
+from capriole import (
+    AbstractLogDensity,
+    Leapfrog,
+    LearnedLeapfrog,
+    Rotation,
+    Squashed,
+    Transition,
+    learned_leapfrog,
+    surrogate_force,
+)
 from capriole.baselines import nice
 from densities import Banana, Funnel, Gaussian, Mixture2
+
+
+def inner(network):
+    """The MLP inside a network."""
+    return network.network if isinstance(network, Squashed) else network
 
 
 def stirred(dynamics: LearnedLeapfrog, *, heads: float) -> LearnedLeapfrog:
     """The same with heads of ``heads`` times unit variance, random biases and bounds: log-dets of order 1."""
     for i, name in enumerate(("momentum_network", "position_network")):
-        net = getattr(dynamics, name)
+        net = inner(getattr(dynamics, name))
         keys = jax.random.split(jax.random.key(i), 3)
         bias = heads * jax.random.normal(keys[0], net.heads_bias.shape, net.heads_bias.dtype)
         bound = heads / 2 * jax.random.normal(keys[1], net.log_bound.shape, net.log_bound.dtype)
         new = (net.heads * 100 * heads, bias, bound)
 
         def where(d, name=name):
-            return getattr(d, name).heads, getattr(d, name).heads_bias, getattr(d, name).log_bound
+            net = inner(getattr(d, name))
+            return net.heads, net.heads_bias, net.log_bound
 
         dynamics = eqx.tree_at(where, dynamics, new)
     return dynamics
@@ -34,13 +49,35 @@ def leapfrog(steps: int, size: float = 0.3) -> Callable:
     return lambda dim, dtype: Leapfrog(jnp.asarray(size, dtype), steps)
 
 
-def learned(steps: int, size: float = 0.2, heads: float = 1.0, context: int = 0) -> Callable:
+def rotation(steps: int, angle: float = 1.2) -> Callable:
+    """Factory of the rotation without networks."""
+    return lambda dim, dtype: Rotation(jnp.asarray(angle, dtype), steps)
+
+
+def surrogate(steps: int) -> Callable:
+    """Factory of a learned leapfrog whose kicks hold a surrogate force."""
+
+    def build(dim, dtype):
+        made = learned_leapfrog(jax.random.key(dim), dim=dim, num_leapfrogs=steps, step_size=0.5, width=10, dtype=dtype)
+        return surrogate_force(made, mean=jnp.full(dim, 0.3, dtype), variance=jnp.full(dim, 2.0, dtype))
+
+    return build
+
+
+def learned(steps: int, size=0.2, heads: float = 1.0, context: int = 0, squashed: bool = False) -> Callable:
     """Factory of a learned leapfrog with large random networks."""
 
     def build(dim, dtype):
         key = jax.random.key(dim + 100 * steps)
         made = learned_leapfrog(
-            key, dim=dim, num_leapfrogs=steps, step_size=size, width=8, context_dim=context, dtype=dtype
+            key,
+            dim=dim,
+            num_leapfrogs=steps,
+            step_size=size,
+            width=8,
+            context_dim=context,
+            squashed=squashed,
+            dtype=dtype,
         )
         return stirred(made, heads=heads)
 
@@ -98,6 +135,11 @@ CASES = [
     Case("learned-10-gaussian", gaussian, learned(10, 0.1), dim=10),
     Case("learned-context", banana, learned(5, context=4), dim=2, context=4),
     Case("nice-2-mog", mog, additive(), dim=2),
+    Case("rotation-1", gaussian, rotation(1), dim=1),
+    Case("rotation-3-banana", banana, rotation(3), dim=2),
+    Case("learned-two-sizes", banana, learned(3, (0.4, 0.2)), dim=2),
+    Case("learned-squashed", funnel, learned(2, 0.2, squashed=True), dim=3),
+    Case("surrogate-2", gaussian, surrogate(2), dim=2),
     Case("learned-stiff", mog, learned(10, 0.3, heads=2.0), dim=2, mild=False),
     Case("learned-stiff-10", gaussian, learned(5, 0.3, heads=2.0), dim=10, mild=False),
 ]

@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import diagnostics, targets
-    from ._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog, affine, learned_leapfrog
+    from ._dynamics import (
+        AbstractDynamics,
+        Leapfrog,
+        LearnedLeapfrog,
+        Rotation,
+        affine,
+        learned_leapfrog,
+        rotation_step_sizes,
+    )
     from ._front import sample, to_datatree, train
     from ._io import KernelFileError, load, save
     from ._logdensity import AbstractLogDensity, PerChain, StoppedForce, Tempered
-    from ._networks import MLP, SQT, AbstractNetwork
+    from ._networks import MLP, SQT, AbstractNetwork, Squashed
     from ._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss, WeightedSum
     from ._sample import Draws, draw_chains
+    from ._starts import surrogate_force
     from ._train import (
         Progress,
         Recipe,
@@ -30,17 +39,27 @@ if TYPE_CHECKING:
     from ._train import train as train_kernel
     from ._transition import AbstractTransition, Jittered, Mixture, Transition, hmc
     from ._types import Info, Phase, State
+    from ._whitening import Whitened, Whitening, estimate_whitening
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "_dynamics": ("AbstractDynamics", "Leapfrog", "LearnedLeapfrog", "affine", "learned_leapfrog"),
+    "_dynamics": (
+        "AbstractDynamics",
+        "Leapfrog",
+        "LearnedLeapfrog",
+        "Rotation",
+        "affine",
+        "learned_leapfrog",
+        "rotation_step_sizes",
+    ),
     "_front": ("sample", "to_datatree", "train"),
     "_io": ("KernelFileError", "load", "save"),
     "_logdensity": ("AbstractLogDensity", "PerChain", "StoppedForce", "Tempered"),
-    "_networks": ("MLP", "SQT", "AbstractNetwork"),
+    "_networks": ("MLP", "SQT", "AbstractNetwork", "Squashed"),
     "_objectives": ("AbstractObjective", "LogESJD", "LogJump", "PaperLoss", "WeightedSum"),
     "_sample": ("Draws", "draw_chains"),
+    "_starts": ("surrogate_force",),
     "_train": (
         "Progress",
         "Recipe",
@@ -54,6 +73,7 @@ _HOMES = {
     ),
     "_transition": ("AbstractTransition", "Jittered", "Mixture", "Transition", "hmc"),
     "_types": ("Info", "Phase", "State"),
+    "_whitening": ("Whitened", "Whitening", "estimate_whitening"),
 }
 _ORIGIN = {name: home for home, names in _HOMES.items() for name in names}
 

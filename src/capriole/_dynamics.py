@@ -1,14 +1,16 @@
 """Dynamics: bijections of phase space. The leapfrog of HMC and the learned leapfrog of L2HMC."""
 
+import math
 from abc import abstractmethod
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ._logdensity import AbstractLogDensity, value_and_grad
-from ._networks import LINEAR, MLP, AbstractNetwork, column
+from ._networks import LINEAR, MLP, AbstractNetwork, Squashed, column
 from ._types import Flag, Key, Phase, Scalar, Vector
 
 
@@ -43,6 +45,21 @@ def affine(y: Vector, log_scale: Vector, shift: Vector, forward: Flag) -> tuple[
     return out, jnp.where(forward, total, -total)
 
 
+def _leapfrogs(
+    logdensity: AbstractLogDensity, phase: Phase, half_kick: Array, drift: Array, num_leapfrogs: int
+) -> tuple[Phase, Scalar]:
+    """``num_leapfrogs`` times kick, drift, kick; shears only, so the log-det is 0."""
+
+    def leapfrog(phase: Phase, _: None) -> tuple[Phase, None]:
+        momentum = phase.momentum + half_kick * phase.logdensity_grad
+        position = phase.position + drift * momentum
+        value, grad = value_and_grad(logdensity, position)
+        return Phase(position, momentum + half_kick * grad, value, grad), None
+
+    end, _ = jax.lax.scan(leapfrog, phase, None, length=num_leapfrogs)
+    return end, jnp.zeros_like(phase.logdensity)
+
+
 class Leapfrog(AbstractDynamics):
     """Hamiltonian dynamics with unit mass: M leapfrog steps of size eps; log-det 0 (Neal 2011, section 2.3)::
 
@@ -59,20 +76,52 @@ class Leapfrog(AbstractDynamics):
     ) -> tuple[Phase, Scalar]:
         """Image of ``phase`` and log-det 0."""
         eps = jnp.where(forward, self.step_size, -self.step_size)
+        return _leapfrogs(logdensity, phase, eps / 2, eps, self.num_leapfrogs)
 
-        def leapfrog(phase: Phase, _: None) -> tuple[Phase, None]:
-            momentum = phase.momentum + eps / 2 * phase.logdensity_grad
-            position = phase.position + eps * momentum
-            value, grad = value_and_grad(logdensity, position)
-            return Phase(position, momentum + eps / 2 * grad, value, grad), None
-
-        end, _ = jax.lax.scan(leapfrog, phase, None, length=self.num_leapfrogs)
-        return end, jnp.zeros_like(phase.logdensity)
+    def scaled(self, factor: Array) -> "Leapfrog":
+        """The same with the step size times ``factor``, one number or one per chain."""
+        return Leapfrog(self.step_size * factor, self.num_leapfrogs)
 
     @property
     def num_gradients(self) -> int:
         """M: the gradient at the end of a step is reused at the start of the next."""
         return self.num_leapfrogs
+
+
+class Rotation(AbstractDynamics):
+    """M leapfrogs whose kicks and drifts turn the phase space of N(0, I) by exactly theta / M each; log-det 0::
+
+        v <- v + tan(theta/2M) grad;   x <- x + sin(theta/M) v;   v <- v + tan(theta/2M) grad
+
+    In whitened coordinates of a Gaussian target, theta = pi / 2 gives an independent draw for M gradients, M = 1
+    included; the leapfrog of HMC is the limit of small angles. The inverse is the same with -theta. ``angle`` is theta,
+    one number or one per chain, below M pi.
+    """
+
+    angle: Float[Array, "*chains"]
+    num_leapfrogs: int = eqx.field(static=True)
+
+    def __call__(
+        self, logdensity: AbstractLogDensity, phase: Phase, forward: Flag, context: Vector | None = None
+    ) -> tuple[Phase, Scalar]:
+        """Image of ``phase`` and log-det 0."""
+        turn = jnp.where(forward, self.angle, -self.angle) / self.num_leapfrogs
+        return _leapfrogs(logdensity, phase, jnp.tan(turn / 2), jnp.sin(turn), self.num_leapfrogs)
+
+    def scaled(self, factor: Array) -> "Rotation":
+        """The same with the angle times ``factor``, one number or one per chain."""
+        return Rotation(self.angle * factor, self.num_leapfrogs)
+
+    @property
+    def num_gradients(self) -> int:
+        """M: the gradient at the end of a step is reused at the start of the next."""
+        return self.num_leapfrogs
+
+
+def rotation_step_sizes(angle: float, num_leapfrogs: int) -> tuple[float, float]:
+    """Kick and drift sizes with which an untrained learned leapfrog is `Rotation` by ``angle``."""
+    turn = angle / num_leapfrogs
+    return 2 * math.tan(turn / 2), math.sin(turn)
 
 
 class LearnedLeapfrog(AbstractDynamics):
@@ -83,14 +132,15 @@ class LearnedLeapfrog(AbstractDynamics):
         step    kick; drift of one half; drift of the other half; new gradient; kick
 
     Zero networks give exactly HMC. The paper's text writes exp(Q) where its released code and this one have
-    exp(eps Q). ``masks[t]`` marks the half (floor(dim / 2) coordinates) that keeps still in the first drift of
-    step t. Direction is data: both directions share every line, a backward chain walks the steps from M-1 to 0, its
-    halves in the other order, with `affine` inverted.
+    exp(eps Q). ``log_step_size`` holds log eps, or one logarithm for the kicks and one for the drifts, which can then
+    start at an exact `Rotation`. ``masks[t]`` marks the half (floor(dim / 2) coordinates) that keeps still in the first
+    drift of step t. Direction is data: both directions share every line, a backward chain walks the steps from M-1
+    to 0, its halves in the other order, with `affine` inverted.
     """
 
     momentum_network: AbstractNetwork
     position_network: AbstractNetwork
-    log_step_size: Float[Array, ""]
+    log_step_size: Float[Array, "*kinds"]
     masks: Bool[Array, "steps dim"]
 
     def __call__(
@@ -98,13 +148,14 @@ class LearnedLeapfrog(AbstractDynamics):
     ) -> tuple[Phase, Scalar]:
         """Image of ``phase`` and its log-det, the signed sum of all log-scales."""
         # Spread over all chains here and not in the loop: training then sums its gradient once, not 20 M times.
-        eps = jnp.broadcast_to(jnp.exp(self.log_step_size), phase.position.shape)
+        sizes = jnp.broadcast_to(jnp.exp(self.log_step_size), (2,))
+        kick_eps, eps = (jnp.broadcast_to(size, phase.position.shape) for size in sizes)
         kick_context = self.momentum_network.embed(context)
         drift_context = self.position_network.embed(context)
 
         def kick(v: Vector, x: Vector, grad: Vector, time: Array) -> tuple[Vector, Scalar]:
             s, q, t = self.momentum_network(x, grad, time, kick_context)
-            return affine(v, eps / 2 * s, eps / 2 * (grad * jnp.exp(eps * q) + t), forward)
+            return affine(v, kick_eps / 2 * s, kick_eps / 2 * (grad * jnp.exp(kick_eps * q) + t), forward)
 
         def drift(x: Vector, v: Vector, moving: Array, time: Array) -> tuple[Vector, Scalar]:
             s, q, t = self.position_network(v, jnp.where(moving, 0, x), time, drift_context)
@@ -150,25 +201,31 @@ def learned_leapfrog(
     *,
     dim: int,
     num_leapfrogs: int = 10,
-    step_size: float = 0.1,
+    step_size: float | tuple[float, float] = 0.1,
     width: int = 10,
     context_dim: int = 0,
+    squashed: bool = False,
     dtype: jnp.dtype | None = None,
 ) -> LearnedLeapfrog:
     """An untrained learned leapfrog with the paper's networks, close to HMC with the same step size.
 
+    A pair of step sizes, for kicks and drifts, is trained as two (see `rotation_step_sizes`); one number as one.
+    ``squashed`` networks see arcsinh of their inputs (`Squashed`), for tails and scales far from 1.
     Raises ValueError for a dimension, length, width or step size that is not positive.
     """
     for name, value in (("dim", dim), ("num_leapfrogs", num_leapfrogs), ("width", width), ("step_size", step_size)):
-        if not value > 0:
+        if not np.all(np.asarray(value) > 0):
             raise ValueError(f"{name} must be positive, got {value}")
     dtype = jnp.dtype(dtype or jax.dtypes.canonicalize_dtype(float))
     momentum_key, position_key, mask_key = jax.random.split(key, 3)
+
+    def network(key: Key, second_scale: float) -> AbstractNetwork:
+        made = MLP(key, dim=dim, width=width, context_dim=context_dim, second_scale=second_scale, dtype=dtype)
+        return Squashed(made) if squashed else made
+
     return LearnedLeapfrog(
-        momentum_network=MLP(momentum_key, dim=dim, width=width, context_dim=context_dim, dtype=dtype),
-        position_network=MLP(
-            position_key, dim=dim, width=width, context_dim=context_dim, second_scale=2.0, dtype=dtype
-        ),
+        momentum_network=network(momentum_key, 1.0),
+        position_network=network(position_key, 2.0),
         log_step_size=jnp.log(jnp.asarray(step_size, dtype)),
         masks=draw_masks(mask_key, num_leapfrogs=num_leapfrogs, dim=dim),
     )

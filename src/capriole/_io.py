@@ -16,11 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from ._check import check_dtype
-from ._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog, learned_leapfrog
+from ._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog, Rotation, learned_leapfrog
 from ._logdensity import AbstractLogDensity
-from ._networks import MLP
+from ._networks import MLP, Squashed
 from ._ravel import as_logdensity
 from ._transition import AbstractTransition, Jittered, Mixture, Transition
+from ._whitening import Whitened, Whitening
 
 FORMAT = "capriole-kernel-1"
 PACKAGES = ("capriole", "jax", "equinox", "numpy")
@@ -36,7 +37,7 @@ def versions() -> dict[str, str]:
 
 
 def save(path: str | os.PathLike, transition: AbstractTransition, *, dim: int | None = None) -> Path:
-    """Write a kernel: its dynamics, masks and context, versions, dtype, and a fingerprint of its target.
+    """Write a kernel: its dynamics, masks, context, whitening, versions, dtype, and a fingerprint of its target.
 
     The log density itself is not stored (it is code); `load` gets it from the caller and compares fingerprints.
     ``dim`` is only needed for kernels without a learned part. The file appears whole or not at all.
@@ -46,6 +47,8 @@ def save(path: str | os.PathLike, transition: AbstractTransition, *, dim: int | 
     arrays = {f"{i}/{name}": value for i, part in enumerate(parts) for name, value in _arrays(part).items()}
     logdensity = parts[0].logdensity
     dim = _dim(parts) if dim is None else dim
+    if isinstance(logdensity, Whitened):
+        arrays |= {f"whitening/{name}": np.asarray(value) for name, value in vars(logdensity.whitening).items()}
     dtype = next(str(v.dtype) for v in arrays.values() if np.issubdtype(v.dtype, np.floating))
     points = np.random.default_rng(0).normal(size=(dim, 3)).astype(dtype)
     arrays["fingerprint/points"] = points
@@ -85,6 +88,7 @@ def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> Abs
     if flat.size != dim:
         raise KernelFileError(f"{path} holds a kernel of dimension {dim}, but init has {flat.size} numbers")
     points, expected = arrays.pop("fingerprint/points"), arrays.pop("fingerprint/values")
+    target = _whitened(target, dim, arrays)
     _check_x64(path, dtype)
     try:
         check_dtype(target, jnp.asarray(points))
@@ -104,6 +108,19 @@ def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> Abs
         raise KernelFileError(f"{path} has a header that does not describe its arrays: {error}") from error
 
 
+def _whitened(target: AbstractLogDensity, dim: int, arrays: dict[str, np.ndarray]) -> AbstractLogDensity:
+    """The target in the stored kernel's coordinates."""
+    names = [name for name in arrays if name.startswith("whitening/")]
+    if not names:
+        return target
+    stored = {name.removeprefix("whitening/"): jnp.asarray(arrays.pop(name)) for name in names}
+    rank = stored["stretches"].shape[0] if stored.get("stretches", jnp.zeros(())).ndim == 1 else -1
+    shapes = {"location": (dim,), "scale": (dim,), "directions": (dim, rank), "stretches": (rank,)}
+    if {name: value.shape for name, value in stored.items()} != shapes:
+        raise KernelFileError("the stored whitening does not fit the kernel's dimension")
+    return Whitened(target, Whitening(**stored))
+
+
 def _describe(transition: AbstractTransition) -> tuple[dict[str, Any], list[Transition]]:
     """A JSON description of a kernel, and its Metropolis-Hastings parts in order."""
     match transition:
@@ -113,19 +130,25 @@ def _describe(transition: AbstractTransition) -> tuple[dict[str, Any], list[Tran
             return spec | {"parts": [s for s, _ in described]}, [p for _, parts in described for p in parts]
         case Jittered():
             inner, parts = _describe(transition.transition)
-            return {"type": "Jittered", "amount": transition.amount, "part": inner}, parts
+            return {"type": "Jittered", "low": transition.low, "high": transition.high, "part": inner}, parts
         case Transition(dynamics=Leapfrog()) if type(transition.dynamics) is Leapfrog:
             return {"type": "Leapfrog", "num_leapfrogs": transition.dynamics.num_gradients}, [transition]
-        case Transition(
-            dynamics=LearnedLeapfrog(momentum_network=MLP() as network, position_network=MLP()) as dynamics
-        ) if type(dynamics) is LearnedLeapfrog and type(network) is type(dynamics.position_network) is MLP:
-            spec = {
-                "type": "LearnedLeapfrog",
-                "num_leapfrogs": transition.dynamics.num_gradients,
-                "width": int(network.hidden.shape[0]),
-                "context_dim": 0 if transition.context is None else int(transition.context.shape[0]),
-            }
-            return spec, [transition]
+        case Transition(dynamics=Rotation()) if type(transition.dynamics) is Rotation:
+            return {"type": "Rotation", "num_leapfrogs": transition.dynamics.num_gradients}, [transition]
+        case Transition(dynamics=LearnedLeapfrog() as dynamics) if type(dynamics) is LearnedLeapfrog:
+            nets = [dynamics.momentum_network, dynamics.position_network]
+            squashed = all(type(net) is Squashed for net in nets)
+            cores = [net.network if isinstance(net, Squashed) else net for net in nets]
+            if all(type(net) is MLP for net in cores) and squashed == any(type(net) is Squashed for net in nets):
+                spec = {
+                    "type": "LearnedLeapfrog",
+                    "num_leapfrogs": dynamics.num_gradients,
+                    "width": int(cores[0].hidden.shape[0]),  # type: ignore[attr-defined]
+                    "context_dim": 0 if transition.context is None else int(transition.context.shape[0]),
+                    "squashed": squashed,
+                    "step_sizes": int(dynamics.log_step_size.size),
+                }
+                return spec, [transition]
     kind = type(getattr(transition, "dynamics", None)).__name__
     raise TypeError(f"cannot save {type(transition).__name__} with dynamics {kind}: no rule to rebuild it")
 
@@ -141,8 +164,8 @@ def _build(spec: dict, logdensity: AbstractLogDensity, dim: int, arrays: dict[st
                 part = build(spec["part"])
                 if not isinstance(part, Transition):
                     raise KernelFileError("a jittered kernel must hold a plain HMC kernel")
-                return Jittered(part, float(spec["amount"]))
-            case "Leapfrog" | "LearnedLeapfrog":
+                return Jittered(part, float(spec["low"]), float(spec["high"]))
+            case "Leapfrog" | "Rotation" | "LearnedLeapfrog":
                 prefix = f"{next(counter)}/"
                 own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
                 context = own.pop("context", None)
@@ -158,7 +181,14 @@ def _skeleton(spec: dict, dim: int) -> AbstractDynamics:
     length = int(spec["num_leapfrogs"])
     if spec["type"] == "Leapfrog":
         return Leapfrog(jnp.zeros(()), length)
-    sizes = {"num_leapfrogs": length, "width": int(spec["width"]), "context_dim": int(spec["context_dim"])}
+    if spec["type"] == "Rotation":
+        return Rotation(jnp.zeros(()), length)
+    sizes: dict[str, Any] = {
+        "num_leapfrogs": length,
+        "width": int(spec["width"]),
+        "context_dim": int(spec["context_dim"]),
+    }
+    sizes |= {"squashed": spec["squashed"] is True, "step_size": (0.1, 0.1) if spec["step_sizes"] == 2 else 0.1}
     return eqx.filter_eval_shape(learned_leapfrog, jax.random.key(0), dim=dim, **sizes)
 
 
@@ -168,7 +198,7 @@ def _fill(skeleton: AbstractDynamics, arrays: dict[str, np.ndarray]) -> Abstract
         if name not in arrays:
             raise KernelFileError(f"array {name} is missing")
         value = arrays.pop(name)
-        step_sizes = isinstance(skeleton, Leapfrog)
+        step_sizes = isinstance(skeleton, Leapfrog | Rotation)
         if value.shape != leaf.shape and not step_sizes:
             raise KernelFileError(f"array {name} has shape {value.shape}, the header asks for {leaf.shape}")
         return jnp.asarray(value)

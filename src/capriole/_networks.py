@@ -138,3 +138,21 @@ class MLP(AbstractNetwork):
         out = linear(self.heads, self.heads_bias, h)
         bounded = column(jnp.exp(self.log_bound), out) * jnp.tanh(out[: 2 * dim])
         return SQT(bounded[:dim], bounded[dim:], out[2 * dim :])
+
+
+class Squashed(AbstractNetwork):
+    """A network that sees ``arcsinh`` of its two vectors: linear near 0, logarithmic far out, so that scales far from 1
+    (tails, funnels, steep gradients) neither saturate nor blow it up.
+    """
+
+    network: AbstractNetwork
+
+    def embed(self, context: Vector | None) -> Vector | None:
+        """The inner network's features."""
+        return self.network.embed(context)
+
+    def __call__(
+        self, first: Vector, second: Vector, time: Float[Array, "2 *chains"], context: Vector | None = None
+    ) -> SQT:
+        """S, Q, T of the inner network at the squashed vectors."""
+        return self.network(jnp.arcsinh(first), jnp.arcsinh(second), time, context)

@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -63,9 +64,12 @@ class LogESJD(AbstractObjective):
     acceptance: float = 0.0
     ceiling: float = 4.0
     fold: float = 2.0
+    feature: Callable[[Vector], Vector] | None = eqx.field(static=True, default=None)
 
     def __call__(self, start: Vector, proposal: Vector, acceptance: Scalar) -> Float[Array, ""]:
         """The loss of one batch of proposals."""
+        if self.feature is not None:
+            start, proposal = self.feature(start), self.feature(proposal)
         centre, scale = column(self.mean, start), column(jnp.sqrt(self.variance), start)
         a, b = (start - centre) / scale, (proposal - centre) / scale
         jump = acceptance * (b - a) ** 2

@@ -1,5 +1,6 @@
 """Transitions: Markov kernels that leave the target invariant. Metropolis-Hastings is written here, once."""
 
+import math
 from abc import abstractmethod
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ._dynamics import AbstractDynamics, Leapfrog
+from ._dynamics import AbstractDynamics, Leapfrog, Rotation
 from ._logdensity import AbstractLogDensity, value_and_grad
 from ._types import ChainState, Flag, Info, Key, Phase, Scalar, State, Vector
 
@@ -124,19 +125,24 @@ def _log_joint(phase: Phase) -> Scalar:
 
 
 class Jittered(AbstractTransition):
-    """HMC whose step size is multiplied by U(1 - amount, 1 + amount), drawn per chain and step.
+    """HMC whose step size (or angle) is multiplied by a factor drawn anew per chain and step::
 
-    Breaks the resonances of a fixed trajectory length; exact, since the factor does not depend on the state.
+        log factor ~ U(log low, log high)
+
+    Breaks the resonances of a fixed trajectory length; a wide range serves a target whose scales differ from place to
+    place. Exact, since the factor does not depend on the state.
     """
 
     transition: Transition
-    amount: float = eqx.field(static=True)
+    low: float = eqx.field(static=True)
+    high: float = eqx.field(static=True)
 
     def __check_init__(self) -> None:
-        if not 0 < self.amount < 1:
-            raise ValueError(f"jitter must lie strictly between 0 and 1, got {self.amount}")
-        if not isinstance(self.transition.dynamics, Leapfrog):
-            raise TypeError(f"only a Leapfrog can be jittered, got {type(self.transition.dynamics).__name__}")
+        if not 0 < self.low < self.high:
+            raise ValueError(f"the factor's range must satisfy 0 < low < high, got {self.low} and {self.high}")
+        if not isinstance(self.transition.dynamics, Leapfrog | Rotation):
+            kind = type(self.transition.dynamics).__name__
+            raise TypeError(f"only a Leapfrog or a Rotation can be jittered, got {kind}")
 
     @property
     def target(self) -> AbstractLogDensity:
@@ -148,13 +154,12 @@ class Jittered(AbstractTransition):
         return self.transition.init(position)
 
     def step(self, rng_key: Key, state: State) -> tuple[State, Info]:
-        """One HMC step with a freshly jittered step size."""
+        """One HMC step with a freshly drawn step size."""
         jitter_key, step_key = jax.random.split(rng_key)
         shape, dtype = state.logdensity.shape, state.logdensity.dtype
-        factor = jax.random.uniform(jitter_key, shape, dtype, 1 - self.amount, 1 + self.amount)
-        return eqx.tree_at(lambda t: t.dynamics.step_size, self.transition, replace_fn=lambda size: size * factor).step(
-            step_key, state
-        )
+        exponent = jax.random.uniform(jitter_key, shape, dtype, math.log(self.low), math.log(self.high))
+        dynamics = self.transition.dynamics.scaled(jnp.exp(exponent))  # type: ignore[attr-defined]
+        return eqx.tree_at(lambda t: t.dynamics, self.transition, dynamics).step(step_key, state)
 
 
 class Mixture(AbstractTransition):
@@ -195,8 +200,10 @@ class Mixture(AbstractTransition):
 def hmc(
     logdensity: AbstractLogDensity, *, step_size: Array | float, num_leapfrogs: int, jitter: float = 0.0
 ) -> AbstractTransition:
-    """Plain HMC with unit mass, the step size jittered by a factor U(1 - jitter, 1 + jitter) if jitter > 0."""
+    """Plain HMC with unit mass, the step size jittered by a factor from 1 - jitter to 1 + jitter if jitter > 0."""
     if num_leapfrogs < 1:
         raise ValueError(f"num_leapfrogs must be at least 1, got {num_leapfrogs}")
+    if not 0 <= jitter < 1:
+        raise ValueError(f"jitter must lie in 0 to 1, 1 excluded, got {jitter}")
     transition = Transition(logdensity, Leapfrog(jnp.asarray(step_size), num_leapfrogs))
-    return Jittered(transition, jitter) if jitter else transition
+    return Jittered(transition, 1 - jitter, 1 + jitter) if jitter else transition

@@ -1,6 +1,7 @@
 """Every peer through one test: its draws have the right moments, and its gradients are those the log density saw."""
 
 import importlib.util
+import json
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,14 @@ from capriole import AbstractLogDensity, PerChain, diagnostics
 from capriole.baselines import PEERS, run_peer
 
 CHAINS, DRAWS, WARMUP = 16, 500, 200
+SLOW = {"flowmc"}  # compiles and trains for most of a minute
+
+
+def members(slow):
+    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in PEERS]
+
+
+FAMILIES = members(SLOW | {"nuts-dense"})  # the code of nuts-dense is that of nuts
 BIASED = {"mclmc"}  # unadjusted: its moments carry the integrator's error
 MEAN = np.array([1.0, -2.0])
 COVARIANCE = np.array([[1.0, 1.2], [1.2, 4.0]])
@@ -36,20 +45,15 @@ def starts(dtype, chains=CHAINS):
     return jnp.asarray(MEAN[:, None] + np.linalg.cholesky(COVARIANCE) @ noise, dtype)
 
 
-def peer(name):
+def run(name, *, dtype=np.float64, draws=DRAWS, chains=CHAINS, density=None, seed=1):
     if importlib.util.find_spec(PEERS[name].package) is None:
         pytest.skip(f"{PEERS[name].package} is not installed (extra 'peers')")
-    return name
-
-
-def run(name, *, dtype=np.float64, draws=DRAWS, chains=CHAINS, density=None, seed=1):
     density = density or Correlated(dtype)
-    return run_peer(
-        peer(name), jax.random.key(seed), density, starts(dtype, chains), num_draws=draws, num_warmup=WARMUP
-    )
+    warmup = 40 if name in SLOW else WARMUP
+    return run_peer(name, jax.random.key(seed), density, starts(dtype, chains), num_draws=draws, num_warmup=warmup)
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", members(SLOW))
 def test_draws_and_costs(name, capfd):
     before = dict(jax.config.values)
     draws = run(name)
@@ -63,23 +67,28 @@ def test_draws_and_costs(name, capfd):
     assert np.abs(draws.position.mean(axis=(0, 1)) - MEAN).max() < 0.3
     assert np.abs(np.cov(draws.position.reshape(-1, 2).T) / COVARIANCE - 1).max() < 0.3
     assert draws.divergences == 0
+    assert json.loads(json.dumps(draws.settings)) == draws.settings
     assert min(draws.seconds, draws.warmup_seconds, draws.compile_seconds) > 0
     assert draws.settings["gradients_per_draw"] == draws.num_gradients / (CHAINS * DRAWS)
     assert np.isnan(draws.acceptance_rate) or 0.3 < draws.acceptance_rate <= 1
 
 
-@pytest.mark.parametrize("name", PEERS)
-def test_float32_and_keys(name):
+@pytest.mark.parametrize("name", FAMILIES)
+def test_float32_and_determinism(name):
     first = run(name, dtype=np.float32, draws=20)
     again = run(name, dtype=np.float32, draws=20)
-    other = run(name, dtype=np.float32, draws=20, seed=2)
     assert first.position.dtype == np.float32
     assert np.isfinite(first.position).all()
     np.testing.assert_array_equal(first.position, again.position)
     assert (first.num_gradients, first.warmup_gradients) == (again.num_gradients, again.warmup_gradients)
-    assert not np.array_equal(first.position, other.position)
     chains = first.position.reshape(CHAINS, -1)
     assert len(np.unique(chains, axis=0)) == CHAINS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PEERS)
+def test_another_key_gives_other_draws(name):
+    assert not np.array_equal(run(name, draws=20).position, run(name, draws=20, seed=2).position)
 
 
 def counting(density):
@@ -101,10 +110,49 @@ def counting(density):
     return PerChain(function), calls
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_gradients_are_those_the_log_density_saw(name):
     """One chain, so that no chain waits for another: the callback then counts exactly the gradients that were used."""
     density, calls = counting(Correlated(np.float64))
     draws = run(name, density=density, chains=1, draws=30)
     jax.effects_barrier()
     assert len(calls) == draws.num_gradients + draws.warmup_gradients + 1  # one to check the start
+
+
+def refused(match, error=ValueError, name="nuts", density=None, positions=None, **numbers):
+    positions = starts(np.float64, 3) if positions is None else positions
+    with pytest.raises(error, match=match):
+        run_peer(
+            name,
+            jax.random.key(0),
+            density or Correlated(np.float64),
+            positions,
+            **{"num_draws": 1, "num_warmup": 20, **numbers},
+        )
+
+
+def test_unknown_names_and_small_numbers_are_refused():
+    refused("unknown peer 'nut'; did you mean 'nuts'.*known are nuts, nuts-dense, chees", name="nut")
+    refused("num_draws >= 1 and num_warmup >= 20, got 0 and 20", num_draws=0)
+    refused("got 1 and 19", num_warmup=19)
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "nutpie" else find(name))
+    refused(r"peer 'nutpie' needs nutpie: pip install 'capriole\[peers\]'", error=ImportError, name="nutpie")
+
+
+def test_starts_that_cannot_be_started_from_are_refused():
+    refused(r"shape \(dim, chains\), got \(2,\)", positions=jnp.zeros(2))
+    refused("float32 or float64, got int64", positions=jnp.zeros((2, 3), int))
+    refused("log density is float64 at float32 starts", density=Correlated(np.float64), positions=starts(np.float32))
+    refused("chain 1 starts where the log density is nan", positions=starts(np.float64).at[0, 1].set(np.nan))
+    refused("MCLMC needs at least 2 dimensions, got 1", name="mclmc", density=Line(), positions=jnp.ones((1, 3)))
+
+
+class Line(AbstractLogDensity):
+    """One-dimensional Gaussian."""
+
+    def __call__(self, position):
+        return -jnp.sum(position**2, axis=0) / 2

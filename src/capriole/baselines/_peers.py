@@ -13,6 +13,8 @@ from jaxtyping import Array, Float
 from .._logdensity import AbstractLogDensity, value_and_grad
 from .._types import Key
 from . import _peers_blackjax as _blackjax
+from . import _peers_flowmc as _flowmc
+from . import _peers_mclmc as _mclmc
 from . import _peers_numpyro as _numpyro
 from . import _peers_nutpie as _nutpie
 from ._peers_base import PeerDraws
@@ -34,8 +36,10 @@ PEERS: dict[str, Peer] = {
     "nuts": Peer(_blackjax.nuts, "NUTS, diagonal metric", "BlackJAX"),
     "nuts-dense": Peer(_blackjax.nuts_dense, "NUTS, dense metric", "BlackJAX"),
     "chees": Peer(_blackjax.chees, "ChEES-HMC", "BlackJAX"),
+    "mclmc": Peer(_mclmc.mclmc, "MCLMC (unadjusted)", "BlackJAX"),
     "numpyro-nuts": Peer(_numpyro.numpyro_nuts, "NUTS, diagonal metric", "NumPyro", "numpyro"),
     "nutpie": Peer(_nutpie.nutpie, "NUTS, diagonal metric from gradients", "nutpie", "nutpie"),
+    "flowmc": Peer(_flowmc.flowmc, "MALA and a normalising flow", "flowMC", "flowMC"),
 }
 
 
@@ -64,9 +68,10 @@ def run_peer(
     if num_draws < 1 or num_warmup < MIN_WARMUP:
         raise ValueError(f"need num_draws >= 1 and num_warmup >= {MIN_WARMUP}, got {num_draws} and {num_warmup}")
     starts = jnp.asarray(starts)
-    _check(logdensity, starts)
-    with jax.enable_x64(starts.dtype == np.float64), jax.numpy_dtype_promotion("standard"):
-        return peer.run(key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup)
+    with jax.numpy_dtype_promotion("standard"):
+        _check(logdensity, starts)
+        with jax.enable_x64(starts.dtype == np.float64):
+            return peer.run(key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup)
 
 
 def _check(logdensity: AbstractLogDensity, starts: Array) -> None:

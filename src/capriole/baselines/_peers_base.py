@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -78,6 +79,16 @@ def collect(warmup: Timed, sampling: Timed, warmup_gradients: int, settings: dic
 def chain_keys(key: Key, num_chains: int) -> Key:
     """One key per chain; the first k do not depend on ``num_chains``."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(num_chains))
+
+
+def scan(step: Callable, key: Key, states: Any, num_draws: int) -> Record:
+    """``num_draws`` steps of all chains; the key of step t of chain i is ``fold_in(fold_in(key, i), t)``."""
+    keys = chain_keys(key, jax.tree.leaves(states)[0].shape[0])
+
+    def body(states: Any, t: Array) -> tuple[Any, Record]:
+        return step(jax.vmap(jax.random.fold_in, (0, None))(keys, t), states)
+
+    return jax.lax.scan(body, states, jnp.arange(num_draws))[1]
 
 
 def total(counts: Any) -> int:

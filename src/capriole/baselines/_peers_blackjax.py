@@ -1,6 +1,5 @@
-"""BlackJAX's NUTS, ChEES-HMC and MCLMC, each with BlackJAX's own adaptation."""
+"""BlackJAX's NUTS and ChEES-HMC, each with BlackJAX's own adaptation."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ from jaxtyping import Array, Float
 
 from .._logdensity import AbstractLogDensity
 from .._types import Key
-from ._peers_base import PeerDraws, Record, chain_keys, collect, plain, timed, total
+from ._peers_base import PeerDraws, Record, chain_keys, collect, plain, scan, timed, total
 
 
 class _Cost(NamedTuple):
@@ -21,16 +20,6 @@ class _Cost(NamedTuple):
 
 def _cost_only(state: Any, info: Any, adaptation_state: Any) -> _Cost:
     return _Cost(info.num_integration_steps)
-
-
-def _scan(step: Callable, key: Key, states: Any, num_draws: int) -> Record:
-    """``num_draws`` steps of all chains; the key of step t of chain i is ``fold_in(fold_in(key, i), t)``."""
-    keys = chain_keys(key, jax.tree.leaves(states)[0].shape[0])
-
-    def body(states: Any, t: Array) -> tuple[Any, Record]:
-        return step(jax.vmap(jax.random.fold_in, (0, None))(keys, t), states)
-
-    return jax.lax.scan(body, states, jnp.arange(num_draws))[1]
 
 
 def _hmc_record(state: Any, info: Any) -> tuple[Any, Record]:
@@ -76,7 +65,7 @@ def nuts(
             moved = jax.vmap(kernel, (0, 0, None, 0, 0))(keys, states, logdensity, step_size, metric)
             return _hmc_record(*moved)
 
-        return _scan(step, key, states, num_draws)
+        return scan(step, key, states, num_draws)
 
     warmup_key, sample_key = jax.random.split(key)
     first = timed(adapt, chain_keys(warmup_key, starts.shape[1]), starts.T)
@@ -133,7 +122,7 @@ def chees(
 
             return _hmc_record(*jax.vmap(one)(keys, states))
 
-        return _scan(step, key, states, num_draws)
+        return scan(step, key, states, num_draws)
 
     warmup_key, sample_key = jax.random.split(key)
     first = timed(adapt, warmup_key, starts.T)

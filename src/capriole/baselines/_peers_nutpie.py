@@ -46,7 +46,7 @@ def nutpie(
         acceptance_rate=float(np.mean([stat["mean_tree_accept"] for stat in stats])),
         divergences=total([stat["diverging"] for stat in stats]),
         settings={
-            "step_size": [float(stat["step_size"].values[0, -1]) for stat in stats],
+            "step_size": [float(stat["step_size_bar"].values[0, -1]) for stat in stats],
             "metric": "diagonal",
             "target_acceptance": 0.8,
             "gradients_per_draw": kept / (len(traces) * num_draws),
@@ -55,7 +55,7 @@ def nutpie(
 
 
 def _model(program: Callable, start: np.ndarray, calls: list[int]) -> Any:
-    """nutpie's model of one chain; ``calls`` counts the gradients."""
+    """The model of one chain; ``calls`` counts the gradients."""
     from nutpie.compiled_pyfunc import from_pyfunc
 
     def logp(position: np.ndarray) -> tuple[float, np.ndarray]:

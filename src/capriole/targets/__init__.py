@@ -1,10 +1,9 @@
 """Benchmark log densities, with exact draws and moments where they are known."""
 
 import difflib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from ._base import AbstractExactTarget, AbstractMultimodalTarget, AbstractTarget
+from ._base import AbstractExactTarget, AbstractMultimodalTarget, AbstractTarget, Entry
 from ._curved import Banana, Funnel, RingMixture, RoughWell, rough_well, rougher_well
 from ._gaussian import (
     GaussianMixture,
@@ -15,15 +14,9 @@ from ._gaussian import (
     mog_asym,
 )
 from ._logistic import LogisticRegression, breast_cancer
-
-
-class Entry(NamedTuple):
-    """One line of the registry."""
-
-    factory: Callable[..., AbstractTarget]
-    summary: str
-    source: str
-
+from ._posterior import AbstractPosterior
+from ._posteriordb import PosteriordbError, Summary, find_posteriordb, read_data, reference_draws, reference_summary
+from ._posteriors import POSTERIORS
 
 _PAPER = "Levy et al. 2018, 5.1"
 
@@ -43,18 +36,24 @@ TARGETS: dict[str, Entry] = {
 
 
 def make_target(name: str, *, dtype: Any = None) -> AbstractTarget:
-    """The target called ``name`` (see `TARGETS`). Raises ValueError with the closest and all known names otherwise."""
-    if name not in TARGETS:
-        close = difflib.get_close_matches(name, TARGETS, 1)
+    """The target called ``name``: see `TARGETS` and, as ``posteriordb/NAME``, `POSTERIORS`.
+
+    Raises ValueError with the closest and all known names otherwise.
+    """
+    known = TARGETS | POSTERIORS
+    if name not in known:
+        close = difflib.get_close_matches(name, known, 1) or [full for full in known if full.endswith("/" + name)]
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"unknown target {name!r}; {hint}known are {', '.join(TARGETS)}")
-    return TARGETS[name].factory(dtype=dtype)
+        raise ValueError(f"unknown target {name!r}; {hint}known are {', '.join(known)}")
+    return known[name].factory(dtype=dtype)
 
 
 __all__ = [
+    "POSTERIORS",
     "TARGETS",
     "AbstractExactTarget",
     "AbstractMultimodalTarget",
+    "AbstractPosterior",
     "AbstractTarget",
     "Banana",
     "Entry",
@@ -62,14 +61,20 @@ __all__ = [
     "GaussianMixture",
     "IllConditionedGaussian",
     "LogisticRegression",
+    "PosteriordbError",
     "RingMixture",
     "RoughWell",
     "StronglyCorrelatedGaussian",
+    "Summary",
     "breast_cancer",
+    "find_posteriordb",
     "make_target",
     "mog",
     "mog2",
     "mog_asym",
+    "read_data",
+    "reference_draws",
+    "reference_summary",
     "rough_well",
     "rougher_well",
 ]

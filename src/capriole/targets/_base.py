@@ -1,7 +1,8 @@
 """What a target is."""
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -60,6 +61,14 @@ class AbstractMultimodalTarget(AbstractExactTarget):
     @abstractmethod
     def sample_mode(self, key: Key, num: int, index: int) -> Float[jax.Array, "dim num"]:
         """Exact draws of one mode alone, for starts in one mode. Raises ValueError if there is no such mode."""
+
+
+class Entry(NamedTuple):
+    """One line of a registry of targets; ``factory(dtype=...)`` makes the target."""
+
+    factory: Callable[..., AbstractTarget]
+    summary: str
+    source: str
 
 
 def default_dtype(dtype: Any) -> np.dtype:

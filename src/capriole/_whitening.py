@@ -1,0 +1,89 @@
+"""Affine coordinates in which a target has mean near 0 and covariance near I, and how they are estimated."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ._logdensity import AbstractLogDensity
+from ._networks import column
+from ._types import Scalar, Vector
+
+
+class Whitening(eqx.Module):
+    """The affine map ``x = location + scale * (z + U ((stretches - 1) * U^T z))``.
+
+    ``U`` has orthonormal columns: rank 0 is a diagonal map, full rank a dense one, anything between diagonal plus
+    low-rank. ``U diag(stretches^2) U^T`` plus the identity on the rest is the correlation that it undoes.
+    """
+
+    location: Float[Array, " dim"]
+    scale: Float[Array, " dim"]
+    directions: Float[Array, "dim rank"]
+    stretches: Float[Array, " rank"]
+
+    def forward(self, z: Vector) -> Vector:
+        """Positions x of shape ``(dim, *chains)`` from whitened coordinates."""
+        return column(self.location, z) + column(self.scale, z) * self._stretch(z, self.stretches)
+
+    def inverse(self, x: Vector) -> Vector:
+        """Whitened coordinates of positions x; `forward` undone."""
+        return self._stretch((x - column(self.location, x)) / column(self.scale, x), 1 / self.stretches)
+
+    def _stretch(self, z: Vector, stretches: Float[Array, " rank"]) -> Vector:
+        if not self.stretches.size:
+            return z
+        return z + self.directions @ (column(stretches - 1, z) * (self.directions.T @ z))
+
+
+class Whitened(AbstractLogDensity):
+    """``logdensity`` in whitened coordinates: ``z -> logdensity(location + L z)``; the constant log |L| is left out.
+
+    A kernel for it is exact for it; `Whitening.forward` maps its draws to draws of ``logdensity``.
+    """
+
+    logdensity: AbstractLogDensity
+    whitening: Whitening
+
+    def __call__(self, position: Vector) -> Scalar:
+        """Log density of shape ``(*chains)`` at whitened positions."""
+        return self.logdensity(self.whitening.forward(position))
+
+
+def identity(dim: int, dtype: Any) -> Whitening:
+    """The map ``x = z``."""
+    ones = jnp.ones(dim, dtype)
+    return Whitening(jnp.zeros(dim, dtype), ones, jnp.zeros((dim, 0), dtype), jnp.zeros(0, dtype))
+
+
+def estimate_whitening(
+    draws: Float[np.ndarray, "dim draws"], *, num_independent: float | None = None, dtype: Any = None
+) -> Whitening:
+    """Location, scales and the significant part of the correlation of draws, robust against heavy tails.
+
+    Every coordinate is first cut off at 5 robust standard deviations around its median. Of the eigenvectors of the
+    correlation those are kept whose eigenvalue lies outside ``(1 +- sqrt(dim / n))^2``, the range that n independent
+    draws of N(0, I) would fill anyway (Marchenko and Pastur 1967): none for a few draws in many dimensions (a diagonal map),
+    all of them for many draws (a dense one). ``num_independent`` is n (default: all draws count).
+
+    Raises ValueError for draws that are not finite or fewer than 4.
+    """
+    draws = np.asarray(draws, np.float64)
+    dim, num = draws.shape
+    if num < 4 or not np.isfinite(draws).all():
+        raise ValueError(f"need at least 4 finite draws to estimate a covariance, got {num} in {dim} dimensions")
+    n = float(num if num_independent is None else num_independent)
+    low, middle, high = np.quantile(draws, [0.25, 0.5, 0.75], axis=1)
+    reach = 5 * np.maximum((high - low) / 1.349, 1e-12 * (1 + np.abs(middle)))
+    kept = np.clip(draws, (middle - reach)[:, None], (middle + reach)[:, None])
+    location = kept.mean(axis=1)
+    scale = np.maximum(kept.std(axis=1), 1e-12 * (1 + np.abs(location)))
+    standard = (kept - location[:, None]) / scale[:, None]
+    values, vectors = np.linalg.eigh(standard @ standard.T / num)
+    edge = np.sqrt(dim / n)
+    significant = (values > (1 + edge) ** 2) | (values < max(1 - edge, 0.0) ** 2)
+    stretches = np.sqrt(np.maximum(values[significant], 1e-14))
+    parts = (location, scale, vectors[:, significant], stretches)
+    return Whitening(*(jnp.asarray(part, dtype or jnp.zeros(()).dtype) for part in parts))
