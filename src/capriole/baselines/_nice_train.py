@@ -122,9 +122,7 @@ def fake_pairs(
     return pairs, jnp.mean(jnp.concatenate([v1, v2, v3]) ** 2) / 2
 
 
-def _critic_loss(
-    critic: Dense, key: Key, real: Vector, fake: Vector, recipe: NiceRecipe
-) -> Float[Array, ""]:
+def _critic_loss(critic: Dense, key: Key, real: Vector, fake: Vector, recipe: NiceRecipe) -> Float[Array, ""]:
     """``mean D(real) - mean D(fake) + penalty mean (|grad D| - 1)^2`` on random mixtures: low on real pairs."""
     share = jax.random.uniform(key, (), real.dtype)
     mixed = share * real + (1 - share) * fake
@@ -164,9 +162,7 @@ def nice_step(key: Key, state: NiceState, buffer: Buffer, recipe: NiceRecipe) ->
 
 
 @eqx.filter_jit
-def _train_epoch(
-    key: Key, state: NiceState, buffer: Buffer, recipe: NiceRecipe
-) -> tuple[NiceState, NiceMetrics]:
+def _train_epoch(key: Key, state: NiceState, buffer: Buffer, recipe: NiceRecipe) -> tuple[NiceState, NiceMetrics]:
     def body(state: NiceState, t: Array) -> tuple[NiceState, NiceMetrics]:
         return nice_step(jax.random.fold_in(key, t), state, buffer, recipe)
 

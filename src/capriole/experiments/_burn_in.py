@@ -67,5 +67,3 @@ def arrival(
     spent = np.concatenate([np.zeros((len(lp), 1)), np.cumsum(draws.record.n_steps, axis=1)], axis=1)
     first = np.argmax(inside, axis=1)
     return np.where(inside.any(axis=1), spent[np.arange(len(lp)), first], np.inf)
-
-

@@ -11,14 +11,14 @@ from .. import diagnostics
 from .._sample import Draws, draw_chains
 from .._transition import AbstractTransition
 from .._types import Vector
-from ..baselines import run_peer, train_nice, tune_lookahead
+from ..baselines import NiceRecipe, run_peer, train_nice, tune_lookahead
 from ..runs import RunFolder
 from ..targets import make_target
 from ._burn_in import burn_in
 from ._measure import measure, measure_peer
 from ._run import OnProgress, Run
 from ._settings import settings_for
-from ._toy_hmc import tune_length, tune_sizes
+from ._toy_hmc import keep_the_better, tune_length, tune_sizes
 from ._toy_settings import ToySettings, toy_settings
 from ._tuning import centre_of, mixed_score
 
@@ -43,9 +43,7 @@ class Cell:
         self.target: Any = make_target(name)
         self.toy: ToySettings = toy_settings(name, preset)
         self.settings = settings_for(name, preset)
-        self.run = Run(
-            name, self.target, self.settings, RunFolder(path), preset=preset, seed=seed, progress=progress
-        )
+        self.run = Run(name, self.target, self.settings, RunFolder(path), preset=preset, seed=seed, progress=progress)
         self.key = jax.random.fold_in(jax.random.key(seed), 7)
         self.num_keys = 0
         self.record: dict[str, Any] = {
@@ -63,7 +61,7 @@ class Cell:
         self.peers()
         self.lookahead()
         if self.toy.nice is not None:
-            self.nice()
+            self.nice(self.toy.nice)
         if self.toy.burn_in_weight and self.seed < self.toy.burn_in_seeds:
             self.record["burn_in"] = burn_in(self, kernel, hmc)
         self.record["seconds"] = time.perf_counter() - self.begin
@@ -98,13 +96,16 @@ class Cell:
         toy, m = self.toy, self.toy.paper_leapfrogs
         tunings = tune_sizes(self)
         for name, tuning in tunings.items():
-            kinds = ("exact", *self.modes()) if name == "hmc" else ("exact",)
-            self.sample(name, tuning.transition, m, tuning.step_size, kinds, toy.baseline_chains)
+            self.sample(name, tuning.transition, m, tuning.step_size, ("exact",), toy.baseline_chains)
             self.record["tuning"][name] = {"step_sizes": tuning.step_sizes, "scores": tuning.scores}
+        keep_the_better(self.record["samplers"], self.record["curves"], self.record["paths"])
         best = tune_length(self, tunings["hmc"])
         self.sample("hmc_best", best.transition, best.num_leapfrogs, best.step_size, ("exact",), toy.baseline_chains)
         self.record["tuning"]["hmc_best"] = {"lengths": best.lengths, "scores": best.scores}
-        return tunings["hmc"].transition
+        step_size = self.record["samplers"]["hmc"]["step_size"]
+        kernel = next(t.transition for t in tunings.values() if t.step_size == step_size)
+        self.sample("hmc", kernel, m, step_size, self.modes(), toy.baseline_chains)
+        return kernel
 
     def peers(self) -> None:
         """NUTS and ChEES from exact draws, with their own adaptation."""
@@ -137,20 +138,19 @@ class Cell:
         self.sample("lookahead", tuning.transition, m, tuning.step_size, ("exact",), toy.baseline_chains)
         self.record["samplers"]["lookahead"] |= {"refresh": tuning.refresh, "num_looks": toy.num_looks}
 
-    def nice(self) -> None:
+    def nice(self, recipe: NiceRecipe) -> None:
         """Train A-NICE-MC and sample it from exact draws and from either mode."""
-        toy = self.toy
-        starts = self.starts("dispersed", toy.nice.num_chains)
-        result = train_nice(self.next_key(), self.target, starts, toy.nice, progress=self.run.progress)
+        starts = self.starts("dispersed", recipe.num_chains)
+        result = train_nice(self.next_key(), self.target, starts, recipe, progress=self.run.progress)
         if not result.completed:
             raise KeyboardInterrupt
         self.record["nice_training"] = {
-            "recipe": toy.nice._asdict(),
+            "recipe": recipe._asdict(),
             "seconds": result.seconds,
             "compile_seconds": result.compile_seconds,
             "num_gradients": result.num_gradients,
         }
-        self.sample("nice", result.transition, 1, 0.0, ("exact", *self.modes()), toy.baseline_chains)
+        self.sample("nice", result.transition, 1, 0.0, ("exact", *self.modes()), self.toy.baseline_chains)
 
     def modes(self) -> tuple[str, ...]:
         """The one-mode starts of a target with modes."""
@@ -205,5 +205,3 @@ class Cell:
 def _rounded(values: np.ndarray) -> np.ndarray:
     """Four digits after the point: enough for a figure."""
     return np.round(np.asarray(values, np.float64), 4)
-
-

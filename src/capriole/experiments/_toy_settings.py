@@ -18,7 +18,7 @@ class ToySettings:
     """
 
     paper_leapfrogs: int = 10
-    lengths: tuple[int, ...] = (1, 3, 10, 25, 60, 150)
+    lengths: tuple[int, ...] = (1, 3, 10, 30, 60, 120)
     num_sizes: int = 8
     jitter: float = 0.2
     tuning_chains: int = 24
@@ -49,9 +49,7 @@ _BY_TARGET: dict[str, dict[str, Any]] = {
     "funnel": {"tuning_chains": 12},
 }
 
-_SMOKE_NICE = NiceRecipe(
-    width=16, critic_width=16, epochs=2, epoch_steps=20, num_chains=8, num_draws=50, num_warmup=10
-)
+_SMOKE_NICE = NiceRecipe(width=16, critic_width=16, epochs=2, epoch_steps=20, num_chains=8, num_draws=50, num_warmup=10)
 
 _BY_PRESET: dict[str, dict[str, Any]] = {
     "smoke": {
