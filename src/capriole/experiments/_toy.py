@@ -87,4 +87,3 @@ def _start(spec: CellSpec, preset: str) -> subprocess.Popen:
         return subprocess.Popen(
             [sys.executable, "-m", "capriole", "paper", "cell", *arguments], stdout=log, stderr=subprocess.STDOUT
         )
-

@@ -52,6 +52,7 @@ class Cell:
             "curves": {},
             "paths": {},
             "tuning": {},
+            "mode_rhat": {},
         }
 
     def execute(self) -> dict[str, Any]:
@@ -165,7 +166,8 @@ class Cell:
         kinds: tuple[str, ...],
         num_chains: int,
     ) -> None:
-        """One row per kind of start: ``name`` for exact ones, else ``name kind``."""
+        """One row per kind of start, ``name`` for exact ones, else ``name kind``; R-hat of the modes over starts."""
+        labels = []
         for kind in kinds:
             row_name = name if kind == "exact" else f"{name} {kind}"
             num_steps = self.settings.num_steps if name == "l2hmc" else self.toy.baseline_steps
@@ -179,6 +181,11 @@ class Cell:
                 self.keep_curve(name, position, row)
             if self.target.dim == 2:
                 self.record["paths"][row_name] = _rounded(position[0, :_PATH_STEPS])
+            if kind in self.modes():
+                labels.append(np.asarray(self.target.mode(np.moveaxis(position[:, keep_from:], -1, 0))))
+        if labels:
+            num_modes = len(self.target.mode_weights)
+            self.record["mode_rhat"][name] = diagnostics.mode_rhat(np.concatenate(labels), num_modes)
 
     def draw(self, name: str, kernel: AbstractTransition, starts: Vector, num_steps: int) -> Draws:
         """Draws of a kernel with progress; raises KeyboardInterrupt if they were."""
@@ -197,7 +204,7 @@ class Cell:
         """Autocorrelation at some lags, against gradient evaluations of one chain."""
         cost = row["num_gradients"] / (row["num_chains"] * row["num_steps"])
         rho = diagnostics.autocorrelation(position, centre_of(self.target, position))
-        last = max(1, min(len(rho) - 1, int(_MAX_LAG_GRADIENTS / cost)))
+        last = max(1, min(len(rho) // 2, int(_MAX_LAG_GRADIENTS / cost)))
         lags = np.unique(np.concatenate([[0], np.geomspace(1, last, _CURVE_POINTS).astype(int)]))
         self.record["curves"][name] = {"gradients": _rounded(lags * cost), "values": _rounded(rho[lags])}
 

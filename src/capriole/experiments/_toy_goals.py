@@ -85,7 +85,8 @@ def _rhat(cell: CellRecord) -> float | None:
 
 
 def _mode_rhat(cell: CellRecord) -> float | None:
-    return largest([get(cell, f"l2hmc {start}", "mode_rhat") for start in ("mode 0", "mode 1")])
+    """Over the chains from both modes together, so that chains which all stay where they were cannot pass."""
+    return cell["mode_rhat"].get("l2hmc")
 
 
 def _neck_error(cell: CellRecord) -> float | None:
@@ -116,7 +117,7 @@ GOALS: tuple[Goal, ...] = (
         0.03,
         False,
     ),
-    Goal("mog-asym", "L2HMC's R-hat of the modes, worse one-mode start", _mode_rhat, 1.01, False),
+    Goal("mog-asym", "L2HMC's R-hat of the modes, over chains from either mode", _mode_rhat, 1.01, False),
     Goal("mog-asym", "A-NICE-MC's error of mode weights (visibly wrong)", lambda c: weight_error(c, "nice"), 0.03),
     Goal("mog-asym", "HMC's error of mode weights (visibly wrong)", lambda c: weight_error(c, "hmc"), 0.03),
     Goal(

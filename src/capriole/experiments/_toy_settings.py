@@ -53,13 +53,13 @@ _SMOKE_NICE = NiceRecipe(width=16, critic_width=16, epochs=2, epoch_steps=20, nu
 
 _BY_PRESET: dict[str, dict[str, Any]] = {
     "smoke": {
-        "lengths": (1, 10),
+        "lengths": (10,),
         "num_sizes": 4,
         "tuning_chains": 4,
         "tuning_steps": 60,
         "baseline_chains": 8,
         "baseline_steps": 100,
-        "peers": ("nuts", "chees"),
+        "peers": ("nuts",),
         "peer_chains": 8,
         "peer_draws": 50,
         "peer_warmup": 50,

@@ -112,7 +112,8 @@ def mode_rows(cells: Cells) -> Rows:
                 continue
             weights = [f"{r['mode_weights'][0]:.3f} ± {_or_dash(r['mode_weights_se'][0], '.3f')}" for r in chosen]
             exact = f"{chosen[0]['mode_weights_exact'][0]:.3f}"
-            rhat = "stuck" if any(r["mode_rhat"] is None for r in chosen) else spread([r["mode_rhat"] for r in chosen])
+            together = [cell["mode_rhat"].get(name.partition(" ")[0]) for cell in found]
+            rhat = "stuck" if None in together else spread(together, ".4g")
             switches = spread([r["mode_switches_per_step"] for r in chosen], ".2g")
             rows.append([target, label(name), exact, ", ".join(weights), rhat, switches])
     return rows
@@ -143,13 +144,16 @@ def cost_rows(cells: Cells) -> Rows:
     """Training in seconds and gradients, when it has paid for itself, and the seconds of the whole cell."""
     rows = []
     for target, found in cells.items():
-        training = [cell["training"] for cell in found]
-        seconds = [t["seconds"] + t["compile_seconds"] for t in training]
-        gradients = [float(t["num_gradients"]) for t in training]
-        nice = [cell["nice_training"]["seconds"] for cell in found if "nice_training" in cell]
+        seconds = [_total(cell["training"]) for cell in found]
+        gradients = [float(cell["training"]["num_gradients"]) for cell in found]
+        nice = [_total(cell["nice_training"]) for cell in found if "nice_training" in cell]
         cost = [target, spread(seconds, ".0f"), spread(gradients, ".2g"), pays_after(found)]
         rows.append([*cost, spread(nice, ".0f"), spread([cell["seconds"] for cell in found], ".0f")])
     return rows
+
+
+def _total(training: dict[str, Any]) -> float:
+    return training["seconds"] + training["compile_seconds"]
 
 
 def pays_after(cells: list[CellRecord]) -> str:
