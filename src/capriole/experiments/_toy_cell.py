@@ -38,11 +38,11 @@ class Cell:
     """A cell in progress; ``record`` becomes ``cell.json``: a row per sampler, curves and paths for figures, cost."""
 
     def __init__(self, name: str, seed: int, preset: str, path: Path, progress: OnProgress | None):
-        self.begin = time.perf_counter()
+        self.begin, self.begin_cpu = time.perf_counter(), time.process_time()
         self.name, self.seed, self.preset, self.path = name, seed, preset, path
         self.target: Any = make_target(name)
         self.toy: ToySettings = toy_settings(name, preset)
-        self.settings = settings_for(name, preset)
+        self.settings = settings_for(name, preset, num_chains=self.toy.num_chains)
         self.run = Run(name, self.target, self.settings, RunFolder(path), preset=preset, seed=seed, progress=progress)
         self.key = jax.random.fold_in(jax.random.key(seed), 7)
         self.num_keys = 0
@@ -66,6 +66,7 @@ class Cell:
         if self.toy.burn_in_weight and self.seed < self.toy.burn_in_seeds:
             self.record["burn_in"] = burn_in(self, kernel, hmc)
         self.record["seconds"] = time.perf_counter() - self.begin
+        self.record["cpu_seconds"] = time.process_time() - self.begin_cpu
         self.run.folder.write_json(CELL, self.record)
         return self.record
 
@@ -179,7 +180,7 @@ class Cell:
             position = draws.record.position
             if kind == "exact":
                 self.keep_curve(name, position, row)
-            if self.target.dim == 2:
+            if self.target.dim == 2 and kind in ("exact", "mode 0"):
                 self.record["paths"][row_name] = _rounded(position[0, :_PATH_STEPS])
             if kind in self.modes():
                 labels.append(np.asarray(self.target.mode(np.moveaxis(position[:, keep_from:], -1, 0))))

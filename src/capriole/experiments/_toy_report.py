@@ -64,6 +64,7 @@ COST_HEADER = [
     "paid for after so many effective draws",
     "A-NICE-MC training s",
     "whole cell s",
+    "of CPU",
 ]
 # A figure 1a with every baseline would hide its lines behind each other; those of the appendix have their own.
 _MAIN = ("l2hmc", "hmc", "hmc_best", "nuts", "chees")

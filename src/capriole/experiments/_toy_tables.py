@@ -148,7 +148,8 @@ def cost_rows(cells: Cells) -> Rows:
         gradients = [float(cell["training"]["num_gradients"]) for cell in found]
         nice = [_total(cell["nice_training"]) for cell in found if "nice_training" in cell]
         cost = [target, spread(seconds, ".0f"), spread(gradients, ".2g"), pays_after(found)]
-        rows.append([*cost, spread(nice, ".0f"), spread([cell["seconds"] for cell in found], ".0f")])
+        whole = [spread([cell[field] for cell in found], ".0f") for field in ("seconds", "cpu_seconds")]
+        rows.append([*cost, spread(nice, ".0f"), *whole])
     return rows
 
 
