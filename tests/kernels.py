@@ -10,6 +10,7 @@ import numpy as np
 
 from capriole import (
     AbstractLogDensity,
+    CrankNicolson,
     Leapfrog,
     LearnedLeapfrog,
     Rotation,
@@ -137,6 +138,7 @@ CASES = [
     Case("nice-2-mog", mog, additive(), dim=2),
     Case("rotation-1", gaussian, rotation(1), dim=1),
     Case("rotation-3-banana", banana, rotation(3), dim=2),
+    Case("crank-nicolson", banana, lambda dim, dtype: CrankNicolson(jnp.asarray(1.1, dtype)), dim=2),
     Case("learned-two-sizes", banana, learned(3, (0.4, 0.2)), dim=2),
     Case("learned-squashed", funnel, learned(2, 0.2, squashed=True), dim=3),
     Case("surrogate-2", gaussian, surrogate(2), dim=2),

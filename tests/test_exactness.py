@@ -173,7 +173,7 @@ def test_masks_mark_half_of_an_odd_dimension():
 
 
 def test_jitter_and_lengths_are_checked():
-    with pytest.raises(ValueError, match=r"between 0 and 1, got 1\.5"):
+    with pytest.raises(ValueError, match=r"strictly between 0 and 1, got 1\.5"):
         hmc(Banana(), step_size=0.1, num_leapfrogs=3, jitter=1.5)
     with pytest.raises(ValueError, match="at least 1, got 0"):
         hmc(Banana(), step_size=0.1, num_leapfrogs=0)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from . import diagnostics, targets
     from ._dynamics import (
         AbstractDynamics,
+        CrankNicolson,
         Leapfrog,
         LearnedLeapfrog,
         Rotation,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         learned_leapfrog,
         rotation_step_sizes,
     )
+    from ._fit import Fit, Verdict, fit
     from ._front import sample, to_datatree, train
     from ._io import KernelFileError, load, save
     from ._logdensity import AbstractLogDensity, PerChain, StoppedForce, Tempered
@@ -46,6 +48,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "_dynamics": (
         "AbstractDynamics",
+        "CrankNicolson",
         "Leapfrog",
         "LearnedLeapfrog",
         "Rotation",
@@ -53,6 +56,7 @@ _HOMES = {
         "learned_leapfrog",
         "rotation_step_sizes",
     ),
+    "_fit": ("Fit", "Verdict", "fit"),
     "_front": ("sample", "to_datatree", "train"),
     "_io": ("KernelFileError", "load", "save"),
     "_logdensity": ("AbstractLogDensity", "PerChain", "StoppedForce", "Tempered"),

@@ -118,6 +118,38 @@ class Rotation(AbstractDynamics):
         return self.num_leapfrogs
 
 
+class CrankNicolson(AbstractDynamics):
+    """The exact rotation of N(0, I), by ``angle``, that no gradient steers; log-det 0 (pCN: Cotter et al. 2013)::
+
+        x <- x cos(angle) + v sin(angle);   v <- v cos(angle) - x sin(angle)
+
+    For targets that are nearly N(0, I) in whitened coordinates but whose gradient is noise. The inverse is the same
+    with -angle. One gradient is evaluated and counted, for the next state, though the map itself needs none.
+    """
+
+    angle: Float[Array, "*chains"]
+
+    def __call__(
+        self, logdensity: AbstractLogDensity, phase: Phase, forward: Flag, context: Vector | None = None
+    ) -> tuple[Phase, Scalar]:
+        """Image of ``phase`` and log-det 0."""
+        angle = jnp.where(forward, self.angle, -self.angle)
+        cosine, sine = jnp.cos(angle), jnp.sin(angle)
+        position = phase.position * cosine + phase.momentum * sine
+        momentum = phase.momentum * cosine - phase.position * sine
+        value, grad = value_and_grad(logdensity, position)
+        return Phase(position, momentum, value, grad), jnp.zeros_like(value)
+
+    def scaled(self, factor: Array) -> "CrankNicolson":
+        """The same with the angle times ``factor``, one number or one per chain."""
+        return CrankNicolson(self.angle * factor)
+
+    @property
+    def num_gradients(self) -> int:
+        """One."""
+        return 1
+
+
 def rotation_step_sizes(angle: float, num_leapfrogs: int) -> tuple[float, float]:
     """Kick and drift sizes with which an untrained learned leapfrog is `Rotation` by ``angle``."""
     turn = angle / num_leapfrogs

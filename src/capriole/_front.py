@@ -21,6 +21,7 @@ from ._ravel import as_logdensity, named_arrays
 from ._train import Progress, Recipe, TrainResult, adam, cooling, decay
 from ._transition import AbstractTransition, Transition, state_at
 from ._types import Key, Vector
+from ._whitening import Whitened, from_user
 
 if TYPE_CHECKING:
     import xarray
@@ -131,7 +132,9 @@ def sample(
     if starts is not None:
         position = jnp.asarray(starts)
     else:
-        _, position = prepare(logdensity, init, start_key, num_chains=num_chains, spread=spread)
+        inner = logdensity.logdensity if isinstance(logdensity, Whitened) else logdensity
+        _, position = prepare(inner, init, start_key, num_chains=num_chains, spread=spread)
+    position = from_user(logdensity, position)
     state = transition.init(position)
     check_starts(state)
     if num_warmup:
@@ -143,24 +146,36 @@ def sample(
 
 
 def to_datatree(draws: _sample.Draws, logdensity: AbstractLogDensity, **attributes: Any) -> "xarray.DataTree":
-    """Draws as an ArviZ DataTree; imports ArviZ on first use."""
-    import arviz as az
-
+    """Draws as an ArviZ DataTree, positions in the user's coordinates; imports ArviZ on first use."""
     record = draws.record
     stats = {name: value for name, value in record._asdict().items() if name != "position"}
     for name in ("accepted", "diverging"):
         if stats[name].max(initial=0) <= 1:
             stats[name] = stats[name].astype(bool)
-    attrs = {f"{name}_version": version for name, version in versions().items()} | attributes
-    attrs |= {
+    attributes |= {
         "num_gradients": draws.num_gradients,
         "sampling_time": draws.seconds,
         "compile_seconds": draws.compile_seconds,
         "completed": int(draws.completed),
-        "inference_library": "capriole",
     }
-    tree = az.from_dict({"posterior": named_arrays(logdensity, record.position), "sample_stats": stats})
-    for group in ("posterior", "sample_stats"):
+    return to_tree(logdensity, record.position, stats, attributes)
+
+
+def to_tree(
+    logdensity: AbstractLogDensity, position: np.ndarray, stats: dict[str, np.ndarray], attributes: dict[str, Any]
+) -> "xarray.DataTree":
+    """Positions (chains, draws, dim) of a kernel for ``logdensity`` and their statistics as an ArviZ DataTree."""
+    import arviz as az
+
+    if isinstance(logdensity, Whitened):
+        flat = jnp.asarray(position.reshape(-1, position.shape[-1]).T)
+        position = np.asarray(logdensity.whitening.forward(flat)).T.reshape(position.shape)
+        logdensity = logdensity.logdensity
+    attrs = {f"{name}_version": version for name, version in versions().items()} | attributes
+    attrs["inference_library"] = "capriole"
+    groups = {"posterior": named_arrays(logdensity, position)} | ({"sample_stats": stats} if stats else {})
+    tree = az.from_dict(groups)
+    for group in groups:
         tree[group].attrs.update(attrs)
     return tree
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from ._check import check_dtype
-from ._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog, Rotation, learned_leapfrog
+from ._dynamics import AbstractDynamics, CrankNicolson, Leapfrog, LearnedLeapfrog, Rotation, learned_leapfrog
 from ._logdensity import AbstractLogDensity
 from ._networks import MLP, Squashed
 from ._ravel import as_logdensity
@@ -135,6 +135,8 @@ def _describe(transition: AbstractTransition) -> tuple[dict[str, Any], list[Tran
             return {"type": "Leapfrog", "num_leapfrogs": transition.dynamics.num_gradients}, [transition]
         case Transition(dynamics=Rotation()) if type(transition.dynamics) is Rotation:
             return {"type": "Rotation", "num_leapfrogs": transition.dynamics.num_gradients}, [transition]
+        case Transition(dynamics=CrankNicolson()) if type(transition.dynamics) is CrankNicolson:
+            return {"type": "CrankNicolson", "num_leapfrogs": 1}, [transition]
         case Transition(dynamics=LearnedLeapfrog() as dynamics) if type(dynamics) is LearnedLeapfrog:
             nets = [dynamics.momentum_network, dynamics.position_network]
             squashed = all(type(net) is Squashed for net in nets)
@@ -165,7 +167,7 @@ def _build(spec: dict, logdensity: AbstractLogDensity, dim: int, arrays: dict[st
                 if not isinstance(part, Transition):
                     raise KernelFileError("a jittered kernel must hold a plain HMC kernel")
                 return Jittered(part, float(spec["low"]), float(spec["high"]))
-            case "Leapfrog" | "Rotation" | "LearnedLeapfrog":
+            case "Leapfrog" | "Rotation" | "CrankNicolson" | "LearnedLeapfrog":
                 prefix = f"{next(counter)}/"
                 own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
                 context = own.pop("context", None)
@@ -183,6 +185,8 @@ def _skeleton(spec: dict, dim: int) -> AbstractDynamics:
         return Leapfrog(jnp.zeros(()), length)
     if spec["type"] == "Rotation":
         return Rotation(jnp.zeros(()), length)
+    if spec["type"] == "CrankNicolson":
+        return CrankNicolson(jnp.zeros(()))
     sizes: dict[str, Any] = {
         "num_leapfrogs": length,
         "width": int(spec["width"]),
@@ -198,7 +202,7 @@ def _fill(skeleton: AbstractDynamics, arrays: dict[str, np.ndarray]) -> Abstract
         if name not in arrays:
             raise KernelFileError(f"array {name} is missing")
         value = arrays.pop(name)
-        step_sizes = isinstance(skeleton, Leapfrog | Rotation)
+        step_sizes = isinstance(skeleton, Leapfrog | Rotation | CrankNicolson)
         if value.shape != leaf.shape and not step_sizes:
             raise KernelFileError(f"array {name} has shape {value.shape}, the header asks for {leaf.shape}")
         return jnp.asarray(value)

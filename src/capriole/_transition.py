@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ._dynamics import AbstractDynamics, Leapfrog, Rotation
+from ._dynamics import AbstractDynamics, CrankNicolson, Leapfrog, Rotation
 from ._logdensity import AbstractLogDensity, value_and_grad
 from ._types import ChainState, Flag, Info, Key, Phase, Scalar, State, Vector
 
@@ -140,9 +140,9 @@ class Jittered(AbstractTransition):
     def __check_init__(self) -> None:
         if not 0 < self.low < self.high:
             raise ValueError(f"the factor's range must satisfy 0 < low < high, got {self.low} and {self.high}")
-        if not isinstance(self.transition.dynamics, Leapfrog | Rotation):
+        if not isinstance(self.transition.dynamics, Leapfrog | Rotation | CrankNicolson):
             kind = type(self.transition.dynamics).__name__
-            raise TypeError(f"only a Leapfrog or a Rotation can be jittered, got {kind}")
+            raise TypeError(f"only plain dynamics can be jittered, got {kind}")
 
     @property
     def target(self) -> AbstractLogDensity:
@@ -160,6 +160,36 @@ class Jittered(AbstractTransition):
         exponent = jax.random.uniform(jitter_key, shape, dtype, math.log(self.low), math.log(self.high))
         dynamics = self.transition.dynamics.scaled(jnp.exp(exponent))  # type: ignore[attr-defined]
         return eqx.tree_at(lambda t: t.dynamics, self.transition, dynamics).step(step_key, state)
+
+
+class Repeated(AbstractTransition):
+    """``num_steps`` steps of a kernel counted as one; the record is that of the last."""
+
+    transition: AbstractTransition
+    num_steps: int = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if self.num_steps < 1:
+            raise ValueError(f"num_steps must be at least 1, got {self.num_steps}")
+
+    @property
+    def target(self) -> AbstractLogDensity:
+        """The log density of the repeated kernel."""
+        return self.transition.target
+
+    def init(self, position: Vector, rng_key: Key | None = None) -> State:
+        """State at ``position``."""
+        return self.transition.init(position)
+
+    def step(self, rng_key: Key, state: State) -> tuple[State, Info]:
+        """``num_steps`` steps with independent keys; gradients are summed."""
+        first, *rest = jax.random.split(rng_key, self.num_steps)
+        state, info = self.transition.step(first, state)
+        gradients = info.num_gradients
+        for key in rest:
+            state, info = self.transition.step(key, state)
+            gradients = gradients + info.num_gradients
+        return state, info._replace(num_gradients=gradients)
 
 
 class Mixture(AbstractTransition):
@@ -204,6 +234,6 @@ def hmc(
     if num_leapfrogs < 1:
         raise ValueError(f"num_leapfrogs must be at least 1, got {num_leapfrogs}")
     if not 0 <= jitter < 1:
-        raise ValueError(f"jitter must lie in 0 to 1, 1 excluded, got {jitter}")
+        raise ValueError(f"jitter must be 0 or lie strictly between 0 and 1, got {jitter}")
     transition = Transition(logdensity, Leapfrog(jnp.asarray(step_size), num_leapfrogs))
     return Jittered(transition, 1 - jitter, 1 + jitter) if jitter else transition

@@ -52,6 +52,16 @@ class Whitened(AbstractLogDensity):
         return self.logdensity(self.whitening.forward(position))
 
 
+def to_user(logdensity: AbstractLogDensity, position: Vector) -> Vector:
+    """Positions in the user's coordinates, from those of a kernel for ``logdensity``."""
+    return logdensity.whitening.forward(position) if isinstance(logdensity, Whitened) else position
+
+
+def from_user(logdensity: AbstractLogDensity, position: Vector) -> Vector:
+    """Positions in the coordinates of a kernel for ``logdensity``, from the user's."""
+    return logdensity.whitening.inverse(position) if isinstance(logdensity, Whitened) else position
+
+
 def identity(dim: int, dtype: Any) -> Whitening:
     """The map ``x = z``."""
     ones = jnp.ones(dim, dtype)
@@ -65,8 +75,8 @@ def estimate_whitening(
 
     Every coordinate is first cut off at 5 robust standard deviations around its median. Of the eigenvectors of the
     correlation those are kept whose eigenvalue lies outside ``(1 +- sqrt(dim / n))^2``, the range that n independent
-    draws of N(0, I) would fill anyway (Marchenko and Pastur 1967): none for a few draws in many dimensions (a diagonal map),
-    all of them for many draws (a dense one). ``num_independent`` is n (default: all draws count).
+    draws of N(0, I) would fill anyway (Marchenko and Pastur 1967): none for a few draws in many dimensions (a diagonal
+    map), all of them for many draws (a dense one). ``num_independent`` is n (default: all draws count).
 
     Raises ValueError for draws that are not finite or fewer than 4.
     """

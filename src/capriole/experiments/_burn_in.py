@@ -33,7 +33,8 @@ def burn_in(cell: "Cell", kernel: AbstractTransition, hmc: AbstractTransition) -
         burn_in_weight=cell.toy.burn_in_weight,
         progress=cell.run.progress,
     )
-    kernels = {"l2hmc": kernel, "l2hmc_burn_in": run.train().transition, "hmc": hmc}
+    run.train()
+    kernels = {"l2hmc": kernel, "l2hmc_burn_in": run.kernel, "hmc": hmc}
     starts, interval = cell.starts("dispersed", cell.toy.baseline_chains), stationary_interval(cell)
     found: dict[str, Any] = {"interval": list(interval), "weight": cell.toy.burn_in_weight, "samplers": {}}
     for name, each in kernels.items():

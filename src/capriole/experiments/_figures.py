@@ -18,7 +18,7 @@ def write_figures(
     target: Any,
     history: dict[str, np.ndarray],
     draws: dict[str, np.ndarray],
-    num_leapfrogs: dict[str, int],
+    gradients_per_step: dict[str, float],
 ) -> None:
     """``training.png``, ``autocorrelation.png``, and ``chains.png`` (2-d) or ``trace.png`` (worst coordinate)."""
     folder.write_figure("training", training_curve(history))
@@ -26,8 +26,9 @@ def write_figures(
     curves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, position in main.items():
         rho = diagnostics.autocorrelation(position, centre_of(target, position))
-        lags = np.arange(min(len(rho), 1 + _MAX_LAG_GRADIENTS // num_leapfrogs[name]))
-        curves[name] = (lags * num_leapfrogs[name], rho[lags])
+        cost = gradients_per_step[name]
+        lags = np.arange(min(len(rho), 1 + int(_MAX_LAG_GRADIENTS / cost)))
+        curves[name] = (lags * cost, rho[lags])
     folder.write_figure("autocorrelation", autocorrelation_figure(curves))
     # From one mode, where there are modes: whether a sampler leaves it is what the picture should show.
     shown: dict[str, np.ndarray] = {name: draws.get(f"{name}_one_mode", position) for name, position in main.items()}

@@ -1,5 +1,6 @@
 """One target from training to verdict: train, tune HMC, sample both, measure, draw, write everything down."""
 
+import math
 import platform
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,20 +11,22 @@ import numpy as np
 
 from .._candidates import train_best
 from .._check import check_starts, trainable
-from .._dynamics import learned_leapfrog
+from .._dynamics import AbstractDynamics, LearnedLeapfrog, learned_leapfrog, rotation_step_sizes
 from .._front import to_datatree
 from .._io import versions
+from .._judge import judge
 from .._logdensity import StoppedForce
-from .._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss, WeightedSum
 from .._pilot import Pilot, run_pilot
 from .._sample import Draws, Record, draw_chains
+from .._starts import surrogate_force
 from .._train import Progress, Recipe, TrainResult, adam, cooling, decay
-from .._transition import AbstractTransition, Transition, state_at
+from .._transition import AbstractTransition, Mixture, Transition, state_at
 from .._types import Key, Vector
 from ..baselines import tune_hmc
 from ..runs import RunFolder
 from ._figures import write_figures
 from ._measure import measure
+from ._recipes import hmc_move, make_companion, make_objective
 from ._settings import Settings
 from ._tuning import paper_score, worst_score
 
@@ -62,8 +65,9 @@ class Run:
         self.burn_in_weight = burn_in_weight
         self.name, self.target, self.settings, self.folder = name, target, settings, folder
         self.progress = progress or (lambda _: None)
-        keys = jax.random.split(jax.random.key(seed), 6)
-        self.start_key, self.pilot_key, self.build_key, self.train_key, self.tune_key, self.sample_key = keys
+        keys = jax.random.split(jax.random.key(seed), 7)
+        self.start_key, self.pilot_key, self.build_key, self.train_key, self.tune_key, self.sample_key = keys[:6]
+        self.judge_key = keys[6]
         self.sampled: dict[str, Sampled] = {}
         device = jax.devices()[0]
         self.results: dict[str, Any] = {
@@ -83,7 +87,7 @@ class Run:
     def execute(self) -> dict[str, Any]:
         """All stages; raises KeyboardInterrupt, with everything so far stored, if one was interrupted."""
         result = self.train()
-        self.sample("l2hmc", result.transition, self.settings.num_leapfrogs, float(step_size_of(result.transition)))
+        self.sample("l2hmc", self.kernel, self.settings.num_leapfrogs, float(step_size_of(result.transition)))
         self.tune_and_sample_hmc()
         self.results["ratios"] = self._ratios()
         self.results["completed"] = True
@@ -110,6 +114,7 @@ class Run:
             else None,
             burn_in=(lambda key: target.start(key, s.train_chains)) if self.burn_in_weight else None,
             burn_in_weight=self.burn_in_weight,
+            companion=make_companion(s, pilot),
         )
         candidates = [
             Transition(training_target, self._dynamics(jax.random.fold_in(self.build_key, i), pilot))
@@ -124,8 +129,12 @@ class Run:
             candidate_steps=s.candidate_steps,
             progress=self.progress,
         )
-        result = result._replace(transition=Transition(target, result.transition.dynamics))
-        self.folder.write_kernel(result.transition, dim=target.dim)
+        result, kept = self._keep_best(result, candidates[0].dynamics)
+        self.kernel: AbstractTransition = result.transition
+        if s.hmc_share:
+            companion = hmc_move(s, pilot, target)
+            self.kernel = Mixture((result.transition, companion), (1 - s.hmc_share, s.hmc_share))
+        self.folder.write_kernel(self.kernel, dim=target.dim)
         self.results["training"] = {
             "seconds": result.seconds,
             "compile_seconds": result.compile_seconds,
@@ -133,6 +142,7 @@ class Run:
             "num_gradients": result.num_gradients + pilot.num_gradients,
             "skipped_updates": result.skipped_updates,
             "rollbacks": result.rollbacks,
+            "kept": kept,
             "step_size": float(step_size_of(result.transition)),
         }
         self.history = result.history
@@ -140,6 +150,17 @@ class Run:
         if not result.completed:
             raise KeyboardInterrupt
         return result
+
+    def _keep_best(self, result: TrainResult, start: AbstractDynamics) -> tuple[TrainResult, dict[str, Any]]:
+        """Training never returns a kernel that measures worse than its start, where that start is a good one."""
+        trained = Transition(self.target, result.transition.dynamics)
+        if self.settings.start == "hmc":
+            return result._replace(transition=trained), {"which": "trained"}
+        kernels = {"trained": trained, "start": Transition(self.target, start)}
+        position = result.chains.position[:, :64]
+        scores = {name: judge(self.judge_key, kernel, position).worst for name, kernel in kernels.items()}
+        best = max(scores, key=lambda name: scores[name])
+        return result._replace(transition=kernels[best]), {"which": best, "ess_per_gradient": scores}
 
     def tune_and_sample_hmc(self) -> None:
         """HMC at the same M, tuned for worst-dimension bulk ESS (``hmc``) and for the paper's ESS (``hmc_paper``)."""
@@ -162,15 +183,19 @@ class Run:
                 "num_gradients": tuning.num_gradients,
             }
             self.sample(name, tuning.transition, s.num_leapfrogs, tuning.step_size)
-        self._keep_the_better("hmc", worst_ess)
-        self._keep_the_better("hmc_paper", lambda row: row["paper_ess_per_step"])
+        self._keep_the_better()
 
-    def _keep_the_better(self, name: str, score: Callable[[dict[str, Any]], float]) -> None:
+    def _keep_the_better(self) -> None:
         """Tuning is noisy where HMC hardly mixes: each row shows the better of the two kernels, as finally measured."""
         rows = self.results["samplers"]
-        best = max(("hmc", "hmc_paper"), key=lambda other: np.nan_to_num(score(rows[other]), nan=-1.0))
-        if best != name:
-            rows[name], self.sampled[name] = rows[best], self.sampled[best]
+        scores = {"hmc": worst_ess, "hmc_paper": lambda row: row["paper_ess_per_step"]}
+        best = {
+            name: max(scores, key=lambda other, score=score: np.nan_to_num(score(rows[other]), nan=-1.0))
+            for name, score in scores.items()
+        }
+        kept = {name: (rows[winner], self.sampled[winner]) for name, winner in best.items()}
+        for name, (row, sampled) in kept.items():
+            rows[name], self.sampled[name] = row | {"tuned_for": best[name]}, sampled
 
     def sample(self, name: str, kernel: AbstractTransition, num_leapfrogs: int, step_size: float) -> None:
         """Sample from exact starts or, without them, the pilot's; with modes also dispersed and from one mode."""
@@ -225,16 +250,20 @@ class Run:
             return starts
         return s.start_scale * jax.random.normal(key, (s.train_chains, self.target.dim), starts.dtype).T
 
-    def _dynamics(self, key: Key, pilot: Pilot) -> Any:
+    def _dynamics(self, key: Key, pilot: Pilot) -> LearnedLeapfrog:
         s = self.settings
-        return learned_leapfrog(
+        dtype = pilot.state.position.dtype
+        turn = rotation_step_sizes(math.pi / 2, s.num_leapfrogs)
+        made = learned_leapfrog(
             key,
             dim=self.target.dim,
             num_leapfrogs=s.num_leapfrogs,
             width=s.width,
-            step_size=s.step_size or float(pilot.step_size),
-            dtype=pilot.state.position.dtype,
+            step_size=turn if s.start == "surrogate" else s.step_size or float(pilot.step_size),
+            squashed=s.squashed,
+            dtype=dtype,
         )
+        return surrogate_force(made, mean=pilot.mean, variance=pilot.variance) if s.start == "surrogate" else made
 
     def _ratios(self) -> dict[str, float]:
         rows = self.results["samplers"]
@@ -250,7 +279,7 @@ class Run:
 
     def _draw(self, result: TrainResult) -> None:
         draws = {name: item.draws.record.position for name, item in self.sampled.items()}
-        costs = {name: item.num_leapfrogs for name, item in self.sampled.items()}
+        costs = {name: item.draws.num_gradients / item.draws.record.lp.size for name, item in self.sampled.items()}
         write_figures(self.folder, self.target, result.history, draws, costs)
 
 
@@ -271,32 +300,9 @@ class EssSoFar:
         self.progress(event._replace(phase=f"sample {self.name}", metrics=metrics))
 
 
-def make_objective(settings: Settings, pilot: Pilot) -> AbstractObjective:
-    """The objective a setting names: ``log_esjd``, ``log_jump`` or ``paper``.
-
-    Raises ValueError for any other name.
-    """
-    scale = float(jnp.sqrt(jnp.mean(pilot.variance)))
-    match settings.objective:
-        case "log_esjd":
-            every = LogESJD(
-                pilot.mean,
-                pilot.variance,
-                acceptance=settings.acceptance_weight,
-                ceiling=settings.ceiling,
-                fold=settings.fold,
-            )
-            return WeightedSum((every, LogJump()), (1.0, settings.jump_weight)) if settings.jump_weight else every
-        case "log_jump":
-            return LogJump()
-        case "paper":
-            return PaperLoss(scale)
-    raise ValueError(f"unknown objective {settings.objective!r}; choose log_esjd, log_jump or paper")
-
-
 def step_size_of(transition: Transition) -> Any:
-    """The step size of a learned leapfrog."""
-    return jnp.exp(transition.dynamics.log_step_size)  # type: ignore[attr-defined]
+    """The step size of a learned leapfrog; the geometric mean of two."""
+    return jnp.exp(jnp.mean(transition.dynamics.log_step_size))  # type: ignore[attr-defined]
 
 
 def worst_ess(row: dict[str, Any]) -> float:

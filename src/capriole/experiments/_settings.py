@@ -13,6 +13,10 @@ class Settings:
     ``objective`` is ``log_esjd`` (`LogESJD` with the weights below, plus ``jump_weight`` times `LogJump`),
     ``log_jump`` or ``paper``.
 
+    ``start`` is where training starts: ``hmc``, or ``surrogate`` (`surrogate_force`, at a rotation by a right angle).
+    ``squashed`` networks see arcsinh of their inputs; ``feature`` (``arcsinh`` or none) maps x in ``log_esjd``.
+    ``companion_moves`` plain HMC moves with log-uniform step sizes follow each learned one in training;
+    ``hmc_share`` is the probability of such a move in the kernel that samples (a `Mixture`; 0: the learned one alone).
     ``candidates`` kernels are trained for ``candidate_steps``; that with the lowest loss goes on for ``train_steps``.
     ``stopped_force`` keeps second derivatives out of the training signal, for targets whose force is mostly noise.
     ``start_temperature`` above 1 starts training on a flattened density and cools it over the first 70 %.
@@ -33,6 +37,13 @@ class Settings:
     fold: float = 2.0
     jump_weight: float = 0.0
     stopped_force: bool = False
+    start: str = "hmc"
+    squashed: bool = False
+    feature: str = ""
+    companion_moves: int = 0
+    companion_leapfrogs: int = 5
+    companion_range: tuple[float, float] = (0.02, 3.0)
+    hmc_share: float = 0.0
     start_temperature: float = 1.0
     start_scale: float = 0.0
     num_chains: int = 200
@@ -49,11 +60,31 @@ DEFAULT = Settings()
 
 _MODES = {"acceptance_weight": 1.0, "jump_weight": 1.0, "fold": 5.0, "ceiling": 2.25}
 
+_ROUGH: dict[str, Any] = {
+    "num_leapfrogs": 1,
+    "start": "surrogate",
+    "stopped_force": True,
+    "train_steps": 500,
+    "learning_rate": 1e-3,
+    "acceptance_weight": 1.0,
+}
+
 _BY_TARGET: dict[str, dict[str, Any]] = {
     "icg": {"width": 100, "train_steps": 1000, "tuning_chains": 6, "tuning_steps": 1000},
     "scg": {"candidates": 4, "candidate_steps": 2000, "train_steps": 6000, "step_size": 0.1},
-    "rough-well": {"stopped_force": True},
-    "rougher-well": {"stopped_force": True},
+    "rough-well": _ROUGH,
+    "rougher-well": _ROUGH,
+    "funnel": {
+        "num_leapfrogs": 2,
+        "width": 64,
+        "squashed": True,
+        "feature": "arcsinh",
+        "acceptance_weight": 1.0,
+        "learning_rate": 2e-3,
+        "train_steps": 20000,
+        "companion_moves": 1,
+        "hmc_share": 0.2,
+    },
     "mog": _MODES | {"start_temperature": 10.0, "start_scale": 3.0, "num_leapfrogs": 5, "step_size": 0.1},
     "mog-asym": {
         "objective": "log_jump",
@@ -62,7 +93,14 @@ _BY_TARGET: dict[str, dict[str, Any]] = {
         "num_leapfrogs": 4,
         "step_size": 0.1,
         "width": 32,
+        "squashed": True,
         "train_chains": 512,
+        "train_steps": 5000,
+        "learning_rate": 2e-3,
+        "companion_moves": 2,
+        "companion_leapfrogs": 3,
+        "companion_range": (0.1, 10.0),
+        "hmc_share": 0.2,
     },
     "mog2": _MODES | {"start_temperature": 30.0, "start_scale": 6.0, "num_leapfrogs": 5, "step_size": 0.1},
     "logistic": {

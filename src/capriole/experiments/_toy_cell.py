@@ -85,13 +85,14 @@ class Cell:
 
     def learned(self) -> AbstractTransition:
         """Train L2HMC; sample it from exact and from dispersed starts, and from either mode."""
-        result = self.run.train()
+        self.run.train()
+        kernel = self.run.kernel
         self.record["training"] = self.run.results["training"]
         self.record["settings"] = self.settings.as_dict()
-        step_size = self.run.results["training"]["step_size"]
+        step_size = self.record["training"]["step_size"]
         kinds = ("exact", "dispersed", *self.modes())
-        self.sample("l2hmc", result.transition, self.settings.num_leapfrogs, step_size, kinds, self.settings.num_chains)
-        return result.transition
+        self.sample("l2hmc", kernel, self.settings.num_leapfrogs, step_size, kinds, self.settings.num_chains)
+        return kernel
 
     def hmc(self) -> AbstractTransition:
         """HMC at the paper's M, tuned for bulk ESS and for the paper's ESS; HMC at its own best length."""

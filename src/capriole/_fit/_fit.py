@@ -1,0 +1,242 @@
+"""``fit``: one call from a log density to draws and a verdict."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import diagnostics
+from .._check import check_starts
+from .._clock import CompileClock
+from .._explore import MIXED, Exploration, explore
+from .._front import as_key, prepare, to_datatree
+from .._judge import Judgement, judged
+from .._sample import Draws, draw_chains
+from .._train import Progress, TrainingDivergedError
+from .._transition import AbstractTransition, state_at
+from .._types import Key, Vector
+from .._whitening import Whitened
+from ..baselines import PeerDraws
+from ._candidate import Candidate
+from ._nuts import nuts_row, nuts_tree
+from ._rotations import rotations
+from ._training import plans, train_candidate
+from ._verdict import Row, Verdict
+
+if TYPE_CHECKING:
+    import xarray
+
+MAX_RHAT = 1.01
+_THINS = (1, 4, 16)
+_WARMUP = 100
+_TRAINING_CHAINS = 200
+
+
+class Fit(NamedTuple):
+    """Draws as an ArviZ DataTree, the `Verdict`, and the frozen kernel (None where the verdict chose NUTS)."""
+
+    tree: "xarray.DataTree"
+    verdict: Verdict
+    transition: AbstractTransition | None
+
+
+def fit(
+    logdensity: Callable,
+    init: Any = None,
+    *,
+    seed: int | Key = 0,
+    num_chains: int = 16,
+    num_draws: int = 1000,
+    spread: float = 1.0,
+    train_steps: int = 1500,
+    num_pilot_chains: int = 64,
+    compare: bool = True,
+    criterion: str = "gradients",
+    progress: Callable[[Progress], None] | None = None,
+) -> Fit:
+    """Find a good kernel for ``logdensity``, say what it is worth, and draw ``num_draws`` from each of ``num_chains``.
+
+    ``logdensity`` and ``init`` are as in `capriole.train`. A pilot of many short HMC chains, started at
+    ``init + spread * N(0, I)``, finds white coordinates; rotations in them need no networks and often suffice; a small
+    and a larger network are trained from the best of them for ``train_steps`` (0: none), others with tempering where the
+    pilot's chains disagree. Every candidate, and NUTS (``compare``), is measured on fresh chains; the best ESS per
+    gradient wins (``criterion="seconds"``: per second, for cheap log densities), its kernel is frozen, and the draws are
+    its own. If NUTS is the best, the draws are NUTS's.
+
+    If chains of the final run disagree (R-hat above 1.01) they go on 4 and then 16 times as long, thinned to
+    the same number of draws. If they still do, or chains are stuck, the verdict says ``failed`` and why.
+    Raises ValueError for a log density or init that cannot work.
+    """
+    if criterion not in ("gradients", "seconds"):
+        raise ValueError(f"criterion must be 'gradients' or 'seconds', got {criterion!r}")
+    if num_chains < 4 or num_pilot_chains < 16:
+        raise ValueError(f"need at least 4 chains and 16 pilot chains, got {num_chains} and {num_pilot_chains}")
+    keys = jax.random.split(as_key(seed), 6)
+    target, position = prepare(logdensity, init, keys[0], num_chains=num_pilot_chains, spread=spread)
+    check_starts(state_at(target, position))
+    with CompileClock() as clock:
+        pilot = explore(keys[1], target, position)
+        white = Whitened(target, pilot.whitening)
+        candidates, notes = _candidates(keys[2], keys[3], white, pilot, train_steps, progress)
+    total = _Spent(pilot.num_gradients + sum(c.num_gradients for c in _paid(candidates)), clock.elapsed)
+    rows = [_row(candidate, pilot) for candidate in candidates]
+    if compare:
+        rows.append(nuts_row(keys[4], target, pilot.position))
+    chosen = _choose(rows, criterion)
+    rows = [_all_counted(row, total) if row.name == chosen != "NUTS" else row for row in rows]
+    settings = _settings(pilot, total, notes, seed=repr(seed), criterion=criterion, num_chains=num_chains)
+    starts = _pick(keys[5], pilot.position, num_chains)
+    if chosen == "NUTS":
+        tree, last = nuts_tree(keys[5], target, starts, num_draws=num_draws)
+        verdict = _verdict(rows, chosen, _nuts_problems(last), settings)
+        return Fit(_stamped(tree, verdict), verdict, None)
+    kernel = next(c.transition for c in candidates if c.name == chosen)
+    draws, judgement, thin = _sample(keys[5], kernel, pilot.whitening.inverse(starts), num_draws)
+    problems = _problems(draws, judgement)
+    verdict = _verdict(rows, chosen, problems, settings | {"thin": thin, "final": judgement._asdict()})
+    return Fit(_stamped(to_datatree(draws, white, seed=repr(seed)), verdict), verdict, kernel)
+
+
+class _Spent(NamedTuple):
+    gradients: int
+    seconds: float
+
+
+def _candidates(
+    search_key: Key,
+    train_key: Key,
+    white: Whitened,
+    pilot: Exploration,
+    train_steps: int,
+    progress: Callable[[Progress], None] | None,
+) -> tuple[list[Candidate], list[str]]:
+    """All candidates, measured; and notes on those whose training collapsed."""
+    start = pilot.whitening.inverse(pilot.position)
+    found = rotations(search_key, white, start)
+    notes: list[str] = []
+    if not train_steps:
+        return found, notes
+    best = max(found[:2], key=lambda c: c.judgement.worst)
+    angle = float(found[0].transition.dynamics.angle)  # type: ignore[attr-defined]
+    agreed = pilot.rhat_max < MIXED
+    pool = pilot.draws.reshape(-1, pilot.draws.shape[-1]).T
+    chosen = jax.random.choice(jax.random.fold_in(train_key, 99), pool.shape[1], (_TRAINING_CHAINS,))
+    position = pilot.whitening.inverse(jnp.asarray(pool[:, np.asarray(chosen)]))
+    for i, plan in enumerate(
+        plans(
+            dim=position.shape[0],
+            best=best,
+            angle=angle,
+            agreed=agreed,
+            step_size=pilot.step_size,
+            num_steps=train_steps,
+        )
+    ):
+        key = jax.random.fold_in(train_key, i)
+        try:
+            found.append(train_candidate(key, plan, white, position, step_size=pilot.step_size, progress=progress))
+        except TrainingDivergedError as error:
+            notes.append(str(error))
+    return found, notes
+
+
+def _paid(candidates: list[Candidate]) -> list[Candidate]:
+    """Those whose gradients count once: both rotations came out of one search."""
+    return [c for c in candidates if c.name != "jittered rotation"]
+
+
+def _row(candidate: Candidate, pilot: Exploration) -> Row:
+    j = candidate.judgement
+    return Row(
+        name=candidate.name,
+        num_leapfrogs=candidate.num_leapfrogs,
+        ess_per_gradient=j.ess_per_gradient,
+        ess_sq_per_gradient=j.ess_sq_per_gradient,
+        ess_per_second=j.ess_per_second,
+        acceptance_rate=j.acceptance_rate,
+        rhat_max=j.rhat_max,
+        fixed_gradients=pilot.num_gradients + candidate.num_gradients,
+        fixed_seconds=pilot.seconds + pilot.compile_seconds + candidate.seconds + candidate.compile_seconds,
+    )
+
+
+def _choose(rows: list[Row], criterion: str) -> str:
+    """The best by the criterion; of those within 10 % of it, the best by the other one."""
+
+    def score(row: Row) -> float:
+        value = row.worst if criterion == "gradients" else row.ess_per_second
+        return float(np.nan_to_num(value))
+
+    top = max(score(row) for row in rows)
+    close = [row for row in rows if score(row) >= 0.9 * top]
+    return max(close, key=lambda row: np.nan_to_num(row.ess_per_second if criterion == "gradients" else row.worst)).name
+
+
+def _all_counted(row: Row, total: _Spent) -> Row:
+    """The chosen kernel's row carries the whole search, its losers included: that is what the user paid."""
+    return row._replace(fixed_gradients=total.gradients, fixed_seconds=total.seconds)
+
+
+def _pick(key: Key, position: Vector, num: int) -> Vector:
+    """Starts of the final run: the pilot's last positions, each at most once if there are enough."""
+    chains = position.shape[1]
+    return position[:, jax.random.choice(jax.random.fold_in(key, 1), chains, (num,), replace=num > chains)]
+
+
+def _sample(key: Key, kernel: AbstractTransition, start: Vector, num_draws: int) -> tuple[Draws, Judgement, int]:
+    """The final run: warm-up and draws of the frozen kernel, longer and thinned while R-hat is above 1.01."""
+    state = draw_chains(jax.random.fold_in(key, 2), kernel, kernel.init(start), num_draws=_WARMUP).state
+    for i, thin in enumerate(_THINS):
+        draws = draw_chains(jax.random.fold_in(key, 3 + i), kernel, state, num_draws=num_draws, thin=thin)
+        judgement = judged(kernel, draws)
+        if judgement.rhat_max < MAX_RHAT or not draws.completed:
+            break
+        state = draws.state
+    return draws, judgement, thin
+
+
+def _problems(draws: Draws, judgement: Judgement) -> list[str]:
+    record = draws.record
+    return diagnostics.health(
+        record.acceptance_rate,
+        record.accepted > 0,
+        record.diverging > 0,
+        int(record.nonfinite.sum()),
+        rhat_max=judgement.rhat_max,
+    )
+
+
+def _nuts_problems(draws: PeerDraws) -> list[str]:
+    rhat = float(np.max(diagnostics.rhat(draws.position)))
+    return [] if rhat < MAX_RHAT else [f"R-hat is {rhat:.3f}, above {MAX_RHAT}: the chains have not mixed"]
+
+
+def _verdict(rows: list[Row], chosen: str, problems: list[str], settings: dict[str, Any]) -> Verdict:
+    grave = [text for text in problems if text.startswith(("error", "R-hat")) or "in a row" in text]
+    return Verdict(tuple(rows), chosen, tuple(problems), bool(grave), settings)
+
+
+def _settings(pilot: Exploration, total: _Spent, notes: list[str], **given: Any) -> dict[str, Any]:
+    return given | {
+        "pilot": {
+            "windows": pilot.num_windows,
+            "rhat_max": pilot.rhat_max,
+            "step_size": pilot.step_size,
+            "acceptance_rate": pilot.acceptance_rate,
+            "num_gradients": pilot.num_gradients,
+            "seconds": pilot.seconds,
+            "compile_seconds": pilot.compile_seconds,
+        },
+        "preparation": {"num_gradients": total.gradients, "seconds": total.seconds},
+        "notes": notes,
+    }
+
+
+def _stamped(tree: "xarray.DataTree", verdict: Verdict) -> "xarray.DataTree":
+    """The verdict in the tree's attributes, so that it travels with the draws."""
+    found = {"verdict": verdict.recommendation(), "failed": int(verdict.failed), "sampler": verdict.chosen}
+    for group in tree.children.values():
+        group.attrs.update(found)
+    return tree

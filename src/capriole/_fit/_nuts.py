@@ -1,0 +1,55 @@
+"""NUTS as `capriole.fit` compares it: BlackJAX's, with its own adaptation, from the pilot's chains."""
+
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+from .. import diagnostics
+from .._front import to_tree
+from .._logdensity import AbstractLogDensity
+from .._types import Key, Vector
+from ..baselines import PeerDraws, run_peer
+from ._verdict import Row
+
+if TYPE_CHECKING:
+    import xarray
+
+_CHAINS = 8
+_DENSE_UP_TO = 100
+
+
+def _run(key: Key, target: AbstractLogDensity, starts: Vector, *, num_draws: int, num_warmup: int) -> PeerDraws:
+    name = "nuts-dense" if starts.shape[0] <= _DENSE_UP_TO else "nuts"
+    return run_peer(name, key, target, starts, num_draws=num_draws, num_warmup=num_warmup)
+
+
+def nuts_row(key: Key, target: AbstractLogDensity, position: Vector, *, num_draws: int = 300) -> Row:
+    """NUTS with a dense metric (diagonal above 100 dimensions), 8 chains from the pilot's ``position``, measured."""
+    draws = _run(key, target, position[:, :_CHAINS], num_draws=num_draws, num_warmup=num_draws)
+    bulk, bulk_sq = diagnostics.bulk_ess(draws.position), diagnostics.bulk_ess_sq(draws.position)
+    return Row(
+        name="NUTS",
+        num_leapfrogs=None,
+        ess_per_gradient=float(np.min(bulk)) / draws.num_gradients,
+        ess_sq_per_gradient=float(np.min(bulk_sq)) / draws.num_gradients,
+        ess_per_second=float(min(np.min(bulk), np.min(bulk_sq))) / max(draws.seconds, 1e-9),
+        acceptance_rate=draws.acceptance_rate,
+        rhat_max=float(np.max(diagnostics.rhat(draws.position))),
+        fixed_gradients=draws.warmup_gradients,
+        fixed_seconds=draws.warmup_seconds + draws.compile_seconds,
+    )
+
+
+def nuts_tree(
+    key: Key, target: AbstractLogDensity, starts: Vector, *, num_draws: int
+) -> tuple["xarray.DataTree", PeerDraws]:
+    """Draws of NUTS from ``starts`` (dim, chains) as a DataTree."""
+    draws = _run(jax.random.fold_in(key, 9), target, starts, num_draws=num_draws, num_warmup=1000)
+    attributes = {
+        "num_gradients": draws.num_gradients,
+        "sampling_time": draws.seconds,
+        "compile_seconds": draws.compile_seconds,
+        "completed": 1,
+    }
+    return to_tree(target, draws.position, {}, attributes), draws

@@ -1,0 +1,171 @@
+"""Candidates with networks: trained from the best rotation, or with tempering where the pilot's chains disagree."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._check import trainable
+from .._clock import CompileClock
+from .._dynamics import Leapfrog, learned_leapfrog, rotation_step_sizes
+from .._judge import Judgement, judge
+from .._logdensity import AbstractLogDensity
+from .._objectives import AbstractObjective, LogESJD, LogJump, WeightedSum
+from .._train import Progress, Recipe, TrainingDivergedError, TrainResult, adam, cooling, decay, train
+from .._transition import AbstractTransition, Jittered, Mixture, Repeated, Transition
+from .._types import Key, Vector
+from .._whitening import Whitened
+from ._candidate import Candidate
+
+type OnProgress = Callable[[Progress], None] | None
+
+
+class Plan(NamedTuple):
+    """How one network candidate is built and trained; see `plans`."""
+
+    name: str
+    num_leapfrogs: int
+    width: int
+    step_size: float | tuple[float, float]
+    num_steps: int
+    learning_rate: float = 2e-3
+    feature: Callable[[Vector], Vector] | None = None
+    squashed: bool = False
+    temperature: float = 1.0
+    jump_weight: float = 0.0
+    esjd_weight: float = 1.0
+    companion_moves: int = 0
+    hmc_share: float = 0.0
+
+
+def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: float, num_steps: int) -> list[Plan]:
+    """Which networks to train: a small and a larger one from the best rotation, and others where chains disagree.
+
+    ``agreed`` says whether the pilot's chains mixed. If not, the target has several modes or places where HMC sticks:
+    then networks with squashed inputs are trained beside plain HMC moves with step sizes over two decades, one on the
+    features arcsinh x (funnels, tails), one on a density that cools from temperature 30 (modes).
+    """
+    width = int(np.clip(2 * dim, 16, 64))
+    m = best.num_leapfrogs
+    small = Plan("small network", m, width, rotation_step_sizes(angle, m), num_steps)
+    longer = m + 1
+    large = Plan("larger network", longer, min(2 * width, 128), rotation_step_sizes(angle, longer), num_steps)
+    if agreed:
+        return [small, large]
+    hard = {"squashed": True, "hmc_share": 0.2}
+    curved = Plan("network for tails", 2, 64, step_size, 8 * num_steps, feature=jnp.arcsinh, companion_moves=1, **hard)
+    modes = Plan(
+        "network for modes",
+        4,
+        32,
+        step_size,
+        3 * num_steps,
+        temperature=30.0,
+        jump_weight=1.0,
+        esjd_weight=0.0,
+        companion_moves=2,
+        **hard,
+    )
+    return [small, curved, modes]
+
+
+def train_candidate(
+    key: Key, plan: Plan, target: Whitened, position: Vector, *, step_size: float, progress: OnProgress = None
+) -> Candidate:
+    """Train in chunks, measure after each on fresh chains, stop when the gain flattens, keep the best that was measured.
+
+    ``position`` (dim, chains), whitened, are the training chains' starts; ``step_size`` that of the plain HMC moves.
+    """
+    build_key, train_key, judge_key = jax.random.split(key, 3)
+    dim, chains = position.shape
+    dynamics = learned_leapfrog(
+        build_key,
+        dim=dim,
+        num_leapfrogs=plan.num_leapfrogs,
+        step_size=plan.step_size,
+        width=plan.width,
+        squashed=plan.squashed,
+        dtype=position.dtype,
+    )
+    training_target, _ = trainable(target, position[:, 0])
+    recipe = make_recipe(plan, position, step_size)
+    transition = Transition(training_target, dynamics)
+
+    def frozen(result: TrainResult) -> AbstractTransition:
+        learned = Transition(target, result.transition.dynamics)
+        if not plan.hmc_share:
+            return learned
+        return Mixture((learned, hmc_move(step_size, target)), (1 - plan.hmc_share, plan.hmc_share))
+
+    best: tuple[AbstractTransition, Judgement] | None = None
+    spent, rounds = 0, 1 if plan.temperature != 1 else 4
+    with CompileClock() as clock:
+        for i in range(rounds):
+            try:
+                result = train(
+                    jax.random.fold_in(train_key, i),
+                    transition,
+                    position,
+                    recipe,
+                    num_steps=plan.num_steps // rounds,
+                    progress=_named(plan.name, progress),
+                )
+            except TrainingDivergedError:
+                break
+            if not result.completed:
+                raise KeyboardInterrupt
+            transition, position = result.transition, result.chains.position
+            kernel = frozen(result)
+            measured = judge(jax.random.fold_in(judge_key, i), kernel, position[:, : min(64, chains)])
+            spent += result.num_gradients + measured.num_gradients
+            flat = best is not None and measured.worst < 1.03 * best[1].worst
+            if best is None or measured.worst > best[1].worst:
+                best = kernel, measured
+            if flat:
+                break
+    if best is None:
+        raise TrainingDivergedError(f"training the {plan.name} collapsed; its chains keep what they had")
+    return Candidate(plan.name, *best, plan.num_leapfrogs, clock.seconds, clock.compile_seconds, spent)
+
+
+def make_recipe(plan: Plan, position: Vector, step_size: float) -> Recipe:
+    """Objective and schedule of a plan; means and variances are those of ``position``."""
+    feature = plan.feature or (lambda x: x)
+    values = feature(position)
+    mean, variance = jnp.mean(values, axis=1), jnp.var(values, axis=1)
+    every = LogESJD(mean, variance, acceptance=1.0, ceiling=2.1, feature=plan.feature)
+    parts: list[tuple[AbstractObjective, float]] = [(every, plan.esjd_weight), (LogJump(), plan.jump_weight)]
+    used = [(objective, weight) for objective, weight in parts if weight]
+    objective = used[0][0] if len(used) == 1 else WeightedSum(*zip(*used, strict=True))
+    companion = None
+    if plan.companion_moves:
+        companion = _Companion(step_size, plan.companion_moves)
+    rounds = 1 if plan.temperature != 1 else 4
+    steps = plan.num_steps // rounds
+    return Recipe(
+        objective=objective,
+        optimizer=adam(decay(plan.learning_rate, num_steps=steps)),
+        temperature=cooling(plan.temperature, num_steps=int(0.7 * plan.num_steps)) if plan.temperature != 1 else None,
+        companion=companion,
+    )
+
+
+class _Companion(NamedTuple):
+    """Builds the plain HMC moves for a density."""
+
+    step_size: float
+    num_moves: int
+
+    def __call__(self, logdensity: AbstractLogDensity) -> AbstractTransition:
+        return Repeated(hmc_move(self.step_size, logdensity), self.num_moves)
+
+
+def hmc_move(step_size: float, logdensity: AbstractLogDensity) -> AbstractTransition:
+    """Plain HMC of 5 leapfrogs, the pilot's step size times a log-uniform factor over two decades."""
+    return Jittered(Transition(logdensity, Leapfrog(jnp.asarray(step_size), 5)), 0.03, 3.0)
+
+
+def _named(name: str, progress: OnProgress) -> OnProgress:
+    return None if progress is None else lambda event: progress(event._replace(phase=f"train {name}"))

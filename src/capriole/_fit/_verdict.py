@@ -1,0 +1,132 @@
+"""The verdict: what every candidate and NUTS achieve, what training cost, when it pays, and whether all is well."""
+
+import json
+import math
+from typing import Any, NamedTuple
+
+
+class Row(NamedTuple):
+    """One sampler, as measured: worst dimension, bulk ESS of x and of x^2.
+
+    ``fixed_gradients`` and ``fixed_seconds`` (compilation included) are spent before its first draw.
+    """
+
+    name: str
+    num_leapfrogs: int | None
+    ess_per_gradient: float
+    ess_sq_per_gradient: float
+    ess_per_second: float
+    acceptance_rate: float
+    rhat_max: float
+    fixed_gradients: int
+    fixed_seconds: float
+
+    @property
+    def worst(self) -> float:
+        """The lower of the two ESS per gradient; 0 where one is not defined."""
+        value = min(self.ess_per_gradient, self.ess_sq_per_gradient)
+        return value if math.isfinite(value) else 0.0
+
+
+def break_even(ours: Row, other: Row, *, unit: str) -> float | None:
+    """Effective draws above which ``ours`` is cheaper in all, in ``unit`` (gradients or seconds)::
+
+        n = (fixed_ours - fixed_other) / (1 / rate_other - 1 / rate_ours)
+
+    0 if it is cheaper from the first draw on, None if it never is.
+    """
+    if unit == "gradients":
+        fixed, rates = ours.fixed_gradients - other.fixed_gradients, (ours.worst, other.worst)
+    else:
+        fixed, rates = ours.fixed_seconds - other.fixed_seconds, (ours.ess_per_second, other.ess_per_second)
+    mine, theirs = (rate if math.isfinite(rate) else 0.0 for rate in rates)
+    if theirs <= 0:
+        return 0.0 if mine > 0 else None
+    if mine <= theirs:
+        return 0.0 if fixed < 0 and mine == theirs else None
+    return max(0.0, fixed / (1 / theirs - 1 / mine))
+
+
+class Verdict(NamedTuple):
+    """Rows of all candidates and of NUTS, the chosen one's name, problems found, and the break-even points.
+
+    ``failed`` is True if the draws must not be trusted; ``problems`` then says why.
+    """
+
+    rows: tuple[Row, ...]
+    chosen: str
+    problems: tuple[str, ...]
+    failed: bool
+    settings: dict[str, Any]
+
+    def row(self, name: str) -> Row | None:
+        """The row called ``name``, if there is one."""
+        return next((row for row in self.rows if row.name == name), None)
+
+    @property
+    def nuts(self) -> Row | None:
+        """The row of NUTS, if it was compared."""
+        return self.row("NUTS")
+
+    def break_even(self, unit: str) -> float | None:
+        """Effective draws above which the chosen kernel is cheaper than NUTS; None if never or not compared."""
+        chosen, nuts = self.row(self.chosen), self.nuts
+        return None if chosen is None or nuts is None or chosen is nuts else break_even(chosen, nuts, unit=unit)
+
+    def recommendation(self) -> str:
+        """One plain sentence or two."""
+        chosen, nuts = self.row(self.chosen), self.nuts
+        if self.failed:
+            return f"Failed: {'; '.join(self.problems)}. Do not use these draws."
+        if chosen is None or nuts is None:
+            return f"Sampled with the {self.chosen}; NUTS was not compared."
+        if chosen is nuts:
+            return "NUTS is the better buy on this target: no candidate beat it, and the draws are NUTS's."
+        gain = chosen.worst / nuts.worst if nuts.worst > 0 else math.inf
+        words = []
+        for unit, name in (("gradients", "in gradients"), ("seconds", "in time")):
+            point = self.break_even(unit)
+            if point is None:
+                words.append(f"NUTS is cheaper {name}")
+            elif point < 1:
+                words.append(f"it is cheaper than NUTS {name} from the first draw on")
+            else:
+                words.append(f"NUTS is cheaper {name} below {_round(point)} effective draws")
+        return (
+            f"The {self.chosen} gives {gain:.2g} times NUTS's effective draws per gradient; " + "; ".join(words) + "."
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; NaN and infinities become None."""
+        rows = [row._asdict() | {"worst_per_gradient": row.worst} for row in self.rows]
+        content = {
+            "chosen": self.chosen,
+            "failed": self.failed,
+            "problems": list(self.problems),
+            "recommendation": self.recommendation(),
+            "break_even_effective_draws": {unit: self.break_even(unit) for unit in ("gradients", "seconds")},
+            "rows": rows,
+            "settings": self.settings,
+        }
+        return json.loads(json.dumps(content, default=float), parse_constant=lambda _: None)
+
+    def table(self) -> str:
+        """The rows as fixed-width text, best first, with the recommendation below."""
+        head = (
+            f"{'sampler':<20}{'M':>4}{'ESS/grad':>11}{'ESS of x²':>11}{'ESS/s':>11}{'accept':>8}{'R-hat':>8}"
+            f"{'before: grads':>15}{'s':>7}"
+        )
+        lines = [head]
+        for row in sorted(self.rows, key=lambda row: -row.worst):
+            mark = "*" if row.name == self.chosen else " "
+            lines.append(
+                f"{mark}{row.name:<19}{row.num_leapfrogs or '-':>4}{row.ess_per_gradient:>11.3g}"
+                f"{row.ess_sq_per_gradient:>11.3g}{row.ess_per_second:>11.3g}{row.acceptance_rate:>8.2f}"
+                f"{row.rhat_max:>8.3f}{row.fixed_gradients:>15.2g}{row.fixed_seconds:>7.1f}"
+            )
+        return "\n".join([*lines, "", self.recommendation()])
+
+
+def _round(value: float) -> str:
+    digits = max(0, math.floor(math.log10(value)) - 1)
+    return f"{round(value / 10**digits) * 10**digits:,.0f}"

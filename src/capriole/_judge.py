@@ -1,0 +1,70 @@
+"""What a kernel achieves, measured on fresh chains: the figure by which kernels are kept or dropped."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from . import diagnostics
+from ._sample import Draws, draw_chains
+from ._transition import AbstractTransition
+from ._types import Key, Vector
+from ._whitening import to_user
+
+
+class Judgement(NamedTuple):
+    """Measured in the user's coordinates, worst dimension, on chains of a kernel that no longer changes.
+
+    ``ess_per_gradient`` and ``ess_sq_per_gradient`` are the bulk ESS of x and of (x - centre)^2 over the gradients of
+    all chains; ``ess_per_second`` is the lower of the two over the seconds of sampling, compilation excluded.
+    """
+
+    ess_per_gradient: float
+    ess_sq_per_gradient: float
+    ess_per_second: float
+    acceptance_rate: float
+    rhat_max: float
+    num_stuck: int
+    num_nonfinite: int
+    num_gradients: int
+    seconds: float
+    compile_seconds: float
+
+    @property
+    def worst(self) -> float:
+        """The lower of the two ESS per gradient; 0 where one is not defined (a chain that never moves)."""
+        value = min(self.ess_per_gradient, self.ess_sq_per_gradient)
+        return value if np.isfinite(value) else 0.0
+
+
+def judge(
+    key: Key, transition: AbstractTransition, position: Vector, *, num_draws: int = 400, num_warmup: int = 50
+) -> Judgement:
+    """Run all chains from ``position`` (dim, chains), in the kernel's coordinates; measure what follows the warm-up."""
+    draws = draw_chains(key, transition, transition.init(position), num_draws=num_warmup + num_draws)
+    if not draws.completed:
+        raise KeyboardInterrupt
+    return judged(transition, draws, keep_from=num_warmup)
+
+
+def judged(transition: AbstractTransition, draws: Draws, *, keep_from: int = 0) -> Judgement:
+    """The figures of draws that are there already."""
+    record = draws.record
+    flat = jnp.asarray(record.position[:, keep_from:].reshape(-1, record.position.shape[-1]).T)
+    kept = np.asarray(to_user(transition.target, flat)).T.reshape(record.position[:, keep_from:].shape)
+    share = kept.shape[1] / record.position.shape[1]
+    bulk, bulk_sq = diagnostics.bulk_ess(kept), diagnostics.bulk_ess_sq(kept)
+    gradients = max(int(record.n_steps[:, keep_from:].sum()), 1)
+    accepted = record.accepted[:, keep_from:] > 0
+    return Judgement(
+        ess_per_gradient=float(np.min(bulk)) / gradients,
+        ess_sq_per_gradient=float(np.min(bulk_sq)) / gradients,
+        ess_per_second=float(min(np.min(bulk), np.min(bulk_sq))) / max(draws.seconds * share, 1e-9),
+        acceptance_rate=float(record.acceptance_rate[:, keep_from:].mean()),
+        rhat_max=float(np.max(diagnostics.rhat(kept))),
+        num_stuck=int(np.sum(diagnostics.longest_rejection(accepted) >= min(diagnostics.STUCK_STEPS, kept.shape[1]))),
+        num_nonfinite=int(record.nonfinite[:, keep_from:].sum()),
+        num_gradients=gradients,
+        seconds=draws.seconds * share,
+        compile_seconds=draws.compile_seconds,
+    )
