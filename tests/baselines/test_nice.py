@@ -11,7 +11,7 @@ from capriole import Transition, diagnostics, draw_chains
 from capriole.baselines import NiceRecipe, nice, train_nice
 from capriole.baselines._nice_train import Buffer, _critic_loss, fake_pairs, rollout
 from capriole.targets import make_target
-from densities import Banana, Mixture2
+from densities import Mixture2
 from invariance import check_invariance, check_symmetry
 
 TINY = NiceRecipe(
@@ -23,8 +23,8 @@ def proposal(seed=3, width=16):
     return nice(jax.random.key(seed), dim=2, width=width)
 
 
-@pytest.mark.parametrize("target", [Mixture2(), Banana()])
-def test_invariance_with_random_networks(target):
+def test_invariance_with_random_networks():
+    target = Mixture2()
     kernel = Transition(target, proposal())
     check_invariance(kernel, target)
     check_symmetry(kernel, target)

@@ -7,6 +7,7 @@ from ._nice import Nice, nice
 from ._nice_train import NiceRecipe, NiceResult, train_nice
 from ._peers import PEERS, Peer, run_peer
 from ._peers_base import PeerDraws
+from ._trial import TuningError
 
 __all__ = [
     "PEERS",
@@ -19,6 +20,7 @@ __all__ = [
     "NiceResult",
     "Peer",
     "PeerDraws",
+    "TuningError",
     "nice",
     "reach",
     "run_peer",

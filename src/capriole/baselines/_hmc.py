@@ -12,7 +12,7 @@ from .._logdensity import AbstractLogDensity
 from .._sample import draw_chains
 from .._transition import AbstractTransition, hmc
 from .._types import Key, Vector
-from ._trial import Score, Trial
+from ._trial import Score, Trial, TuningError
 
 
 class HMCTuning(NamedTuple):
@@ -44,7 +44,7 @@ def tune_hmc(
     draws (chains, draws, dim) to a figure of merit, higher is better; NaN never wins. Without ``step_sizes`` the first
     grid has 24 points over a factor of 1,000 up to the largest step size that is ever accepted. The second grid has as
     many points between the neighbours of the first one's best, so the final spacing is about 2 %.
-    Raises RuntimeError if no step size gives a finite score.
+    Raises TuningError if no step size gives a finite score.
     """
     grid_key, first_key, second_key = jax.random.split(key, 3)
     if step_sizes is None:
@@ -68,7 +68,7 @@ def tune_hmc(
 
 def _best(sizes: np.ndarray, scores: np.ndarray) -> int:
     if not np.isfinite(scores).any():
-        raise RuntimeError(
+        raise TuningError(
             f"no step size between {sizes.min():.3g} and {sizes.max():.3g} gave HMC a finite score; pass step_sizes"
         )
     return int(np.nanargmax(scores))

@@ -10,7 +10,7 @@ from jaxtyping import Array
 from .._logdensity import AbstractLogDensity
 from .._types import Key, Vector
 from ._lookahead import LookAhead
-from ._trial import Score, Trial
+from ._trial import Score, Trial, TuningError
 
 
 class LookAheadTuning(NamedTuple):
@@ -42,7 +42,7 @@ def tune_lookahead(
     """Run look-ahead HMC with every pair of step size and refresh rate side by side, keep the best.
 
     ``position`` (dim, chains) are the starts; each pair gets all of them, in one compiled run. Gradients counted are
-    those a chain needs (see `LookAhead`). Raises RuntimeError if no pair gives a finite score.
+    those a chain needs (see `LookAhead`). Raises TuningError if no pair gives a finite score.
     """
 
     def build(sizes: Array, rates: Array) -> LookAhead:
@@ -51,7 +51,7 @@ def tune_lookahead(
     sizes, rates = (a.ravel() for a in np.meshgrid(np.asarray(step_sizes, float), np.asarray(refreshes, float)))
     scores, acceptance, gradients = Trial(build, position, score, num_draws, num_warmup).run(key, sizes, rates)
     if not np.isfinite(scores).any():
-        raise RuntimeError(f"no step size in {step_sizes} gave look-ahead HMC a finite score; pass smaller ones")
+        raise TuningError(f"no step size in {step_sizes} gave look-ahead HMC a finite score; pass smaller ones")
     best = int(np.nanargmax(scores))
     dtype = position.dtype
     kernel = build(jnp.asarray(sizes[best], dtype), jnp.asarray(rates[best], dtype))

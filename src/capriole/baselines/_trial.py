@@ -15,6 +15,10 @@ from .._types import Key, Vector
 type Score = Callable[[np.ndarray], float]
 
 
+class TuningError(RuntimeError):
+    """No setting of a grid gave a finite score."""
+
+
 class Trial(NamedTuple):
     """What every setting is tried on.
 

@@ -104,7 +104,7 @@ class Cell:
         keep_the_better(self.record["samplers"], self.record["curves"], self.record["paths"])
         best = tune_length(self, tunings["hmc"])
         self.sample("hmc_best", best.transition, best.num_leapfrogs, best.step_size, ("exact",), toy.baseline_chains)
-        self.record["tuning"]["hmc_best"] = {"lengths": best.lengths, "scores": best.scores}
+        self.record["tuning"]["hmc_best"] = {"scores_by_length": best.scores}
         step_size = self.record["samplers"]["hmc"]["step_size"]
         kernel = next(t.transition for t in tunings.values() if t.step_size == step_size)
         self.sample("hmc", kernel, m, step_size, self.modes(), toy.baseline_chains)

@@ -1,5 +1,6 @@
 """HMC for section 5.1: tuned at the paper's length, and at the length that suits it best."""
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -7,7 +8,7 @@ import jax
 import numpy as np
 
 from .._transition import AbstractTransition
-from ..baselines import HMCTuning, tune_hmc
+from ..baselines import HMCTuning, TuningError, tune_hmc
 from ._run import worst_ess
 from ._tuning import mixed_score, paper_score, worst_score
 
@@ -21,8 +22,7 @@ class LengthTuning(NamedTuple):
     transition: AbstractTransition
     num_leapfrogs: int
     step_size: float
-    lengths: tuple[int, ...]
-    scores: list[float]
+    scores: dict[int, float]
 
 
 def tune_sizes(cell: "Cell") -> dict[str, HMCTuning]:
@@ -64,10 +64,10 @@ def tune_length(cell: "Cell", at_paper_length: HMCTuning) -> LengthTuning:
     usable = at_paper_length.step_sizes[at_paper_length.acceptance_rates > 0.05]
     largest = float(usable.max()) if usable.size else at_paper_length.step_size
     starts = cell.starts("exact", toy.tuning_chains)
-    found: list[HMCTuning] = []
+    found: dict[int, HMCTuning] = {}
     for i, length in enumerate(toy.lengths):
-        found.append(
-            tune_hmc(
+        with contextlib.suppress(TuningError):  # no step size of the grid is ever accepted at this length
+            found[length] = tune_hmc(
                 jax.random.fold_in(key, i),
                 cell.target,
                 starts,
@@ -78,11 +78,8 @@ def tune_length(cell: "Cell", at_paper_length: HMCTuning) -> LengthTuning:
                 num_draws=toy.tuning_steps,
                 num_warmup=toy.tuning_steps // 10,
             )
-        )
-    per_gradient = [
-        float(np.nanmax(tuning.scores)) / (length * toy.tuning_chains * toy.tuning_steps)
-        for tuning, length in zip(found, toy.lengths, strict=True)
-    ]
-    best = int(np.argmax(per_gradient))
-    winner = found[best]
-    return LengthTuning(winner.transition, toy.lengths[best], winner.step_size, toy.lengths, per_gradient)
+    found = found or {toy.paper_leapfrogs: at_paper_length}
+    draws = toy.tuning_chains * toy.tuning_steps
+    rates = {length: float(np.nanmax(tuning.scores)) / (length * draws) for length, tuning in found.items()}
+    best = max(rates, key=lambda length: rates[length])
+    return LengthTuning(found[best].transition, best, found[best].step_size, rates)
