@@ -1,5 +1,6 @@
 """The pilot of `capriole.fit`: from rough starts to chains in the typical set and coordinates that are white."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from . import diagnostics
 from ._clock import CompileClock
 from ._logdensity import AbstractLogDensity
 from ._pilot import run_pilot
+from ._train import Progress
 from ._types import Key, Vector
 from ._whitening import Whitened, Whitening, estimate_whitening, identity
 
@@ -46,6 +48,7 @@ def explore(
     num_steps: int = 200,
     num_leapfrogs: int = 8,
     max_windows: int = 8,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Exploration:
     """Windows of plain HMC on all chains, each in the coordinates that the one before found white.
 
@@ -58,7 +61,7 @@ def explore(
     dim, chains = position.shape
     with CompileClock() as clock:
         whitening, window, gradients, settled = _from_starts(position), 0, 0, False
-        while True:
+        while not settled and window < max_windows:
             white = Whitened(logdensity, whitening)
             pilot = run_pilot(
                 jax.random.fold_in(key, window),
@@ -76,8 +79,9 @@ def explore(
             updated = estimate_whitening(pooled, num_independent=chains * num_steps / 10, dtype=position.dtype)
             settled = rhat < MIXED and change(whitening, updated) < 1.5
             whitening = updated
-            if settled or window >= max_windows:
-                break
+            if progress is not None:
+                figures = {"acceptance_rate": float(pilot.acceptance_rate), "rhat": rhat}
+                progress(Progress("pilot", window, max_windows, clock.elapsed, figures))
     return Exploration(
         position=position,
         draws=np.ascontiguousarray(draws.transpose(2, 0, 1)),

@@ -73,10 +73,11 @@ def estimate_whitening(
 ) -> Whitening:
     """Location, scales and the significant part of the correlation of draws, robust against heavy tails.
 
-    Every coordinate is first cut off at 5 robust standard deviations around its median. Of the eigenvectors of the
-    correlation those are kept whose eigenvalue lies outside ``(1 +- sqrt(dim / n))^2``, the range that n independent
-    draws of N(0, I) would fill anyway (Marchenko and Pastur 1967): none for a few draws in many dimensions (a diagonal
-    map), all of them for many draws (a dense one). ``num_independent`` is n (default: all draws count).
+    Draws that lie further than 5 robust standard deviations from a coordinate's median are left out, unless that were
+    half of them (cutting them off instead would spoil narrow directions of correlated targets). Of the eigenvectors
+    of the correlation those are kept whose eigenvalue lies outside ``(1 +- sqrt(dim / n))^2``, the range that n
+    independent draws of N(0, I) would fill anyway (Marchenko and Pastur 1967): none for a few draws in many dimensions
+    (a diagonal map), all of them for many draws (a dense one). ``num_independent`` is n (default: all draws count).
 
     Raises ValueError for draws that are not finite or fewer than 4.
     """
@@ -87,11 +88,12 @@ def estimate_whitening(
     n = float(num if num_independent is None else num_independent)
     low, middle, high = np.quantile(draws, [0.25, 0.5, 0.75], axis=1)
     reach = 5 * np.maximum((high - low) / 1.349, 1e-12 * (1 + np.abs(middle)))
-    kept = np.clip(draws, (middle - reach)[:, None], (middle + reach)[:, None])
+    inside = np.all(np.abs(draws - middle[:, None]) <= reach[:, None], axis=0)
+    kept = draws[:, inside] if inside.mean() > 0.5 else draws
     location = kept.mean(axis=1)
     scale = np.maximum(kept.std(axis=1), 1e-12 * (1 + np.abs(location)))
     standard = (kept - location[:, None]) / scale[:, None]
-    values, vectors = np.linalg.eigh(standard @ standard.T / num)
+    values, vectors = np.linalg.eigh(standard @ standard.T / kept.shape[1])
     edge = np.sqrt(dim / n)
     significant = (values > (1 + edge) ** 2) | (values < max(1 - edge, 0.0) ** 2)
     stretches = np.sqrt(np.maximum(values[significant], 1e-14))

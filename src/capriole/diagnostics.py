@@ -98,6 +98,14 @@ def rhat(draws: Float[np.ndarray, "chains draws dim"]) -> Float[np.ndarray, " di
     return np.full(draws.shape[2], np.nan) if len(draws) < 2 else _by_arviz("rhat", draws, "rank")
 
 
+def mean_error(draws: Float[np.ndarray, "chains draws dim"]) -> Float[np.ndarray, " dim"]:
+    """Monte Carlo standard error of every coordinate's mean, by ArviZ: ``sd / sqrt(ESS of the mean)``.
+
+    NaN where a coordinate is constant or not finite, and for fewer than 8 draws.
+    """
+    return _by_arviz("mcse", draws, "mean")
+
+
 def z_scores(
     draws: Float[np.ndarray, "chains draws dim"], mean: Float[np.ndarray, " dim"], variance: Float[np.ndarray, " dim"]
 ) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, " dim"]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from capriole import AbstractLogDensity, PerChain, diagnostics
-from capriole.baselines import PEERS, run_peer
+from capriole.baselines import PEERS, _peers_base, run_peer
 
 CHAINS, DRAWS, WARMUP = 16, 500, 200
 SLOW = {"flowmc"}  # compiles and trains for most of a minute
@@ -45,11 +45,11 @@ def starts(dtype, chains=CHAINS):
     return jnp.asarray(MEAN[:, None] + np.linalg.cholesky(COVARIANCE) @ noise, dtype)
 
 
-def run(name, *, dtype=np.float64, draws=DRAWS, chains=CHAINS, density=None, seed=1):
+def run(name, *, dtype=np.float64, draws=DRAWS, chains=CHAINS, density=None, seed=1, warmup=WARMUP):
     if importlib.util.find_spec(PEERS[name].package) is None:
         pytest.skip(f"{PEERS[name].package} is not installed (extra 'peers')")
     density = density or Correlated(dtype)
-    warmup = 40 if name in SLOW else WARMUP
+    warmup = 40 if name in SLOW else warmup
     return run_peer(name, jax.random.key(seed), density, starts(dtype, chains), num_draws=draws, num_warmup=warmup)
 
 
@@ -117,6 +117,15 @@ def test_gradients_are_those_the_log_density_saw(name):
     draws = run(name, density=density, chains=1, draws=30)
     jax.effects_barrier()
     assert len(calls) == draws.num_gradients + draws.warmup_gradients + 1  # one to check the start
+
+
+def test_nuts_chains_do_the_same_side_by_side_and_one_after_another(monkeypatch):
+    alone = run("nuts", chains=3, draws=10, warmup=20)
+    monkeypatch.setattr(_peers_base, "MANY_OPERATIONS", 0)
+    together = run("nuts", chains=3, draws=10, warmup=20)
+    assert (alone.settings["vectorised"], together.settings["vectorised"]) == (False, True)
+    assert (alone.num_gradients, alone.warmup_gradients) == (together.num_gradients, together.warmup_gradients)
+    np.testing.assert_allclose(alone.position, together.position, rtol=1e-9)  # conditioning of 30 trajectories
 
 
 def refused(match, error=ValueError, name="nuts", density=None, positions=None, **numbers):

@@ -60,10 +60,10 @@ def fit(
 
     ``logdensity`` and ``init`` are as in `capriole.train`. A pilot of many short HMC chains, started at
     ``init + spread * N(0, I)``, finds white coordinates; rotations in them need no networks and often suffice; a small
-    and a larger network are trained from the best of them for ``train_steps`` (0: none), others with tempering where the
-    pilot's chains disagree. Every candidate, and NUTS (``compare``), is measured on fresh chains; the best ESS per
-    gradient wins (``criterion="seconds"``: per second, for cheap log densities), its kernel is frozen, and the draws are
-    its own. If NUTS is the best, the draws are NUTS's.
+    and a larger network are trained from the best of them for ``train_steps`` (0: none), others with tempering where
+    the pilot's chains disagree. Every candidate, and NUTS (``compare``), is measured on fresh chains; the best ESS per
+    gradient wins (``criterion="seconds"``: per second, for cheap log densities), its kernel is frozen, and the draws
+    are its own. If NUTS is the best, the draws are NUTS's.
 
     If chains of the final run disagree (R-hat above 1.01) they go on 4 and then 16 times as long, thinned to
     the same number of draws. If they still do, or chains are stuck, the verdict says ``failed`` and why.
@@ -77,7 +77,7 @@ def fit(
     target, position = prepare(logdensity, init, keys[0], num_chains=num_pilot_chains, spread=spread)
     check_starts(state_at(target, position))
     with CompileClock() as clock:
-        pilot = explore(keys[1], target, position)
+        pilot = explore(keys[1], target, position, progress=progress)
         white = Whitened(target, pilot.whitening)
         candidates, notes = _candidates(keys[2], keys[3], white, pilot, train_steps, progress)
     total = _Spent(pilot.num_gradients + sum(c.num_gradients for c in _paid(candidates)), clock.elapsed)
@@ -114,7 +114,7 @@ def _candidates(
 ) -> tuple[list[Candidate], list[str]]:
     """All candidates, measured; and notes on those whose training collapsed."""
     start = pilot.whitening.inverse(pilot.position)
-    found = rotations(search_key, white, start)
+    found = rotations(search_key, white, start, progress=progress)
     notes: list[str] = []
     if not train_steps:
         return found, notes

@@ -14,6 +14,7 @@ from .._clock import CompileClock
 from .._dynamics import AbstractDynamics, CrankNicolson, Rotation
 from .._judge import judge
 from .._sample import draw_chains
+from .._train import Progress
 from .._transition import AbstractTransition, Jittered, Transition
 from .._types import Key, Vector
 from .._whitening import Whitened, to_user
@@ -35,7 +36,9 @@ class Trial(NamedTuple):
     num_gradients: int
 
 
-def rotations(key: Key, target: Whitened, position: Vector) -> list[Candidate]:
+def rotations(
+    key: Key, target: Whitened, position: Vector, *, progress: Callable[[Progress], None] | None = None
+) -> list[Candidate]:
     """The best rotation, the same jittered, and the best gradient-free rotation; ``position`` (dim, chains), whitened.
 
     Every length in `LENGTHS` is tried with a grid of angles side by side, 16 chains each; the score is the worst
@@ -45,6 +48,9 @@ def rotations(key: Key, target: Whitened, position: Vector) -> list[Candidate]:
         trials = {}
         for m in LENGTHS:
             trials[m] = _best_angle(jax.random.fold_in(key, m), target, position, lambda a, m=m: Rotation(a, m), m)
+            if progress is not None:
+                figures = {"angle": trials[m].angle, "ess_per_gradient": trials[m].score}
+                progress(Progress("rotations", m, len(LENGTHS), clock.elapsed, figures))
             if m > 2 and trials[m].score < 0.8 * max(t.score for t in trials.values()):
                 break
         best = max(trials, key=lambda m: trials[m].score)

@@ -1,6 +1,7 @@
 """Candidates with networks: trained from the best rotation, or with tempering where the pilot's chains disagree."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -54,19 +55,17 @@ def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: f
     large = Plan("larger network", longer, min(2 * width, 128), rotation_step_sizes(angle, longer), num_steps)
     if agreed:
         return [small, large]
-    hard = {"squashed": True, "hmc_share": 0.2}
-    curved = Plan("network for tails", 2, 64, step_size, 8 * num_steps, feature=jnp.arcsinh, companion_moves=1, **hard)
-    modes = Plan(
-        "network for modes",
-        4,
-        32,
-        step_size,
-        3 * num_steps,
+    hard = Plan("", 2, 64, step_size, 8 * num_steps, squashed=True, hmc_share=0.2)
+    curved = hard._replace(name="network for tails", feature=jnp.arcsinh, companion_moves=1)
+    modes = hard._replace(
+        name="network for modes",
+        num_leapfrogs=4,
+        width=32,
+        num_steps=3 * num_steps,
         temperature=30.0,
         jump_weight=1.0,
         esjd_weight=0.0,
         companion_moves=2,
-        **hard,
     )
     return [small, curved, modes]
 
@@ -74,7 +73,7 @@ def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: f
 def train_candidate(
     key: Key, plan: Plan, target: Whitened, position: Vector, *, step_size: float, progress: OnProgress = None
 ) -> Candidate:
-    """Train in chunks, measure after each on fresh chains, stop when the gain flattens, keep the best that was measured.
+    """Train in rounds, measure after each on fresh chains, stop when the gain flattens, keep the best as measured.
 
     ``position`` (dim, chains), whitened, are the training chains' starts; ``step_size`` that of the plain HMC moves.
     """
@@ -141,7 +140,7 @@ def make_recipe(plan: Plan, position: Vector, step_size: float) -> Recipe:
     objective = used[0][0] if len(used) == 1 else WeightedSum(*zip(*used, strict=True))
     companion = None
     if plan.companion_moves:
-        companion = _Companion(step_size, plan.companion_moves)
+        companion = partial(_companion, step_size, plan.companion_moves)
     rounds = 1 if plan.temperature != 1 else 4
     steps = plan.num_steps // rounds
     return Recipe(
@@ -152,14 +151,8 @@ def make_recipe(plan: Plan, position: Vector, step_size: float) -> Recipe:
     )
 
 
-class _Companion(NamedTuple):
-    """Builds the plain HMC moves for a density."""
-
-    step_size: float
-    num_moves: int
-
-    def __call__(self, logdensity: AbstractLogDensity) -> AbstractTransition:
-        return Repeated(hmc_move(self.step_size, logdensity), self.num_moves)
+def _companion(step_size: float, num_moves: int, logdensity: AbstractLogDensity) -> AbstractTransition:
+    return Repeated(hmc_move(step_size, logdensity), num_moves)
 
 
 def hmc_move(step_size: float, logdensity: AbstractLogDensity) -> AbstractTransition:

@@ -36,7 +36,7 @@ def break_even(ours: Row, other: Row, *, unit: str) -> float | None:
     0 if it is cheaper from the first draw on, None if it never is.
     """
     if unit == "gradients":
-        fixed, rates = ours.fixed_gradients - other.fixed_gradients, (ours.worst, other.worst)
+        fixed, rates = float(ours.fixed_gradients - other.fixed_gradients), (ours.worst, other.worst)
     else:
         fixed, rates = ours.fixed_seconds - other.fixed_seconds, (ours.ess_per_second, other.ess_per_second)
     mine, theirs = (rate if math.isfinite(rate) else 0.0 for rate in rates)

@@ -9,7 +9,19 @@ from jaxtyping import Array, Float
 
 from .._logdensity import AbstractLogDensity
 from .._types import Key
-from ._peers_base import PeerDraws, Record, chain_keys, collect, plain, scan, timed, total
+from ._peers_base import (
+    PeerDraws,
+    Record,
+    chain_keys,
+    collect,
+    draws_first,
+    over_chains,
+    plain,
+    scan,
+    timed,
+    total,
+    worth_vectorising,
+)
 
 
 class _Cost(NamedTuple):
@@ -38,8 +50,9 @@ def nuts(
     """NUTS with Stan's window adaptation of step size (target 0.8) and metric, every chain on its own.
 
     Gradients: ``num_integration_steps``, one per leapfrog step of the chain's own tree, the start's gradient reused.
-    Under ``vmap`` all chains wait for the longest tree of a draw: that costs seconds, and is not counted in gradients.
-    The gradient at each start counts as warm-up. Source: Hoffman and Gelman 2014; Phan et al. 2019.
+    The gradient at each start counts as warm-up. Chains run side by side under ``vmap``, where each waits for the
+    longest tree of a draw, or one after another, as `worth_vectorising` advises: seconds differ, gradients do not.
+    Source: Hoffman and Gelman 2014; Phan et al. 2019.
     """
     import blackjax
 
@@ -51,28 +64,31 @@ def nuts(
         adaptation_info_fn=_cost_only,
     )
 
-    def adapt(keys: Key, positions: Array) -> tuple[Any, Array, Array, Array]:
-        def one(key: Key, position: Array) -> tuple[Any, Array, Array, Array]:
-            (state, found), info = warmup.run(key, position, num_warmup)
-            return state, found["step_size"], found["inverse_mass_matrix"], info.num_integration_steps
-
-        return jax.vmap(one)(keys, positions)
-
     kernel = blackjax.nuts.build_kernel()
 
-    def sample(key: Key, states: Any, step_size: Array, metric: Array) -> Record:
-        def step(keys: Key, states: Any) -> tuple[Any, Record]:
-            moved = jax.vmap(kernel, (0, 0, None, 0, 0))(keys, states, logdensity, step_size, metric)
-            return _hmc_record(*moved)
+    def adapt(key: Key, position: Array) -> tuple[Any, Array, Array, Array]:
+        (state, found), info = warmup.run(key, position, num_warmup)
+        return state, found["step_size"], found["inverse_mass_matrix"], info.num_integration_steps
 
-        return scan(step, key, states, num_draws)
+    def sample(key: Key, state: Any, step_size: Array, metric: Array) -> Record:
+        def step(state: Any, t: Array) -> tuple[Any, Record]:
+            return _hmc_record(*kernel(jax.random.fold_in(key, t), state, logdensity, step_size, metric))
 
+        return jax.lax.scan(step, state, jnp.arange(num_draws))[1]
+
+    chains, vectorised = starts.shape[1], worth_vectorising(logdensity, starts[:, 0])
     warmup_key, sample_key = jax.random.split(key)
-    first = timed(adapt, chain_keys(warmup_key, starts.shape[1]), starts.T)
+    first = timed(over_chains(adapt, vectorised), chain_keys(warmup_key, chains), starts.T)
     states, step_size, metric, steps = first.result
-    second = timed(sample, sample_key, states, step_size, metric)
-    settings = {"step_size": plain(step_size), "metric": "dense" if dense else "diagonal", "target_acceptance": 0.8}
-    return collect(first, second, total(steps) + starts.shape[1], settings)
+    second = timed(over_chains(sample, vectorised), chain_keys(sample_key, chains), states, step_size, metric)
+    second = second._replace(result=draws_first(second.result))
+    settings = {
+        "step_size": plain(step_size),
+        "metric": "dense" if dense else "diagonal",
+        "target_acceptance": 0.8,
+        "vectorised": vectorised,
+    }
+    return collect(first, second, total(steps) + chains, settings)
 
 
 def nuts_dense(

@@ -14,7 +14,8 @@ from ._peers_base import PeerDraws, Record, chain_keys, collect, plain, timed, t
 def numpyro_nuts(
     key: Key, logdensity: AbstractLogDensity, starts: Float[Array, "dim chains"], *, num_draws: int, num_warmup: int
 ) -> PeerDraws:
-    """NUTS with window adaptation of step size (target 0.8) and a diagonal metric, chains vectorised by NumPyro.
+    """NUTS with window adaptation of step size (target 0.8) and a diagonal metric, chains vectorised by NumPyro, each
+    waiting for the longest tree of a draw.
 
     The kernel is scanned here instead of by ``numpyro.infer.MCMC``, which would keep no leapfrog counts of the
     warm-up; states and keys are the same as there. Gradients: ``num_steps``, one per leapfrog step of the chain's own

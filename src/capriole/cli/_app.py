@@ -113,6 +113,39 @@ def sample(
 
 
 @app.command()
+def fit(
+    function: Annotated[
+        str, typer.Argument(metavar="FILE.py:FUNCTION|TARGET", help="Your log density, or a name from `targets`.")
+    ],
+    dim: Annotated[int | None, typer.Option(min=1, help="Dimension of the position of your log density.")] = None,
+    seed: Seed = 0,
+    num_chains: Annotated[int, typer.Option(min=4, help="Chains of the final run.")] = 16,
+    num_draws: Annotated[int, typer.Option(min=10, help="Draws of each chain.")] = 1000,
+    train_steps: Annotated[int, typer.Option(min=0, help="Training iterations per network; 0: no networks.")] = 1500,
+    criterion: Annotated[str, typer.Option(help="What counts: gradients or seconds.")] = "gradients",
+    spread: Annotated[float, typer.Option(help="Standard deviation of the starts around 0.")] = 1.0,
+    compare: Annotated[bool, typer.Option(help="Measure NUTS too.")] = True,
+    out: Out = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print verdict.json instead of the table.")] = False,
+    float32: Annotated[bool, typer.Option("--float32", help="Compute in single precision.")] = False,
+) -> None:
+    """Find a good kernel by itself, judge it against NUTS, draw; status 3 if the verdict is `failed`."""
+    from ._fit import execute
+
+    options = {
+        "seed": seed,
+        "num_chains": num_chains,
+        "num_draws": num_draws,
+        "train_steps": train_steps,
+        "criterion": criterion,
+        "compare": compare,
+    }
+    name = function.rpartition(":")[2].replace("/", "-")
+    folder = out or Path("runs") / f"fit-{name}-{seed}"
+    execute(function, options, dim=dim, spread=spread, out=folder, as_json=as_json, float32=float32)
+
+
+@app.command()
 def show(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     """Print the table of a finished run again."""
     from ._show import show_results

@@ -24,13 +24,21 @@ RATIOS = ("paper_ess_per_step_vs_hmc", "bulk_ess_per_gradient_vs_hmc", "bulk_ess
 
 
 def show_targets() -> None:
-    """One line per benchmark target."""
-    from ..targets import TARGETS
+    """One line per target; the posteriors of posteriordb with a note on how to get their data where there are none."""
+    from ..targets import MODELS, POSTERIORS, TARGETS, PosteriordbError, find_posteriordb
 
+    console = Console()
     table = Table("target", "what it is", "source")
-    for name, entry in TARGETS.items():
+    for name, entry in (TARGETS | MODELS).items():
         table.add_row(name, entry.summary, entry.source)
-    Console().print(table)
+    console.print(table)
+    console.print("Real posteriors with reference draws, from a checkout of posteriordb:")
+    for name, entry in POSTERIORS.items():
+        console.print(f"  {name}\n      {entry.summary}", highlight=False)
+    try:
+        console.print(f"Their data are in {find_posteriordb()}", soft_wrap=True, highlight=False, markup=False)
+    except PosteriordbError as error:
+        console.print(str(error), style="yellow", soft_wrap=True, highlight=False, markup=False)
 
 
 def show_results(results: dict[str, Any]) -> None:

@@ -4,6 +4,8 @@ import difflib
 from typing import Any
 
 from ._base import AbstractExactTarget, AbstractMultimodalTarget, AbstractTarget, Entry
+from ._batting import BinomialHierarchy, batting_averages
+from ._cox import CoxProcess, coal_disasters
 from ._curved import Banana, Funnel, RingMixture, RoughWell, rough_well, rougher_well
 from ._gaussian import (
     GaussianMixture,
@@ -17,6 +19,8 @@ from ._logistic import LogisticRegression, breast_cancer
 from ._posterior import AbstractPosterior
 from ._posteriordb import PosteriordbError, Summary, find_posteriordb, read_data, reference_draws, reference_summary
 from ._posteriors import POSTERIORS
+from ._predator import LotkaVolterra, lynx_hare
+from ._volatility import StochasticVolatility, stochastic_volatility
 
 _PAPER = "Levy et al. 2018, 5.1"
 
@@ -34,13 +38,20 @@ TARGETS: dict[str, Entry] = {
     "logistic": Entry(breast_cancer, "logistic regression, breast cancer data, 31 weights", "UCI, CC BY 4.0"),
 }
 
+MODELS: dict[str, Entry] = {
+    "batting": Entry(batting_averages, "centred hierarchy of batting averages, 20-d", "Efron & Morris 1975"),
+    "coal": Entry(coal_disasters, "log-Gaussian Cox process of 191 coal mine disasters, 50-d", "Jarrett 1979"),
+    "lynx-hare": Entry(lynx_hare, "Lotka-Volterra equations, 21 years of pelts, 8-d", "Hewitt 1921, Carpenter 2018"),
+    "volatility": Entry(stochastic_volatility, "stochastic volatility, 203-d, non-centred", "simulated, fixed seed"),
+}
+
 
 def make_target(name: str, *, dtype: Any = None) -> AbstractTarget:
-    """The target called ``name``: see `TARGETS` and, as ``posteriordb/NAME``, `POSTERIORS`.
+    """The target called ``name``: see `TARGETS`, `MODELS` and, as ``posteriordb/NAME``, `POSTERIORS`.
 
     Raises ValueError with the closest and all known names otherwise.
     """
-    known = TARGETS | POSTERIORS
+    known = TARGETS | MODELS | POSTERIORS
     if name not in known:
         close = difflib.get_close_matches(name, known, 1) or [full for full in known if full.endswith("/" + name)]
         hint = f"did you mean {close[0]!r}? " if close else ""
@@ -49,6 +60,7 @@ def make_target(name: str, *, dtype: Any = None) -> AbstractTarget:
 
 
 __all__ = [
+    "MODELS",
     "POSTERIORS",
     "TARGETS",
     "AbstractExactTarget",
@@ -56,18 +68,25 @@ __all__ = [
     "AbstractPosterior",
     "AbstractTarget",
     "Banana",
+    "BinomialHierarchy",
+    "CoxProcess",
     "Entry",
     "Funnel",
     "GaussianMixture",
     "IllConditionedGaussian",
     "LogisticRegression",
+    "LotkaVolterra",
     "PosteriordbError",
     "RingMixture",
     "RoughWell",
+    "StochasticVolatility",
     "StronglyCorrelatedGaussian",
     "Summary",
+    "batting_averages",
     "breast_cancer",
+    "coal_disasters",
     "find_posteriordb",
+    "lynx_hare",
     "make_target",
     "mog",
     "mog2",
@@ -77,4 +96,5 @@ __all__ = [
     "reference_summary",
     "rough_well",
     "rougher_well",
+    "stochastic_volatility",
 ]

@@ -1,6 +1,5 @@
 """Bayesian logistic regression, with a real data set that ships with the package."""
 
-import importlib.resources
 from typing import Any
 
 import equinox as eqx
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._types import Key, Scalar, Vector
 from ._base import AbstractTarget, default_dtype, normal
+from ._data import read_table
 
 
 class LogisticRegression(AbstractTarget):
@@ -60,21 +60,7 @@ def breast_cancer(*, dtype: Any = None) -> LogisticRegression:
     Each feature has mean 0 and standard deviation 1 (divisor 569); label 1 is benign. Source: data/README.md.
     Raises ValueError if the file that ships with capriole is missing or damaged.
     """
-    table = _read_table()
+    table = read_table("breast_cancer.csv", (569, 31))
     raw, labels = table[:, :-1], table[:, -1]
     standard = (raw - raw.mean(axis=0)) / raw.std(axis=0)
     return LogisticRegression(features=np.column_stack([np.ones(len(raw)), standard]), labels=labels, dtype=dtype)
-
-
-def _read_table(name: str = "breast_cancer.csv") -> np.ndarray:
-    file = importlib.resources.files(__package__) / "data" / name
-    try:
-        rows = file.read_text(encoding="utf-8").splitlines()[1:]
-        table = np.array([row.split(",") for row in rows], np.float64)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"the data file {name} is missing or damaged ({error}); reinstall capriole") from error
-    if table.shape != (569, 31):
-        raise ValueError(f"the data file {name} has shape {table.shape} instead of (569, 31); reinstall capriole")
-    if not np.isfinite(table).all():
-        raise ValueError(f"the data file {name} has missing values; reinstall capriole")
-    return table

@@ -1,0 +1,136 @@
+"""The rule of agreement: equal distributions pass, shifted, stretched, skewed, stuck and broken ones do not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from capriole import draw_chains, hmc
+from capriole._logdensity import PerChain
+from capriole.agreement import Z_LIMIT, agreement
+from capriole.targets import POSTERIORS, PosteriordbError, find_posteriordb, make_target, reference_draws
+
+try:
+    find_posteriordb()
+    REASON = ""
+except PosteriordbError as error:
+    REASON = str(error)
+
+NAMES = [full.removeprefix("posteriordb/") for full in POSTERIORS]
+
+
+def normals(seed, chains=8, draws=1000, dim=3):
+    return np.random.default_rng(seed).standard_normal((chains, draws, dim))
+
+
+def autoregression(seed, coefficient):
+    noise, states = normals(seed, draws=4000), np.empty((8, 4000, 3))
+    states[:, 0] = noise[:, 0]
+    for t in range(1, 4000):
+        states[:, t] = coefficient * states[:, t - 1] + np.sqrt(1 - coefficient**2) * noise[:, t]
+    return states
+
+
+@pytest.mark.parametrize("coefficient", [0.9, 0.5, -0.5])
+def test_correlated_draws_of_the_same_distribution_pass(coefficient):
+    result = agreement(autoregression(1, coefficient), normals(2))
+    assert result.passed
+    assert np.abs([result.z_mean, result.z_square]).max() < 4
+    assert (result.ess > 500).all()
+
+
+def test_figures_are_those_of_the_formulas():
+    draws, reference = normals(3), normals(4, draws=500)
+    result = agreement(draws, reference)
+    flat, other = draws.reshape(-1, 3), reference.reshape(-1, 3)
+    plain = (flat.mean(0) - other.mean(0)) / np.sqrt(flat.var(0) / len(flat) + other.var(0) / len(other))
+    np.testing.assert_allclose(result.z_mean, plain, rtol=0.1)  # ESS of independent draws is their number within 10 %
+    expected = [stats.ks_2samp(a, b).statistic for a, b in zip(flat.T, other.T, strict=True)]
+    np.testing.assert_allclose(result.ks, expected, rtol=1e-12)
+    full = agreement(normals(5, 10), normals(6, 10))
+    np.testing.assert_allclose(full.ks_limit, 0.0381, rtol=0.05)  # of 10,000 draws each, level 1e-6
+    assert result._fields == ("z_mean", "z_square", "ks", "ks_limit", "rhat", "ess")
+
+
+WRONG = {
+    "shifted": lambda x: x + 0.15,
+    "stretched": lambda x: 1.15 * x,
+    "skewed": lambda x: (np.exp(0.6 * x) - np.exp(0.18)) / np.sqrt((np.exp(0.36) - 1) * np.exp(0.36)),
+    "not a number": lambda x: np.where(x > 3, np.nan, x),
+    "constant": lambda x: 0 * x,
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_wrong_draws_do_not_pass(how):
+    draws = normals(7, 10)
+    draws[..., 1] = WRONG[how](draws[..., 1])
+    result = agreement(draws, normals(8, 10))
+    assert not result.passed
+    assert not np.abs([result.z_mean[1], result.z_square[1]]).max() <= Z_LIMIT or result.ks[1] > result.ks_limit[1]
+    assert np.abs([result.z_mean[::2], result.z_square[::2]]).max() < 5
+
+
+def test_a_chain_elsewhere_is_seen_though_it_widens_every_error():
+    draws = normals(7, 10)
+    draws[-1, :, 1] += 30
+    result = agreement(draws, normals(8, 10))
+    assert np.abs([result.z_mean[1], result.z_square[1]]).max() < Z_LIMIT
+    assert result.ess[1] < 40
+    assert result.rhat[1] > 1.1
+    assert not result.passed
+
+
+def test_skewness_alone_is_left_to_the_distance():
+    draws = normals(9, 10)
+    draws = WRONG["skewed"](draws)
+    result = agreement(draws, normals(10, 10))
+    assert np.abs(result.z_mean).max() < Z_LIMIT
+    assert (result.ks > result.ks_limit).all()
+
+
+def test_shapes_are_checked():
+    with pytest.raises(ValueError, match=r"\(8, 1000, 3\) and \(8, 1000, 2\)"):
+        agreement(normals(1), normals(1, dim=2))
+    with pytest.raises(ValueError, match=r"\(8, 1000\)"):
+        agreement(normals(1)[..., 0], normals(1))
+    with pytest.raises(ValueError, match="at least 2 chains of draws to know their errors, got 1"):
+        agreement(normals(1, chains=1), normals(1))
+
+
+@pytest.mark.skipif(bool(REASON), reason=REASON)
+@pytest.mark.parametrize("name", NAMES)
+def test_halves_of_a_reference_agree_and_shifted_halves_do_not(name):
+    draws = np.stack(list(reference_draws(name).values()), axis=-1)
+    scale = draws.std(axis=(0, 1))
+    first, second = draws[:5], draws[5:]
+    result = agreement(first, second)
+    assert result.passed
+    assert (result.ess > 3000).all()
+    shifted = agreement(first + 0.25 * scale, second)
+    assert not shifted.passed
+    assert (np.abs(shifted.z_mean) > Z_LIMIT).all()
+    wide = agreement(1.15 * (first - first.mean(axis=(0, 1))) + first.mean(axis=(0, 1)), second)
+    assert (np.abs(wide.z_square) > 2).all()
+    assert not wide.passed
+
+
+@pytest.mark.skipif(bool(REASON), reason=REASON)
+def test_draws_of_hmc_agree_and_those_of_a_wrong_density_do_not():
+    """The rule on a sampler: eight schools, and the same without the Jacobian of tau."""
+    name = NAMES[0]
+    target = make_target("posteriordb/" + name)
+    reference = np.stack(list(reference_draws(name).values()), axis=-1)
+    start = target.start(jax.random.key(1), 64)
+    verdicts = []
+    for density in (target, PerChain(lambda x: target(x) - x[-1])):
+        kernel = hmc(density, step_size=0.35, num_leapfrogs=9, jitter=0.3)
+        draws = draw_chains(jax.random.key(2), kernel, kernel.init(start), num_draws=1200).record.position[:, 200:]
+        parameters = target.constrain(jnp.moveaxis(jnp.asarray(draws), -1, 0))
+        verdicts.append(agreement(np.stack(list(parameters.values()), axis=-1), reference))
+    right, wrong = verdicts
+    assert right.passed
+    assert (right.ess > 5000).all()
+    assert np.abs(wrong.z_mean[-1]) > Z_LIMIT
+    assert not wrong.passed

@@ -1,0 +1,124 @@
+"""Whitening: an exact affine map, estimated well and robustly, and a pilot that finds it from poor starts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from capriole import PerChain, Transition, Whitened, Whitening, draw_chains, estimate_whitening, hmc
+from capriole._explore import MIXED, change, explore
+from capriole._judge import judge
+from capriole._whitening import from_user, identity, to_user
+from capriole.targets import make_target
+
+
+def some(dim, rank, seed=0):
+    rng = np.random.default_rng(seed)
+    directions = np.linalg.qr(rng.normal(size=(dim, dim)))[0][:, :rank]
+    parts = (rng.normal(size=dim), np.exp(rng.normal(size=dim)), directions, np.exp(rng.normal(size=rank)))
+    return Whitening(*(jnp.asarray(part) for part in parts))
+
+
+@pytest.mark.parametrize("rank", [0, 2, 5])
+def test_forward_and_inverse_undo_each_other(rank):
+    whitening = some(5, rank)
+    z = jnp.asarray(np.random.default_rng(1).normal(size=(5, 7)))
+    np.testing.assert_allclose(whitening.inverse(whitening.forward(z)), z, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(whitening.forward(z[:, 0]), whitening.forward(z)[:, 0], rtol=1e-12)
+
+
+def test_coordinates_of_user_and_kernel():
+    target = Whitened(PerChain(lambda x: -jnp.sum(x**2)), some(4, 2))
+    z = jnp.ones((4, 3))
+    np.testing.assert_allclose(from_user(target, to_user(target, z)), z, atol=1e-12)
+    np.testing.assert_allclose(target(z), -jnp.sum(to_user(target, z) ** 2, axis=0), rtol=1e-12)
+    assert to_user(target.logdensity, z) is z
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e10])
+def test_the_estimate_makes_draws_white(condition):
+    rng = np.random.default_rng(2)
+    basis = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    covariance = basis * np.geomspace(1, condition, 6) @ basis.T
+    draws = np.linalg.cholesky(covariance) @ rng.normal(size=(6, 50_000)) + 3
+    z = np.asarray(estimate_whitening(draws).inverse(jnp.asarray(draws)))
+    eigenvalues = np.linalg.eigvalsh(np.cov(z))
+    assert 0.95 < eigenvalues[0] <= eigenvalues[-1] < 1.05
+    assert np.abs(z.mean(axis=1)).max() < 0.01
+
+
+def test_few_draws_give_a_diagonal_map_and_many_a_dense_one():
+    rng = np.random.default_rng(3)
+    few = estimate_whitening(rng.normal(size=(40, 60)))
+    assert few.stretches.size <= 3  # noise alone stays inside Marchenko and Pastur's range
+    mixed = np.eye(40) + 0.5
+    many = estimate_whitening(mixed @ rng.normal(size=(40, 20_000)))
+    assert many.stretches.size > 20
+
+
+def test_outliers_do_not_move_it():
+    rng = np.random.default_rng(4)
+    draws = rng.normal(size=(2, 10_000))
+    draws[0, :20] = 1e8
+    scale = np.asarray(estimate_whitening(draws).scale)
+    assert 0.9 < scale[0] < 1.2
+
+
+def test_draws_that_are_no_use_are_refused():
+    with pytest.raises(ValueError, match="at least 4 finite draws"):
+        estimate_whitening(np.full((2, 10), np.nan))
+    with pytest.raises(ValueError, match="got 3 in 2"):
+        estimate_whitening(np.ones((2, 3)))
+
+
+def test_change_is_one_for_the_same_map_and_the_ratio_of_scales_else():
+    a = some(3, 3)
+    assert change(a, a) == pytest.approx(1, abs=1e-9)
+    wider = Whitening(a.location, 7 * a.scale, a.directions, a.stretches)
+    assert change(a, wider) == pytest.approx(7)
+    assert change(wider, a) == pytest.approx(7)
+
+
+def test_the_pilot_whitens_a_badly_conditioned_target_from_starts_of_unit_size():
+    target = make_target("scg")  # condition number 1e4
+    found = explore(jax.random.key(0), target, target.start(jax.random.key(1), 64))
+    z = np.asarray(found.whitening.inverse(target.sample(jax.random.key(2), 20_000)))
+    eigenvalues = np.linalg.eigvalsh(np.cov(z))
+    assert found.rhat_max < MIXED
+    assert 0.7 < eigenvalues[0] <= eigenvalues[-1] < 1.4
+    assert found.draws.shape == (64, 100, 2)
+
+
+def test_the_pilot_tells_that_chains_disagree():
+    target = make_target("mog2")
+    found = explore(jax.random.key(0), target, target.start(jax.random.key(1), 32), max_windows=2)
+    assert found.rhat_max > MIXED
+    assert found.num_windows == 2
+
+
+def test_the_judge_measures_in_the_users_coordinates():
+    target = make_target("scg")
+    white = Whitened(target, estimate_whitening(np.asarray(target.sample(jax.random.key(0), 10_000))))
+    kernel = hmc(white, step_size=0.5, num_leapfrogs=3)
+    found = judge(jax.random.key(1), kernel, white.whitening.inverse(target.sample(jax.random.key(2), 32)))
+    assert 0.05 < found.worst < 1
+    assert found.worst == min(found.ess_per_gradient, found.ess_sq_per_gradient)
+    assert found.num_gradients == 32 * 400 * 3
+    assert found.rhat_max < 1.05
+
+
+def test_whitened_draws_are_draws_of_the_target():
+    target = make_target("scg")
+    white = Whitened(target, estimate_whitening(np.asarray(target.sample(jax.random.key(0), 10_000))))
+    kernel = Transition(white, hmc(white, step_size=0.5, num_leapfrogs=3).dynamics)
+    start = white.whitening.inverse(target.sample(jax.random.key(3), 4000))
+    draws = draw_chains(jax.random.key(4), kernel, kernel.init(start), num_draws=5)
+    x = np.asarray(white.whitening.forward(jnp.asarray(draws.record.position[:, -1].T)))
+    assert draws.record.acceptance_rate.mean() > 0.8
+    factor = np.asarray(target.factor)
+    np.testing.assert_allclose(np.cov(x), factor @ factor.T, rtol=0.1)
+
+
+def test_identity_changes_nothing():
+    z = jnp.arange(6.0).reshape(3, 2)
+    np.testing.assert_array_equal(identity(3, z.dtype).forward(z), z)
