@@ -68,6 +68,17 @@ def identity(dim: int, dtype: Any) -> Whitening:
     return Whitening(jnp.zeros(dim, dtype), ones, jnp.zeros((dim, 0), dtype), jnp.zeros(0, dtype))
 
 
+def padded(whitening: Whitening, rank: int) -> Whitening:
+    """The same map with ``rank`` directions: unused ones are zero. Equal shapes spare a compilation per window."""
+    missing = rank - whitening.stretches.shape[0]
+    return Whitening(
+        whitening.location,
+        whitening.scale,
+        jnp.pad(whitening.directions, ((0, 0), (0, missing))),
+        jnp.pad(whitening.stretches, (0, missing), constant_values=1.0),
+    )
+
+
 def estimate_whitening(
     draws: Float[np.ndarray, "dim draws"], *, num_independent: float | None = None, dtype: Any = None
 ) -> Whitening:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import xarray
 
 MAX_RHAT = 1.01
+GOOD_ENOUGH = 0.6
+"""Effective draws per gradient from which on networks could hardly gain what their training costs."""
 _THINS = (1, 4, 16)
 _WARMUP = 100
 _TRAINING_CHAINS = 200
@@ -117,6 +119,11 @@ def _candidates(
     found = rotations(search_key, white, start, progress=progress)
     notes: list[str] = []
     if not train_steps:
+        return found, notes
+    if max(c.judgement.worst for c in found) > GOOD_ENOUGH:
+        notes.append(
+            f"no network was trained: a kernel without one gives over {GOOD_ENOUGH} effective draws per gradient"
+        )
         return found, notes
     best = max(found[:2], key=lambda c: c.judgement.worst)
     angle = float(found[0].transition.dynamics.angle)  # type: ignore[attr-defined]

@@ -20,6 +20,8 @@ from .._types import Key, Vector
 from .._whitening import Whitened
 from ._candidate import Candidate
 
+_NO_CEILING = 1e9
+
 type OnProgress = Callable[[Progress], None] | None
 
 
@@ -31,7 +33,7 @@ class Plan(NamedTuple):
     width: int
     step_size: float | tuple[float, float]
     num_steps: int
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     feature: Callable[[Vector], Vector] | None = None
     squashed: bool = False
     temperature: float = 1.0
@@ -44,18 +46,18 @@ class Plan(NamedTuple):
 def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: float, num_steps: int) -> list[Plan]:
     """Which networks to train: a small and a larger one from the best rotation, and others where chains disagree.
 
-    ``agreed`` says whether the pilot's chains mixed. If not, the target has several modes or places where HMC sticks:
-    then networks with squashed inputs are trained beside plain HMC moves with step sizes over two decades, one on the
-    features arcsinh x (funnels, tails), one on a density that cools from temperature 30 (modes).
+    Networks let fewer leapfrogs do: the small one has one less than the best rotation (at least one), the larger one
+    as many. ``agreed`` says whether the pilot's chains mixed. If not, the target has several modes or places where HMC
+    sticks: then networks with squashed inputs are trained beside plain HMC moves with step sizes over two decades, one
+    on the features arcsinh x (funnels, tails), one on a density that cools from temperature 30 (modes).
     """
     width = int(np.clip(2 * dim, 16, 64))
-    m = best.num_leapfrogs
-    small = Plan("small network", m, width, rotation_step_sizes(angle, m), num_steps)
-    longer = m + 1
-    large = Plan("larger network", longer, min(2 * width, 128), rotation_step_sizes(angle, longer), num_steps)
+    m, shorter = best.num_leapfrogs, max(1, best.num_leapfrogs - 1)
+    small = Plan("small network", shorter, width, rotation_step_sizes(min(angle, 1.5 * shorter), shorter), num_steps)
+    large = Plan("larger network", m, min(2 * width, 128), rotation_step_sizes(angle, m), num_steps)
     if agreed:
         return [small, large]
-    hard = Plan("", 2, 64, step_size, 8 * num_steps, squashed=True, hmc_share=0.2)
+    hard = Plan("", 2, 64, step_size, 12 * num_steps, learning_rate=2e-3, squashed=True, hmc_share=0.2)
     curved = hard._replace(name="network for tails", feature=jnp.arcsinh, companion_moves=1)
     modes = hard._replace(
         name="network for modes",
@@ -134,7 +136,10 @@ def make_recipe(plan: Plan, position: Vector, step_size: float) -> Recipe:
     feature = plan.feature or (lambda x: x)
     values = feature(position)
     mean, variance = jnp.mean(values, axis=1), jnp.var(values, axis=1)
-    every = LogESJD(mean, variance, acceptance=1.0, ceiling=2.1, feature=plan.feature)
+    if plan.feature is None:
+        every = LogESJD(mean, variance, ceiling=_NO_CEILING, sharpness=1.0)
+    else:
+        every = LogESJD(mean, variance, acceptance=1.0, ceiling=2.1, feature=plan.feature)
     parts: list[tuple[AbstractObjective, float]] = [(every, plan.esjd_weight), (LogJump(), plan.jump_weight)]
     used = [(objective, weight) for objective, weight in parts if weight]
     objective = used[0][0] if len(used) == 1 else WeightedSum(*zip(*used, strict=True))
