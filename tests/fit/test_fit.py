@@ -109,9 +109,8 @@ def test_rotations_of_a_white_gaussian_turn_by_a_right_angle():
 
 def test_a_trained_candidate_is_the_best_that_was_measured():
     dtype = jnp.zeros(()).dtype
-    target = Whitened(
-        make_target("banana"), Whitening(jnp.zeros(2), jnp.array([10.0, 4.0]), jnp.zeros((2, 0)), jnp.zeros(0))
-    )
+    whitening = Whitening(jnp.zeros(2), jnp.array([10.0, 4.0]), jnp.zeros((2, 0)), jnp.zeros(0))
+    target = Whitened(make_target("banana"), whitening)
     position = target.whitening.inverse(target.logdensity.sample(jax.random.key(0), 64)).astype(dtype)
     plan = Plan("small network", 2, 16, (0.8, 0.7), 80)
     found = train_candidate(jax.random.key(1), plan, target, position, step_size=0.2)

@@ -17,7 +17,7 @@ from .._sample import Draws, draw_chains
 from .._train import Progress, TrainingDivergedError
 from .._transition import AbstractTransition, state_at
 from .._types import Key, Vector
-from .._whitening import Whitened
+from .._whitening import Whitened, diagonal, from_user
 from ..baselines import PeerDraws
 from ._candidate import Candidate
 from ._nuts import nuts_row, nuts_tree
@@ -95,10 +95,10 @@ def fit(
         verdict = _verdict(rows, chosen, _nuts_problems(last), settings)
         return Fit(_stamped(tree, verdict), verdict, None)
     kernel = next(c.transition for c in candidates if c.name == chosen)
-    draws, judgement, thin = _sample(keys[5], kernel, pilot.whitening.inverse(starts), num_draws)
+    draws, judgement, thin = _sample(keys[5], kernel, from_user(kernel.target, starts), num_draws)
     problems = _problems(draws, judgement)
     verdict = _verdict(rows, chosen, problems, settings | {"thin": thin, "final": judgement._asdict()})
-    return Fit(_stamped(to_datatree(draws, white, seed=repr(seed)), verdict), verdict, kernel)
+    return Fit(_stamped(to_datatree(draws, kernel.target, seed=repr(seed)), verdict), verdict, kernel)
 
 
 class _Spent(NamedTuple):
@@ -129,8 +129,10 @@ def _candidates(
     angle = float(found[0].transition.dynamics.angle)  # type: ignore[attr-defined]
     agreed = pilot.rhat_max < MIXED
     pool = pilot.draws.reshape(-1, pilot.draws.shape[-1]).T
+    if not agreed:
+        white = Whitened(white.logdensity, diagonal(pool, dtype=start.dtype))
     chosen = jax.random.choice(jax.random.fold_in(train_key, 99), pool.shape[1], (_TRAINING_CHAINS,))
-    position = pilot.whitening.inverse(jnp.asarray(pool[:, np.asarray(chosen)]))
+    position = white.whitening.inverse(jnp.asarray(pool[:, np.asarray(chosen)]))
     for i, plan in enumerate(
         plans(
             dim=position.shape[0],
