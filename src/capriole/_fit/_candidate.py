@@ -2,12 +2,17 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from .._judge import Judgement
 from .._transition import AbstractTransition
 
 
 class Candidate(NamedTuple):
-    """``seconds`` and ``num_gradients`` are those of making it (search, training), measuring it apart."""
+    """``seconds`` and ``num_gradients`` are those of making it (search, training), measuring it apart.
+
+    ``found`` (dim, chains), in the user's coordinates, is where its training chains ended.
+    """
 
     name: str
     transition: AbstractTransition
@@ -16,3 +21,4 @@ class Candidate(NamedTuple):
     seconds: float = 0.0
     compile_seconds: float = 0.0
     num_gradients: int = 0
+    found: np.ndarray | None = None

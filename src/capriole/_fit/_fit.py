@@ -12,7 +12,7 @@ from .._check import check_starts
 from .._clock import CompileClock
 from .._explore import MIXED, Exploration, explore
 from .._front import as_key, prepare, to_datatree
-from .._judge import Judgement, judged
+from .._judge import Judgement, judge, judged
 from .._sample import Draws, draw_chains
 from .._train import Progress, TrainingDivergedError
 from .._transition import AbstractTransition, state_at
@@ -82,14 +82,22 @@ def fit(
         pilot = explore(keys[1], target, position, progress=progress)
         white = Whitened(target, pilot.whitening)
         candidates, notes = _candidates(keys[2], keys[3], white, pilot, train_steps, progress)
+        # Where chains disagree, every sampler is measured from all places that any of them found: else one that sits in
+        # the mode where it started would win, with a fine ESS and R-hat.
+        places = np.concatenate(
+            [np.asarray(pilot.position), *(c.found for c in candidates if c.found is not None)], axis=1
+        )
+        if pilot.rhat_max >= MIXED:
+            crowd = spread_out(places, num_pilot_chains)
+            candidates = [_judged_again(keys[2], c, crowd) for c in candidates]
+        starts = jnp.asarray(spread_out(places, num_chains), position.dtype)
     total = _Spent(pilot.num_gradients + sum(c.num_gradients for c in _paid(candidates)), clock.elapsed)
     rows = [_row(candidate, pilot) for candidate in candidates]
     if compare:
-        rows.append(nuts_row(keys[4], target, pilot.position))
+        rows.append(nuts_row(keys[4], target, jnp.asarray(spread_out(places, 8), position.dtype)))
     chosen = _choose(rows, criterion)
     rows = [_all_counted(row, total) if row.name == chosen != "NUTS" else row for row in rows]
     settings = _settings(pilot, total, notes, seed=repr(seed), criterion=criterion, num_chains=num_chains)
-    starts = _pick(keys[5], pilot.position, num_chains)
     if chosen == "NUTS":
         tree, last = nuts_tree(keys[5], target, starts, num_draws=num_draws)
         verdict = _verdict(rows, chosen, _nuts_problems(last), settings)
@@ -187,10 +195,26 @@ def _all_counted(row: Row, total: _Spent) -> Row:
     return row._replace(fixed_gradients=total.gradients, fixed_seconds=total.seconds)
 
 
-def _pick(key: Key, position: Vector, num: int) -> Vector:
-    """Starts of the final run: the pilot's last positions, each at most once if there are enough."""
-    chains = position.shape[1]
-    return position[:, jax.random.choice(jax.random.fold_in(key, 1), chains, (num,), replace=num > chains)]
+def spread_out(places: np.ndarray, num: int) -> np.ndarray:
+    """``num`` of the positions (dim, n): half of them as far from one another as can be, half evenly through the list.
+
+    Farthest-first traversal in robustly scaled coordinates: a mode that any chain found is among them.
+    """
+    low, middle, high = np.quantile(places, [0.25, 0.5, 0.75], axis=1)
+    scaled = np.arcsinh((places - middle[:, None]) / np.maximum(high - low, 1e-12 * (1 + np.abs(middle)))[:, None])
+    picked = [int(np.argmin(np.sum(scaled**2, axis=0)))]
+    nearest = np.sum((scaled - scaled[:, picked]) ** 2, axis=0)
+    while len(picked) < min(num // 2, places.shape[1]):
+        picked.append(int(np.argmax(nearest)))
+        nearest = np.minimum(nearest, np.sum((scaled - scaled[:, picked[-1:]]) ** 2, axis=0))
+    evenly = np.linspace(0, places.shape[1] - 1, num - len(picked)).astype(int)
+    return places[:, [*picked, *evenly]]
+
+
+def _judged_again(key: Key, candidate: Candidate, places: np.ndarray) -> Candidate:
+    start = from_user(candidate.transition.target, jnp.asarray(places, jnp.zeros(()).dtype))
+    judgement = judge(jax.random.fold_in(key, 7), candidate.transition, start, num_draws=500)
+    return candidate._replace(judgement=judgement, num_gradients=candidate.num_gradients + judgement.num_gradients)
 
 
 def _sample(key: Key, kernel: AbstractTransition, start: Vector, num_draws: int) -> tuple[Draws, Judgement, int]:

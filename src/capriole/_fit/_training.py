@@ -53,8 +53,8 @@ def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: f
 
     Networks let fewer leapfrogs do: the small one has one less than the best rotation (at least one), the larger one
     as many. ``agreed`` says whether the pilot's chains mixed. If not, the target has several modes or places where HMC
-    sticks: then networks with squashed inputs are trained beside plain HMC moves with step sizes over two decades, one
-    on the features arcsinh x (funnels, tails), one on a density that cools from temperature 60 (modes).
+    sticks: then networks with squashed inputs are trained beside plain HMC moves of all step sizes, one on the features
+     arcsinh x (funnels, tails), one on a density that cools from temperature 60 (modes).
     """
     width = int(np.clip(2 * dim, 16, 64))
     m, shorter = best.num_leapfrogs, max(1, best.num_leapfrogs - 1)
@@ -134,7 +134,8 @@ def train_candidate(
                 break
     if best is None:
         raise TrainingDivergedError(f"training the {plan.name} collapsed; its chains keep what they had")
-    return Candidate(plan.name, *best, plan.num_leapfrogs, clock.seconds, clock.compile_seconds, spent)
+    found = np.asarray(target.whitening.forward(position))
+    return Candidate(plan.name, *best, plan.num_leapfrogs, clock.seconds, clock.compile_seconds, spent, found)
 
 
 def make_recipe(plan: Plan, position: Vector, step_size: float) -> Recipe:
@@ -166,8 +167,8 @@ def _companion(step_size: float, num_moves: int, logdensity: AbstractLogDensity)
 
 
 def hmc_move(step_size: float, logdensity: AbstractLogDensity) -> AbstractTransition:
-    """Plain HMC of 5 leapfrogs, the pilot's step size times a log-uniform factor over two decades."""
-    return Jittered(Transition(logdensity, Leapfrog(jnp.asarray(step_size), 5)), 0.03, 3.0)
+    """Plain HMC of 5 leapfrogs, the pilot's step size times a log-uniform factor over two decades and a half."""
+    return Jittered(Transition(logdensity, Leapfrog(jnp.asarray(step_size), 5)), 0.01, 3.0)
 
 
 def _named(name: str, progress: OnProgress) -> OnProgress:

@@ -142,8 +142,8 @@ class Cell:
         self.record["samplers"]["lookahead"] |= {"refresh": tuning.refresh, "num_looks": toy.num_looks}
 
     def nice(self, recipe: NiceRecipe) -> None:
-        """Train A-NICE-MC and sample it from exact draws and from either mode."""
-        starts = self.starts("dispersed", recipe.num_chains)
+        """Train A-NICE-MC, its chains started from N(0, I) as published; sample it from exact draws and either mode."""
+        starts = jax.random.normal(self.next_key(), (recipe.num_chains, self.target.dim)).T
         result = train_nice(self.next_key(), self.target, starts, recipe, progress=self.run.progress)
         if not result.completed:
             raise KeyboardInterrupt
