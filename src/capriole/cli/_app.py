@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ._dlgm import dlgm_app, paper_app
+
 app = typer.Typer(
     name="capriole",
     help="Learned MCMC kernels: train a neural generalisation of HMC on a log density, check it, sample.",
@@ -14,6 +16,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(dlgm_app)
+app.add_typer(paper_app)
 
 Preset = Annotated[str, typer.Option(help="smoke (seconds), laptop (a minute or two) or paper.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random in the run.")]

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import logging
 import os
-import urllib.error
 import urllib.request
 import zlib
 from pathlib import Path
@@ -105,7 +104,7 @@ def cache_folder() -> Path:
 
 
 def fetch(dataset: str, name: str, into: Path, *, timeout: float = 60.0) -> Path:
-    """Fetch ``name.gz`` from the first mirror that has it whole; the file appears checked and complete, or not at all."""
+    """Fetch ``name.gz`` from the first mirror that has it; the file appears checked and complete, or not at all."""
     target, errors = into / f"{name}.gz", []
     into.mkdir(parents=True, exist_ok=True)
     temporary = into / f".{os.getpid()}.{name}.gz"
@@ -125,6 +124,6 @@ def fetch(dataset: str, name: str, into: Path, *, timeout: float = 60.0) -> Path
     finally:
         temporary.unlink(missing_ok=True)
     raise DataError(
-        f"{name} of {dataset} is not on this machine and could not be fetched ({'; '.join(errors)}); put the files into "
-        f"a folder and name it with --data or CAPRIOLE_DATA"
+        f"{name} of {dataset} is not on this machine and could not be fetched ({'; '.join(errors)}); put the files "
+        f"into a folder and name it with --data or CAPRIOLE_DATA"
     )

@@ -1,4 +1,4 @@
-"""Three ways to train the same model, one pure step function each; they differ in where the decoder's latents come from.
+"""Three ways to train the same model, one pure step function each; they differ in where the decoder's z come from.
 
 ============ ============================ ======================= =====================================
 scheme       encoder steps on             decoder steps on        kernel steps on
