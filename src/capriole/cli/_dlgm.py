@@ -68,8 +68,9 @@ def inpaint(folder: Folder, data: Data = None, as_json: AsJson = False) -> None:
 
         found = inpaint_stage(*_model(folder, data))
         lines = [
-            f"z from {name}: {found[name]['distinct_classes']['mean']:.2f} ± {found[name]['distinct_classes']['se']:.2f} "
-            "distinct classes per image"
+            "z from {}: {mean:.2f} ± {se:.2f} distinct classes per image".format(
+                name, **found[name]["distinct_classes"]
+            )
             for name in ("encoder", "sampler")
             if name in found
         ]

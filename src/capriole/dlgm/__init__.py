@@ -1,7 +1,7 @@
 """Latent-variable models trained with a learned sampler (Levy et al. 2018, section 5.2).
 
-`Encoder`, `Decoder` and `LatentPosterior` are the model; `elbo_step`, `hmc_step` and `l2hmc_step` the three ways to train
-it; `plan_ais`, `run_ais` and `run_reverse_ais` its judge. The stages put them together, one folder per model.
+`Encoder`, `Decoder` and `LatentPosterior` are the model; `elbo_step`, `hmc_step` and `l2hmc_step` the three ways to
+train it; `plan_ais`, `run_ais` and `run_reverse_ais` its judge. The stages put them together, one folder per model.
 """
 
 from ._ais import AISPlan, AISResult, plan_ais, run_ais, run_reverse_ais, sigmoid_schedule

@@ -2,8 +2,8 @@
 
 The path from the prior to the posterior is ``f_b(z) = p(z) p(x | z)^b``, b from 0 to 1 in K steps::
 
-    forward   z ~ p;            for k = 1..K: log w += (b_k - b_(k-1)) log p(x | z), then z moves by HMC invariant for f_(b_k)
-    reverse   z ~ p(z | x);     for k = K..1: z moves by HMC invariant for f_(b_k), then log w += the same
+    forward   z ~ p;         for k = 1..K: log w += (b_k - b_(k-1)) log p(x | z), then z moves by HMC under f_(b_k)
+    reverse   z ~ p(z | x);  for k = K..1: z moves by HMC under f_(b_k), then log w += the same
     E[w] = p(x) forward and E[1 / w] = 1 / p(x) reverse, so the means bound log p(x) from below and from above
 
 An exact draw of the posterior is at hand only for simulated images: z ~ p, x ~ p(x | z). Step sizes, one per

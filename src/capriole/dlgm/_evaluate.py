@@ -1,5 +1,6 @@
 """How good a decoder is: log p(x) by AIS on fixed images, its error by the sandwich, and a cheap bound."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,7 @@ def log_likelihood(
 ) -> AISResult:
     """AIS of every image, in batches of 50, with step sizes from a pilot pass for each batch."""
     results, num = [], images.shape[1]
+    started = time.perf_counter()
     for first in range(0, num, IMAGES_AT_ONCE):
         plan_key, run_key = jax.random.split(jax.random.fold_in(key, first))
         batch = images[:, first : first + IMAGES_AT_ONCE]
@@ -60,10 +62,10 @@ def log_likelihood(
         if progress is not None:
             done = first + batch.shape[1]
             figures = {"acceptance_rate": result.acceptance_rate}
-            progress(Progress("AIS", done, num, float("nan"), figures))
+            progress(Progress("AIS", done, num, time.perf_counter() - started, figures))
     joined = [np.concatenate([getattr(r, name) for r in results]) for name in ("log_likelihood", "error", "ess")]
     rate = float(np.mean([r.acceptance_rate for r in results]))
-    return AISResult(*joined, acceptance_rate=rate, num_gradients=sum(r.num_gradients for r in results))
+    return AISResult(joined[0], joined[1], joined[2], rate, sum(r.num_gradients for r in results))
 
 
 def sandwich(

@@ -1,5 +1,6 @@
 """Figures 2 to 5 of the paper, drawn from what was measured here. Each function returns a Matplotlib figure."""
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def likelihood_curves(histories: dict[str, list[list[dict[str, Any]]]]) -> "Figu
 
 
 def inpainting_figure(rows: dict[str, dict[int, np.ndarray]], *, side: int, num_images: int = 5) -> "Figure":
-    """Figure 3a: per method and image, the picture after each kept sweep; ``rows[method][sweep]`` is (pixels, images)."""
+    """Figure 3a: per method and image, the picture after kept sweeps; ``rows[method][sweep]`` is (pixels, images)."""
     sweeps = sorted(next(iter(rows.values())))
     figure = _figure(0.62 * len(sweeps) * len(rows) + 0.4, 0.66 * num_images + 0.7)
     panels: Any = figure.subplots(1, len(rows))
@@ -113,13 +114,13 @@ def diagram() -> "Figure":
     for name, (left, colour) in boxes.items():
         _box(axes, left, widths[name], name, colour)
     edges = [(left, left + widths[name]) for name, (left, _) in boxes.items()]
-    for (_, right), (left, _) in zip(edges[:-1], edges[1:], strict=True):
+    for (_, right), (left, _) in pairwise(edges):
         _arrow(axes, (right, 18), (left, 18))
     axes.annotate(
         "embedding of $x$",
         xy=(62.5, 23),
-        xytext=(7.5, 23),
-        arrowprops={"arrowstyle": "->", "connectionstyle": "arc3,rad=-0.28", "color": "0.35"},
+        xytext=(7.5, 23.3),
+        arrowprops={"arrowstyle": "->", "connectionstyle": "bar,fraction=0.12", "color": "0.35"},
         fontsize=8,
         color="0.35",
         va="bottom",

@@ -18,7 +18,7 @@ KEPT = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
 class Inpainted(NamedTuple):
-    """What a classifier saw after every sweep, (sweeps, images), and the pictures (probabilities) after `KEPT` sweeps."""
+    """What a classifier saw after every sweep, and the pictures (probabilities) after `KEPT` sweeps."""
 
     classes: Int[np.ndarray, "sweeps images"]
     confidence: Float[np.ndarray, "sweeps images"]
@@ -108,7 +108,7 @@ def _new_latents(key: Key, model: Model, image: Array, latents: Array, num_trans
 
 
 def mixing(found: Inpainted) -> dict[str, Any]:
-    """How many classes an image goes through: means over images with standard errors, first fifth of the sweeps dropped.
+    """How many classes an image goes through: means and standard errors over images, without the first fifth of sweeps.
 
     ``distinct_classes`` counts those seen in at least 5 % of the sweeps; ``effective_classes`` is the exponential
     of the entropy of their shares; ``switches_per_sweep`` is the share of sweeps that change the class.

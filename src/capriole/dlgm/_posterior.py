@@ -44,7 +44,7 @@ class Shape(NamedTuple):
 def draw_posterior(
     key: Key, model: Model, images: Images, *, num_chains: int, num_steps: int, thin: int = 1
 ) -> PosteriorDraws:
-    """``num_chains`` chains per image from q for ``num_steps`` steps of the model's kernel; the first half is dropped."""
+    """``num_chains`` chains per image, from q, for ``num_steps`` steps of the model's kernel; drops the first half."""
     columns = jnp.repeat(images, num_chains, axis=1)
     kernel = posterior_kernel(model, columns)
     start_key, chain_key = jax.random.split(key)
@@ -87,7 +87,7 @@ def posterior_shape(draws: Float[np.ndarray, "chains draws latent"]) -> Shape:
 
 
 def _jackknife(values: Float[np.ndarray, "chains draws"], power: int) -> tuple[float, float]:
-    """Standardised central moment (less 3 for the fourth) of all draws, and its standard error by leaving chains out."""
+    """Standardised central moment (less 3 if the fourth) of all draws; its standard error by leaving chains out."""
     raw = np.stack([np.mean(values**p, axis=1) for p in range(1, power + 1)])
 
     def moment(means: np.ndarray) -> np.ndarray:

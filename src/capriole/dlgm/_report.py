@@ -130,8 +130,9 @@ def _likelihood(folder: Path, by_scheme: dict[str, list[Loaded]], found: list[di
     pieces.append(html.table(header, rows))
     pieces.append(
         html.text(
-            "± is the standard error over images, which all models share; differences between models on the same images "
-            "are far more certain. The gap is that between the upper and lower bounds on images drawn from the model."
+            "± is the standard error over images, which all models share; differences between models on the same "
+            "images are far more certain. The gap is that between the upper and lower bounds on images drawn from the "
+            "model."
         )
     )
     for d in found:
@@ -148,7 +149,8 @@ def _likelihood(folder: Path, by_scheme: dict[str, list[Loaded]], found: list[di
 def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
     pieces = [
         html.claim(
-            "in-painting the top half by block Gibbs, the sampler moves between digits where q stays near one (pictures)."
+            "in-painting the top half by block Gibbs, the sampler moves between digits where q stays near one "
+            "(pictures)."
         )
     ]
     rows = []
@@ -188,8 +190,8 @@ def _posterior(by_scheme: dict[str, list[Loaded]]) -> list[str]:
                     html.text(
                         f"This image: skewness {one['skewness']:.2f} ± {one['skewness_se']:.2f}, excess kurtosis "
                         f"{one['kurtosis']:.2f} ± {one['kurtosis_se']:.2f}. Of {many['num_images']} images, "
-                        f"{many['non_gaussian_share']:.0%} have a skewness or kurtosis more than 4 standard errors from "
-                        f"a Gaussian's; median |skewness| {many['median_abs_skewness']:.2f}."
+                        f"{many['non_gaussian_share']:.0%} have a skewness or kurtosis more than 4 standard errors "
+                        f"from a Gaussian's; median |skewness| {many['median_abs_skewness']:.2f}."
                     )
                 )
     return pieces if len(pieces) > 1 else [*pieces, html.text("Not run.")]

@@ -105,6 +105,7 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "epochs": 60,
         "elbo_epochs": 180,
         "kernel_learning_rate": 3e-3,
+        "step_size": 0.3,
         "curve_every": 15,
         "curve_images": 50,
         "curve_temperatures": 60,

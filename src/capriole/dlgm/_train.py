@@ -132,7 +132,7 @@ def train_dlgm(
                 length = min(CHUNK, per_epoch - first)
                 where = (jnp.asarray(first), jnp.asarray(length))
                 state, metrics = _chunk(step_key, SCHEMES[scheme], state, pixels, order, where, recipe, settings.batch)
-                chunks.append(StepMetrics(*(np.asarray(m)[:length] for m in metrics)))
+                chunks.append(jax.tree.map(lambda kept, length=length: np.asarray(kept)[:length], metrics))
                 if progress is not None:
                     done = epoch * per_epoch + first + length
                     elapsed = before["seconds"] + clock.elapsed
