@@ -46,12 +46,12 @@ def parse_idx(content: bytes, origin: str = "the file") -> UInt8[np.ndarray, "..
 
     Raises `DataError` for another format or a wrong length.
     """
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
         raise DataError(f"{origin} is not an IDX file of bytes (it starts with {content[:4]!r})")
     ndim = content[3]
     start = 4 + 4 * ndim
     shape = tuple(int(n) for n in np.frombuffer(content[4:start], ">u4"))
-    if len(shape) != ndim or len(content) - start != int(np.prod(shape, dtype=np.int64)):
+    if len(content) - start != int(np.prod(shape, dtype=np.int64)):
         raise DataError(f"{origin} is truncated or damaged: {len(content)} bytes for an array of shape {shape}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 

@@ -51,6 +51,8 @@ def image_leapfrog(
     if num_leapfrogs < 1 or not step_size > 0:
         raise ValueError(f"num_leapfrogs and step_size must be positive, got {num_leapfrogs} and {step_size}")
 
+    dtype = jnp.dtype(dtype)
+
     def network(key: Key, second_scale: float) -> ImageNetwork:
         core_key, embedding_key = jax.random.split(key)
         core = MLP(core_key, dim=latent, width=width, second_scale=second_scale, dtype=dtype)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from .._dynamics import AbstractDynamics
+from .._dynamics import AbstractDynamics, LearnedLeapfrog
 from .._objectives import AbstractObjective
 from .._transition import Transition
 from .._types import Info, Key, State, Vector
@@ -132,7 +132,8 @@ def posterior_kernel(model: Model, images: Images) -> Transition:
     """The model's dynamics on p(z | images): one column of latents per image, or several side by side."""
     if model.dynamics is None:
         raise ValueError("this model has no sampler: it was trained on the ELBO alone")
-    return Transition(LatentPosterior(ImageLikelihood(model.decoder, images)), model.dynamics, images)
+    context = images if isinstance(model.dynamics, LearnedLeapfrog) else None
+    return Transition(LatentPosterior(ImageLikelihood(model.decoder, images)), model.dynamics, context)
 
 
 def follow(
