@@ -73,7 +73,7 @@ def test_weights_are_unbiased_both_ways_even_with_few_temperatures():
     wide = ready._replace(step_sizes=jnp.repeat(ready.step_sizes, 20_000, axis=1))
     each = run_reverse_ais(jax.random.key(6), many, wide, draws, num_chains=1).log_likelihood
     value, error, _ = log_mean_exp(-each[None])
-    assert abs(-value[0] - likelihood.exact()[0]) < 4 * error[0] < 0.1
+    assert abs(-value[0] - likelihood.exact()[0]) < 4 * error[0] < 0.15
 
 
 def test_few_temperatures_show_as_a_gap():

@@ -30,7 +30,7 @@ TOPS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], float)
 
 
 def model(dynamics):
-    """Logits (3 z + 1, 1/2 - 3 z, 6 z - 1/2, 3 z + 1/2), by a decoder whose softplus units come in pairs a, -a: s(a) - s(-a) = a."""
+    """Logits linear in z, by a decoder whose softplus units come in pairs: s(a) - s(-a) = a."""
     sizes = {"latent": 1, "hidden": 2, "pixels": 4, "dtype": jnp.float64}
     decoder = Decoder(jax.random.key(0), **sizes)
     pair = jnp.asarray([[1.0, -1.0], [-1.0, 1.0]])
