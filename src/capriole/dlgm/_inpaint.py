@@ -55,44 +55,39 @@ def inpaint(
     q = model.encoder(image)
     latents = q.draw(jax.random.normal(noise_key, q.mean.shape, q.mean.dtype))
     classes, confidence, pictures = [], [], {0: np.asarray(image)}
-    stops = [k for k in KEPT if 0 < k < num_sweeps] + [num_sweeps]
-    done = 0
-    for stop in stops:
-        steps = jnp.arange(done, stop)
-        exact = draw_with == "sampler"
-        (image, latents, picture), seen = _sweeps(
-            sweep_key, model, (image, latents, image), known, classifier, steps, num_transitions, exact
+    exact = draw_with == "sampler"
+    for t in range(num_sweeps):
+        sweep_t = jax.random.fold_in(sweep_key, t)
+        image, latents, picture, seen = _sweep(
+            sweep_t, model, image, latents, known, classifier, num_transitions, exact
         )
         classes.append(np.asarray(seen[0]))
         confidence.append(np.asarray(seen[1]))
-        pictures[stop] = np.asarray(picture)
-        done = stop
-    return Inpainted(np.concatenate(classes), np.concatenate(confidence), pictures)
+        if t + 1 in KEPT or t + 1 == num_sweeps:
+            pictures[t + 1] = np.asarray(picture)
+    return Inpainted(np.stack(classes), np.stack(confidence), pictures)
 
 
 @eqx.filter_jit
-def _sweeps(
+def _sweep(
     key: Key,
     model: Model,
-    carry: tuple[Array, Array, Array],
+    image: Array,
+    latents: Array,
     known: Array,
     classifier: Classifier,
-    steps: Array,
     num_transitions: int,
     exact: bool,
-) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
-    def sweep(carry: tuple[Array, Array, Array], t: Array) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
-        image, latents, _ = carry
-        latent_key, pixel_key = jax.random.split(jax.random.fold_in(key, t))
-        latents = _new_latents(latent_key, model, image, latents, num_transitions, exact)
-        logits = model.decoder(latents)
-        drawn = jax.random.uniform(pixel_key, image.shape, image.dtype) < jax.nn.sigmoid(logits)
-        image = jnp.where(known, image, drawn.astype(image.dtype))
-        picture = jnp.where(known, image, jax.nn.sigmoid(logits))
-        log_p = classifier(image)
-        return (image, latents, picture), (jnp.argmax(log_p, axis=0), jnp.exp(jnp.max(log_p, axis=0)))
-
-    return jax.lax.scan(sweep, carry, steps)
+) -> tuple[Array, Array, Array, tuple[Array, Array]]:
+    """New image and latents, the image with probabilities for its missing pixels, and the class seen with its share."""
+    latent_key, pixel_key = jax.random.split(key)
+    latents = _new_latents(latent_key, model, image, latents, num_transitions, exact)
+    means = jax.nn.sigmoid(model.decoder(latents))
+    drawn = jax.random.uniform(pixel_key, image.shape, image.dtype) < means
+    image = jnp.where(known, image, drawn.astype(image.dtype))
+    log_p = classifier(image)
+    seen = (jnp.argmax(log_p, axis=0), jnp.exp(jnp.max(log_p, axis=0)))
+    return image, latents, jnp.where(known, image, means), seen
 
 
 def _new_latents(key: Key, model: Model, image: Array, latents: Array, num_transitions: int, exact: bool) -> Array:

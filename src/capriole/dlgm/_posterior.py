@@ -61,12 +61,10 @@ def draw_posterior(
             state, rates = jax.lax.scan(step, state, jnp.arange(thin))
             return state, (state.position, jnp.mean(rates))
 
-        half = num_steps // (2 * thin)
-        state, _ = jax.lax.scan(lambda s, t: (draw(s, t)[0], None), kernel.init(start), jnp.arange(half))
-        _, kept = jax.lax.scan(draw, state, jnp.arange(half, 2 * half))
-        return kept
+        return jax.lax.scan(draw, kernel.init(start), jnp.arange(num_steps // thin))[1]
 
     position, rates = run(kernel, start)
+    position, rates = position[len(position) // 2 :], rates[len(rates) // 2 :]
     by_image = np.asarray(position).reshape(position.shape[0], position.shape[1], images.shape[1], num_chains)
     return PosteriorDraws(by_image.transpose(2, 3, 0, 1), float(jnp.mean(rates)))
 

@@ -76,7 +76,7 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "tuning_images": 16,
         "curve_every": 1,
         "curve_images": 10,
-        "curve_temperatures": 10,
+        "curve_temperatures": 20,
         "curve_chains": 4,
         "ais_images": 10,
         "ais_temperatures": 20,

@@ -140,7 +140,7 @@ def _posterior(loaded: Loaded, data: Dataset, image: int) -> dict[str, Any]:
         images[:, image : image + 1],
         num_chains=s.posterior_chains,
         num_steps=s.posterior_steps,
-        thin=_thin(s.posterior_steps),
+        thin=max(1, s.posterior_steps // 1000),
     )
     shape = posterior_shape(one.draws[0])
     save_figure(loaded.folder / "posterior.png", posterior_figure(shape.projected))
@@ -150,7 +150,7 @@ def _posterior(loaded: Loaded, data: Dataset, image: int) -> dict[str, Any]:
         images,
         num_chains=s.shape_chains,
         num_steps=s.shape_steps,
-        thin=_thin(s.shape_steps),
+        thin=max(1, s.shape_steps // 200),
     )
     figures = {name: getattr(shape, name) for name in shape._fields if name != "projected"}
     return {
@@ -158,11 +158,6 @@ def _posterior(loaded: Loaded, data: Dataset, image: int) -> dict[str, Any]:
         "one_image": figures | {"acceptance_rate": one.acceptance_rate},
         "many_images": shape_summary([posterior_shape(draws) for draws in many.draws]),
     }
-
-
-def _thin(num_steps: int) -> int:
-    """Keeps at most about 500 draws per chain."""
-    return max(1, num_steps // 1000)
 
 
 def _once(loaded: Loaded, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
