@@ -58,6 +58,7 @@ def test_single_stages_answer_from_the_folder(finished):
     assert "sandwich gap" in call("dlgm", "evaluate", place).output
     assert call("dlgm", "inpaint", place).output.count("distinct classes per image") == 2
     assert "clearly not Gaussian" in call("dlgm", "posterior", place).output
+    assert read_json(place / "posterior.json")["image"] == 0
     shown = call("dlgm", "evaluate", place, "--json").output
     assert json.loads(shown[shown.index("{") :])["scheme"] == "l2hmc"
     assert "report.html" in call("dlgm", "report", finished).output

@@ -121,22 +121,22 @@ def _log_weights(key: Key, model: Model, images: Images, num: int) -> Array:
 
 
 def evaluate(
+    key: Key,
     model: Model,
     train: np.ndarray,
     test: np.ndarray,
     settings: Settings,
     *,
-    seed: int,
     progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """The figures of one model: AIS on train and test images, the sandwich on simulated ones, the cheap bound."""
     s = settings
-    keys = jax.random.split(jax.random.key(seed), 4)
+    keys = jax.random.split(key, 4)
     effort = {"num_temperatures": s.ais_temperatures, "num_chains": s.ais_chains, "num_leapfrogs": s.ais_leapfrogs}
     out: dict[str, Any] = {"ais": effort}
-    for name, pixels, key in (("train", train, keys[0]), ("test", test, keys[1])):
+    for name, pixels, ais_key in (("train", train, keys[0]), ("test", test, keys[1])):
         images = fixed_binary(pixels, min(s.ais_images, pixels.shape[1]))
-        found = log_likelihood(key, model.decoder, images, latent=s.latent, progress=progress, **effort)
+        found = log_likelihood(ais_key, model.decoder, images, latent=s.latent, progress=progress, **effort)
         bound = importance_bound(jax.random.fold_in(keys[3], len(out)), model, images, num_samples=s.importance_samples)
         out[name] = summary(found) | {"importance_bound": float(np.mean(bound))}
     lower, upper = sandwich(keys[2], model.decoder, latent=s.latent, num_images=s.simulated_images, **effort)
@@ -166,14 +166,12 @@ def summary(found: AISResult) -> dict[str, Any]:
     }
 
 
-def curve_point(
-    model: Model, train: np.ndarray, test: np.ndarray, settings: Settings, *, seed: int
-) -> dict[str, float]:
+def curve_point(key: Key, model: Model, train: np.ndarray, test: np.ndarray, settings: Settings) -> dict[str, float]:
     """Quick AIS on a few images, for the curves of figure 2."""
     s, out = settings, {}
     for i, (name, pixels) in enumerate((("train", train), ("test", test))):
         found = log_likelihood(
-            jax.random.fold_in(jax.random.key(seed), i),
+            jax.random.fold_in(key, i),
             model.decoder,
             fixed_binary(pixels, min(s.curve_images, pixels.shape[1])),
             latent=s.latent,

@@ -23,7 +23,7 @@ from ._inpaint import bottom_half, inpaint, mixing
 from ._posterior import draw_posterior, posterior_shape, shape_summary
 from ._schemes import Model
 from ._settings import Settings, settings_from
-from ._train import CHECKPOINT, build, train_dlgm
+from ._train import CHECKPOINT, build, key_for, train_dlgm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,7 +81,7 @@ def train_stage(
     def on_epoch(model: Model, epoch: int) -> dict[str, float]:
         if epoch % settings.curve_every and epoch not in (1, settings.epochs_of(scheme)):
             return {}
-        return curve_point(model, data.train, data.test, settings, seed=seed)
+        return curve_point(key_for(seed, "curve"), model, data.train, data.test, settings)
 
     trained = train_dlgm(scheme, settings, data, seed=seed, folder=folder, on_epoch=on_epoch, progress=progress)
     return Loaded(trained.model, scheme, seed, settings, trained.history, folder)
@@ -92,7 +92,9 @@ def evaluate_stage(loaded: Loaded, data: Dataset, *, progress: OnProgress | None
     return _once(
         loaded,
         "evaluation.json",
-        lambda: evaluate(loaded.model, data.train, data.test, loaded.settings, seed=loaded.seed, progress=progress),
+        lambda: evaluate(
+            key_for(loaded.seed, "evaluate"), loaded.model, data.train, data.test, loaded.settings, progress=progress
+        ),
     )
 
 
@@ -103,7 +105,7 @@ def inpaint_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
 
 def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     s = loaded.settings
-    judge_key, run_key = jax.random.split(jax.random.key(loaded.seed))
+    judge_key, run_key = jax.random.split(key_for(loaded.seed, "inpaint"))
     judge = train_classifier(judge_key, data, num_epochs=s.classifier_epochs)
     images = fixed_binary(data.test, min(s.inpaint_images, data.test.shape[1]))
     figures: dict[str, Any] = {"num_images": images.shape[1], "classifier_accuracy": judge.accuracy}
@@ -127,12 +129,12 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
 
 def posterior_stage(loaded: Loaded, data: Dataset, *, image: int = 0) -> dict[str, Any]:
     """``posterior.json`` and ``posterior.png``: one image with many chains, and the statistic over many images."""
-    return _once(loaded, "posterior.json", lambda: _posterior(loaded, data, image))
+    return _once(loaded, "posterior.json", lambda: _posterior(loaded, data, image), image=image)
 
 
 def _posterior(loaded: Loaded, data: Dataset, image: int) -> dict[str, Any]:
     s = loaded.settings
-    one_key, many_key = jax.random.split(jax.random.key(loaded.seed))
+    one_key, many_key = jax.random.split(key_for(loaded.seed, "posterior"))
     images = fixed_binary(data.test, max(image + 1, min(s.shape_images, data.test.shape[1])))
     one = draw_posterior(
         one_key,
@@ -154,18 +156,17 @@ def _posterior(loaded: Loaded, data: Dataset, image: int) -> dict[str, Any]:
     )
     figures = {name: getattr(shape, name) for name in shape._fields if name != "projected"}
     return {
-        "image": image,
         "one_image": figures | {"acceptance_rate": one.acceptance_rate},
         "many_images": shape_summary([posterior_shape(draws) for draws in many.draws]),
     }
 
 
-def _once(loaded: Loaded, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The content of ``name`` if it belongs to this very checkpoint, else computed and written."""
-    path, stamp = loaded.folder / name, loaded.stamp()
+def _once(loaded: Loaded, name: str, compute: Callable[[], dict[str, Any]], **more: int) -> dict[str, Any]:
+    """The content of ``name`` if it belongs to this very checkpoint and these choices, else computed and written."""
+    path, stamp = loaded.folder / name, loaded.stamp() | more
     if path.exists():
         stored = read_json(path)
-        if all(stored.get(key) == stamp[key] for key in ("scheme", "seed", "epoch")):
+        if all(stored.get(key) == stamp[key] for key in ("scheme", "seed", "epoch", *more)):
             return stored
     return read_json(write_json(path, stamp | compute()))
 

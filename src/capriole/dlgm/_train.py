@@ -30,14 +30,21 @@ CHUNK = 10
 
 STEP_SIZES = tuple(float(size) for size in np.geomspace(0.02, 1.5, 14))
 
+PURPOSES = ("build", *SCHEME_NAMES, "curve", "evaluate", "inpaint", "posterior")
+
 type OnEpoch = Callable[[Model, int], dict[str, float]]
 
 
 class Trained(NamedTuple):
-    """A model, the record of every epoch, and whether all epochs were done."""
+    """A model and the record of every epoch."""
 
     model: Model
     history: list[dict[str, Any]]
+
+
+def key_for(seed: int, purpose: str) -> Key:
+    """The key of one of `PURPOSES`: all are folded from the seed's, which is never split."""
+    return jax.random.fold_in(jax.random.key(seed), PURPOSES.index(purpose))
 
 
 def build(scheme: str, settings: Settings, pixels: int, seed: int) -> tuple[DLGMState, Recipe]:
@@ -45,7 +52,7 @@ def build(scheme: str, settings: Settings, pixels: int, seed: int) -> tuple[DLGM
     if scheme not in SCHEME_NAMES:
         raise ValueError(f"unknown scheme {scheme!r}; choose one of {', '.join(SCHEME_NAMES)}")
     s = settings
-    keys = jax.random.split(jax.random.key(seed), 3)
+    keys = jax.random.split(key_for(seed, "build"), 3)
     encoder = Encoder(keys[0], latent=s.latent, hidden=s.hidden, pixels=pixels)
     decoder = Decoder(keys[1], latent=s.latent, hidden=s.hidden, pixels=pixels)
     dynamics: Leapfrog | LearnedLeapfrog | None = None
@@ -117,8 +124,7 @@ def train_dlgm(
         history = facts["history"]
     epochs, per_epoch = settings.epochs_of(scheme), num_images // settings.batch
     pixels = jnp.asarray(data.train)
-    root = jax.random.fold_in(jax.random.key(seed), 1 + SCHEME_NAMES.index(scheme))
-    order_key, step_key, tune_key = jax.random.split(root, 3)
+    order_key, step_key, tune_key = jax.random.split(key_for(seed, scheme), 3)
     for epoch in range(len(history), epochs):
         before = history[-1] if history else {"seconds": 0.0, "num_gradients": 0}
         cost = gradients_per_image(scheme, settings) * per_epoch * settings.batch
