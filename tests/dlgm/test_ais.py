@@ -1,5 +1,6 @@
 """AIS where the answer is known in closed form: a linear decoder with Gaussian noise."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +19,7 @@ class LinearGaussian(AbstractLogDensity):
 
     weight: jnp.ndarray
     images: jnp.ndarray
-    noise: float = NOISE
+    noise: float = eqx.field(static=True, default=NOISE)
 
     def __call__(self, position):
         mean = (self.weight @ position).reshape(*self.images.shape, -1)
