@@ -116,16 +116,9 @@ def diagram() -> "Figure":
     edges = [(left, left + widths[name]) for name, (left, _) in boxes.items()]
     for (_, right), (left, _) in pairwise(edges):
         _arrow(axes, (right, 18), (left, 18))
-    axes.annotate(
-        "embedding of $x$",
-        xy=(62.5, 23),
-        xytext=(7.5, 23.3),
-        arrowprops={"arrowstyle": "->", "connectionstyle": "bar,fraction=0.12", "color": "0.35"},
-        fontsize=8,
-        color="0.35",
-        va="bottom",
-        ha="center",
-    )
+    axes.plot([7.5, 7.5, 62.5], [23.3, 28, 28], color="0.35", linewidth=1)
+    _arrow(axes, (62.5, 28), (62.5, 23))
+    axes.text(35, 28.5, "embedding of $x$", fontsize=8, color="0.35", ha="center")
     learns = {
         25.5: "steps on the ELBO,\nand on nothing else",
         62.5: "steps on the squared jumps\nof all $K$ transitions",
