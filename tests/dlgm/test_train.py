@@ -92,7 +92,7 @@ def test_samplers_spend_equal_budgets():
 
 def test_tuning_takes_long_steps_on_a_flat_posterior_and_short_ones_on_a_steep_one(data):
     state, _ = build("hmc", settings(num_leapfrogs=4, tuning_images=60), 16, 0)
-    steep = eqx.tree_at(lambda m: m.decoder.network.weights[-1], state.model, replace_fn=lambda w: 3000 * w)
+    steep = eqx.tree_at(lambda m: m.decoder.network.weights[-1], state.model, replace_fn=lambda w: 20_000 * w)
     found = []
     for model in (state.model, steep):
         tuned, cost = tune_step_size(jax.random.key(0), model, jnp.asarray(data.train), settings(tuning_images=60))
