@@ -14,35 +14,35 @@ from capriole import (
     Leapfrog,
     LearnedLeapfrog,
     Rotation,
-    Squashed,
     Transition,
     learned_leapfrog,
     surrogate_force,
 )
 from capriole.baselines import nice
+from capriole.dlgm import Decoder, ImageLikelihood, LatentPosterior, image_leapfrog
 from densities import Banana, Funnel, Gaussian, Mixture2
-
-
-def inner(network):
-    """The MLP inside a network."""
-    return network.network if isinstance(network, Squashed) else network
 
 
 def stirred(dynamics: LearnedLeapfrog, *, heads: float) -> LearnedLeapfrog:
     """The same with heads of ``heads`` times unit variance, random biases and bounds: log-dets of order 1."""
     for i, name in enumerate(("momentum_network", "position_network")):
-        net = inner(getattr(dynamics, name))
+        net = core(getattr(dynamics, name))
         keys = jax.random.split(jax.random.key(i), 3)
         bias = heads * jax.random.normal(keys[0], net.heads_bias.shape, net.heads_bias.dtype)
         bound = heads / 2 * jax.random.normal(keys[1], net.log_bound.shape, net.log_bound.dtype)
         new = (net.heads * 100 * heads, bias, bound)
 
         def where(d, name=name):
-            net = inner(getattr(d, name))
+            net = core(getattr(d, name))
             return net.heads, net.heads_bias, net.log_bound
 
         dynamics = eqx.tree_at(where, dynamics, new)
     return dynamics
+
+
+def core(network):
+    """The part of a network that has heads: itself, or what a squashed or an image network is built around."""
+    return getattr(network, "core", getattr(network, "network", network))
 
 
 def leapfrog(steps: int, size: float = 0.3) -> Callable:
@@ -113,6 +113,33 @@ class Case(NamedTuple):
         return Transition(self.target(self.dim, dtype), self.factory(self.dim, dtype), context)
 
 
+def on_images(steps: int) -> Callable:
+    """Factory of the learned leapfrog of the latent-variable model, on images of 6 pixels."""
+
+    def build(dim, dtype):
+        made = image_leapfrog(
+            jax.random.key(4),
+            latent=dim,
+            pixels=6,
+            num_leapfrogs=steps,
+            step_size=0.2,
+            width=8,
+            embedding=5,
+            dtype=dtype,
+        )
+        return stirred(made, heads=1.0)
+
+    return build
+
+
+def latents(dim, dtype):
+    """Posterior of a latent given one of two images, many chains each."""
+    decoder = Decoder(jax.random.key(6), latent=dim, hidden=7, pixels=6, dtype=dtype)
+    decoder = eqx.tree_at(lambda d: d.network.weights[-1], decoder, replace_fn=lambda w: 100 * w)
+    images = jnp.asarray(np.random.default_rng(7).integers(0, 2, (6, 2)), dtype)
+    return LatentPosterior(ImageLikelihood(decoder, images))
+
+
 def banana(dim, dtype):
     return Banana()
 
@@ -142,6 +169,7 @@ CASES = [
     Case("learned-two-sizes", banana, learned(3, (0.4, 0.2)), dim=2),
     Case("learned-squashed", funnel, learned(2, 0.2, squashed=True), dim=3),
     Case("surrogate-2", gaussian, surrogate(2), dim=2),
+    Case("learned-images", latents, on_images(5), dim=3, context=6),
     Case("learned-stiff", mog, learned(10, 0.3, heads=2.0), dim=2, mild=False),
     Case("learned-stiff-10", gaussian, learned(5, 0.3, heads=2.0), dim=10, mild=False),
 ]

@@ -27,7 +27,7 @@ LAYERS = [
     {"_front"},
 ]
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
-HIGH = {"_fit", "cli", "experiments", "report", "runs", "baselines"}
+HIGH = {"_fit", "cli", "experiments", "report", "runs", "baselines", "dlgm"}
 FORBIDDEN = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 
 
@@ -80,6 +80,11 @@ def test_the_core_does_not_know_what_is_built_on_it(path):
 @pytest.mark.parametrize("path", sorted(ROOT.glob("targets/*.py")), ids=lambda p: p.name)
 def test_targets_know_densities_only(path):
     assert parts_of_capriole(path) <= {"_types", "_logdensity", "_networks", "targets"}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("dlgm/*.py")), ids=lambda p: p.name)
+def test_latent_variable_models_know_nothing_above_them(path):
+    assert not parts_of_capriole(path) & (HIGH - {"dlgm"})
 
 
 def test_diagnostics_see_arrays_only():

@@ -59,7 +59,9 @@ def _linear_backward(residual: tuple[Array, Array], grad: Array) -> tuple[Array,
     if x.ndim == 1:
         return jnp.outer(grad, x), grad, weight.T @ grad
     both = grad @ jnp.concatenate([x, jnp.ones_like(x[:1])]).T
-    return both[:, :-1], both[:, -1], jax.lax.optimization_barrier(weight.T) @ grad
+    # Named too: where a log density is a network, its gradient is part of the trajectory that training keeps.
+    back = checkpoint_name(jax.lax.optimization_barrier(weight.T) @ grad, LINEAR)
+    return both[:, :-1], both[:, -1], back
 
 
 _linear.defvjp(_linear_forward, _linear_backward)
@@ -131,10 +133,13 @@ class MLP(AbstractNetwork):
         self, first: Vector, second: Vector, time: Float[Array, "2 *chains"], context: Vector | None = None
     ) -> SQT:
         """S, Q, T of shape ``(dim, *chains)`` each."""
-        dim = first.shape[0]
         features = [first, second, time] + ([] if context is None else [context])
-        h = jax.nn.relu(linear(self.inputs, self.inputs_bias, jnp.concatenate(features)))
-        h = jax.nn.relu(linear(self.hidden, self.hidden_bias, h))
+        return self.upper(linear(self.inputs, self.inputs_bias, jnp.concatenate(features)))
+
+    def upper(self, first_layer: Vector) -> SQT:
+        """S, Q, T from the first layer's output ahead of its relu, shape ``(hidden, *chains)``."""
+        dim = self.heads_bias.shape[0] // 3
+        h = jax.nn.relu(linear(self.hidden, self.hidden_bias, jax.nn.relu(first_layer)))
         out = linear(self.heads, self.heads_bias, h)
         bounded = column(jnp.exp(self.log_bound), out) * jnp.tanh(out[: 2 * dim])
         return SQT(bounded[:dim], bounded[dim:], out[2 * dim :])

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from . import _paper
+from ._dlgm import dlgm_app
 
 app = typer.Typer(
     name="capriole",
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(_paper.app)
+app.add_typer(dlgm_app)
 
 Preset = Annotated[str, typer.Option(help="smoke (seconds), laptop (a minute or two) or paper.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random in the run.")]

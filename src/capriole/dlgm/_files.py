@@ -1,0 +1,131 @@
+"""What a run leaves on disk: checkpoints (safetensors with a JSON header), JSON, metrics as JSON lines.
+
+Files appear whole or not at all. Nothing is ever unpickled or executed.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_safetensors
+
+FORMAT = "capriole-dlgm-1"
+
+
+class CheckpointError(OSError):
+    """A checkpoint that is missing, damaged, or of another model."""
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write ``path`` by way of a temporary file and a rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_json(path: Path, content: Any) -> Path:
+    """JSON with two spaces of indent; NaN and infinities become null."""
+    return write_bytes(path, (json.dumps(plain(content), indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises `CheckpointError` if it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+
+
+def write_lines(path: Path, records: list[dict[str, Any]]) -> Path:
+    """One JSON object per line."""
+    return write_bytes(path, "".join(json.dumps(plain(r), allow_nan=False) + "\n" for r in records).encode())
+
+
+def plain(value: Any) -> Any:
+    """Lists, dicts, numbers, text; NaN and infinities as None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def save_checkpoint(path: Path, tree: Any, facts: dict[str, Any]) -> Path:
+    """Write every array of ``tree`` under its path in the tree, with ``facts`` (plain values) in the header."""
+    arrays = {name: np.asarray(leaf, order="C") for name, leaf in _named(tree)}
+    header = {"format": FORMAT, "facts": json.dumps(plain(facts))}
+    header["sha256"] = _digest(header, arrays)
+    return write_bytes(path, to_safetensors(arrays, header))
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The header of a checkpoint, after a check of the whole file."""
+    return json.loads(_read(path)[0]["facts"])
+
+
+def load_checkpoint(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
+    """The arrays of a checkpoint put into a tree of the same structure, and its facts.
+
+    Raises `CheckpointError` if the file is missing, damaged, or its arrays are not those of ``like``.
+    """
+    header, arrays = _read(path)
+    expected = {name: (leaf.shape, str(leaf.dtype)) for name, leaf in _named(like)}
+    found = {name: (value.shape, str(value.dtype)) for name, value in arrays.items()}
+    if found != expected:
+        odd = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+        first = odd[0]
+        raise CheckpointError(
+            f"{path} holds another model: {len(odd)} arrays differ, e.g. {first} is {found.get(first)} there and "
+            f"{expected.get(first)} under these settings; use the settings it was trained with"
+        )
+    dynamic, static = eqx.partition(like, eqx.is_array)
+    leaves = [jnp.asarray(arrays[name]) for name, _ in _named(like)]
+    return eqx.combine(jax.tree.unflatten(jax.tree.structure(dynamic), leaves), static), json.loads(header["facts"])
+
+
+def _named(tree: Any) -> list[tuple[str, Any]]:
+    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(tree, eqx.is_array))
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"no checkpoint at {path}; train first") from error
+    except (SafetensorError, OSError, ValueError, TypeError, MemoryError) as error:
+        raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
+    if header.get("format") != FORMAT or "facts" not in header:
+        raise CheckpointError(f"{path} has format {header.get('format')!r}, expected {FORMAT!r}")
+    if header.get("sha256") != _digest(header, arrays):
+        raise CheckpointError(f"{path} is damaged: its checksum does not match its contents; remove it and train again")
+    return header, arrays
+
+
+def _digest(header: dict[str, str], arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(json.dumps([header["format"], header["facts"]]).encode())
+    for name in sorted(arrays):
+        digest.update(f"{name}:{arrays[name].dtype}:{arrays[name].shape}".encode())
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()

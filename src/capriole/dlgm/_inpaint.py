@@ -1,0 +1,123 @@
+"""In-painting by block Gibbs: z given the image, then the missing pixels given z, over and over (paper, figure 3a)."""
+
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from .._types import Key
+from ._classify import Classifier
+from ._model import Images
+from ._schemes import Model, posterior_kernel
+
+KEPT = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
+"""Sweeps after which the picture is kept."""
+
+
+class Inpainted(NamedTuple):
+    """What a classifier saw after every sweep, and the pictures (probabilities) after `KEPT` sweeps."""
+
+    classes: Int[np.ndarray, "sweeps images"]
+    confidence: Float[np.ndarray, "sweeps images"]
+    pictures: dict[int, Float[np.ndarray, "pixels images"]]
+
+
+def bottom_half(side: int) -> Bool[np.ndarray, " pixels"]:
+    """Marks the pixels that are kept: the lower half of a square image."""
+    return np.arange(side * side) >= side * (side // 2)
+
+
+def inpaint(
+    key: Key,
+    model: Model,
+    images: Images,
+    kept: Bool[np.ndarray, " pixels"],
+    classifier: Classifier,
+    *,
+    num_sweeps: int,
+    num_transitions: int,
+    draw_with: Literal["sampler", "encoder"],
+) -> Inpainted:
+    """Block Gibbs on binary ``images`` of shape (pixels, images); the other pixels start from fair coins.
+
+    ``sampler``: ``num_transitions`` steps of the model's kernel, from the current z, invariant for p(z | x), so the
+    whole is exact. ``encoder``: z ~ q(z | x), which is not. Both start from z ~ q.
+    """
+    if draw_with not in ("sampler", "encoder"):
+        raise ValueError(f"draw_with must be 'sampler' or 'encoder', got {draw_with!r}")
+    known = jnp.asarray(kept)[:, None]
+    start_key, noise_key, sweep_key = jax.random.split(key, 3)
+    coins = jax.random.bernoulli(start_key, 0.5, images.shape).astype(images.dtype)
+    image = jnp.where(known, images, coins)
+    q = model.encoder(image)
+    latents = q.draw(jax.random.normal(noise_key, q.mean.shape, q.mean.dtype))
+    classes, confidence, pictures = [], [], {0: np.asarray(image)}
+    exact = draw_with == "sampler"
+    for t in range(num_sweeps):
+        sweep_t = jax.random.fold_in(sweep_key, t)
+        image, latents, picture, seen = _sweep(
+            sweep_t, model, image, latents, known, classifier, num_transitions, exact
+        )
+        classes.append(np.asarray(seen[0]))
+        confidence.append(np.asarray(seen[1]))
+        if t + 1 in KEPT or t + 1 == num_sweeps:
+            pictures[t + 1] = np.asarray(picture)
+    return Inpainted(np.stack(classes), np.stack(confidence), pictures)
+
+
+@eqx.filter_jit
+def _sweep(
+    key: Key,
+    model: Model,
+    image: Array,
+    latents: Array,
+    known: Array,
+    classifier: Classifier,
+    num_transitions: int,
+    exact: bool,
+) -> tuple[Array, Array, Array, tuple[Array, Array]]:
+    """New image and latents, the image with probabilities for its missing pixels, and the class seen with its share."""
+    latent_key, pixel_key = jax.random.split(key)
+    latents = _new_latents(latent_key, model, image, latents, num_transitions, exact)
+    means = jax.nn.sigmoid(model.decoder(latents))
+    drawn = jax.random.uniform(pixel_key, image.shape, image.dtype) < means
+    image = jnp.where(known, image, drawn.astype(image.dtype))
+    log_p = classifier(image)
+    seen = (jnp.argmax(log_p, axis=0), jnp.exp(jnp.max(log_p, axis=0)))
+    return image, latents, jnp.where(known, image, means), seen
+
+
+def _new_latents(key: Key, model: Model, image: Array, latents: Array, num_transitions: int, exact: bool) -> Array:
+    if not exact:
+        q = model.encoder(image)
+        return q.draw(jax.random.normal(key, q.mean.shape, q.mean.dtype))
+    kernel = posterior_kernel(model, image)
+    state = kernel.init(latents)
+    state, _ = jax.lax.scan(
+        lambda state, k: (kernel.step(jax.random.fold_in(key, k), state)[0], None), state, jnp.arange(num_transitions)
+    )
+    return state.position
+
+
+def mixing(found: Inpainted) -> dict[str, Any]:
+    """How many classes an image goes through: means and standard errors over images, without the first fifth of sweeps.
+
+    ``distinct_classes`` counts those seen in at least 5 % of the sweeps; ``effective_classes`` is the exponential
+    of the entropy of their shares; ``switches_per_sweep`` is the share of sweeps that change the class.
+    """
+    seen = found.classes[len(found.classes) // 5 :]
+    shares = np.stack([np.bincount(column, minlength=seen.max() + 1) for column in seen.T]) / len(seen)
+    entropy = -np.sum(np.where(shares > 0, shares * np.log(np.maximum(shares, 1e-300)), 0), axis=1)
+    figures = {
+        "distinct_classes": np.sum(shares >= 0.05, axis=1),
+        "effective_classes": np.exp(entropy),
+        "switches_per_sweep": np.mean(seen[1:] != seen[:-1], axis=0),
+        "confidence": np.mean(found.confidence[len(found.classes) // 5 :], axis=0),
+    }
+    return {
+        name: {"mean": float(np.mean(v)), "se": float(np.std(v, ddof=1) / np.sqrt(len(v)))}
+        for name, v in figures.items()
+    }

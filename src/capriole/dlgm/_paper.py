@@ -1,0 +1,29 @@
+"""Everything of section 5.2 in one call: all schemes and seeds, all stages, the report. Interrupt it, call it again."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .._train import Progress
+from ._data import Dataset
+from ._report import write_report
+from ._settings import SCHEME_NAMES, Settings
+from ._stages import evaluate_stage, inpaint_stage, posterior_stage, train_stage
+
+
+def run_paper(
+    settings: Settings, data: Dataset, folder: Path, *, progress: Callable[[Progress], None] | None = None
+) -> Path:
+    """Train and evaluate every scheme with every seed, in-paint with the first seed's models, look at posteriors.
+
+    Each model lives in ``folder/<scheme>-<seed>``. What is there already is not done again. Returns the report.
+    """
+    for seed in range(settings.seeds):
+        for scheme in SCHEME_NAMES:
+            place = folder / f"{scheme}-{seed}"
+            model = train_stage(scheme, settings, data, seed=seed, folder=place, progress=progress)
+            evaluate_stage(model, data, progress=progress)
+            if seed == 0:
+                inpaint_stage(model, data)
+            if seed == 0 and scheme == "l2hmc":
+                posterior_stage(model, data)
+    return write_report(folder, data)

@@ -1,0 +1,210 @@
+"""The report of section 5.2: one HTML file, every figure next to what the paper claims."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _page as html
+from ._data import Dataset, load_dataset
+from ._figures import LABELS, decoder_means, diagram, likelihood_curves
+from ._files import CheckpointError, read_json, write_bytes, write_json
+from ._settings import SCHEME_NAMES
+from ._stages import Loaded, decoder_pictures, load_model, save_figure, settings_in
+from ._train import CHECKPOINT
+
+
+def write_report(folder: Path, data: Dataset | None = None) -> Path:
+    """``report.html`` and ``results.json`` from all models trained in subfolders of ``folder``.
+
+    Figures of stages that were not run are left out, and the page says so. Raises `CheckpointError` if there is no
+    model.
+    """
+    places = sorted(path.parent for path in folder.glob(f"*/{CHECKPOINT}"))
+    if not places:
+        raise CheckpointError(f"no trained model in subfolders of {folder}; run `capriole dlgm train` first")
+    data = load_dataset(settings_in(places[0]).dataset) if data is None else data
+    models = [load_model(place, data) for place in places]
+    by_scheme = {s: [m for m in models if m.scheme == s] for s in SCHEME_NAMES}
+    by_scheme = {scheme: found for scheme, found in by_scheme.items() if found}
+    results = {"models": [_facts(m) for m in models], "differences": differences(by_scheme)}
+    write_json(folder / "results.json", results)
+    sections = {
+        "What was trained": _setting(models),
+        "Figure 2: log-likelihood": _likelihood(folder, by_scheme, results["differences"]),
+        "Figure 3a: in-painting": _inpainting(by_scheme),
+        "Figure 3b: the shape of a posterior": _posterior(by_scheme),
+        "Figure 4: the model": [html.picture(save_figure(folder / "diagram.png", diagram()), "L2HMC-DLGM")],
+        "Figure 5: decoder means": _means(folder, by_scheme, data.side),
+    }
+    page = html.page("Latent-variable models trained with a learned sampler", sections)
+    return write_bytes(folder / "report.html", page.encode("utf-8"))
+
+
+def _stage(model: Loaded, name: str) -> dict[str, Any] | None:
+    path = model.folder / name
+    return read_json(path) if path.exists() else None
+
+
+def _facts(model: Loaded) -> dict[str, Any]:
+    stages = {name: _stage(model, f"{name}.json") for name in ("evaluation", "inpainting", "posterior")}
+    last = model.history[-1] if model.history else {}
+    return {"scheme": model.scheme, "seed": model.seed, "last_epoch": last} | stages
+
+
+def differences(by_scheme: dict[str, list[Loaded]]) -> list[dict[str, Any]]:
+    """Test log-likelihood of L2HMC-DLGM less that of the others: same images, so paired; mean over seeds."""
+    out = []
+    for other in ("hmc", "elbo"):
+        pairs = []
+        for a in by_scheme.get("l2hmc", []):
+            for b in by_scheme.get(other, []):
+                first, second = _stage(a, "evaluation.json"), _stage(b, "evaluation.json")
+                if a.seed == b.seed and first and second:
+                    pairs.append(np.subtract(first["test"]["per_image"], second["test"]["per_image"]))
+        if pairs:
+            by_image = np.mean(pairs, axis=0)
+            seeds = [float(np.mean(pair)) for pair in pairs]
+            out.append(
+                {
+                    "of": "l2hmc",
+                    "less": other,
+                    "mean": float(np.mean(by_image)),
+                    "se_over_images": float(np.std(by_image, ddof=1) / np.sqrt(len(by_image))),
+                    "by_seed": seeds,
+                }
+            )
+    return out
+
+
+def _setting(models: list[Loaded]) -> list[str]:
+    s = models[0].settings
+    words = (
+        f"Data: {s.dataset}, binarised anew for every minibatch of {s.batch}; latent dimension {s.latent}, two hidden "
+        f"layers of {s.hidden} softplus units; K = {s.num_transitions} transitions of {s.num_leapfrogs} leapfrogs; "
+        f"kernel networks of width {s.width}. HMC's step size is tuned anew for every epoch, over a grid, for the same "
+        "squared jump that trains the learned kernel. HMC and L2HMC spend the same decoder gradients; Hessian-vector "
+        "products of L2HMC's training come on top, and show in the seconds."
+    )
+    rows = []
+    for m in models:
+        last = m.history[-1]
+        rate = last.get("acceptance_rate")
+        shown = [f"{last['num_gradients']:.3g}", f"{last['seconds']:.0f}", "-" if rate is None else f"{rate:.2f}"]
+        size = last.get("step_size")
+        rows.append([LABELS[m.scheme], m.seed, last["epoch"], *shown, "-" if size is None else f"{size:.3f}"])
+    header = ["model", "seed", "epochs", "decoder gradients", "seconds", "acceptance", "step size"]
+    return [html.text(words), html.table(header, rows)]
+
+
+def _likelihood(folder: Path, by_scheme: dict[str, list[Loaded]], found: list[dict[str, Any]]) -> list[str]:
+    curves = likelihood_curves({scheme: [m.history for m in models] for scheme, models in by_scheme.items()})
+    pieces = [
+        html.claim(
+            "both samplers improve on the VAE in log-likelihood, and L2HMC-DLGM improves on HMC-DLGM, on train and "
+            "held-out images (shown as curves; MNIST's 60,000 images, 300 epochs)."
+        ),
+        html.picture(
+            save_figure(folder / "figure2.png", curves), "Quick AIS on a few images while training; a lower bound"
+        ),
+    ]
+    header = ["model", "seed", "test log p(x)", "train log p(x)", "AIS error", "importance bound", "sandwich gap"]
+    rows = []
+    for scheme, models in by_scheme.items():
+        for m in models:
+            if e := _stage(m, "evaluation.json"):
+                test, train, gap = e["test"], e["train"], e["sandwich"]
+                rows.append(
+                    [
+                        LABELS[scheme],
+                        m.seed,
+                        f"{test['log_likelihood']:.2f} ± {test['se']:.2f}",
+                        f"{train['log_likelihood']:.2f} ± {train['se']:.2f}",
+                        f"{test['ais_error']:.2f}",
+                        f"{test['importance_bound']:.2f}",
+                        f"{gap['gap']:.2f} ± {gap['gap_se']:.2f}",
+                    ]
+                )
+    if not rows:
+        return [*pieces, html.text("No model was evaluated yet.")]
+    pieces.append(html.table(header, rows))
+    pieces.append(
+        html.text(
+            "± is the standard error over images, which all models share; differences between models on the same "
+            "images are far more certain. The gap is that between the upper and lower bounds on images drawn from the "
+            "model."
+        )
+    )
+    for d in found:
+        each = ", ".join(f"{value:+.2f}" for value in d["by_seed"])
+        pieces.append(
+            html.text(
+                f"Measured: {LABELS[d['of']]} less {LABELS[d['less']]}, test images: {d['mean']:+.2f} ± "
+                f"{d['se_over_images']:.2f} nats (by seed: {each})."
+            )
+        )
+    return pieces
+
+
+def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
+    pieces = [
+        html.claim(
+            "in-painting the top half by block Gibbs, the sampler moves between digits where q stays near one "
+            "(pictures)."
+        )
+    ]
+    rows = []
+    for scheme, models in by_scheme.items():
+        for m in models:
+            if stored := _stage(m, "inpainting.json"):
+                for method in ("encoder", "sampler"):
+                    if method in stored:
+                        cells = (_pm(stored[method][name]) for name in ("distinct_classes", "switches_per_sweep"))
+                        name = "q" if method == "encoder" else "sampler"
+                        rows.append([LABELS[scheme], m.seed, name, *cells, f"{stored['classifier_accuracy']:.3f}"])
+                if m.seed == models[0].seed:
+                    pieces.append(html.picture(m.folder / "inpainting.png", LABELS[scheme]))
+    if not rows:
+        return [*pieces, html.text("Not run.")]
+    header = [
+        "model",
+        "seed",
+        "z from",
+        "distinct classes per image",
+        "class switches per sweep",
+        "classifier accuracy",
+    ]
+    return [*pieces, html.table(header, rows)]
+
+
+def _posterior(by_scheme: dict[str, list[Loaded]]) -> list[str]:
+    pieces = [
+        html.claim("posteriors are not Gaussian (one image's histogram along the direction of highest variance).")
+    ]
+    for models in by_scheme.values():
+        for m in models:
+            if stored := _stage(m, "posterior.json"):
+                one, many = stored["one_image"], stored["many_images"]
+                pieces.append(html.picture(m.folder / "posterior.png", f"{LABELS[m.scheme]}, seed {m.seed}"))
+                pieces.append(
+                    html.text(
+                        f"This image: skewness {one['skewness']:.2f} ± {one['skewness_se']:.2f}, excess kurtosis "
+                        f"{one['kurtosis']:.2f} ± {one['kurtosis_se']:.2f}. Of {many['num_images']} images, "
+                        f"{many['non_gaussian_share']:.0%} have a skewness or kurtosis more than 4 standard errors "
+                        f"from a Gaussian's; median |skewness| {many['median_abs_skewness']:.2f}."
+                    )
+                )
+    return pieces if len(pieces) > 1 else [*pieces, html.text("Not run.")]
+
+
+def _means(folder: Path, by_scheme: dict[str, list[Loaded]], side: int) -> list[str]:
+    means = {scheme: decoder_pictures(models[0]) for scheme, models in by_scheme.items()}
+    path = save_figure(folder / "figure5.png", decoder_means(means, side=side))
+    return [
+        html.claim("samples of L2HMC-DLGM are sharper than the VAE's (pictures)."),
+        html.picture(path, "E[x | z] for the same latents"),
+    ]
+
+
+def _pm(figure: dict[str, float]) -> str:
+    return f"{figure['mean']:.2f} ± {figure['se']:.2f}"

@@ -1,0 +1,150 @@
+"""Sizes, lengths and budgets of a run, with three presets."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+SCHEME_NAMES = ("elbo", "hmc", "l2hmc")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a run can vary. Defaults are the paper's, where it says.
+
+    The VAE may train longer (``elbo_epochs``), since its steps are cheaper; the two others spend equal budgets by
+    construction. Figure 2's curves come from quick AIS every ``curve_every`` epochs with ``curve_temperatures``, the
+    table from the ``ais_`` settings. ``objective`` is ``paper`` or ``log_jump``.
+    """
+
+    dataset: str = "mnist"
+    latent: int = 50
+    hidden: int = 1024
+    width: int = 200
+    embedding: int = 512
+    batch: int = 512
+    epochs: int = 300
+    elbo_epochs: int = 600
+    learning_rate: float = 1e-3
+    kernel_learning_rate: float = 1e-3
+    clip: float = 5.0
+    objective: str = "paper"
+    num_transitions: int = 5
+    num_leapfrogs: int = 5
+    step_size: float = 0.1
+    tuning_images: int = 64
+    curve_every: int = 25
+    curve_images: int = 100
+    curve_temperatures: int = 200
+    curve_chains: int = 8
+    ais_images: int = 1000
+    ais_temperatures: int = 2000
+    ais_chains: int = 20
+    ais_leapfrogs: int = 10
+    simulated_images: int = 100
+    importance_samples: int = 1000
+    inpaint_images: int = 200
+    inpaint_sweeps: int = 500
+    inpaint_transitions: int = 5
+    classifier_epochs: int = 10
+    posterior_chains: int = 512
+    posterior_steps: int = 20000
+    shape_images: int = 100
+    shape_chains: int = 64
+    shape_steps: int = 2000
+    seeds: int = 3
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for config.json."""
+        return asdict(self)
+
+    def epochs_of(self, scheme: str) -> int:
+        """Epochs that a scheme trains for."""
+        return self.elbo_epochs if scheme == "elbo" else self.epochs
+
+
+_BY_PRESET: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "dataset": "digits",
+        "latent": 4,
+        "hidden": 32,
+        "width": 16,
+        "embedding": 16,
+        "batch": 100,
+        "epochs": 2,
+        "elbo_epochs": 2,
+        "num_transitions": 2,
+        "num_leapfrogs": 3,
+        "tuning_images": 16,
+        "curve_every": 1,
+        "curve_images": 10,
+        "curve_temperatures": 20,
+        "curve_chains": 4,
+        "ais_images": 10,
+        "ais_temperatures": 20,
+        "ais_chains": 4,
+        "ais_leapfrogs": 3,
+        "simulated_images": 10,
+        "importance_samples": 20,
+        "inpaint_images": 6,
+        "inpaint_sweeps": 10,
+        "inpaint_transitions": 1,
+        "classifier_epochs": 5,
+        "posterior_chains": 16,
+        "posterior_steps": 40,
+        "shape_images": 5,
+        "shape_chains": 8,
+        "shape_steps": 40,
+        "seeds": 1,
+    },
+    "laptop": {
+        "dataset": "mnist-10k",
+        "latent": 20,
+        "hidden": 200,
+        "width": 64,
+        "embedding": 128,
+        "batch": 250,
+        "epochs": 60,
+        "elbo_epochs": 180,
+        "kernel_learning_rate": 3e-3,
+        "step_size": 0.3,
+        "curve_every": 15,
+        "curve_images": 50,
+        "curve_temperatures": 60,
+        "ais_images": 150,
+        "ais_temperatures": 300,
+        "ais_chains": 12,
+        "ais_leapfrogs": 5,
+        "simulated_images": 50,
+        "importance_samples": 500,
+        "inpaint_images": 100,
+        "inpaint_sweeps": 200,
+        "posterior_steps": 2000,
+        "shape_images": 50,
+        "shape_chains": 32,
+        "shape_steps": 500,
+    },
+    "paper": {},
+}
+
+PRESETS = tuple(_BY_PRESET)
+
+
+def settings_for(preset: str = "laptop", **overrides: Any) -> Settings:
+    """Settings of a preset, with overrides (None: keep). Raises ValueError for an unknown preset or setting."""
+    if preset not in _BY_PRESET:
+        raise ValueError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    chosen = {name: value for name, value in overrides.items() if value is not None}
+    return settings_from(_BY_PRESET[preset] | chosen)
+
+
+def settings_from(values: dict[str, Any]) -> Settings:
+    """Settings from plain values over the defaults, e.g. out of a config.json.
+
+    Raises ValueError for an unknown name or a number that is not positive.
+    """
+    known = {field.name for field in fields(Settings)}
+    if unknown := set(values) - known:
+        raise ValueError(f"unknown settings {sorted(unknown)}; known are {sorted(known)}")
+    for name, value in values.items():
+        if not isinstance(value, str) and not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+    return replace(Settings(), **values)

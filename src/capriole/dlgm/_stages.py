@@ -1,0 +1,186 @@
+"""The stages of a run, each on one model's folder: train, evaluate, in-paint, look at posteriors.
+
+A stage leaves one JSON file (and pictures) beside the checkpoint, stamped with the checkpoint's epoch, so that a
+stage that is already done for this model can be told from one that is not.
+"""
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from .._io import versions
+from .._train import Progress
+from ._classify import train_classifier
+from ._data import Dataset, load_dataset
+from ._evaluate import curve_point, evaluate, fixed_binary
+from ._figures import inpainting_figure, posterior_figure
+from ._files import CheckpointError, load_checkpoint, read_facts, read_json, write_bytes, write_json
+from ._inpaint import bottom_half, inpaint, mixing
+from ._posterior import draw_posterior, posterior_shape, shape_summary
+from ._schemes import Model
+from ._settings import Settings, settings_from
+from ._train import CHECKPOINT, build, key_for, train_dlgm
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+type OnProgress = Callable[[Progress], None]
+
+
+class Loaded(NamedTuple):
+    """A trained model from its folder, with all that the stages need to know about it."""
+
+    model: Model
+    scheme: str
+    seed: int
+    settings: Settings
+    history: list[dict[str, Any]]
+    folder: Path
+
+    def stamp(self) -> dict[str, Any]:
+        """What every stage's file starts with."""
+        device = jax.devices()[0]
+        return {
+            "scheme": self.scheme,
+            "seed": self.seed,
+            "epoch": len(self.history),
+            "device": f"{device.platform} {device.device_kind}",
+            "versions": versions() | {"python": platform.python_version()},
+        }
+
+
+def load_model(folder: Path, data: Dataset | None = None) -> Loaded:
+    """The model in a folder written by `train_stage`. Raises `CheckpointError` if there is none or it is damaged."""
+    facts = read_facts(folder / CHECKPOINT)
+    settings = settings_from(facts["settings"])
+    data = load_dataset(settings.dataset) if data is None else data
+    state, _ = build(facts["scheme"], settings, data.train.shape[0], facts["seed"])
+    state, _ = load_checkpoint(folder / CHECKPOINT, state)
+    return Loaded(state.model, facts["scheme"], facts["seed"], settings, facts["history"], folder)
+
+
+def settings_in(folder: Path) -> Settings:
+    """The settings of the model in a folder."""
+    return settings_from(read_facts(folder / CHECKPOINT)["settings"])
+
+
+def train_stage(
+    scheme: str, settings: Settings, data: Dataset, *, seed: int, folder: Path, progress: OnProgress | None = None
+) -> Loaded:
+    """Train, or go on training, with quick AIS every ``curve_every`` epochs."""
+    path = folder / "config.json"
+    config = {"scheme": scheme, "seed": seed, "settings": settings.as_dict()}
+    if path.exists() and read_json(path) != config:
+        raise CheckpointError(f"{folder} holds a run with other settings; choose another folder or remove it")
+    write_json(path, config)
+
+    def on_epoch(model: Model, epoch: int) -> dict[str, float]:
+        if epoch % settings.curve_every and epoch not in (1, settings.epochs_of(scheme)):
+            return {}
+        return curve_point(key_for(seed, "curve"), model, data.train, data.test, settings)
+
+    trained = train_dlgm(scheme, settings, data, seed=seed, folder=folder, on_epoch=on_epoch, progress=progress)
+    return Loaded(trained.model, scheme, seed, settings, trained.history, folder)
+
+
+def evaluate_stage(loaded: Loaded, data: Dataset, *, progress: OnProgress | None = None) -> dict[str, Any]:
+    """``evaluation.json``: AIS on train and test images, the sandwich, the cheap bound."""
+    return _once(
+        loaded,
+        "evaluation.json",
+        lambda: evaluate(
+            key_for(loaded.seed, "evaluate"), loaded.model, data.train, data.test, loaded.settings, progress=progress
+        ),
+    )
+
+
+def inpaint_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
+    """``inpainting.json`` and ``inpainting.png``: block Gibbs with q and, where there is one, with the sampler."""
+    return _once(loaded, "inpainting.json", lambda: _inpaint(loaded, data))
+
+
+def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
+    s = loaded.settings
+    judge_key, run_key = jax.random.split(key_for(loaded.seed, "inpaint"))
+    judge = train_classifier(judge_key, data, num_epochs=s.classifier_epochs)
+    images = fixed_binary(data.test, min(s.inpaint_images, data.test.shape[1]))
+    figures: dict[str, Any] = {"num_images": images.shape[1], "classifier_accuracy": judge.accuracy}
+    pictures = {}
+    for method in ("encoder",) if loaded.scheme == "elbo" else ("encoder", "sampler"):
+        found = inpaint(
+            run_key,
+            loaded.model,
+            images,
+            bottom_half(data.side),
+            judge.classifier,
+            num_sweeps=s.inpaint_sweeps,
+            num_transitions=s.inpaint_transitions,
+            draw_with=method,  # type: ignore[arg-type]
+        )
+        figures[method] = mixing(found)
+        pictures[f"z from {'q' if method == 'encoder' else 'the sampler'}"] = found.pictures
+    save_figure(loaded.folder / "inpainting.png", inpainting_figure(pictures, side=data.side))
+    return figures
+
+
+def posterior_stage(loaded: Loaded, data: Dataset, *, image: int = 0) -> dict[str, Any]:
+    """``posterior.json`` and ``posterior.png``: one image with many chains, and the statistic over many images."""
+    return _once(loaded, "posterior.json", lambda: _posterior(loaded, data, image), image=image)
+
+
+def _posterior(loaded: Loaded, data: Dataset, image: int) -> dict[str, Any]:
+    s = loaded.settings
+    one_key, many_key = jax.random.split(key_for(loaded.seed, "posterior"))
+    images = fixed_binary(data.test, max(image + 1, min(s.shape_images, data.test.shape[1])))
+    one = draw_posterior(
+        one_key,
+        loaded.model,
+        images[:, image : image + 1],
+        num_chains=s.posterior_chains,
+        num_steps=s.posterior_steps,
+        thin=max(1, s.posterior_steps // 1000),
+    )
+    shape = posterior_shape(one.draws[0])
+    save_figure(loaded.folder / "posterior.png", posterior_figure(shape.projected))
+    many = draw_posterior(
+        many_key,
+        loaded.model,
+        images,
+        num_chains=s.shape_chains,
+        num_steps=s.shape_steps,
+        thin=max(1, s.shape_steps // 200),
+    )
+    figures = {name: getattr(shape, name) for name in shape._fields if name != "projected"}
+    return {
+        "one_image": figures | {"acceptance_rate": one.acceptance_rate},
+        "many_images": shape_summary([posterior_shape(draws) for draws in many.draws]),
+    }
+
+
+def _once(loaded: Loaded, name: str, compute: Callable[[], dict[str, Any]], **more: int) -> dict[str, Any]:
+    """The content of ``name`` if it belongs to this very checkpoint and these choices, else computed and written."""
+    path, stamp = loaded.folder / name, loaded.stamp() | more
+    if path.exists():
+        stored = read_json(path)
+        if all(stored.get(key) == stamp[key] for key in ("scheme", "seed", "epoch", *more)):
+            return stored
+    return read_json(write_json(path, stamp | compute()))
+
+
+def save_figure(path: Path, figure: "Figure") -> Path:
+    """A PNG that appears whole or not at all."""
+    import io
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return write_bytes(path, buffer.getvalue())
+
+
+def decoder_pictures(loaded: Loaded, num: int = 60) -> np.ndarray:
+    """E[x | z] for ``num`` latents z ~ N(0, I), the same for every model of one size: (pixels, num)."""
+    latents = jax.random.normal(jax.random.key(5), (num, loaded.settings.latent)).T
+    return np.asarray(jax.nn.sigmoid(loaded.model.decoder(latents.astype(np.float32))))

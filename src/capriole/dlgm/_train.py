@@ -1,0 +1,225 @@
+"""Training: a host loop over jitted chunks of a scheme's step, one checkpoint per epoch, resumable to the bit."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from .._clock import CompileClock
+from .._dynamics import Leapfrog, LearnedLeapfrog
+from .._objectives import AbstractObjective, LogJump, PaperLoss
+from .._train import Progress, adam
+from .._types import Key
+from ._data import Dataset
+from ._files import load_checkpoint, save_checkpoint, write_lines
+from ._kernel import image_leapfrog
+from ._model import Decoder, Encoder
+from ._schemes import SCHEMES, DLGMState, Model, Recipe, StepMetrics, binarise, follow, init_state, posterior_kernel
+from ._settings import SCHEME_NAMES, Settings
+
+CHECKPOINT = "checkpoint.safetensors"
+METRICS = "metrics.jsonl"
+CHUNK = 10
+"""Steps between two signs of life."""
+
+STEP_SIZES = tuple(float(size) for size in np.geomspace(0.02, 1.5, 14))
+
+PURPOSES = ("build", *SCHEME_NAMES, "curve", "evaluate", "inpaint", "posterior")
+
+type OnEpoch = Callable[[Model, int], dict[str, float]]
+
+
+class Trained(NamedTuple):
+    """A model and the record of every epoch."""
+
+    model: Model
+    history: list[dict[str, Any]]
+
+
+def key_for(seed: int, purpose: str) -> Key:
+    """The key of one of `PURPOSES`: all are folded from the seed's, which is never split."""
+    return jax.random.fold_in(jax.random.key(seed), PURPOSES.index(purpose))
+
+
+def build(scheme: str, settings: Settings, pixels: int, seed: int) -> tuple[DLGMState, Recipe]:
+    """A fresh training state and the recipe; encoder and decoder start alike in all schemes of one seed."""
+    if scheme not in SCHEME_NAMES:
+        raise ValueError(f"unknown scheme {scheme!r}; choose one of {', '.join(SCHEME_NAMES)}")
+    s = settings
+    keys = jax.random.split(key_for(seed, "build"), 3)
+    encoder = Encoder(keys[0], latent=s.latent, hidden=s.hidden, pixels=pixels)
+    decoder = Decoder(keys[1], latent=s.latent, hidden=s.hidden, pixels=pixels)
+    dynamics: Leapfrog | LearnedLeapfrog | None = None
+    if scheme == "hmc":
+        dynamics = Leapfrog(jnp.asarray(s.step_size, jnp.float32), s.num_leapfrogs)
+    if scheme == "l2hmc":
+        dynamics = image_leapfrog(
+            keys[2],
+            latent=s.latent,
+            pixels=pixels,
+            num_leapfrogs=s.num_leapfrogs,
+            step_size=s.step_size,
+            width=s.width,
+            embedding=s.embedding,
+        )
+    recipe = Recipe(
+        encoder=optax.adam(s.learning_rate),
+        decoder=optax.adam(s.learning_rate),
+        kernel=adam(s.kernel_learning_rate, clip=s.clip) if scheme == "l2hmc" else None,
+        num_transitions=s.num_transitions,
+        objective=_objective(s.objective),
+    )
+    return init_state(Model(encoder, decoder, dynamics), recipe), recipe
+
+
+def _objective(name: str) -> AbstractObjective:
+    match name:
+        case "paper":
+            return PaperLoss()
+        case "log_jump":
+            return LogJump()
+    raise ValueError(f"unknown objective {name!r}; choose paper or log_jump")
+
+
+def gradients_per_image(scheme: str, settings: Settings) -> int:
+    """Gradients of log p(x | z) that one image costs in one step, with respect to latents or to the decoder.
+
+    VAE: 1. With K transitions of M leapfrogs: 1 for the ELBO, 1 + K M for the chain, 1 for the decoder. The learned
+    kernel differentiates its trajectories, K M Hessian-vector products on top (not counted here).
+    """
+    chain = settings.num_transitions * settings.num_leapfrogs
+    return 1 if scheme == "elbo" else 3 + chain
+
+
+def train_dlgm(
+    scheme: str,
+    settings: Settings,
+    data: Dataset,
+    *,
+    seed: int,
+    folder: Path,
+    on_epoch: OnEpoch | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Train one model by one scheme, from its checkpoint in ``folder`` if there is one.
+
+    ``on_epoch(model, epoch)`` may add figures to the epoch's record. Metrics go to ``metrics.jsonl``, one line per
+    epoch. Everything random is a function of seed, epoch and step, so an interrupted run ends where an uninterrupted
+    one would. Raises ValueError if a batch is larger than the training set, `CheckpointError` for a checkpoint that is
+    damaged or of another model.
+    """
+    num_images = data.train.shape[1]
+    if settings.batch > num_images:
+        raise ValueError(f"a batch of {settings.batch} is larger than the training set of {num_images} images")
+    state, recipe = build(scheme, settings, data.train.shape[0], seed)
+    history: list[dict[str, Any]] = []
+    if (folder / CHECKPOINT).exists():
+        state, facts = load_checkpoint(folder / CHECKPOINT, state)
+        history = facts["history"]
+    epochs, per_epoch = settings.epochs_of(scheme), num_images // settings.batch
+    pixels = jnp.asarray(data.train)
+    order_key, step_key, tune_key = jax.random.split(key_for(seed, scheme), 3)
+    for epoch in range(len(history), epochs):
+        before = history[-1] if history else {"seconds": 0.0, "num_gradients": 0}
+        cost = gradients_per_image(scheme, settings) * per_epoch * settings.batch
+        with CompileClock() as clock:
+            if scheme == "hmc":
+                tuned, spent = tune_step_size(jax.random.fold_in(tune_key, epoch), state.model, pixels, settings)
+                state, cost = state._replace(model=tuned), cost + spent
+            order = jax.random.permutation(jax.random.fold_in(order_key, epoch), num_images)
+            chunks: list[StepMetrics] = []
+            for first in range(0, per_epoch, CHUNK):
+                length = min(CHUNK, per_epoch - first)
+                where = (jnp.asarray(first), jnp.asarray(length))
+                state, metrics = _chunk(step_key, SCHEMES[scheme], state, pixels, order, where, recipe, settings.batch)
+                chunks.append(jax.tree.map(lambda kept, length=length: np.asarray(kept)[:length], metrics))
+                if progress is not None:
+                    done = epoch * per_epoch + first + length
+                    elapsed = before["seconds"] + clock.elapsed
+                    progress(Progress(f"train {scheme}", done, epochs * per_epoch, elapsed, _means(chunks[-1:])))
+        record = {"epoch": epoch + 1, "step": (epoch + 1) * per_epoch} | _means(chunks)
+        record["num_gradients"] = before["num_gradients"] + cost
+        record["seconds"] = before["seconds"] + clock.seconds
+        if state.model.dynamics is not None:
+            record["step_size"] = float(_step_size(state.model))
+        if on_epoch is not None:
+            record |= on_epoch(state.model, epoch + 1)
+        history.append(record)
+        facts = {"scheme": scheme, "seed": seed, "settings": settings.as_dict(), "history": history}
+        save_checkpoint(folder / CHECKPOINT, state, facts)
+        write_lines(folder / METRICS, history)
+    return Trained(state.model, history)
+
+
+@eqx.filter_jit
+def _chunk(
+    key: Key,
+    step: Callable,
+    state: DLGMState,
+    pixels: Array,
+    order: Array,
+    where: tuple[Array, Array],
+    recipe: Recipe,
+    batch: int,
+) -> tuple[DLGMState, StepMetrics]:
+    """Steps ``first`` to ``first + length`` of an epoch, at most CHUNK; the length is data."""
+    first, length = where
+    arrays, static = eqx.partition(state, eqx.is_array)
+
+    def body(i: Array, carry: tuple[Any, StepMetrics]) -> tuple[Any, StepMetrics]:
+        state = eqx.combine(carry[0], static)
+        chosen = jax.lax.dynamic_slice_in_dim(order, (first + i) * batch, batch)
+        images = jnp.take(pixels, chosen, axis=1)
+        state, metrics = step(jax.random.fold_in(key, state.step), state, images, recipe)
+        return eqx.filter(state, eqx.is_array), jax.tree.map(lambda kept, new: kept.at[i].set(new), carry[1], metrics)
+
+    empty = StepMetrics(*(jnp.zeros(CHUNK, pixels.dtype) for _ in StepMetrics._fields))
+    arrays, metrics = jax.lax.fori_loop(0, length, body, (arrays, empty))
+    return eqx.combine(arrays, static), metrics
+
+
+def tune_step_size(key: Key, model: Model, pixels: Array, settings: Settings) -> tuple[Model, int]:
+    """The step size of HMC with the largest squared jump in units of q's deviation, and the gradients that it cost.
+
+    The same figure of merit that trains the learned kernel, over a grid of 14 sizes on the same images at once, for
+    the model as it is now: an HMC that is tuned anew for every epoch.
+    """
+    grid = jnp.asarray(STEP_SIZES, pixels.dtype)
+    num = min(settings.tuning_images, pixels.shape[1])
+    score = _jump_by_size(key, model, pixels, grid, num, settings.num_transitions)
+    best = grid[jnp.argmax(score)]
+    spent = num * len(STEP_SIZES) * (1 + settings.num_transitions * settings.num_leapfrogs)
+    return eqx.tree_at(lambda m: m.dynamics.step_size, model, best), spent
+
+
+@eqx.filter_jit
+def _jump_by_size(key: Key, model: Model, pixels: Array, grid: Array, num: int, num_transitions: int) -> Array:
+    choose_key, binary_key, noise_key, chain_key = jax.random.split(key, 4)
+    chosen = jax.random.choice(choose_key, pixels.shape[1], (num,), replace=False)
+    images = binarise(binary_key, jnp.take(pixels, chosen, axis=1))
+    q = model.encoder(images)
+    start = q.draw(jax.random.normal(noise_key, q.mean.shape, q.mean.dtype))
+    q, start = jax.tree.map(lambda a: jnp.repeat(a, grid.shape[0], axis=1), (q, start))
+    sized = eqx.tree_at(lambda m: m.dynamics.step_size, model, jnp.tile(grid, num))
+    _, (_, jump) = follow(chain_key, posterior_kernel(sized, images), start, q, num_transitions)
+    return jump.reshape(num, -1).mean(axis=0)
+
+
+def _step_size(model: Model) -> Any:
+    match model.dynamics:
+        case Leapfrog() as dynamics:
+            return dynamics.step_size
+        case LearnedLeapfrog() as dynamics:
+            return jnp.exp(dynamics.log_step_size)
+    raise TypeError(f"no step size in {type(model.dynamics).__name__}")
+
+
+def _means(chunks: list[StepMetrics]) -> dict[str, float]:
+    joined = {name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in StepMetrics._fields}
+    return {name: float(np.nanmean(values)) for name, values in joined.items() if np.isfinite(values).any()}

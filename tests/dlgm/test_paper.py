@@ -1,0 +1,105 @@
+"""Everything from the command line on 8 x 8 digits: stages, report, interruption, errors."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from capriole.cli._app import app
+from capriole.dlgm import write_report
+from capriole.dlgm._files import plain, read_json, write_json
+
+pytestmark = [pytest.mark.usefixtures("standard_promotion"), pytest.mark.filterwarnings("default")]
+
+
+def call(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    pytest.importorskip("sklearn")
+    import jax
+
+    folder = tmp_path_factory.mktemp("paper")
+    with jax.numpy_dtype_promotion("standard"):
+        done = call("paper", "dlgm", "--preset", "smoke", "--out", folder)
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def test_the_whole_section_runs_and_its_report_has_every_figure(finished):
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 7  # 2, 3a three times, 3b, 4, 5
+    assert page.count("<strong>The paper:</strong>") == 4
+    assert not re.search(r'(src|href)="(?!data:)', page), "one file, nothing fetched"
+    results = read_json(finished / "results.json")
+    assert [m["scheme"] for m in results["models"]] == ["elbo", "hmc", "l2hmc"]
+    for m in results["models"]:
+        test = m["evaluation"]["test"]
+        assert -64 * np.log(2) < test["log_likelihood"] < 0
+        assert len(test["per_image"]) == test["num_images"] == 10
+        assert m["last_epoch"]["test_log_likelihood"] < 0
+    assert [d["less"] for d in results["differences"]] == ["hmc", "elbo"]
+
+
+def test_calling_again_does_nothing_again(finished):
+    names = ["l2hmc-0/checkpoint.safetensors", "l2hmc-0/evaluation.json", "l2hmc-0/posterior.json"]
+    before = [(finished / name).stat().st_mtime_ns for name in names]
+    done = call("paper", "dlgm", "--preset", "smoke", "--out", finished)
+    assert done.exit_code == 0, done.output
+    assert before == [(finished / name).stat().st_mtime_ns for name in names]
+
+
+def test_single_stages_answer_from_the_folder(finished):
+    place = finished / "l2hmc-0"
+    assert "sandwich gap" in call("dlgm", "evaluate", place).output
+    assert call("dlgm", "inpaint", place).output.count("distinct classes per image") == 2
+    assert "clearly not Gaussian" in call("dlgm", "posterior", place).output
+    assert read_json(place / "posterior.json")["image"] == 0
+    shown = call("dlgm", "evaluate", place, "--json").output
+    assert json.loads(shown[shown.index("{") :])["scheme"] == "l2hmc"
+    assert "report.html" in call("dlgm", "report", finished).output
+
+
+def test_other_settings_in_the_same_folder_are_refused(finished):
+    done = call("dlgm", "train", "--scheme", "elbo", "--preset", "smoke", "--seed", 1, "--out", finished / "elbo-0")
+    assert done.exit_code == 2
+    assert "other settings" in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("dlgm", "evaluate", "nowhere"), "train first"),
+        (("dlgm", "report", "nowhere"), "no trained model"),
+        (("dlgm", "train", "--preset", "huge"), "unknown preset"),
+        (("dlgm", "train", "--preset", "smoke", "--scheme", "vae", "--out", "x"), "unknown scheme"),
+        (("dlgm", "train", "--dataset", "mnist", "--data", "nowhere"), "no train-images-idx3-ubyte.gz"),
+    ],
+)
+def test_trouble_is_one_line_and_status_2(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call(*words)
+    assert done.exit_code == 2
+    assert message in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_report_without_stages_says_so(finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished / "elbo-0", tmp_path / "elbo-0")
+    for name in ("evaluation.json", "inpainting.json"):
+        (tmp_path / "elbo-0" / name).unlink()
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "No model was evaluated yet." in page
+    assert page.count("Not run.") == 2
+
+
+def test_json_has_no_nan(tmp_path):
+    path = write_json(tmp_path / "a.json", {"x": float("nan"), "y": np.float32(1.5), "z": (1, np.arange(2))})
+    assert read_json(path) == {"x": None, "y": 1.5, "z": [1, [0, 1]]}
+    assert plain(True) is True

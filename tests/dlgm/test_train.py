@@ -1,0 +1,140 @@
+"""Training on 8 x 8 digits: it learns, it resumes to the bit, it counts, and its files can be trusted."""
+
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from capriole import Leapfrog
+from capriole.dlgm import (
+    CheckpointError,
+    Dataset,
+    build,
+    gradients_per_image,
+    settings_for,
+    train_dlgm,
+    tune_step_size,
+)
+from capriole.dlgm._files import load_checkpoint, read_facts, save_checkpoint
+from capriole.dlgm._settings import settings_from
+from capriole.dlgm._train import STEP_SIZES
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+SMALL = {"latent": 2, "hidden": 8, "width": 6, "embedding": 5, "batch": 20, "num_transitions": 2, "num_leapfrogs": 2}
+
+
+def settings(**more):
+    return settings_for("smoke", **(SMALL | {"epochs": 2, "elbo_epochs": 2} | more))
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Two blurred shapes on 16 pixels."""
+    rng = np.random.default_rng(0)
+    shape = np.where(np.arange(16) < 8, 0.9, 0.1)[:, None]
+    labels = rng.integers(0, 2, 120)
+    grey = np.where(labels, shape, 1 - shape).astype(np.float32)
+    return Dataset(grey[:, :100], labels[:100], grey[:, 100:], labels[100:], 4)
+
+
+def arrays(model):
+    return jax.tree.leaves(eqx.filter(model, eqx.is_array))
+
+
+@pytest.mark.parametrize("scheme", ["elbo", "hmc", "l2hmc"])
+def test_a_resumed_run_ends_at_the_same_bits(scheme, data, tmp_path):
+    whole = train_dlgm(scheme, settings(), data, seed=3, folder=tmp_path / "whole")
+    short = settings(epochs=1, elbo_epochs=1)
+    train_dlgm(scheme, short, data, seed=3, folder=tmp_path / "parts")
+    resumed = train_dlgm(scheme, settings(), data, seed=3, folder=tmp_path / "parts")
+    for a, b in zip(arrays(whole.model), arrays(resumed.model), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(whole.history, resumed.history, strict=True):
+        assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+    lines = (tmp_path / "parts/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    assert whole.history[-1]["elbo"] > whole.history[0]["elbo"]
+    assert whole.history[-1]["num_gradients"] >= 2 * 100 * gradients_per_image(scheme, settings())
+    assert {leaf.dtype for leaf in arrays(whole.model)} <= {jnp.dtype("float32"), jnp.dtype(bool)}
+
+
+def test_an_interrupted_epoch_is_done_again(data, tmp_path):
+    whole = train_dlgm("hmc", settings(), data, seed=3, folder=tmp_path / "whole")
+
+    def interrupt(event):
+        if event.step > 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_dlgm("hmc", settings(), data, seed=3, folder=tmp_path / "parts", progress=interrupt)
+    assert len(read_facts(tmp_path / "parts/checkpoint.safetensors")["history"]) == 1
+    resumed = train_dlgm("hmc", settings(), data, seed=3, folder=tmp_path / "parts")
+    for a, b in zip(arrays(whole.model), arrays(resumed.model), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_schemes_of_one_seed_start_from_the_same_encoder_and_decoder():
+    models = [build(scheme, settings(), 16, 5)[0].model for scheme in ("elbo", "hmc", "l2hmc")]
+    for other in models[1:]:
+        for a, b in zip(arrays(models[0]), arrays((other.encoder, other.decoder)), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_samplers_spend_equal_budgets():
+    s = settings(num_transitions=5, num_leapfrogs=4)
+    assert gradients_per_image("elbo", s) == 1
+    assert gradients_per_image("hmc", s) == gradients_per_image("l2hmc", s) == 1 + (1 + 20) + 1
+
+
+def test_tuning_takes_long_steps_on_a_flat_posterior_and_short_ones_on_a_steep_one(data):
+    state, _ = build("hmc", settings(num_leapfrogs=4, tuning_images=60), 16, 0)
+    steep = eqx.tree_at(lambda m: m.decoder.network.weights[-1], state.model, replace_fn=lambda w: 20_000 * w)
+    found = []
+    for model in (state.model, steep):
+        tuned, cost = tune_step_size(jax.random.key(0), model, jnp.asarray(data.train), settings(tuning_images=60))
+        found.append(float(tuned.dynamics.step_size))
+        assert isinstance(tuned.dynamics, Leapfrog)
+        assert cost == 60 * len(STEP_SIZES) * (1 + 4)
+    assert found[0] * 4 == pytest.approx(np.pi, rel=0.2)  # M steps of a rotation to the other side: the longest jump
+    assert found[1] < 0.5 * found[0]
+    assert min(STEP_SIZES) < found[1]
+
+
+def test_damaged_and_foreign_checkpoints_are_refused(data, tmp_path):
+    state, _ = build("elbo", settings(), 16, 0)
+    path = save_checkpoint(tmp_path / "c.safetensors", state, {"a": 1})
+    loaded, facts = load_checkpoint(path, build("elbo", settings(), 16, 1)[0])
+    assert facts == {"a": 1}
+    for a, b in zip(arrays(loaded), arrays(state), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(CheckpointError, match="holds another model"):
+        load_checkpoint(path, build("elbo", settings(hidden=9), 16, 0)[0])
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path, state)
+    path.write_bytes(content[:100])
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        read_facts(path)
+    with pytest.raises(CheckpointError, match="train first"):
+        read_facts(tmp_path / "none.safetensors")
+
+
+def test_bad_settings_name_value_and_remedy(data, tmp_path):
+    with pytest.raises(ValueError, match="larger than the training set of 100"):
+        train_dlgm("elbo", settings(batch=101), data, seed=0, folder=tmp_path)
+    with pytest.raises(ValueError, match="unknown scheme 'vae'; choose one of elbo"):
+        build("vae", settings(), 16, 0)
+    with pytest.raises(ValueError, match="unknown objective 'best'"):
+        build("l2hmc", settings(objective="best"), 16, 0)
+    with pytest.raises(ValueError, match="unknown preset 'huge'"):
+        settings_for("huge")
+    with pytest.raises(ValueError, match="epochs must be positive, got -1"):
+        settings_for("smoke", epochs=-1)
+    with pytest.raises(ValueError, match="unknown settings"):
+        settings_from({"colour": 1})
