@@ -33,7 +33,6 @@ GOOD_ENOUGH = 0.6
 """Effective draws per gradient from which on networks could hardly gain what their training costs."""
 _THINS = (1, 4, 16)
 _WARMUP = 100
-_TRAINING_CHAINS = 200
 
 
 class Fit(NamedTuple):
@@ -139,11 +138,10 @@ def _candidates(
     pool = pilot.draws.reshape(-1, pilot.draws.shape[-1]).T
     if not agreed:
         white = Whitened(white.logdensity, diagonal(pool, dtype=start.dtype))
-    chosen = jax.random.choice(jax.random.fold_in(train_key, 99), pool.shape[1], (_TRAINING_CHAINS,))
-    position = white.whitening.inverse(jnp.asarray(pool[:, np.asarray(chosen)]))
+    dim = pool.shape[0]
     for i, plan in enumerate(
         plans(
-            dim=position.shape[0],
+            dim=dim,
             best=best,
             angle=angle,
             agreed=agreed,
@@ -152,6 +150,8 @@ def _candidates(
         )
     ):
         key = jax.random.fold_in(train_key, i)
+        chosen = np.asarray(jax.random.choice(jax.random.fold_in(key, 99), pool.shape[1], (plan.num_chains,)))
+        position = white.whitening.inverse(jnp.asarray(pool[:, chosen]))
         try:
             found.append(train_candidate(key, plan, white, position, step_size=pilot.step_size, progress=progress))
         except TrainingDivergedError as error:

@@ -44,6 +44,7 @@ class Plan(NamedTuple):
     esjd_weight: float = 1.0
     companion_moves: int = 0
     hmc_share: float = 0.0
+    num_chains: int = 200
     rounds: int = 4
     patient: bool = False
 
@@ -68,7 +69,9 @@ def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: f
         name="network for modes",
         num_leapfrogs=4,
         width=32,
-        num_steps=3 * num_steps,
+        num_steps=7 * num_steps,
+        learning_rate=3e-3,
+        num_chains=512,
         temperature=60.0,
         rounds=1,
         jump_weight=1.0,
