@@ -28,7 +28,7 @@ def walk(transition, target, *, n=40_000, steps=4, seed=0):
     """``steps`` transitions from ``n`` exact draws of ``target``, through the library's own sampling loop."""
     rng = np.random.default_rng(seed)
     start, fresh = target.draw(rng, n), target.draw(rng, n)
-    state = transition.init(jnp.asarray(start))
+    state = transition.init(jnp.asarray(start), jax.random.key(seed + 1))
     draws = draw_chains(jax.random.key(seed), transition, state, num_draws=1, thin=steps, chunk_size=1)
     return Walk(start, np.asarray(draws.state.position), fresh, float(draws.record.acceptance_rate.mean()))
 
@@ -85,13 +85,17 @@ def check_invariance(transition, target, **options):
 def check_symmetry(transition, target, *, bins=8, **options):
     """The flow between cells of the plane is symmetric (Bowker 1948, TESTING 2.7)."""
     found = walk(transition, target, steps=1, **options)
+    check_flow(*(x - np.median(found.start, axis=1, keepdims=True) for x in (found.start, found.end)), bins=bins)
 
-    def cell(x):
-        angle = np.arctan2(x[1] - np.median(found.start[1]), x[0] - np.median(found.start[0]))
-        return np.floor((angle / (2 * np.pi) + 0.5) * bins).astype(int) % bins
+
+def check_flow(start, end, *, bins=8):
+    """Bowker's test on the flow between ``bins`` sectors of the plane, from (2, n) to (2, n) points."""
+
+    def sector(x):
+        return np.floor((np.arctan2(x[1], x[0]) / (2 * np.pi) + 0.5) * bins).astype(int) % bins
 
     table = np.zeros((bins, bins))
-    np.add.at(table, (cell(found.start), cell(found.end)), 1)
+    np.add.at(table, (sector(start), sector(end)), 1)
     upper = np.triu_indices(bins, 1)
     total, difference = (table + table.T)[upper], (table - table.T)[upper]
     used = total > 10

@@ -19,6 +19,7 @@ from capriole import (
     learned_leapfrog,
     surrogate_force,
 )
+from capriole.baselines import nice
 from densities import Banana, Funnel, Gaussian, Mixture2
 
 
@@ -84,6 +85,11 @@ def learned(steps: int, size=0.2, heads: float = 1.0, context: int = 0, squashed
     return build
 
 
+def additive(width: int = 16) -> Callable:
+    """Factory of A-NICE-MC's proposal with random networks, whose shifts are of order 1."""
+    return lambda dim, dtype: nice(jax.random.key(dim), dim=dim, width=width, dtype=dtype)
+
+
 def gaussian(dim: int, dtype: jnp.dtype) -> Gaussian:
     """Scales from 0.5 to 2."""
     return Gaussian(jnp.asarray(np.geomspace(0.5, 2, dim) if dim > 1 else [1.3], dtype))
@@ -129,6 +135,7 @@ CASES = [
     Case("learned-3-funnel", funnel, learned(5, 0.1), dim=3),
     Case("learned-10-gaussian", gaussian, learned(10, 0.1), dim=10),
     Case("learned-context", banana, learned(5, context=4), dim=2, context=4),
+    Case("nice-2-mog", mog, additive(), dim=2),
     Case("rotation-1", gaussian, rotation(1), dim=1),
     Case("rotation-3-banana", banana, rotation(3), dim=2),
     Case("crank-nicolson", banana, lambda dim, dtype: CrankNicolson(jnp.asarray(1.1, dtype)), dim=2),

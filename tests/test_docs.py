@@ -38,6 +38,7 @@ def test_results_schema_documents_every_field_that_a_run_writes():
         assert f"`{field}`" in text, field
 
 
-def test_results_in_the_readme_are_those_of_the_stored_files():
-    script = ROOT / "scripts" / "summarise_results.py"
+@pytest.mark.parametrize("name", ["summarise_results.py", "summarise_toy.py"])
+def test_results_in_readme_and_docs_are_those_of_the_stored_files(name):
+    script = ROOT / "scripts" / name
     assert subprocess.run([sys.executable, script, "--check"], check=False).returncode == 0

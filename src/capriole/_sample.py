@@ -15,7 +15,7 @@ import numpy as np
 from ._clock import CompileClock
 from ._train import Progress
 from ._transition import AbstractTransition
-from ._types import Info, Key, State, Vector
+from ._types import ChainState, Info, Key, Vector
 
 type Stacked = Any
 
@@ -46,14 +46,14 @@ class Draws(NamedTuple):
     """
 
     record: Record
-    state: State
+    state: ChainState
     num_gradients: int
     seconds: float
     compile_seconds: float
     completed: bool
 
 
-def _record(state: State, info: Info, before: Vector) -> Record:
+def _record(state: ChainState, info: Info, before: Vector) -> Record:
     squared = jnp.sum((info.proposal.position - before) ** 2, axis=0)
     moved = jnp.where(info.acceptance_rate > 0, info.acceptance_rate * squared, 0)
     return Record(
@@ -79,19 +79,19 @@ _SUMMED = ("accepted", "diverging", "nonfinite", "n_steps")
 def _chunk(
     root: Key,
     transition: AbstractTransition,
-    state: State,
+    state: ChainState,
     first: jax.Array,
     num_draws: jax.Array,
     thin: int,
     capacity: int,
-) -> tuple[State, Record]:
+) -> tuple[ChainState, Record]:
     """``num_draws`` draws, at most ``capacity``; the loop's length is data, so a short last chunk compiles nothing."""
 
-    def step(state: State, t: jax.Array) -> tuple[State, Record]:
+    def step(state: ChainState, t: jax.Array) -> tuple[ChainState, Record]:
         new, info = transition.step(jax.random.fold_in(root, t), state)
         return new, _record(new, info, state.position)
 
-    def draw(state: State, t: jax.Array) -> tuple[State, Record]:
+    def draw(state: ChainState, t: jax.Array) -> tuple[ChainState, Record]:
         if thin == 1:
             return step(state, t)
         state, records = jax.lax.scan(step, state, t + jnp.arange(thin, dtype=t.dtype))
@@ -99,7 +99,7 @@ def _chunk(
         sums = {name: jnp.sum(getattr(records, name), axis=0) for name in _SUMMED}
         return state, last._replace(acceptance_rate=jnp.mean(records.acceptance_rate, axis=0), **sums)
 
-    def body(i: jax.Array, carry: tuple[State, Record]) -> tuple[State, Record]:
+    def body(i: jax.Array, carry: tuple[ChainState, Record]) -> tuple[ChainState, Record]:
         state, record = draw(carry[0], first + thin * i)
         return state, jax.tree.map(lambda kept, new: kept.at[i].set(new), carry[1], record)
 
@@ -111,7 +111,7 @@ def _chunk(
 def draw_chains(
     key: Key,
     transition: AbstractTransition,
-    state: State,
+    state: ChainState,
     *,
     num_draws: int,
     thin: int = 1,

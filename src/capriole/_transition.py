@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from ._dynamics import AbstractDynamics, CrankNicolson, Leapfrog, Rotation
 from ._logdensity import AbstractLogDensity, value_and_grad
-from ._types import Flag, Info, Key, Phase, Scalar, State, Vector
+from ._types import ChainState, Flag, Info, Key, Phase, Scalar, State, Vector
 
 DIVERGENCE = 1000.0
 """A proposal whose log ratio is below minus this counts as divergent (the convention of Stan and BlackJAX)."""
@@ -29,11 +29,11 @@ class AbstractTransition(eqx.Module):
         """The log density that the kernel leaves invariant."""
 
     @abstractmethod
-    def init(self, position: Vector, rng_key: Key | None = None) -> State:
+    def init(self, position: Vector, rng_key: Key | None = None) -> ChainState:
         """State at ``position``."""
 
     @abstractmethod
-    def step(self, rng_key: Key, state: State) -> tuple[State, Info]:
+    def step(self, rng_key: Key, state: ChainState) -> tuple[ChainState, Info]:
         """One step of every chain."""
 
 

@@ -5,7 +5,7 @@ or ``(dim, chains)`` for many; a log density has shape ``()`` or ``(chains,)``. 
 reads like one chain (``W @ x``, sums over axis 0) and serves both.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
@@ -31,6 +31,10 @@ class State(NamedTuple):
     position: Vector
     logdensity: Scalar
     logdensity_grad: Vector
+
+
+type ChainState = Any
+"""`State`, or a kernel's own tuple that has its fields and more (a momentum kept from step to step)."""
 
 
 class Info(NamedTuple):

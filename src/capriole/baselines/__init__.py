@@ -1,7 +1,30 @@
 """What a learned kernel has to beat: honestly tuned classical samplers."""
 
 from ._hmc import HMCTuning, tune_hmc
+from ._lookahead import LookAhead, LookAheadState, reach
+from ._lookahead_tuning import LookAheadTuning, tune_lookahead
+from ._nice import Nice, nice
+from ._nice_train import NiceRecipe, NiceResult, train_nice
 from ._peers import PEERS, Peer, run_peer
 from ._peers_base import PeerDraws
+from ._trial import TuningError
 
-__all__ = ["PEERS", "HMCTuning", "Peer", "PeerDraws", "run_peer", "tune_hmc"]
+__all__ = [
+    "PEERS",
+    "HMCTuning",
+    "LookAhead",
+    "LookAheadState",
+    "LookAheadTuning",
+    "Nice",
+    "NiceRecipe",
+    "NiceResult",
+    "Peer",
+    "PeerDraws",
+    "TuningError",
+    "nice",
+    "reach",
+    "run_peer",
+    "train_nice",
+    "tune_hmc",
+    "tune_lookahead",
+]

@@ -1,18 +1,18 @@
 """HMC at a fixed trajectory length, tuned on a fine grid of step sizes. The best measured ESS wins."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from .._logdensity import AbstractLogDensity
 from .._sample import draw_chains
 from .._transition import AbstractTransition, hmc
 from .._types import Key, Vector
-
-type Score = Callable[[np.ndarray], float]
+from ._trial import Score, Trial, TuningError
 
 
 class HMCTuning(NamedTuple):
@@ -44,12 +44,16 @@ def tune_hmc(
     draws (chains, draws, dim) to a figure of merit, higher is better; NaN never wins. Without ``step_sizes`` the first
     grid has 24 points over a factor of 1,000 up to the largest step size that is ever accepted. The second grid has as
     many points between the neighbours of the first one's best, so the final spacing is about 2 %.
-    Raises RuntimeError if no step size gives a finite score.
+    Raises TuningError if no step size gives a finite score.
     """
     grid_key, first_key, second_key = jax.random.split(key, 3)
     if step_sizes is None:
         step_sizes = _grid(grid_key, logdensity, position, num_leapfrogs=num_leapfrogs)
-    trial = _Trial(logdensity, position, score, num_leapfrogs, jitter, num_draws, num_warmup)
+
+    def build(sizes: Array) -> AbstractTransition:
+        return hmc(logdensity, step_size=sizes, num_leapfrogs=num_leapfrogs, jitter=jitter)
+
+    trial = Trial(build, position, score, num_draws, num_warmup)
     coarse = np.sort(np.asarray(step_sizes, np.float64))
     scores, rates, gradients = trial.run(first_key, coarse)
     best = _best(coarse, scores)
@@ -58,39 +62,13 @@ def tune_hmc(
     fine_scores, fine_rates, fine_gradients = trial.run(second_key, fine)
     sizes, scores = np.concatenate([coarse, fine]), np.concatenate([scores, fine_scores])
     winner = float(sizes[_best(sizes, scores)])
-    kernel = hmc(logdensity, step_size=jnp.asarray(winner, position.dtype), num_leapfrogs=num_leapfrogs, jitter=jitter)
+    kernel = build(jnp.asarray(winner, position.dtype))
     return HMCTuning(kernel, winner, sizes, scores, np.concatenate([rates, fine_rates]), gradients + fine_gradients)
-
-
-class _Trial(NamedTuple):
-    """What every step size is tried on."""
-
-    logdensity: AbstractLogDensity
-    position: Vector
-    score: Score
-    num_leapfrogs: int
-    jitter: float
-    num_draws: int
-    num_warmup: int
-
-    def run(self, key: Key, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-        """Score and acceptance rate of every step size, and gradients spent."""
-        chains = self.position.shape[1]
-        per_chain = jnp.repeat(jnp.asarray(sizes, self.position.dtype), chains)
-        kernel = hmc(self.logdensity, step_size=per_chain, num_leapfrogs=self.num_leapfrogs, jitter=self.jitter)
-        state = kernel.init(jnp.tile(self.position, (1, len(sizes))))
-        draws = draw_chains(key, kernel, state, num_draws=self.num_warmup + self.num_draws)
-        if not draws.completed:
-            raise KeyboardInterrupt
-        kept = draws.record.position[:, self.num_warmup :].reshape(len(sizes), chains, self.num_draws, -1)
-        rates = draws.record.acceptance_rate[:, self.num_warmup :].reshape(len(sizes), -1).mean(axis=1)
-        scores = [self.score(block) if rate > 0.01 else np.nan for block, rate in zip(kept, rates, strict=True)]
-        return np.asarray(scores), rates, draws.num_gradients
 
 
 def _best(sizes: np.ndarray, scores: np.ndarray) -> int:
     if not np.isfinite(scores).any():
-        raise RuntimeError(
+        raise TuningError(
             f"no step size between {sizes.min():.3g} and {sizes.max():.3g} gave HMC a finite score; pass step_sizes"
         )
     return int(np.nanargmax(scores))

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from . import _paper
+
 app = typer.Typer(
     name="capriole",
     help="Learned MCMC kernels: train a neural generalisation of HMC on a log density, check it, sample.",
@@ -14,6 +16,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(_paper.app)
 
 Preset = Annotated[str, typer.Option(help="smoke (seconds), laptop (a minute or two) or paper.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random in the run.")]

@@ -33,7 +33,7 @@ def write_figures(
     # From one mode, where there are modes: whether a sampler leaves it is what the picture should show.
     shown: dict[str, np.ndarray] = {name: draws.get(f"{name}_one_mode", position) for name, position in main.items()}
     if target.dim == 2:
-        bounds = _bounds(np.concatenate([p.reshape(-1, 2)[::7] for p in main.values()]))
+        bounds = density_bounds(np.concatenate([p.reshape(-1, 2)[::7] for p in main.values()]))
         paths: dict[str, np.ndarray] = {name: position[0, :200] for name, position in shown.items()}
         density = chains_over_density(lambda x: np.asarray(target(jnp.asarray(x, jnp.zeros(()).dtype))), paths, bounds)
         folder.write_figure("chains", density)
@@ -43,7 +43,8 @@ def write_figures(
     folder.write_figure("trace", trace_figure(traces, f"$x_{{{worst}}}$"))
 
 
-def _bounds(points: np.ndarray) -> tuple[float, float, float, float]:
+def density_bounds(points: np.ndarray) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of a view of points (num, 2) that leaves out the outermost thousandth."""
     low, high = np.quantile(points, [0.0005, 0.9995], axis=0)
     margin = 0.15 * (high - low)
     return float(low[0] - margin[0]), float(high[0] + margin[0]), float(low[1] - margin[1]), float(high[1] + margin[1])

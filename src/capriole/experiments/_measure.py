@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import diagnostics
 from .._sample import Draws
+from ..baselines import PeerDraws
 from ._tuning import centre_of
 
 
@@ -16,40 +17,66 @@ def measure(draws: Draws, target: Any, *, num_leapfrogs: int, step_size: float, 
     """
     record = draws.record
     position = record.position[:, keep_from:]
+    share = position.shape[1] / record.position.shape[1]
+    row: dict[str, Any] = {
+        "num_leapfrogs": num_leapfrogs,
+        "step_size": step_size,
+        "acceptance_rate": float(record.acceptance_rate[:, keep_from:].mean()),
+        "divergences": int(record.diverging[:, keep_from:].sum()),
+        "compile_seconds": draws.compile_seconds,
+    }
+    row |= figures(position, target, num_gradients=draws.num_gradients * share, seconds=draws.seconds * share)
+    return row | {"warnings": _health(record, keep_from, row)}
+
+
+def measure_peer(draws: PeerDraws, target: Any) -> dict[str, Any]:
+    """The row of a peer: the same figures, and what its own warm-up cost and found."""
+    row = {
+        "acceptance_rate": draws.acceptance_rate,
+        "divergences": draws.divergences,
+        "compile_seconds": draws.compile_seconds,
+        "warmup_seconds": draws.warmup_seconds,
+        "warmup_gradients": draws.warmup_gradients,
+        "settings": draws.settings,
+    }
+    return row | figures(draws.position, target, num_gradients=draws.num_gradients, seconds=draws.seconds)
+
+
+def figures(position: np.ndarray, target: Any, *, num_gradients: float, seconds: float) -> dict[str, Any]:
+    """What positions (chains, draws, dim) that cost so much say about a sampler."""
     chains, steps, _ = position.shape
-    share = steps / record.position.shape[1]
-    gradients = draws.num_gradients * share
     mean, variance = _moments(target)
     anchor = centre_of(target, position)
     bulk, bulk_sq = diagnostics.bulk_ess(position), diagnostics.bulk_ess_sq(position, anchor)
     worst, worst_sq = float(np.min(bulk)), float(np.min(bulk_sq))
     row: dict[str, Any] = {
-        "num_leapfrogs": num_leapfrogs,
-        "step_size": step_size,
         "num_chains": chains,
         "num_steps": steps,
-        "acceptance_rate": float(record.acceptance_rate[:, keep_from:].mean()),
-        "divergences": int(record.diverging[:, keep_from:].sum()),
         "paper_ess_per_step": float(diagnostics.paper_ess(position, anchor)),
-        "bulk_ess_per_gradient": worst / gradients,
-        "bulk_ess_sq_per_gradient": worst_sq / gradients,
-        "ess_per_second": min(worst, worst_sq) / max(draws.seconds * share, 1e-9),
+        "bulk_ess_per_gradient": worst / num_gradients,
+        "bulk_ess_sq_per_gradient": worst_sq / num_gradients,
+        "ess_per_second": min(worst, worst_sq) / max(seconds, 1e-9),
         "rhat_max": float(np.max(diagnostics.rhat(position))),
         "max_abs_z_mean": None,
         "max_abs_z_var": None,
-        "num_gradients": int(gradients),
-        "sampling_seconds": draws.seconds * share,
-        "compile_seconds": draws.compile_seconds,
+        "num_gradients": int(num_gradients),
+        "sampling_seconds": seconds,
         "mode_weights": None,
         "mode_switches_per_1000_gradients": None,
+        "first_coordinate": {
+            "mean": float(position[..., 0].mean()),
+            "sd": float(position[..., 0].std()),
+            "bulk_ess_per_gradient": float(bulk[0]) / num_gradients,
+            "bulk_ess_sq_per_gradient": float(bulk_sq[0]) / num_gradients,
+        },
     }
     if mean is not None and variance is not None and chains >= 4:
         z_mean, z_var = diagnostics.z_scores(position, mean, variance)
         row["max_abs_z_mean"] = float(np.nanmax(np.abs(z_mean)))
         row["max_abs_z_var"] = float(np.nanmax(np.abs(z_var)))
     if hasattr(target, "mode"):
-        row |= _modes(position, target, gradients / (chains * steps))
-    return row | {"warnings": _health(record, keep_from, row)}
+        row |= _modes(position, target, num_gradients / (chains * steps))
+    return row
 
 
 def _moments(target: Any) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -46,7 +46,8 @@ class Run:
     """A run in progress; each stage stores what it has, so that an interruption keeps all that was finished.
 
     ``target`` is a log density with ``dim`` and ``start(key, num)``; with ``sample``, ``mean``, ``variance`` or
-    ``mode`` the corresponding figures are filled in. The methods are the stages, in order.
+    ``mode`` the corresponding figures are filled in. ``burn_in_weight`` is that of the loss's second expectation, over
+    the target's own starts. The methods are the stages, in order.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Run:
         *,
         preset: str,
         seed: int,
+        burn_in_weight: float = 0.0,
         progress: OnProgress | None = None,
     ):
+        self.burn_in_weight = burn_in_weight
         self.name, self.target, self.settings, self.folder = name, target, settings, folder
         self.progress = progress or (lambda _: None)
         keys = jax.random.split(jax.random.key(seed), 7)
@@ -109,6 +112,8 @@ class Run:
             temperature=cooling(s.start_temperature, num_steps=int(0.7 * s.train_steps))
             if s.start_temperature != 1
             else None,
+            burn_in=(lambda key: target.start(key, s.train_chains)) if self.burn_in_weight else None,
+            burn_in_weight=self.burn_in_weight,
             companion=make_companion(s, pilot),
         )
         candidates = [

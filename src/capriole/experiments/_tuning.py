@@ -23,6 +23,21 @@ def worst_score(target: Any) -> Callable[[np.ndarray], float]:
     return score
 
 
+def mixed_score(target: Any) -> Callable[[np.ndarray], float]:
+    """`worst_score`, a thousandth of it below 5 effective draws per chain.
+
+    So few say that the chains have not mixed (R-hat above about 1.1), and the estimate is then mostly the number of
+    chains: compared over trajectory lengths per gradient, the shortest and most useless one would win.
+    """
+    worst = worst_score(target)
+
+    def score(draws: np.ndarray) -> float:
+        ess = worst(draws)
+        return ess if ess >= 5 * len(draws) else ess / 1000
+
+    return score
+
+
 def paper_score(target: Any) -> Callable[[np.ndarray], float]:
     """The paper's ESS per step."""
     return lambda draws: diagnostics.paper_ess(draws, centre_of(target, draws))

@@ -1,5 +1,21 @@
-"""Figures. Matplotlib is imported when a figure is drawn, without pyplot or any global state."""
+"""Figures and pages. Matplotlib and Jinja are imported when something is drawn, without pyplot or any global state."""
 
-from ._figures import autocorrelation_figure, chains_over_density, save, trace_figure, training_curve
+from ._figures import LABELS, autocorrelation_figure, chains_over_density, save, trace_figure, training_curve
+from ._html import Section, page, picture, points, table, text
+from ._panels import autocorrelation_panels
 
-__all__ = ["autocorrelation_figure", "chains_over_density", "save", "trace_figure", "training_curve"]
+__all__ = [
+    "LABELS",
+    "Section",
+    "autocorrelation_figure",
+    "autocorrelation_panels",
+    "chains_over_density",
+    "page",
+    "picture",
+    "points",
+    "save",
+    "table",
+    "text",
+    "trace_figure",
+    "training_curve",
+]

@@ -11,14 +11,28 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, which colour-blind readers tell apart; without its yellow, which is faint on white.
-COLOURS = {"l2hmc": "#0072B2", "hmc": "#D55E00", "hmc_paper": "#E69F00", "nuts": "#009E73", "chees": "#CC79A7"}
+COLOURS = {
+    "l2hmc": "#0072B2",
+    "hmc": "#D55E00",
+    "hmc_paper": "#E69F00",
+    "hmc_best": "#8C4A00",
+    "nuts": "#009E73",
+    "nuts-dense": "#00573F",
+    "chees": "#CC79A7",
+    "lookahead": "#56B4E9",
+    "nice": "#7B5EA7",
+}
 OTHERS = ("#56B4E9", "#000000", "#999999")
 LABELS = {
     "l2hmc": "L2HMC",
     "hmc": "HMC, tuned for bulk ESS",
     "hmc_paper": "HMC, tuned for the paper's ESS",
+    "hmc_best": "HMC at its best length",
     "nuts": "NUTS",
+    "nuts-dense": "NUTS, dense metric",
     "chees": "ChEES-HMC",
+    "lookahead": "look-ahead HMC",
+    "nice": "A-NICE-MC",
 }
 
 

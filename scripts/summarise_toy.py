@@ -1,0 +1,76 @@
+"""Write the tables between the ``toy`` markers of docs/paper-toy.md from the cells under results/paper-toy.
+
+python scripts/summarise_toy.py           # rewrite the page
+python scripts/summarise_toy.py --check   # exit 1 if the page does not agree with the files
+"""
+
+import sys
+from pathlib import Path
+
+from capriole.experiments._toy_goals import verdicts
+from capriole.experiments._toy_report import (
+    BURN_IN_HEADER,
+    COST_HEADER,
+    GOAL_HEADER,
+    MODE_HEADER,
+    PAPER_HEADER,
+    load_cells,
+)
+from capriole.experiments._toy_tables import (
+    Cells,
+    burn_in_rows,
+    cost_rows,
+    goal_rows,
+    in_words,
+    mode_rows,
+    paper_rows,
+)
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- toy:begin -->", "<!-- toy:end -->"
+
+
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table and an empty line; nothing without rows."""
+    if not rows:
+        return []
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, ["---"] * len(header), *rows)]
+    return ["| " + " | ".join(row) + " |" for row in cells] + [""]
+
+
+def block(cells: Cells) -> str:
+    """The text between the markers."""
+    if not cells:
+        return "No cells are stored under `results/paper-toy/` yet."
+    first, found = next(iter(cells.values()))[0], verdicts(cells)
+    words = (
+        f"{sum(v.passed for v in found)} of {len(found)} goals are met ({first['preset']} preset, {first['device']}, "
+        f"{first['dtype']}, jax {first['versions'].get('jax', '?')}; medians over seeds with their range)."
+    )
+    lines = [words, "", *table(GOAL_HEADER, goal_rows(found))]
+    lines += [*(f"- {in_words(target, each)}" for target, each in cells.items()), ""]
+    for header, rows in (
+        (PAPER_HEADER, paper_rows(cells)),
+        (MODE_HEADER, mode_rows(cells)),
+        (BURN_IN_HEADER, burn_in_rows(cells)),
+        (COST_HEADER, cost_rows(cells)),
+    ):
+        lines += table(header, rows)
+    return "\n".join(lines).rstrip()
+
+
+def main() -> int:
+    """Rewrite or check docs/paper-toy.md."""
+    page = ROOT / "docs" / "paper-toy.md"
+    text = page.read_text(encoding="utf-8")
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    new = f"{head}{BEGIN}\n{block(load_cells(ROOT / 'results' / 'paper-toy'))}\n{END}{tail}"
+    if "--check" in sys.argv:
+        return int(new != text)
+    page.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

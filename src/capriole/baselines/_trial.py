@@ -1,0 +1,46 @@
+"""Many settings of one sampler side by side, in one compiled run: each setting gets its own copy of the chains."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from .._sample import draw_chains
+from .._transition import AbstractTransition
+from .._types import Key, Vector
+
+type Score = Callable[[np.ndarray], float]
+
+
+class TuningError(RuntimeError):
+    """No setting of a grid gave a finite score."""
+
+
+class Trial(NamedTuple):
+    """What every setting is tried on.
+
+    ``build`` maps arrays of settings, one entry per chain, to a kernel; ``position`` (dim, chains) are the starts;
+    ``score`` maps draws (chains, draws, dim) to a figure of merit, higher is better.
+    """
+
+    build: Callable[..., AbstractTransition]
+    position: Vector
+    score: Score
+    num_draws: int
+    num_warmup: int
+
+    def run(self, key: Key, *settings: Float[np.ndarray, " rows"]) -> tuple[np.ndarray, np.ndarray, int]:
+        """Score and acceptance rate of every row of settings, and gradients spent; NaN below 1 % acceptance."""
+        rows, chains = len(settings[0]), self.position.shape[1]
+        kernel = self.build(*(jnp.repeat(jnp.asarray(column, self.position.dtype), chains) for column in settings))
+        state = kernel.init(jnp.tile(self.position, (1, rows)), jax.random.fold_in(key, 0))
+        draws = draw_chains(jax.random.fold_in(key, 1), kernel, state, num_draws=self.num_warmup + self.num_draws)
+        if not draws.completed:
+            raise KeyboardInterrupt
+        kept = draws.record.position[:, self.num_warmup :].reshape(rows, chains, self.num_draws, -1)
+        rates = draws.record.acceptance_rate[:, self.num_warmup :].reshape(rows, -1).mean(axis=1)
+        scores = [self.score(block) if rate > 0.01 else np.nan for block, rate in zip(kept, rates, strict=True)]
+        return np.asarray(scores), rates, draws.num_gradients
