@@ -154,3 +154,17 @@ def cheaper_than_nuts(found: list[Standing], unit: str = "seconds") -> bool | No
     if mine is None:
         return False if theirs else None
     return not theirs or mine < min(theirs)
+
+
+def break_even(ours: Standing, other: Standing, unit: str) -> float | None:
+    """Effective draws above which ``ours`` costs less in all than ``other``; both must have passed::
+
+        n = (fixed_ours - fixed_other) / (1 / rate_other - 1 / rate_ours)
+
+    0 if it is cheaper from the first draw on, None if it never is.
+    """
+    mine, theirs = ours.rate[unit], other.rate[unit]
+    fixed = (ours.fixed[unit] or 0.0) - (other.fixed[unit] or 0.0)
+    if mine is None or theirs is None or mine <= theirs:
+        return None
+    return max(0.0, fixed / (1 / theirs - 1 / mine))

@@ -63,7 +63,7 @@ def run_sampler(
     sampler: str, target: AbstractTarget, seed: int, settings: PeersSettings, progress: OnProgress | None = None
 ) -> tuple[BenchRun, Fit | None]:
     """``sampler`` from the target's own over-dispersed starts; and the `Fit` if it is capriole."""
-    started = Started(target, target.dim, seed)
+    started = Started(inner=target, dim=target.dim, seed=seed)
     if sampler == OURS:
         return run_fit(started, seed, settings, progress)
     starts = started.start(_key(seed, _STARTS), settings.chains(sampler))
@@ -150,7 +150,8 @@ def _prepared(result: Fit, num_gradients: int, thin: int) -> int:
     """Gradients that `fit` spent before the first kept draw, from its public figures.
 
     Pilot and all candidates are in its verdict. The comparison with NUTS is charged at twice its warm-up (as many draws
-    follow, which cost less). Runs given up for a longer one had 1 / ``thin``, 4 / ``thin``, ... of its steps.
+    follow, which cost less). Runs given up for a longer one had 1 / ``thin``, 4 / ``thin``, ... of its steps. Where
+    NUTS was chosen its warm-up counts; a kernel's own, 100 steps, is not reported and is missing here.
     """
     discarded = num_gradients * (thin - 1) // (3 * thin)
     nuts = result.verdict.nuts

@@ -3,11 +3,10 @@
 import math
 from typing import Any
 
-from .._fit import Row, break_even
 from ..baselines import PEERS
 from ..report import LABELS
 from ._peers_goals import SCHOOLS, Table, Verdict
-from ._peers_judge import WANTED, CellRecord, Cells, Standing, best_peer, find, ratio
+from ._peers_judge import WANTED, CellRecord, Cells, Standing, best_peer, break_even, find, ratio
 from ._peers_settings import OURS
 
 type Rows = list[list[str]]
@@ -171,26 +170,10 @@ def cost_rows(table: Table, cells: Cells) -> Rows:
 
 def pays_after(ours: Standing | None, other: Standing, unit: str) -> str:
     """Effective draws above which capriole is cheaper than ``other``."""
-    if ours is None or ours is other or not ours.passed:
+    if ours is None or ours is other or not (ours.passed and other.passed):
         return "-"
-    point = break_even(_as_row(ours), _as_row(other), unit=unit)
+    point = break_even(ours, other, unit)
     return "never" if point is None else number(point)
-
-
-def _as_row(standing: Standing) -> Row:
-    rate, fixed = standing.rate, standing.fixed
-    per_gradient = rate["gradients"] or math.nan
-    return Row(
-        name=standing.sampler,
-        num_leapfrogs=None,
-        ess_per_gradient=per_gradient,
-        ess_sq_per_gradient=per_gradient,
-        ess_per_second=rate["seconds"] or math.nan,
-        acceptance_rate=math.nan,
-        rhat_max=math.nan,
-        fixed_gradients=int(fixed["gradients"] or 0),
-        fixed_seconds=fixed["seconds"] or 0.0,
-    )
 
 
 def summary(table: Table, found: list[Verdict]) -> dict[str, Any]:
