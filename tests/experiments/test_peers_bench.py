@@ -13,12 +13,14 @@ from peers_cells import all_cells, cell
 
 from capriole.experiments import _peers, _peers_runs
 from capriole.experiments._peers_cell import problems, run_cell
+from capriole.experiments._peers_goals import GOALS
 from capriole.experiments._peers_report import load_cells, render, write_report
 from capriole.experiments._peers_runs import BenchRun, Started, run_sampler
 from capriole.experiments._peers_settings import (
     BENCH_TARGETS,
     DEFAULT_SAMPLERS,
     PRESETS,
+    TOY,
     PeersSettings,
     chosen_samplers,
     chosen_targets,
@@ -210,31 +212,34 @@ def test_a_peer_on_modes_is_run_from_one_mode_too_and_fails(tmp_path, standard_p
 
 
 def test_the_page_holds_every_target_and_figure_and_fetches_nothing():
-    cells = all_cells()
+    asked = {*TOY, "coal", "logistic", *(goal for each in GOALS for goal in each.only)}
+    cells = {target: found for target, found in all_cells().items() if target in asked}
     cells["scg"][1]["problems"] = ["R-hat 1.234 after 1000 steps per chain"]
     page = render(cells)
     tags = parsed(page)
     images = [attrs["src"] for tag, attrs in tags if tag == "img"]
     assert len(images) == 3  # rates; break-even in gradients and in seconds
     assert all(len(source) > 2000 for source in images)
-    for target in BENCH_TARGETS:
+    for target in cells:
         assert short(target) in page
     assert "R-hat 1.234 after 1000 steps per chain" in page
-    assert page.count('class="good"') == 11
+    assert page.count('class="good"') == len(GOALS)
     parsed(render({"scg": [cells["scg"][1]]}))  # nobody passes
 
 
 def test_cells_are_loaded_in_order_and_the_summary_stands_beside_the_page(tmp_path):
-    for i, each in enumerate(each for found in reversed(all_cells(2).values()) for each in found):
+    cells = {target: found for target, found in all_cells(2).items() if target in ("scg", "icg", "coal")}
+    for i, each in enumerate(each for found in reversed(cells.values()) for each in found):
         path = tmp_path / "cells" / str(i)
         path.mkdir(parents=True)
         (path / "cell.json").write_text(json.dumps(each))
     (tmp_path / "cells" / "unfinished").mkdir()
     loaded = load_cells(tmp_path / "cells")
-    assert tuple(loaded) == BENCH_TARGETS
+    assert list(loaded) == ["scg", "icg", "coal"]
     assert [(c["sampler"], c["seed"]) for c in loaded["scg"][:3]] == [("capriole", 0), ("capriole", 1), ("nuts", 0)]
     write_report(tmp_path / "cells", tmp_path / "peers.html")
     summary = json.loads((tmp_path / "summary.json").read_text())
+    assert len(summary["goals"]) == 8
     assert all(goal["passed"] for goal in summary["goals"])
     assert summary["targets"]["scg"]["ratio_per_gradient"] == pytest.approx(4)
     assert summary["seeds"] == [0, 1]
