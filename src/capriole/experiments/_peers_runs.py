@@ -10,7 +10,6 @@ from .. import diagnostics
 from .._clock import CompileClock
 from .._fit import Fit, fit
 from .._front import sample
-from .._train import Progress
 from .._types import Key, Scalar, Vector
 from ..agreement import RHAT_LIMIT
 from ..baselines import run_peer
@@ -114,10 +113,6 @@ def run_fit(
 ) -> tuple[BenchRun, Fit]:
     """`capriole.fit`, with its default settings but for the numbers of draws and training steps."""
 
-    def show(event: Progress) -> None:
-        if progress is not None:
-            progress(event)
-
     with CompileClock() as clock:
         result = fit(
             target,
@@ -125,7 +120,7 @@ def run_fit(
             num_chains=settings.num_chains,
             num_draws=settings.num_draws,
             train_steps=settings.train_steps,
-            progress=show,
+            progress=progress,
         )
     attributes = result.tree["posterior"].attrs
     thin = int(result.verdict.settings.get("thin", 1))
