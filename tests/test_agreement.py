@@ -126,11 +126,11 @@ def test_draws_of_hmc_agree_and_those_of_a_wrong_density_do_not():
     verdicts = []
     for density in (target, PerChain(lambda x: target(x) - x[-1])):
         kernel = hmc(density, step_size=0.35, num_leapfrogs=9, jitter=0.3)
-        draws = draw_chains(jax.random.key(2), kernel, kernel.init(start), num_draws=1200).record.position[:, 200:]
+        draws = draw_chains(jax.random.key(2), kernel, kernel.init(start), num_draws=700).record.position[:, 200:]
         parameters = target.constrain(jnp.moveaxis(jnp.asarray(draws), -1, 0))
         verdicts.append(agreement(np.stack(list(parameters.values()), axis=-1), reference))
     right, wrong = verdicts
     assert right.passed
-    assert (right.ess > 5000).all()
+    assert (right.ess > 3000).all()
     assert np.abs(wrong.z_mean[-1]) > Z_LIMIT
     assert not wrong.passed

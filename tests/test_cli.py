@@ -53,12 +53,20 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
 
 
 def test_targets_lists_every_target():
-    from capriole.targets import TARGETS
+    from capriole.targets import MODELS, POSTERIORS, TARGETS
 
-    result = capriole("targets")
+    result = capriole("targets", env=os.environ | {"CAPRIOLE_POSTERIORDB": "/no/checkout"})
     assert result.returncode == 0
-    for name in TARGETS:
+    for name in [*TARGETS, *MODELS, *POSTERIORS]:
         assert name in result.stdout
+    assert "CAPRIOLE_POSTERIORDB='/no/checkout' holds no posteriordb checkout; clone" in result.stdout
+
+
+def test_a_posterior_without_a_checkout_is_one_clear_line():
+    environment = os.environ | {"CAPRIOLE_POSTERIORDB": "/no/checkout"}
+    result = capriole("run", "posteriordb/arK-arK", *TINY, env=environment)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: CAPRIOLE_POSTERIORDB='/no/checkout' holds no posteriordb checkout; clone")
 
 
 def test_run_writes_the_documented_folder(tmp_path):

@@ -50,7 +50,7 @@ def test_the_estimate_makes_draws_white(condition):
 def test_few_draws_give_a_diagonal_map_and_many_a_dense_one():
     rng = np.random.default_rng(3)
     few = estimate_whitening(rng.normal(size=(40, 60)))
-    assert few.stretches.size <= 3  # noise alone stays inside Marchenko and Pastur's range
+    assert np.sum(np.asarray(few.stretches) != 1) <= 3  # noise alone stays inside Marchenko and Pastur's range
     mixed = np.eye(40) + 0.5
     many = estimate_whitening(mixed @ rng.normal(size=(40, 20_000)))
     assert many.stretches.size > 20
@@ -103,7 +103,7 @@ def test_the_judge_measures_in_the_users_coordinates():
     found = judge(jax.random.key(1), kernel, white.whitening.inverse(target.sample(jax.random.key(2), 32)))
     assert 0.05 < found.worst < 1
     assert found.worst == min(found.ess_per_gradient, found.ess_sq_per_gradient)
-    assert found.num_gradients == 32 * 400 * 3
+    assert found.num_gradients == 32 * 250 * 3
     assert found.rhat_max < 1.05
 
 

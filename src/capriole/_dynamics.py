@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from ._logdensity import AbstractLogDensity, value_and_grad
 from ._networks import LINEAR, MLP, AbstractNetwork, Squashed, column
@@ -29,7 +29,7 @@ class AbstractDynamics(eqx.Module):
 
     @property
     @abstractmethod
-    def num_gradients(self) -> int:
+    def num_gradients(self) -> int | Int[Array, ""]:
         """Gradients of the log density that one application costs."""
 
 
@@ -46,17 +46,17 @@ def affine(y: Vector, log_scale: Vector, shift: Vector, forward: Flag) -> tuple[
 
 
 def _leapfrogs(
-    logdensity: AbstractLogDensity, phase: Phase, half_kick: Array, drift: Array, num_leapfrogs: int
+    logdensity: AbstractLogDensity, phase: Phase, half_kick: Array, drift: Array, num_leapfrogs: int | Array
 ) -> tuple[Phase, Scalar]:
     """``num_leapfrogs`` times kick, drift, kick; shears only, so the log-det is 0."""
 
-    def leapfrog(phase: Phase, _: None) -> tuple[Phase, None]:
+    def leapfrog(_: Array, phase: Phase) -> Phase:
         momentum = phase.momentum + half_kick * phase.logdensity_grad
         position = phase.position + drift * momentum
         value, grad = value_and_grad(logdensity, position)
-        return Phase(position, momentum + half_kick * grad, value, grad), None
+        return Phase(position, momentum + half_kick * grad, value, grad)
 
-    end, _ = jax.lax.scan(leapfrog, phase, None, length=num_leapfrogs)
+    end = jax.lax.fori_loop(0, num_leapfrogs, leapfrog, phase)
     return end, jnp.zeros_like(phase.logdensity)
 
 
@@ -95,17 +95,17 @@ class Rotation(AbstractDynamics):
 
     In whitened coordinates of a Gaussian target, theta = pi / 2 gives an independent draw for M gradients, M = 1
     included; the leapfrog of HMC is the limit of small angles. The inverse is the same with -theta. ``angle`` is theta,
-    one number or one per chain, below M pi.
+    one number or one per chain, below M pi. M may be an array: then another length compiles nothing.
     """
 
     angle: Float[Array, "*chains"]
-    num_leapfrogs: int = eqx.field(static=True)
+    num_leapfrogs: int | Int[Array, ""]
 
     def __call__(
         self, logdensity: AbstractLogDensity, phase: Phase, forward: Flag, context: Vector | None = None
     ) -> tuple[Phase, Scalar]:
         """Image of ``phase`` and log-det 0."""
-        turn = jnp.where(forward, self.angle, -self.angle) / self.num_leapfrogs
+        turn = jnp.where(forward, self.angle, -self.angle) / jnp.asarray(self.num_leapfrogs, self.angle.dtype)
         return _leapfrogs(logdensity, phase, jnp.tan(turn / 2), jnp.sin(turn), self.num_leapfrogs)
 
     def scaled(self, factor: Array) -> "Rotation":
@@ -113,7 +113,7 @@ class Rotation(AbstractDynamics):
         return Rotation(self.angle * factor, self.num_leapfrogs)
 
     @property
-    def num_gradients(self) -> int:
+    def num_gradients(self) -> int | Int[Array, ""]:
         """M: the gradient at the end of a step is reused at the start of the next."""
         return self.num_leapfrogs
 

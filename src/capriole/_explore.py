@@ -14,7 +14,7 @@ from ._logdensity import AbstractLogDensity
 from ._pilot import run_pilot
 from ._train import Progress
 from ._types import Key, Vector
-from ._whitening import Whitened, Whitening, estimate_whitening, identity
+from ._whitening import Whitened, Whitening, estimate_whitening, identity, padded
 
 MIXED = 1.05
 """R-hat of a pilot window below which the chains agree with one another."""
@@ -62,7 +62,7 @@ def explore(
     with CompileClock() as clock:
         whitening, window, gradients, settled = _from_starts(position), 0, 0, False
         while not settled and window < max_windows:
-            white = Whitened(logdensity, whitening)
+            white = Whitened(logdensity, padded(whitening, dim))
             pilot = run_pilot(
                 jax.random.fold_in(key, window),
                 white,

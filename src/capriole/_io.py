@@ -134,7 +134,7 @@ def _describe(transition: AbstractTransition) -> tuple[dict[str, Any], list[Tran
         case Transition(dynamics=Leapfrog()) if type(transition.dynamics) is Leapfrog:
             return {"type": "Leapfrog", "num_leapfrogs": transition.dynamics.num_gradients}, [transition]
         case Transition(dynamics=Rotation()) if type(transition.dynamics) is Rotation:
-            return {"type": "Rotation", "num_leapfrogs": transition.dynamics.num_gradients}, [transition]
+            return {"type": "Rotation", "num_leapfrogs": int(transition.dynamics.num_gradients)}, [transition]
         case Transition(dynamics=CrankNicolson()) if type(transition.dynamics) is CrankNicolson:
             return {"type": "CrankNicolson", "num_leapfrogs": 1}, [transition]
         case Transition(dynamics=LearnedLeapfrog() as dynamics) if type(dynamics) is LearnedLeapfrog:
@@ -184,7 +184,7 @@ def _skeleton(spec: dict, dim: int) -> AbstractDynamics:
     if spec["type"] == "Leapfrog":
         return Leapfrog(jnp.zeros(()), length)
     if spec["type"] == "Rotation":
-        return Rotation(jnp.zeros(()), length)
+        return Rotation(jnp.zeros(()), jnp.asarray(length))
     if spec["type"] == "CrankNicolson":
         return CrankNicolson(jnp.zeros(()))
     sizes: dict[str, Any] = {

@@ -38,10 +38,11 @@ class Judgement(NamedTuple):
 
 
 def judge(
-    key: Key, transition: AbstractTransition, position: Vector, *, num_draws: int = 400, num_warmup: int = 50
+    key: Key, transition: AbstractTransition, position: Vector, *, num_draws: int = 250, num_warmup: int = 50
 ) -> Judgement:
     """Run all chains from ``position`` (dim, chains), in the kernel's coordinates; measure what follows the warm-up."""
-    draws = draw_chains(key, transition, transition.init(position), num_draws=num_warmup + num_draws)
+    total = num_warmup + num_draws
+    draws = draw_chains(key, transition, transition.init(position), num_draws=total, chunk_size=total)
     if not draws.completed:
         raise KeyboardInterrupt
     return judged(transition, draws, keep_from=num_warmup)

@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -55,6 +56,9 @@ class LogESJD(AbstractObjective):
     Bounded gradients, free of scale, aligned with the worst coordinate's effective sample size. The acceptance term
     (the ``log a`` of Hirt et al. 2021) keeps training from settling in kernels that jump far and are rejected half of
     the time; the reciprocal term (Levy et al. 2018, equation 7) guards the worst state.
+    ``feature`` is applied to x first, coordinate by coordinate (``jnp.arcsinh`` for heavy tails); mean and variance are
+    then those of the feature. With ``sharpness`` beta > 0 the sums over f become n times a soft minimum,
+    ``-log(mean exp(-beta f)) / beta``: the worst coordinate, of x or of x^2, weighs most.
     """
 
     mean: Float[Array, " dim"]
@@ -65,6 +69,7 @@ class LogESJD(AbstractObjective):
     ceiling: float = 4.0
     fold: float = 2.0
     feature: Callable[[Vector], Vector] | None = eqx.field(static=True, default=None)
+    sharpness: float = 0.0
 
     def __call__(self, start: Vector, proposal: Vector, acceptance: Scalar) -> Float[Array, ""]:
         """The loss of one batch of proposals."""
@@ -73,9 +78,14 @@ class LogESJD(AbstractObjective):
         centre, scale = column(self.mean, start), column(jnp.sqrt(self.variance), start)
         a, b = (start - centre) / scale, (proposal - centre) / scale
         jump = acceptance * (b - a) ** 2
-        loss = -jnp.sum(self._reward(jnp.mean(jump, axis=1)))
+        rewards = self._reward(jnp.mean(jump, axis=1))
         if self.squares:
-            loss -= self.squares * jnp.sum(self._reward(jnp.mean(acceptance * (b**2 - a**2) ** 2 / 2, axis=1)))
+            squared = self._reward(jnp.mean(acceptance * (b**2 - a**2) ** 2 / 2, axis=1))
+            rewards = jnp.concatenate([rewards, self.squares * squared])
+        loss = -jnp.sum(rewards)
+        if self.sharpness:
+            worst = jax.scipy.special.logsumexp(-self.sharpness * rewards) / self.sharpness
+            loss = rewards.size * (worst - math.log(rewards.size) / self.sharpness)
         if self.acceptance:
             loss -= self.acceptance * jnp.mean(jnp.log(acceptance + 0.01))
         if self.reciprocal:

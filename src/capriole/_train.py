@@ -246,7 +246,7 @@ def train(
         transition=state.transition,
         chains=state.chains,
         history=history,
-        num_gradients=done * per_step,
+        num_gradients=int(done * per_step),
         seconds=clock.seconds,
         compile_seconds=clock.compile_seconds,
         skipped_updates=int(np.sum(history["is_skipped"])),

@@ -68,6 +68,26 @@ def identity(dim: int, dtype: Any) -> Whitening:
     return Whitening(jnp.zeros(dim, dtype), ones, jnp.zeros((dim, 0), dtype), jnp.zeros(0, dtype))
 
 
+def diagonal(draws: Float[np.ndarray, "dim draws"], *, dtype: Any = None) -> Whitening:
+    """Medians and robust standard deviations alone: where chains disagree, correlations would be noise."""
+    low, middle, high = np.quantile(np.asarray(draws, np.float64), [0.25, 0.5, 0.75], axis=1)
+    scale = np.maximum((high - low) / 1.349, 1e-12 * (1 + np.abs(middle)))
+    dim, dtype = len(middle), dtype or jnp.zeros(()).dtype
+    empty = jnp.zeros((dim, 0), dtype), jnp.zeros(0, dtype)
+    return Whitening(jnp.asarray(middle, dtype), jnp.asarray(scale, dtype), *empty)
+
+
+def padded(whitening: Whitening, rank: int) -> Whitening:
+    """The same map with ``rank`` directions: unused ones are zero. Equal shapes spare a compilation per window."""
+    missing = rank - whitening.stretches.shape[0]
+    return Whitening(
+        whitening.location,
+        whitening.scale,
+        jnp.pad(whitening.directions, ((0, 0), (0, missing))),
+        jnp.pad(whitening.stretches, (0, missing), constant_values=1.0),
+    )
+
+
 def estimate_whitening(
     draws: Float[np.ndarray, "dim draws"], *, num_independent: float | None = None, dtype: Any = None
 ) -> Whitening:

@@ -17,7 +17,7 @@ from .._sample import Draws, draw_chains
 from .._train import Progress, TrainingDivergedError
 from .._transition import AbstractTransition, state_at
 from .._types import Key, Vector
-from .._whitening import Whitened
+from .._whitening import Whitened, diagonal, from_user
 from ..baselines import PeerDraws
 from ._candidate import Candidate
 from ._nuts import nuts_row, nuts_tree
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import xarray
 
 MAX_RHAT = 1.01
+GOOD_ENOUGH = 0.6
+"""Effective draws per gradient from which on networks could hardly gain what their training costs."""
 _THINS = (1, 4, 16)
 _WARMUP = 100
 _TRAINING_CHAINS = 200
@@ -93,10 +95,10 @@ def fit(
         verdict = _verdict(rows, chosen, _nuts_problems(last), settings)
         return Fit(_stamped(tree, verdict), verdict, None)
     kernel = next(c.transition for c in candidates if c.name == chosen)
-    draws, judgement, thin = _sample(keys[5], kernel, pilot.whitening.inverse(starts), num_draws)
+    draws, judgement, thin = _sample(keys[5], kernel, from_user(kernel.target, starts), num_draws)
     problems = _problems(draws, judgement)
     verdict = _verdict(rows, chosen, problems, settings | {"thin": thin, "final": judgement._asdict()})
-    return Fit(_stamped(to_datatree(draws, white, seed=repr(seed)), verdict), verdict, kernel)
+    return Fit(_stamped(to_datatree(draws, kernel.target, seed=repr(seed)), verdict), verdict, kernel)
 
 
 class _Spent(NamedTuple):
@@ -118,12 +120,19 @@ def _candidates(
     notes: list[str] = []
     if not train_steps:
         return found, notes
+    if max(c.judgement.worst for c in found) > GOOD_ENOUGH:
+        notes.append(
+            f"no network was trained: a kernel without one gives over {GOOD_ENOUGH} effective draws per gradient"
+        )
+        return found, notes
     best = max(found[:2], key=lambda c: c.judgement.worst)
     angle = float(found[0].transition.dynamics.angle)  # type: ignore[attr-defined]
     agreed = pilot.rhat_max < MIXED
     pool = pilot.draws.reshape(-1, pilot.draws.shape[-1]).T
+    if not agreed:
+        white = Whitened(white.logdensity, diagonal(pool, dtype=start.dtype))
     chosen = jax.random.choice(jax.random.fold_in(train_key, 99), pool.shape[1], (_TRAINING_CHAINS,))
-    position = pilot.whitening.inverse(jnp.asarray(pool[:, np.asarray(chosen)]))
+    position = white.whitening.inverse(jnp.asarray(pool[:, np.asarray(chosen)]))
     for i, plan in enumerate(
         plans(
             dim=position.shape[0],
@@ -163,15 +172,14 @@ def _row(candidate: Candidate, pilot: Exploration) -> Row:
 
 
 def _choose(rows: list[Row], criterion: str) -> str:
-    """The best by the criterion; of those within 10 % of it, the best by the other one."""
+    """The best by the criterion; of those within 10 % of it the first, so kernels without networks come first."""
 
     def score(row: Row) -> float:
         value = row.worst if criterion == "gradients" else row.ess_per_second
         return float(np.nan_to_num(value))
 
     top = max(score(row) for row in rows)
-    close = [row for row in rows if score(row) >= 0.9 * top]
-    return max(close, key=lambda row: np.nan_to_num(row.ess_per_second if criterion == "gradients" else row.worst)).name
+    return next(row.name for row in rows if score(row) >= 0.9 * top)
 
 
 def _all_counted(row: Row, total: _Spent) -> Row:

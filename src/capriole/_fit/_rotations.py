@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -47,7 +48,7 @@ def rotations(
     with CompileClock() as clock:
         trials = {}
         for m in LENGTHS:
-            trials[m] = _best_angle(jax.random.fold_in(key, m), target, position, lambda a, m=m: Rotation(a, m), m)
+            trials[m] = _best_angle(jax.random.fold_in(key, m), target, position, partial(_rotation, m), m)
             if progress is not None:
                 figures = {"angle": trials[m].angle, "ess_per_gradient": trials[m].score}
                 progress(Progress("rotations", m, len(LENGTHS), clock.elapsed, figures))
@@ -56,43 +57,52 @@ def rotations(
         best = max(trials, key=lambda m: trials[m].score)
         free = _best_angle(jax.random.fold_in(key, 100), target, position, CrankNicolson, 1)
     spent = sum(t.num_gradients for t in trials.values())
-    dtype = position.dtype
-    rotation = Transition(target, Rotation(jnp.asarray(trials[best].angle, dtype), best))
-    kernels: list[tuple[str, AbstractTransition, int, int]] = [
-        ("rotation", rotation, best, spent),
-        ("jittered rotation", Jittered(rotation, 1 - _JITTER, 1 + _JITTER), best, spent),
-        ("Crank-Nicolson", Transition(target, CrankNicolson(jnp.asarray(free.angle, dtype))), 1, free.num_gradients),
-    ]
+    angle, free_angle = (jnp.asarray(t.angle, position.dtype) for t in (trials[best], free))
+    # Judged with one angle per chain, like the grid, so that the same compiled program serves.
+    crowd = _tiled(position)
+    wide, wide_free = (jnp.full(crowd.shape[1], a) for a in (angle, free_angle))
+
+    def candidate(
+        i: int, name: str, build: Callable[[Array], AbstractTransition], one: Array, many: Array
+    ) -> Candidate:
+        gradients, length = (free.num_gradients, 1) if many is wide_free else (spent, best)
+        judgement = judge(jax.random.fold_in(key, 200 + i), build(many), crowd)
+        return Candidate(name, build(one), judgement, length, clock.seconds, clock.compile_seconds, gradients)
+
+    def rotation(a: Array) -> Transition:
+        return Transition(target, _rotation(best, a))
+
     return [
-        Candidate(
-            name=name,
-            transition=kernel,
-            judgement=judge(jax.random.fold_in(key, 200 + i), kernel, position),
-            num_leapfrogs=length,
-            seconds=clock.seconds,
-            compile_seconds=clock.compile_seconds,
-            num_gradients=gradients,
-        )
-        for i, (name, kernel, length, gradients) in enumerate(kernels)
+        candidate(0, "rotation", rotation, angle, wide),
+        candidate(1, "jittered rotation", lambda a: Jittered(rotation(a), 1 - _JITTER, 1 + _JITTER), angle, wide),
+        candidate(2, "Crank-Nicolson", lambda a: Transition(target, CrankNicolson(a)), free_angle, wide_free),
     ]
+
+
+def _rotation(num_leapfrogs: int, angle: Array) -> Rotation:
+    return Rotation(angle, jnp.asarray(num_leapfrogs))
+
+
+def _tiled(position: Vector) -> Vector:
+    """Positions repeated until every chain of every angle has one."""
+    repeats = -(-_ANGLES * _CHAINS // position.shape[1])
+    return jnp.tile(position, (1, repeats))[:, : _ANGLES * _CHAINS]
 
 
 def _best_angle(
     key: Key, target: Whitened, position: Vector, build: Callable[[Array], AbstractDynamics], num_leapfrogs: int
 ) -> Trial:
     """All angles of the grid in one compiled run, each with its own chains."""
-    angles = np.geomspace(0.25, min(2.2, 1.7 * num_leapfrogs), _ANGLES)
-    chains = min(_CHAINS, position.shape[1])
-    per_chain = jnp.repeat(jnp.asarray(angles, position.dtype), chains)
-    kernel = Transition(target, build(per_chain))
-    state = kernel.init(jnp.tile(position[:, :chains], (1, _ANGLES)))
+    angles = np.geomspace(0.3, min(2.2, 1.65 * num_leapfrogs), _ANGLES)
+    kernel = Transition(target, build(jnp.repeat(jnp.asarray(angles, position.dtype), _CHAINS)))
+    state = kernel.init(_tiled(position))
     draws = draw_chains(key, kernel, state, num_draws=_WARMUP + _DRAWS, chunk_size=_WARMUP + _DRAWS)
     if not draws.completed:
         raise KeyboardInterrupt
     kept = draws.record.position[:, _WARMUP:]
     flat = jnp.asarray(kept.reshape(-1, kept.shape[-1]).T)
-    kept = np.asarray(to_user(target, flat)).T.reshape(_ANGLES, chains, _DRAWS, -1)
-    scores = [_worst(block) / (chains * _DRAWS * num_leapfrogs) for block in kept]
+    kept = np.asarray(to_user(target, flat)).T.reshape(_ANGLES, _CHAINS, _DRAWS, -1)
+    scores = [_worst(block) / (_CHAINS * _DRAWS * num_leapfrogs) for block in kept]
     best = int(np.argmax(scores))
     return Trial(float(angles[best]), scores[best], draws.num_gradients)
 

@@ -20,18 +20,23 @@ from .._types import Key, Vector
 from .._whitening import Whitened
 from ._candidate import Candidate
 
+_NO_CEILING = 1e9
+
 type OnProgress = Callable[[Progress], None] | None
 
 
 class Plan(NamedTuple):
-    """How one network candidate is built and trained; see `plans`."""
+    """How one network candidate is built and trained; see `plans`.
+
+    Training goes in ``rounds``, each measured; a plan that is not ``patient`` ends when a round gains less than 3 %.
+    """
 
     name: str
     num_leapfrogs: int
     width: int
     step_size: float | tuple[float, float]
     num_steps: int
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     feature: Callable[[Vector], Vector] | None = None
     squashed: bool = False
     temperature: float = 1.0
@@ -39,30 +44,33 @@ class Plan(NamedTuple):
     esjd_weight: float = 1.0
     companion_moves: int = 0
     hmc_share: float = 0.0
+    rounds: int = 4
+    patient: bool = False
 
 
 def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: float, num_steps: int) -> list[Plan]:
     """Which networks to train: a small and a larger one from the best rotation, and others where chains disagree.
 
-    ``agreed`` says whether the pilot's chains mixed. If not, the target has several modes or places where HMC sticks:
-    then networks with squashed inputs are trained beside plain HMC moves with step sizes over two decades, one on the
-    features arcsinh x (funnels, tails), one on a density that cools from temperature 30 (modes).
+    Networks let fewer leapfrogs do: the small one has one less than the best rotation (at least one), the larger one
+    as many. ``agreed`` says whether the pilot's chains mixed. If not, the target has several modes or places where HMC
+    sticks: then networks with squashed inputs are trained beside plain HMC moves with step sizes over two decades, one
+    on the features arcsinh x (funnels, tails), one on a density that cools from temperature 60 (modes).
     """
     width = int(np.clip(2 * dim, 16, 64))
-    m = best.num_leapfrogs
-    small = Plan("small network", m, width, rotation_step_sizes(angle, m), num_steps)
-    longer = m + 1
-    large = Plan("larger network", longer, min(2 * width, 128), rotation_step_sizes(angle, longer), num_steps)
+    m, shorter = best.num_leapfrogs, max(1, best.num_leapfrogs - 1)
+    small = Plan("small network", shorter, width, rotation_step_sizes(min(angle, 1.5 * shorter), shorter), num_steps)
+    large = Plan("larger network", m, min(2 * width, 128), rotation_step_sizes(angle, m), num_steps)
     if agreed:
         return [small, large]
-    hard = Plan("", 2, 64, step_size, 8 * num_steps, squashed=True, hmc_share=0.2)
+    hard = Plan("", 2, 64, step_size, 12 * num_steps, learning_rate=2e-3, squashed=True, hmc_share=0.2, patient=True)
     curved = hard._replace(name="network for tails", feature=jnp.arcsinh, companion_moves=1)
     modes = hard._replace(
         name="network for modes",
         num_leapfrogs=4,
         width=32,
         num_steps=3 * num_steps,
-        temperature=30.0,
+        temperature=60.0,
+        rounds=1,
         jump_weight=1.0,
         esjd_weight=0.0,
         companion_moves=2,
@@ -99,16 +107,16 @@ def train_candidate(
         return Mixture((learned, hmc_move(step_size, target)), (1 - plan.hmc_share, plan.hmc_share))
 
     best: tuple[AbstractTransition, Judgement] | None = None
-    spent, rounds = 0, 1 if plan.temperature != 1 else 4
+    spent = 0
     with CompileClock() as clock:
-        for i in range(rounds):
+        for i in range(plan.rounds):
             try:
                 result = train(
                     jax.random.fold_in(train_key, i),
                     transition,
                     position,
                     recipe,
-                    num_steps=plan.num_steps // rounds,
+                    num_steps=plan.num_steps // plan.rounds,
                     progress=_named(plan.name, progress),
                 )
             except TrainingDivergedError:
@@ -122,7 +130,7 @@ def train_candidate(
             flat = best is not None and measured.worst < 1.03 * best[1].worst
             if best is None or measured.worst > best[1].worst:
                 best = kernel, measured
-            if flat:
+            if flat and not plan.patient:
                 break
     if best is None:
         raise TrainingDivergedError(f"training the {plan.name} collapsed; its chains keep what they had")
@@ -134,19 +142,21 @@ def make_recipe(plan: Plan, position: Vector, step_size: float) -> Recipe:
     feature = plan.feature or (lambda x: x)
     values = feature(position)
     mean, variance = jnp.mean(values, axis=1), jnp.var(values, axis=1)
-    every = LogESJD(mean, variance, acceptance=1.0, ceiling=2.1, feature=plan.feature)
+    if plan.feature is None:
+        every = LogESJD(mean, variance, ceiling=_NO_CEILING, sharpness=1.0)
+    else:
+        every = LogESJD(mean, variance, acceptance=1.0, ceiling=2.1, feature=plan.feature)
     parts: list[tuple[AbstractObjective, float]] = [(every, plan.esjd_weight), (LogJump(), plan.jump_weight)]
     used = [(objective, weight) for objective, weight in parts if weight]
     objective = used[0][0] if len(used) == 1 else WeightedSum(*zip(*used, strict=True))
     companion = None
     if plan.companion_moves:
         companion = partial(_companion, step_size, plan.companion_moves)
-    rounds = 1 if plan.temperature != 1 else 4
-    steps = plan.num_steps // rounds
+    steps = plan.num_steps // plan.rounds
     return Recipe(
         objective=objective,
         optimizer=adam(decay(plan.learning_rate, num_steps=steps)),
-        temperature=cooling(plan.temperature, num_steps=int(0.7 * plan.num_steps)) if plan.temperature != 1 else None,
+        temperature=cooling(plan.temperature, num_steps=int(0.7 * steps)) if plan.temperature != 1 else None,
         companion=companion,
     )
 

@@ -27,7 +27,7 @@ def burn_in(cell: "Cell", kernel: AbstractTransition, hmc: AbstractTransition) -
         cell.name,
         cell.target,
         cell.settings,
-        RunFolder(cell.path / f"burn-in-{cell.num_keys}"),
+        RunFolder(cell.path / "burn-in"),
         preset=cell.preset,
         seed=cell.seed,
         burn_in_weight=cell.toy.burn_in_weight,

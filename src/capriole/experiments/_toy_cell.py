@@ -30,7 +30,8 @@ _PATH_STEPS = 300
 
 def run_cell(name: str, seed: int, preset: str, path: Path, progress: OnProgress | None = None) -> dict[str, Any]:
     """Everything of one (target, seed), stored in the folder ``path``; a half-finished folder is begun anew."""
-    (path / "results.json").unlink(missing_ok=True)
+    for unfinished in path.glob("**/results.json"):
+        unfinished.unlink()
     return Cell(name, seed, preset, path, progress).execute()
 
 
@@ -44,7 +45,6 @@ class Cell:
         self.toy: ToySettings = toy_settings(name, preset)
         self.settings = settings_for(name, preset, num_chains=self.toy.num_chains)
         self.run = Run(name, self.target, self.settings, RunFolder(path), preset=preset, seed=seed, progress=progress)
-        self.key = jax.random.fold_in(jax.random.key(seed), 7)
         self.num_keys = 0
         self.record: dict[str, Any] = {
             **{field: self.run.results[field] for field in ("target", "preset", "seed", "versions", "device", "dtype")},
@@ -71,9 +71,9 @@ class Cell:
         return self.record
 
     def next_key(self) -> jax.Array:
-        """A fresh key; the stages take them in a fixed order."""
+        """A fresh key; the stages take them in a fixed order. `Run` itself is not asked to sample here."""
         self.num_keys += 1
-        return jax.random.fold_in(self.key, self.num_keys)
+        return jax.random.fold_in(self.run.sample_key, self.num_keys)
 
     def starts(self, kind: str, num: int) -> Vector:
         """``exact`` draws, the target's own ``dispersed`` starts, or exact draws of ``mode 0`` or ``mode 1``."""

@@ -19,7 +19,7 @@ PAPER = {
 }
 """ESS per step of L2HMC and of HMC, and their ratio, as published (final version of the paper)."""
 
-RIVALS = ("hmc", "hmc_best", "nuts", "nuts-dense", "chees", "lookahead")
+RIVALS = ("hmc", "hmc_best", "nuts", "nuts-dense", "chees", "lookahead", "nice")
 
 
 def spread(values: Sequence[float | None], form: str = ".3g") -> str:

@@ -18,6 +18,10 @@ from ._base import default_dtype, normal
 from ._posterior import AbstractPosterior, gathered, named
 from ._recurrence import linear_recurrence
 
+_GARCH = ("mu", "alpha0", "alpha1", "beta1")
+_MARKOV = ("theta1[1]", "theta1[2]", "theta2[1]", "theta2[2]", "mu[1]", "mu[2]")
+_MIXTURE = ("mu[1]", "mu[2]", "sigma[1]", "sigma[2]", "theta")
+
 
 class Garch(AbstractPosterior):
     """``y_t ~ N(mu, var_t), var_t = a0 + a1 (y_{t-1} - mu)^2 + b1 var_{t-1}``, var_1 given, flat priors where
@@ -26,7 +30,7 @@ class Garch(AbstractPosterior):
 
     series: Float[Array, " times"]
     first_variance: float = eqx.field(static=True)
-    parameters: tuple[str, ...] = eqx.field(static=True, default=("mu", "alpha0", "alpha1", "beta1"))
+    parameters: tuple[str, ...] = eqx.field(static=True, default=_GARCH)
     dim: int = eqx.field(static=True, default=4)
 
     def __init__(self, *, series: ArrayLike, first_scale: float, dtype: Any = None):
@@ -70,12 +74,11 @@ class HiddenMarkov(AbstractPosterior):
     """
 
     series: Float[Array, " times"]
-    parameters: tuple[str, ...] = eqx.field(static=True)
+    parameters: tuple[str, ...] = eqx.field(static=True, default=_MARKOV)
     dim: int = eqx.field(static=True, default=4)
 
     def __init__(self, *, series: ArrayLike, dtype: Any = None):
         self.series = _series(series, dtype)
-        self.parameters = ("theta1[1]", "theta1[2]", "theta2[1]", "theta2[2]", "mu[1]", "mu[2]")
 
     def __call__(self, position: Vector) -> Scalar:
         """Log posterior up to a constant."""
@@ -120,13 +123,12 @@ class NormalMixture(AbstractPosterior):
     """
 
     powers: Float[Array, "rows 3"]
-    parameters: tuple[str, ...] = eqx.field(static=True)
+    parameters: tuple[str, ...] = eqx.field(static=True, default=_MIXTURE)
     dim: int = eqx.field(static=True, default=5)
 
     def __init__(self, *, values: ArrayLike, dtype: Any = None):
         series = _series(values, dtype)
         self.powers = jnp.stack([jnp.ones_like(series), series, series**2], axis=1)
-        self.parameters = ("mu[1]", "mu[2]", "sigma[1]", "sigma[2]", "theta")
 
     def __call__(self, position: Vector) -> Scalar:
         """Log posterior up to a constant."""

@@ -88,9 +88,8 @@ def _simulated(num: int, *, mu: float, phi: float, sigma: float) -> np.ndarray:
     """Returns from a fixed seed of NumPy's legacy generator, whose stream never changes (NEP 19)."""
     stream = np.random.RandomState(19980701)
     noise, innovations = stream.standard_normal(num), sigma * stream.standard_normal(num)
-    away = innovations[0] / np.sqrt(1 - phi**2)
-    returns: list[float] = []
-    for shock, innovation in zip(noise, [0.0, *innovations[1:]], strict=True):
-        away = phi * away + innovation if returns else away
-        returns.append(shock * np.exp((mu + away) / 2))
-    return np.array(returns)
+    innovations[0] /= np.sqrt(1 - phi**2)
+    away = [0.0]
+    for innovation in innovations:
+        away.append(phi * away[-1] + innovation)
+    return noise * np.exp((mu + np.array(away[1:])) / 2)

@@ -1,0 +1,130 @@
+"""``capriole.fit`` end to end, on targets small enough for every commit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import capriole
+from capriole import PerChain, Whitened, Whitening
+from capriole._fit._rotations import rotations
+from capriole._fit._training import Plan, plans, train_candidate
+from capriole._whitening import identity
+from capriole.diagnostics import z_scores
+from capriole.targets import make_target
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+SCALE = jnp.array([1.0, 30.0, 0.02])
+
+
+def logdensity(p):
+    x = jnp.concatenate([p["a"][None], p["b"]])
+    return -jnp.sum((x / SCALE) ** 2) / 2
+
+
+INIT = {"a": 0.0, "b": np.zeros(2)}
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    with jax.numpy_dtype_promotion("standard"):
+        return capriole.fit(logdensity, INIT, seed=3, num_chains=16, num_draws=500, num_pilot_chains=32)
+
+
+def test_draws_are_the_users_variables_and_have_its_moments(fitted):
+    posterior = fitted.tree["posterior"]
+    assert posterior["a"].shape == (16, 500)
+    assert posterior["b"].shape == (16, 500, 2)
+    draws = np.concatenate([posterior["a"].values[..., None], posterior["b"].values], axis=-1)
+    for z in z_scores(draws, np.zeros(3), np.asarray(SCALE) ** 2):
+        assert np.abs(z).max() < 5
+
+
+def test_the_verdict_beats_nuts_on_a_gaussian_and_says_what_it_cost(fitted):
+    verdict = fitted.verdict
+    assert not verdict.failed, verdict.problems
+    assert verdict.row(verdict.chosen).worst > 2 * verdict.nuts.worst
+    assert verdict.row(verdict.chosen).fixed_gradients == verdict.settings["preparation"]["num_gradients"]
+    assert verdict.break_even("gradients") > 0
+    assert fitted.tree["posterior"].attrs["sampler"] == verdict.chosen
+    assert "times NUTS's effective draws" in fitted.tree["posterior"].attrs["verdict"]
+
+
+def test_no_network_is_trained_where_none_can_pay(fitted):
+    assert fitted.verdict.row("small network") is None
+    assert "no network was trained" in fitted.verdict.settings["notes"][0]
+
+
+def test_the_fitted_kernel_can_be_saved_loaded_and_sampled_again(fitted, tmp_path):
+    path = capriole.save(tmp_path / "kernel.safetensors", fitted.transition, dim=3)
+    again = capriole.load(path, logdensity, INIT)
+    assert isinstance(again.target, Whitened)
+    trees = [capriole.sample(kernel, INIT, num_chains=4, num_draws=20, seed=5) for kernel in (fitted.transition, again)]
+    np.testing.assert_array_equal(trees[0]["posterior"]["b"].values, trees[1]["posterior"]["b"].values)
+    with pytest.raises(capriole.KernelFileError, match="another log density"):
+        capriole.load(path, lambda p: 2 * logdensity(p), INIT)
+
+
+def test_the_same_seed_gives_the_same_draws():
+    options = {"seed": 1, "num_chains": 4, "num_draws": 50, "num_pilot_chains": 16, "compare": False, "train_steps": 0}
+    target = make_target("scg")
+    first, second = (capriole.fit(target, **options).tree["posterior"]["x"].values for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_bad_arguments_are_named():
+    target = make_target("scg")
+    with pytest.raises(ValueError, match="criterion must be 'gradients' or 'seconds', got 'luck'"):
+        capriole.fit(target, criterion="luck")
+    with pytest.raises(ValueError, match="at least 4 chains and 16 pilot chains, got 2"):
+        capriole.fit(target, num_chains=2)
+    with pytest.raises(ValueError, match="pass init"):
+        capriole.fit(logdensity)
+
+
+def test_a_target_whose_chains_never_meet_is_said_to_have_failed():
+    """Two modes 100 standard deviations apart, and no training that could find a way."""
+
+    def far(x):
+        return jnp.logaddexp(-jnp.sum((x - 50) ** 2) / 2, -jnp.sum((x + 50) ** 2) / 2)
+
+    found = capriole.fit(
+        far, np.zeros(1), seed=0, spread=50.0, num_draws=50, num_pilot_chains=16, train_steps=0, compare=False
+    )
+    posterior = found.tree["posterior"]["x"].values
+    mixed = ((posterior > 0).mean(axis=1) > 0) & ((posterior > 0).mean(axis=1) < 1)
+    assert mixed.all() or found.verdict.failed
+
+
+def test_rotations_of_a_white_gaussian_turn_by_a_right_angle():
+    target = Whitened(PerChain(lambda x: -jnp.sum(x**2) / 2), identity(4, jnp.zeros(()).dtype))
+    found = rotations(jax.random.key(0), target, jax.random.normal(jax.random.key(1), (4, 32)))
+    by_name = {candidate.name: candidate for candidate in found}
+    assert by_name["rotation"].num_leapfrogs == 1
+    assert 1.1 < float(by_name["rotation"].transition.dynamics.angle) < 2
+    assert by_name["rotation"].judgement.worst > 0.6
+    assert by_name["Crank-Nicolson"].judgement.acceptance_rate == pytest.approx(1)
+
+
+def test_a_trained_candidate_is_the_best_that_was_measured():
+    dtype = jnp.zeros(()).dtype
+    whitening = Whitening(jnp.zeros(2), jnp.array([10.0, 4.0]), jnp.zeros((2, 0)), jnp.zeros(0))
+    target = Whitened(make_target("banana"), whitening)
+    position = target.whitening.inverse(target.logdensity.sample(jax.random.key(0), 64)).astype(dtype)
+    plan = Plan("small network", 2, 16, (0.8, 0.7), 80)
+    found = train_candidate(jax.random.key(1), plan, target, position, step_size=0.2)
+    assert found.name == "small network"
+    assert found.num_gradients > 0
+    assert found.judgement.worst > 0
+
+
+def test_hard_targets_get_other_networks():
+    class Best:
+        num_leapfrogs = 3
+
+    easy = plans(dim=5, best=Best(), angle=1.5, agreed=True, step_size=0.1, num_steps=100)
+    hard = plans(dim=5, best=Best(), angle=1.5, agreed=False, step_size=0.1, num_steps=100)
+    assert [p.num_leapfrogs for p in easy] == [2, 3]
+    assert {p.name for p in hard} == {"small network", "network for tails", "network for modes"}
+    assert all(p.squashed and p.hmc_share for p in hard[1:])

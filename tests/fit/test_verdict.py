@@ -1,0 +1,68 @@
+"""The verdict: break-even points, the words, and that a failed run says so."""
+
+import json
+
+import pytest
+
+from capriole._fit._fit import _choose
+from capriole._fit._verdict import Row, Verdict, break_even
+
+
+def row(name="rotation", *, ess=0.4, sq=0.3, second=1000.0, gradients=100_000, seconds=20.0):
+    return Row(name, 2, ess, sq, second, 0.9, 1.001, gradients, seconds)
+
+
+NUTS = row("NUTS", ess=0.1, sq=0.06, second=500.0, gradients=10_000, seconds=10.0)
+
+
+def verdict(*rows, chosen="rotation", problems=(), failed=False):
+    return Verdict(tuple(rows), chosen, tuple(problems), failed, {})
+
+
+def test_break_even_is_where_the_total_costs_cross():
+    ours = row()
+    n = break_even(ours, NUTS, unit="gradients")
+    assert 100_000 + n / 0.3 == pytest.approx(10_000 + n / 0.06)
+    n = break_even(ours, NUTS, unit="seconds")
+    assert 20 + n / 1000 == pytest.approx(10 + n / 500)
+
+
+def test_break_even_of_the_never_and_the_always_cheaper():
+    assert break_even(row(ess=0.05), NUTS, unit="gradients") is None
+    assert break_even(row(gradients=5_000), NUTS, unit="gradients") == 0
+    assert break_even(row(), NUTS._replace(ess_per_gradient=float("nan")), unit="gradients") == 0
+
+
+def test_the_worst_of_a_kernel_that_never_moves_is_zero():
+    assert row(ess=float("nan")).worst == 0
+
+
+def test_the_words_name_gain_and_break_even():
+    text = verdict(row(), NUTS).recommendation()
+    assert "5 times NUTS's effective draws per gradient" in text
+    assert "NUTS is cheaper in gradients below 6,800 effective draws" in text
+    assert "NUTS is cheaper in time below 10,000 effective draws" in text
+
+
+def test_nuts_may_win_and_failure_is_said_first():
+    assert "NUTS is the better buy" in verdict(row(ess=0.01), NUTS, chosen="NUTS").recommendation()
+    text = verdict(row(), NUTS, problems=["R-hat is 1.2"], failed=True).recommendation()
+    assert text.startswith("Failed: R-hat is 1.2")
+    assert "was not compared" in verdict(row()).recommendation()
+
+
+def test_the_table_marks_the_chosen_and_json_is_plain():
+    made = verdict(row(), NUTS._replace(rhat_max=float("nan")))
+    assert "*rotation" in made.table()
+    content = json.loads(json.dumps(made.as_dict(), allow_nan=False))
+    assert content["rows"][1]["rhat_max"] is None
+    assert content["break_even_effective_draws"]["gradients"] == pytest.approx(6750)
+
+
+def test_the_best_wins_and_the_first_of_near_ties():
+    plain, network = row("plain", ess=0.29, sq=0.29, second=2000.0), row("network", second=100.0)
+    assert _choose([plain, network, NUTS], "gradients") == "plain"
+    better = row("better", ess=0.5, sq=0.5, second=1.0)
+    assert _choose([plain, better, NUTS], "gradients") == "better"
+    assert _choose([better, plain, NUTS], "seconds") == "plain"
+    assert _choose([row(ess=0.01), NUTS], "gradients") == "NUTS"
