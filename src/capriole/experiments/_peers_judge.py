@@ -44,16 +44,19 @@ class Standing(NamedTuple):
 
 
 def judged(cells: list[CellRecord]) -> list[CellRecord]:
-    """The cells of one target with all their problems: those stored, and disagreement where no truth is known."""
+    """The cells of one target with all their problems: those stored, and disagreement where no truth is known.
+
+    ``referee`` is whom a cell was compared with, ``disagreement`` the |z|; None where truth is known or nobody is able.
+    """
     out = []
     for cell in cells:
-        referee = _referee(cell, cells)
-        found = list(cell["problems"])
-        if cell["truth"]["passed"] is None and referee is not None:
-            z = disagreement(cell["moments"], referee["moments"])
+        referee = _referee(cell, cells) if cell["truth"]["passed"] is None else None
+        found, name, z = list(cell["problems"]), None, None
+        if referee is not None:
+            name, z = referee["sampler"], disagreement(cell["moments"], referee["moments"])
             if not z <= Z_LIMIT:
-                found.append(f"disagrees with {referee['sampler']}: |z| {z:.3g}")
-        out.append(cell | {"problems": found, "referee": None if referee is None else referee["sampler"]})
+                found.append(f"disagrees with {name}: |z| {z:.3g}")
+        out.append(cell | {"problems": found, "referee": name, "disagreement": z})
     return out
 
 

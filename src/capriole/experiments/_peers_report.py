@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from ..agreement import RHAT_LIMIT, Z_LIMIT
 from ..report import Section, cost_panels, page, picture, rates_by_target, table, text
@@ -54,7 +55,7 @@ def write_report(folder: Path, target: Path) -> Path:
     return target
 
 
-def about(cells: Cells) -> dict[str, object]:
+def about(cells: Cells) -> dict[str, list[Any]]:
     """What the cells were run with; one value, or all of them if they differ."""
     every = [cell for found in cells.values() for cell in found]
     fields = {
@@ -69,7 +70,7 @@ def about(cells: Cells) -> dict[str, object]:
 
 def lead(cells: Cells) -> str:
     """The conditions of the measurement in one sentence."""
-    found = {name: ", ".join(map(str, values)) for name, values in about(cells).items() if isinstance(values, list)}
+    found = {name: ", ".join(map(str, values)) for name, values in about(cells).items()}
     return (
         f"{len(cells)} targets, seeds {found['seeds']}, preset {found['preset']}, {found['device']}, {found['dtypes']};"
         f" {found['versions']}."
@@ -151,7 +152,7 @@ def _targets(ranked: Table, cells: Cells) -> Section:
         table(TARGET_HEADER, target_rows(found, judged(cells[name])), caption=short(name), folded=len(ranked) > 4)
         for name, found in ranked.items()
     ]
-    words = "Figures of the first seed; a sampler passes if most of its seeds do. Steps per chain count thinned ones."
+    words = "Figures of the first seed that passes. A sampler passes if most seeds do. Steps count thinned ones."
     return Section("Every target", [text(words), *tables])
 
 

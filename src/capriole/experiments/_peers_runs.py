@@ -112,7 +112,6 @@ def run_fit(
     target: Started, seed: int, settings: PeersSettings, progress: OnProgress | None = None
 ) -> tuple[BenchRun, Fit]:
     """`capriole.fit`, with its default settings but for the numbers of draws and training steps."""
-
     with CompileClock() as clock:
         result = fit(
             target,

@@ -119,11 +119,11 @@ def _rate(standing: Standing | None, unit: str) -> float | None:
 
 
 def target_rows(found: list[Standing], cells: list[CellRecord]) -> Rows:
-    """Every sampler on one target, the ranked ones first; the figures of a sampler are those of its first seed."""
+    """Every sampler on one target, the ranked ones first; figures of its first seed that passes, or of its first."""
     rows, rank = [], 0
     for standing in found:
         rank += standing.passed
-        cell = next(c for c in cells if c["sampler"] == standing.sampler)
+        cell = min((c for c in cells if c["sampler"] == standing.sampler), key=lambda c: bool(c["problems"]))
         truth = cell["truth"]
         against = truth["kind"] if truth["passed"] is not None else (cell["referee"] or "R-hat alone")
         figures = ["bulk_ess_per_gradient", "bulk_ess_sq_per_gradient", "ess_per_second"]
@@ -134,7 +134,7 @@ def target_rows(found: list[Standing], cells: list[CellRecord]) -> Rows:
                 f"{standing.seeds_passed} of {standing.seeds}",
                 *(number(cell[figure]) if standing.passed else "-" for figure in figures),
                 number(cell["rhat_max"], ".3f"),
-                number(truth["max_abs_z"]),
+                number(truth["max_abs_z"] if truth["passed"] is not None else cell["disagreement"]),
                 against,
                 str(cell["steps_per_chain"]),
                 "; ".join(standing.reasons) if not standing.passed else "",
