@@ -48,6 +48,7 @@ def nuts_tree(
     draws = _run(jax.random.fold_in(key, 9), target, starts, num_draws=num_draws, num_warmup=1000)
     attributes = {
         "num_gradients": draws.num_gradients,
+        "warmup_gradients": draws.warmup_gradients,
         "sampling_time": draws.seconds,
         "compile_seconds": draws.compile_seconds,
         "completed": 1,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import _paper
+from . import _bench, _paper
 from ._dlgm import dlgm_app
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.add_typer(_paper.app)
 app.add_typer(dlgm_app)
+app.add_typer(_bench.app)
 
 Preset = Annotated[str, typer.Option(help="smoke (seconds), laptop (a minute or two) or paper.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random in the run.")]

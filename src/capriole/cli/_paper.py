@@ -23,23 +23,18 @@ def toy(
     out: Out = Path("runs/paper-toy"),
 ) -> None:
     """Section 5.1: L2HMC against tuned HMC, NUTS, ChEES, look-ahead HMC and A-NICE-MC, on one page."""
-    from ..experiments._toy import REPORT, Event, plan, run_toy
+    from ..experiments._toy import REPORT, plan, run_toy
     from ..experiments._toy_report import write_report
     from ..experiments._toy_settings import TOY_TARGETS
     from ._app import fail
 
     chosen = [name.strip() for name in targets.split(",") if name.strip()] or list(TOY_TARGETS)
 
-    def show(event: Event) -> None:
-        name = f"{event.spec.target}, seed {event.spec.seed}"
-        state = f"failed, see {event.spec.path / 'log.txt'}" if event.failed else "done"
-        typer.echo(f"{event.done}/{event.total}  {name}: {state}  ({event.seconds:.0f} s so far)", err=True)
-
     try:
         specs = plan(chosen, seeds, preset, out)
         left = sum(not spec.done for spec in specs)
         typer.echo(f"{left} of {len(specs)} cells to run, {jobs} at a time", err=True)
-        failed = run_toy(specs, preset, jobs=jobs, on_event=show)
+        failed = run_toy(specs, preset, jobs=jobs, on_event=lambda event: typer.echo(event.line(), err=True))
         typer.echo(f"the report is {write_report(out / 'cells', out / REPORT)}")
     except KeyboardInterrupt:
         typer.secho(f"stopped; finished cells are kept in {out}, the same command goes on", fg="yellow", err=True)

@@ -15,6 +15,7 @@ from ..baselines import NiceRecipe, run_peer, train_nice, tune_lookahead
 from ..runs import RunFolder
 from ..targets import make_target
 from ._burn_in import burn_in
+from ._cells import CELL
 from ._measure import measure, measure_peer
 from ._run import OnProgress, Run
 from ._settings import settings_for
@@ -22,7 +23,6 @@ from ._toy_hmc import keep_the_better, tune_length, tune_sizes
 from ._toy_settings import ToySettings, toy_settings
 from ._tuning import centre_of, mixed_score
 
-CELL = "cell.json"
 _MAX_LAG_GRADIENTS = 5000
 _CURVE_POINTS = 80
 _PATH_STEPS = 300

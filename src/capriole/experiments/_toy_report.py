@@ -10,8 +10,8 @@ import numpy as np
 
 from ..report import Section, autocorrelation_panels, chains_over_density, page, picture, points, table, text
 from ..targets import make_target
+from ._cells import CELL
 from ._figures import density_bounds
-from ._toy_cell import CELL
 from ._toy_goals import CellRecord, verdicts
 from ._toy_settings import TOY_TARGETS
 from ._toy_tables import (

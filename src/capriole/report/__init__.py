@@ -1,5 +1,6 @@
 """Figures and pages. Matplotlib and Jinja are imported when something is drawn, without pyplot or any global state."""
 
+from ._bench import cost_panels, rates_by_target
 from ._figures import LABELS, autocorrelation_figure, chains_over_density, save, trace_figure, training_curve
 from ._html import Section, page, picture, points, table, text
 from ._panels import autocorrelation_panels
@@ -10,9 +11,11 @@ __all__ = [
     "autocorrelation_figure",
     "autocorrelation_panels",
     "chains_over_density",
+    "cost_panels",
     "page",
     "picture",
     "points",
+    "rates_by_target",
     "save",
     "table",
     "text",

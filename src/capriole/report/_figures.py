@@ -21,6 +21,11 @@ COLOURS = {
     "chees": "#CC79A7",
     "lookahead": "#56B4E9",
     "nice": "#7B5EA7",
+    "capriole": "#0072B2",
+    "mclmc": "#E69F00",
+    "numpyro-nuts": "#56B4E9",
+    "nutpie": "#7B5EA7",
+    "flowmc": "#8C4A00",
 }
 OTHERS = ("#56B4E9", "#000000", "#999999")
 LABELS = {
@@ -33,6 +38,10 @@ LABELS = {
     "chees": "ChEES-HMC",
     "lookahead": "look-ahead HMC",
     "nice": "A-NICE-MC",
+    "mclmc": "MCLMC",
+    "numpyro-nuts": "NUTS",
+    "nutpie": "NUTS",
+    "flowmc": "flowMC",
 }
 
 

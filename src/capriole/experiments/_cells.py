@@ -1,0 +1,90 @@
+"""Experiments made of cells: what each is, running them in processes of their own, going on where they stopped."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+CELL = "cell.json"
+"""Written last into a cell's folder: its presence says that the cell is complete."""
+
+
+class CellSpec(NamedTuple):
+    """A target, a seed, the folder of the two, and the sampler where there is a cell for each."""
+
+    target: str
+    seed: int
+    path: Path
+    sampler: str = ""
+
+    @property
+    def done(self) -> bool:
+        """Whether the cell was finished, by this command or an earlier one."""
+        return (self.path / CELL).exists()
+
+    @property
+    def title(self) -> str:
+        """The cell in words."""
+        return ", ".join([*filter(None, (self.target, self.sampler)), f"seed {self.seed}"])
+
+
+class Event(NamedTuple):
+    """A cell that finished or failed: how many are finished, how many there are, seconds since the start."""
+
+    spec: CellSpec
+    failed: bool
+    done: int
+    total: int
+    seconds: float
+
+    def line(self) -> str:
+        """The event in words, for a terminal."""
+        state = f"failed, see {self.spec.path / 'log.txt'}" if self.failed else "done"
+        return f"{self.done}/{self.total}  {self.spec.title}: {state}  ({self.seconds:.0f} s so far)"
+
+
+def run_cells(
+    specs: list[CellSpec],
+    start: Callable[[CellSpec], subprocess.Popen],
+    *,
+    jobs: int = 1,
+    on_event: Callable[[Event], None] | None = None,
+) -> list[CellSpec]:
+    """Run every cell that is not there yet, ``jobs`` at a time in processes of their own; returns those that failed.
+
+    ``start`` starts a cell's process, which writes `CELL` when it is complete. KeyboardInterrupt ends the processes;
+    cells that were finished stay, and the next call goes on with the others.
+    """
+    begin, waiting, failed = time.perf_counter(), [spec for spec in specs if not spec.done], []
+    running: list[tuple[CellSpec, subprocess.Popen]] = []
+
+    def finish(spec: CellSpec, worked: bool) -> None:
+        if not worked:
+            failed.append(spec)
+        if on_event is not None:
+            done = sum(s.done for s in specs)
+            on_event(Event(spec, not worked, done, len(specs), time.perf_counter() - begin))
+
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                spec = waiting.pop(0)
+                running.append((spec, start(spec)))
+            time.sleep(0.1)
+            for entry in [entry for entry in running if entry[1].poll() is not None]:
+                running.remove(entry)
+                finish(entry[0], entry[0].done)
+    finally:
+        for _, process in running:
+            process.terminate()
+            process.wait()
+    return failed
+
+
+def start_command(spec: CellSpec, *arguments: str) -> subprocess.Popen:
+    """Start ``capriole ARGUMENTS`` in a process of its own; what it writes goes to ``log.txt`` of its cell."""
+    spec.path.mkdir(parents=True, exist_ok=True)
+    with (spec.path / "log.txt").open("w", encoding="utf-8") as log:
+        return subprocess.Popen([sys.executable, "-m", "capriole", *arguments], stdout=log, stderr=subprocess.STDOUT)

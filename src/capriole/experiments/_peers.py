@@ -1,0 +1,35 @@
+"""``capriole bench peers``: all cells, one after the other or several at a time, then summary and page."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from ._cells import CellSpec, Event, run_cells, start_command
+from ._peers_settings import peers_settings
+
+REPORT = "peers.html"
+
+
+def plan(targets: list[str], samplers: list[str], num_seeds: int, preset: str, out: Path) -> list[CellSpec]:
+    """The cells in the order of running: all targets at seed 0 first. Raises ValueError for anything unknown."""
+    if num_seeds < 1:
+        raise ValueError(f"need at least one seed, got {num_seeds}")
+    for target in targets:
+        peers_settings(target, preset)
+    triples = [(t, s, seed) for seed in range(num_seeds) for t in targets for s in samplers]
+    return [
+        CellSpec(target, seed, out / "cells" / f"{target.replace('/', '.')}-{sampler}-{seed}", sampler)
+        for target, sampler, seed in triples
+    ]
+
+
+def run_peers(
+    specs: list[CellSpec], preset: str, *, jobs: int = 1, on_event: Callable[[Event], None] | None = None
+) -> list[CellSpec]:
+    """Run every cell that is not there yet, see `run_cells`; returns those that failed."""
+    return run_cells(specs, lambda spec: _start(spec, preset), jobs=jobs, on_event=on_event)
+
+
+def _start(spec: CellSpec, preset: str) -> subprocess.Popen:
+    arguments = [spec.target, spec.sampler, str(spec.seed), "--preset", preset, "--out", str(spec.path)]
+    return start_command(spec, "bench", "cell", *arguments)

@@ -1,0 +1,177 @@
+"""Runs of the peers bench: capriole's front door and the peers, from the same starts, in one form."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from .. import diagnostics
+from .._clock import CompileClock
+from .._fit import Fit, fit
+from .._front import sample
+from .._types import Key, Scalar, Vector
+from ..agreement import RHAT_LIMIT
+from ..baselines import run_peer
+from ..targets import AbstractTarget
+from ._peers_settings import OURS, PeersSettings
+from ._run import OnProgress
+
+LONGER = (4, 16)
+"""How many times as long a run may be made once if R-hat fails; `capriole.fit` does the same by itself."""
+
+_STARTS, _SAMPLER, _ONE_MODE = 11, 12, 13
+
+
+class BenchRun(NamedTuple):
+    """Kept draws (chains, draws, dim) of a sampler and all that was spent, over all chains.
+
+    ``num_gradients`` and ``seconds`` are those of sampling; ``prepared_*`` those of everything before the first kept
+    draw: pilot, search, training, warm-up, comparison, discarded runs. ``compile_seconds`` are apart from both.
+    ``steps`` is the length of a chain, ``thin`` times the kept draws.
+    """
+
+    position: np.ndarray
+    steps: int
+    num_gradients: int
+    seconds: float
+    prepared_gradients: int
+    prepared_seconds: float
+    compile_seconds: float
+    acceptance_rate: float
+    settings: dict[str, Any]
+
+
+class Started(AbstractTarget):
+    """A target whose starts are those of the bench at one seed, whatever key they are asked for with."""
+
+    inner: AbstractTarget
+    dim: int = eqx.field(static=True)
+    seed: int = eqx.field(static=True)
+
+    def __call__(self, position: Vector) -> Scalar:
+        """The target's log density."""
+        return self.inner(position)
+
+    def start(self, key: Key, num: int) -> Vector:
+        """The first ``num`` of the starts that every sampler gets."""
+        return self.inner.start(_key(self.seed, _STARTS), num)
+
+
+def run_sampler(
+    sampler: str, target: AbstractTarget, seed: int, settings: PeersSettings, progress: OnProgress | None = None
+) -> tuple[BenchRun, Fit | None]:
+    """``sampler`` from the target's own over-dispersed starts; and the `Fit` if it is capriole."""
+    started = Started(inner=target, dim=target.dim, seed=seed)
+    if sampler == OURS:
+        return run_fit(started, seed, settings, progress)
+    starts = started.start(_key(seed, _STARTS), settings.chains(sampler))
+    run = peer_run(sampler, _key(seed, _SAMPLER), target, starts, settings, num_draws=settings.num_draws)
+    factor = _longer(run, settings)
+    if factor == 1:
+        return run, None
+    key = jax.random.fold_in(_key(seed, _SAMPLER), factor)
+    return peer_run(sampler, key, target, starts, settings, num_draws=factor * settings.num_draws), None
+
+
+def _longer(run: BenchRun, settings: PeersSettings) -> int:
+    """1, or how many times as long the run is to be made.
+
+    R-hat - 1 falls in proportion to the length once chains mix; twice the hoped-for value is given a chance.
+    """
+    excess = float(np.max(diagnostics.rhat(run.position[..., : settings.coordinates]))) - 1
+    if excess < RHAT_LIMIT - 1:
+        return 1
+    for factor in LONGER:
+        if factor * run.num_gradients > settings.max_gradients or factor * run.position.size > settings.max_values:
+            return 1
+        if excess / factor < 2 * (RHAT_LIMIT - 1):
+            return factor
+    return 1
+
+
+def peer_run(
+    name: str, key: Key, target: AbstractTarget, starts: Vector, settings: PeersSettings, *, num_draws: int
+) -> BenchRun:
+    """A peer with its own adaptation."""
+    draws = run_peer(name, key, target, starts, num_draws=num_draws, num_warmup=settings.num_warmup)
+    return BenchRun(
+        position=draws.position,
+        steps=num_draws,
+        num_gradients=draws.num_gradients,
+        seconds=draws.seconds,
+        prepared_gradients=draws.warmup_gradients,
+        prepared_seconds=draws.warmup_seconds,
+        compile_seconds=draws.compile_seconds,
+        acceptance_rate=draws.acceptance_rate,
+        settings=draws.settings | {"divergences": draws.divergences, "num_warmup": settings.num_warmup},
+    )
+
+
+def run_fit(
+    target: Started, seed: int, settings: PeersSettings, progress: OnProgress | None = None
+) -> tuple[BenchRun, Fit]:
+    """`capriole.fit`, with its default settings but for the numbers of draws and training steps."""
+    with CompileClock() as clock:
+        result = fit(
+            target,
+            seed=seed,
+            num_chains=settings.num_chains,
+            num_draws=settings.num_draws,
+            train_steps=settings.train_steps,
+            progress=progress,
+        )
+    attributes = result.tree["posterior"].attrs
+    thin = int(result.verdict.settings.get("thin", 1))
+    position = np.asarray(result.tree["posterior"]["x"].values)
+    num_gradients, seconds = int(attributes["num_gradients"]), float(attributes["sampling_time"])
+    row = result.verdict.row(result.verdict.chosen)
+    run = BenchRun(
+        position=position,
+        steps=thin * position.shape[1],
+        num_gradients=num_gradients,
+        seconds=seconds,
+        prepared_gradients=_prepared(result, num_gradients, thin),
+        prepared_seconds=max(clock.seconds - seconds, 0.0),
+        compile_seconds=clock.compile_seconds,
+        acceptance_rate=float("nan") if row is None else row.acceptance_rate,
+        settings={"thin": thin} | result.verdict.as_dict(),
+    )
+    return run, result
+
+
+def _prepared(result: Fit, num_gradients: int, thin: int) -> int:
+    """Gradients that `fit` spent before the first kept draw, from its public figures.
+
+    Pilot and all candidates are in its verdict. The comparison with NUTS is charged at twice its warm-up (as many draws
+    follow, which cost less). Runs given up for a longer one had 1 / ``thin``, 4 / ``thin``, ... of its steps. Where
+    NUTS was chosen its warm-up counts; a kernel's own, 100 steps, is not reported and is missing here.
+    """
+    discarded = num_gradients * (thin - 1) // (3 * thin)
+    nuts = result.verdict.nuts
+    compared = 0 if nuts is None else 2 * nuts.fixed_gradients
+    warmup = int(result.tree["posterior"].attrs.get("warmup_gradients", 0))
+    return int(result.verdict.settings["preparation"]["num_gradients"]) + compared + discarded + warmup
+
+
+def run_one_mode(
+    sampler: str, target: Any, seed: int, settings: PeersSettings, run: BenchRun, fitted: Fit | None
+) -> np.ndarray:
+    """Draws with every chain started in mode 0: of the frozen kernel of ``fitted``, or of a peer that adapts there.
+
+    A `fit` that chose NUTS has no kernel, and is represented by NUTS with a dense metric.
+    """
+    key = _key(seed, _ONE_MODE)
+    starts = target.sample_mode(jax.random.fold_in(key, 1), settings.chains(sampler), 0)
+    if fitted is not None and fitted.transition is not None:
+        thin = run.steps // run.position.shape[1]
+        tree = sample(
+            fitted.transition, starts=starts, seed=jax.random.fold_in(key, 2), num_draws=settings.num_draws, thin=thin
+        )
+        return np.asarray(tree["posterior"]["x"].values)
+    name = "nuts-dense" if sampler == OURS else sampler
+    return peer_run(name, jax.random.fold_in(key, 2), target, starts, settings, num_draws=run.steps).position
+
+
+def _key(seed: int, purpose: int) -> Key:
+    return jax.random.fold_in(jax.random.key(seed), purpose)
