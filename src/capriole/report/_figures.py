@@ -22,10 +22,10 @@ COLOURS = {
     "lookahead": "#56B4E9",
     "nice": "#7B5EA7",
     "capriole": "#0072B2",
-    "mclmc": "#E69F00",
-    "numpyro-nuts": "#56B4E9",
-    "nutpie": "#7B5EA7",
-    "flowmc": "#8C4A00",
+    "mclmc": "#B8860B",
+    "numpyro-nuts": "#66C2A5",
+    "nutpie": "#6A9A2D",
+    "flowmc": "#444444",
 }
 OTHERS = ("#56B4E9", "#000000", "#999999")
 LABELS = {
