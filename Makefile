@@ -47,9 +47,8 @@ docs: $(READY)
 bench: $(READY)
 	@$(BIN)/python benchmarks/throughput.py
 
-# Everything that README quotes, run anew (half an hour on two cores). One core per run, two at a time.
-TARGETS := mog-asym banana rings rough-well funnel mog2 rougher-well icg
-RESULTS := scg-0 scg-1 scg-2 mog-0 mog-1 mog-2 logistic-0 logistic-1 logistic-2 $(TARGETS:%=%-0)
+# Everything that README and docs quote, run anew (two hours on two cores).
+RESULTS := $(foreach target,logistic banana rings,$(target)-0 $(target)-1 $(target)-2)
 
 results: $(READY)
 	@rm -rf .cache/results && mkdir -p .cache/results
@@ -58,7 +57,11 @@ results: $(READY)
 	@for run in .cache/results/*/; do name=$$(basename "$$run"); mkdir -p "results/foundation/$$name"; \
 	  cp "$$run"config.json "$$run"results.json "results/foundation/$$name/"; \
 	  case $$name in *-0) cp "$$run"*.png "results/foundation/$$name/";; esac; done
-	@$(BIN)/python scripts/summarise_results.py
+	@$(BIN)/capriole paper toy --jobs 2 --out .cache/results/toy
+	@$(BIN)/capriole bench peers --jobs 1 --out .cache/results/peers
+	@for kind in toy:paper-toy peers:peers; do for cell in .cache/results/$${kind%:*}/cells/*/; do \
+	  name=$$(basename "$$cell"); mkdir -p "results/$${kind#*:}/$$name"; cp "$$cell"cell.json "results/$${kind#*:}/$$name/"; done; done
+	@for script in results toy peers; do $(BIN)/python scripts/summarise_$$script.py; done
 	@$(BIN)/python benchmarks/throughput.py --out results/throughput.json
 
 clean:

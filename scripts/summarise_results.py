@@ -1,4 +1,4 @@
-"""Write the tables between the ``results`` markers of README.md from the files under results/foundation.
+"""Write the tables between the ``results`` markers of README.md from the files under results.
 
 python scripts/summarise_results.py           # rewrite README.md
 python scripts/summarise_results.py --check   # exit 1 if README.md does not agree with the files
@@ -14,13 +14,31 @@ ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
-def load(folder: Path) -> dict[str, list[dict]]:
-    """Results by target, seeds in order."""
+def load(root: Path) -> dict[str, list[dict]]:
+    """Results by target, seeds in order: runs under results/foundation, and cells of section 5.1 for other targets."""
     runs: dict[str, list[dict]] = defaultdict(list)
-    for path in sorted(folder.glob("*/results.json")):
+    for path in sorted(root.glob("foundation/*/results.json")):
         results = json.loads(path.read_text(encoding="utf-8"))
         runs[results["target"]].append(results)
+    own = set(runs)
+    for path in sorted(root.glob("paper-toy/*/cell.json")):
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        if cell["target"] not in own:
+            runs[cell["target"]].append(as_run(cell))
     return {target: sorted(found, key=lambda r: r["seed"]) for target, found in sorted(runs.items())}
+
+
+def as_run(cell: dict) -> dict:
+    """A cell with the ratios and the names of rows that a run has."""
+    rows = cell["samplers"]
+    learned, hmc, paper = rows["l2hmc"], rows["hmc"], rows["hmc_paper"]
+    ratios = {
+        "paper_ess_per_step_vs_hmc": learned["paper_ess_per_step"] / paper["paper_ess_per_step"],
+        "bulk_ess_per_gradient_vs_hmc": learned["bulk_ess_per_gradient"] / hmc["bulk_ess_per_gradient"],
+        "bulk_ess_sq_per_gradient_vs_hmc": learned["bulk_ess_sq_per_gradient"] / hmc["bulk_ess_sq_per_gradient"],
+    }
+    renamed = {name.replace(" mode 0", "_one_mode"): row for name, row in rows.items()}
+    return cell | {"ratios": ratios, "samplers": renamed}
 
 
 def spread(values: list[float], form: str) -> str:
@@ -34,14 +52,15 @@ def spread(values: list[float], form: str) -> str:
 def main_table(runs: dict[str, list[dict]]) -> list[str]:
     """One line per target: L2HMC against HMC at the same number of leapfrogs."""
     lines = [
-        "| target | seeds | M | paper's ESS/step | over HMC | bulk ESS of x/gradient | over HMC "
+        "| target | seeds | M (HMC's) | paper's ESS/step | over HMC | bulk ESS of x/gradient | over HMC "
         "| bulk ESS of x²/gradient | over HMC | max \\|z\\| | training s |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for target, found in runs.items():
         rows = [r["samplers"]["l2hmc"] for r in found]
         z = [max(row["max_abs_z_mean"], row["max_abs_z_var"]) for row in rows if row["max_abs_z_mean"] is not None]
-        cells = [target, str(len(found)), str(rows[0]["num_leapfrogs"])]
+        lengths = f"{rows[0]['num_leapfrogs']} ({found[0]['samplers']['hmc']['num_leapfrogs']})"
+        cells = [target, str(len(found)), lengths]
         cells.append(spread([row["paper_ess_per_step"] for row in rows], ".2g"))
         cells.append(spread([r["ratios"]["paper_ess_per_step_vs_hmc"] for r in found], ".3g") + "x")
         for key in ("bulk_ess_per_gradient", "bulk_ess_sq_per_gradient"):
@@ -77,11 +96,10 @@ def block(runs: dict[str, list[dict]]) -> str:
     first = next(iter(runs.values()))[0]
     v = first["versions"]
     intro = (
-        "Measured with `make results` (laptop preset; median and range over seeds; "
-        f"{first['device']}, two runs at a time; {first['dtype']}, jax {v['jax']}, Python {v['python']}; files under "
-        "`results/foundation/`). "
-        "HMC has the same M and the best step size of a two-stage grid, chosen anew for each measure; training seconds "
-        "include compilation."
+        f"Measured with `make results` (laptop preset; median and range over seeds; {first['device']}, several jobs at "
+        f"a time; {first['dtype']}, jax {v['jax']}, Python {v['python']}; files under `results/`). "
+        "HMC has the M in brackets, the paper's 10 where the paper has the target, and the best step size of a two-stage "
+        "grid, chosen anew for each measure; training seconds include compilation and were taken on a busy machine. NUTS and the other rivals: [docs/paper-toy.md](docs/paper-toy.md)."
     )
     return "\n".join([intro, "", *main_table(runs), "", *mode_table(runs)])
 
@@ -92,7 +110,7 @@ def main() -> int:
     text = readme.read_text(encoding="utf-8")
     head, rest = text.split(BEGIN)
     _, tail = rest.split(END)
-    new = f"{head}{BEGIN}\n{block(load(ROOT / 'results' / 'foundation'))}\n{END}{tail}"
+    new = f"{head}{BEGIN}\n{block(load(ROOT / 'results'))}\n{END}{tail}"
     if "--check" in sys.argv:
         return int(new != text)
     readme.write_text(new, encoding="utf-8")
