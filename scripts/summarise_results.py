@@ -98,8 +98,9 @@ def block(runs: dict[str, list[dict]]) -> str:
     intro = (
         f"Measured with `make results` (laptop preset; median and range over seeds; {first['device']}, several jobs at "
         f"a time; {first['dtype']}, jax {v['jax']}, Python {v['python']}; files under `results/`). "
-        "HMC has the M in brackets, the paper's 10 where the paper has the target, and the best step size of a two-stage "
-        "grid, chosen anew for each measure; training seconds include compilation and were taken on a busy machine. NUTS and the other rivals: [docs/paper-toy.md](docs/paper-toy.md)."
+        "HMC has the M in brackets, the paper's 10 where the paper has the target, and the best step size of a "
+        "two-stage grid, chosen anew for each measure; training seconds include compilation and were taken on a busy "
+        "machine. NUTS and the other rivals: [docs/paper-toy.md](docs/paper-toy.md)."
     )
     return "\n".join([intro, "", *main_table(runs), "", *mode_table(runs)])
 
