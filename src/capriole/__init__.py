@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         train_step,
     )
     from ._train import train as train_kernel
-    from ._transition import AbstractTransition, Jittered, Mixture, Transition, hmc
+    from ._transition import AbstractTransition, Jittered, Mixture, Repeated, Transition, hmc
     from ._types import Info, Phase, State
     from ._whitening import Whitened, Whitening, estimate_whitening
 
@@ -75,7 +75,7 @@ _HOMES = {
         "decay",
         "train_step",
     ),
-    "_transition": ("AbstractTransition", "Jittered", "Mixture", "Transition", "hmc"),
+    "_transition": ("AbstractTransition", "Jittered", "Mixture", "Repeated", "Transition", "hmc"),
     "_types": ("Info", "Phase", "State"),
     "_whitening": ("Whitened", "Whitening", "estimate_whitening"),
 }
