@@ -69,6 +69,23 @@ _ROUGH: dict[str, Any] = {
     "acceptance_weight": 1.0,
 }
 
+_FAR_MODES: dict[str, Any] = {
+    "objective": "log_jump",
+    "start_temperature": 60.0,
+    "start_scale": 6.0,
+    "num_leapfrogs": 4,
+    "step_size": 0.1,
+    "width": 32,
+    "squashed": True,
+    "train_chains": 512,
+    "train_steps": 10000,
+    "learning_rate": 3e-3,
+    "companion_moves": 2,
+    "companion_leapfrogs": 3,
+    "companion_range": (0.01, 1.0),
+    "hmc_share": 0.2,
+}
+
 _BY_TARGET: dict[str, dict[str, Any]] = {
     "icg": {"width": 100, "train_steps": 1000, "tuning_chains": 6, "tuning_steps": 1000},
     "scg": {"candidates": 4, "candidate_steps": 2000, "train_steps": 6000, "step_size": 0.1},
@@ -86,23 +103,8 @@ _BY_TARGET: dict[str, dict[str, Any]] = {
         "hmc_share": 0.2,
     },
     "mog": _MODES | {"start_temperature": 10.0, "start_scale": 3.0, "num_leapfrogs": 5, "step_size": 0.1},
-    "mog-asym": {
-        "objective": "log_jump",
-        "start_temperature": 60.0,
-        "start_scale": 6.0,
-        "num_leapfrogs": 4,
-        "step_size": 0.1,
-        "width": 32,
-        "squashed": True,
-        "train_chains": 512,
-        "train_steps": 10000,
-        "learning_rate": 3e-3,
-        "companion_moves": 2,
-        "companion_leapfrogs": 3,
-        "companion_range": (0.01, 1.0),
-        "hmc_share": 0.2,
-    },
-    "mog2": _MODES | {"start_temperature": 30.0, "start_scale": 6.0, "num_leapfrogs": 5, "step_size": 0.1},
+    "mog-asym": _FAR_MODES,
+    "mog2": _FAR_MODES,
     "logistic": {
         "num_leapfrogs": 4,
         "width": 30,
