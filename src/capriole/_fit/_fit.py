@@ -150,7 +150,8 @@ def _candidates(
         )
     ):
         key = jax.random.fold_in(train_key, i)
-        chosen = np.asarray(jax.random.choice(jax.random.fold_in(key, 99), pool.shape[1], (plan.num_chains,)))
+        pick_key = jax.random.fold_in(train_key, 1000 + i)
+        chosen = np.asarray(jax.random.choice(pick_key, pool.shape[1], (plan.num_chains,)))
         position = white.whitening.inverse(jnp.asarray(pool[:, chosen]))
         try:
             found.append(train_candidate(key, plan, white, position, step_size=pilot.step_size, progress=progress))
