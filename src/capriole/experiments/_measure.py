@@ -7,6 +7,7 @@ import numpy as np
 from .. import diagnostics
 from .._sample import Draws
 from ..baselines import PeerDraws
+from ..targets import AbstractExactTarget
 from ._tuning import centre_of
 
 
@@ -80,7 +81,7 @@ def figures(position: np.ndarray, target: Any, *, num_gradients: float, seconds:
 
 
 def _moments(target: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
-    if not hasattr(target, "mean"):
+    if not isinstance(target, AbstractExactTarget):
         return None, None
     return np.asarray(target.mean, np.float64), np.asarray(target.variance, np.float64)
 

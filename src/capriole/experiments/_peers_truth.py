@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import diagnostics
 from ..agreement import RHAT_LIMIT, Z_LIMIT, agreement
-from ..targets import POSTERIORS, AbstractPosterior, reference_draws
+from ..targets import POSTERIORS, AbstractExactTarget, AbstractPosterior, reference_draws
 
 type Row = dict[str, Any]
 
@@ -16,7 +16,7 @@ def truth(name: str, target: Any, position: np.ndarray, coordinates: int | None)
     """The verdict on ``position`` (chains, draws, dim): kind, largest |z|, ``passed`` (None: no truth is known)."""
     if name in POSTERIORS:
         return _against_reference(name.partition("/")[2], target, position)
-    if hasattr(target, "mean"):
+    if isinstance(target, AbstractExactTarget):
         return _against_moments(target, position, coordinates)
     return {"kind": "none", "max_abs_z": None, "passed": None}
 

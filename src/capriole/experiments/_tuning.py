@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 
 from .. import diagnostics
+from ..targets import AbstractExactTarget
 
 
 def centre_of(target: Any, draws: np.ndarray) -> np.ndarray:
     """The target's exact mean where it is known, zero where it is NaN; else the mean of the draws."""
-    return np.nan_to_num(np.asarray(target.mean, np.float64)) if hasattr(target, "mean") else draws.mean(axis=(0, 1))
+    exact = isinstance(target, AbstractExactTarget)
+    return np.nan_to_num(np.asarray(target.mean, np.float64)) if exact else draws.mean(axis=(0, 1))
 
 
 def worst_score(target: Any) -> Callable[[np.ndarray], float]:
