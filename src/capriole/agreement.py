@@ -8,7 +8,7 @@ from jaxtyping import Float
 from .diagnostics import bulk_ess, bulk_ess_sq, mean_error, rhat
 
 Z_LIMIT = 5.2
-"""Largest |z| of agreement: 400 comparisons exceed it by chance with probability below 1e-4."""
+"""Largest ``|z|`` of agreement: 400 comparisons exceed it by chance with probability below 1e-4."""
 
 RHAT_LIMIT = 1.01
 """Largest R-hat of draws whose errors can be believed."""
@@ -33,7 +33,7 @@ class Agreement(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether every |z| is at most 5.2, every distance within its limit, every R-hat at most 1.01 (NaN is not)."""
+        """Whether every ``|z|`` is at most 5.2, every distance within its limit, every R-hat at most 1.01 (NaN is not)."""
         close = np.abs([self.z_mean, self.z_square]) <= Z_LIMIT
         return bool(close.all() and np.all(self.ks <= self.ks_limit) and np.all(self.rhat <= RHAT_LIMIT))
 

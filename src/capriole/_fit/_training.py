@@ -136,7 +136,7 @@ def train_candidate(
             if flat and not plan.patient:
                 break
     if best is None:
-        raise TrainingDivergedError(f"training the {plan.name} collapsed; its chains keep what they had")
+        raise TrainingDivergedError(f"training the {plan.name} collapsed in its first round")
     found = np.asarray(target.whitening.forward(position))
     return Candidate(plan.name, *best, plan.num_leapfrogs, clock.seconds, clock.compile_seconds, spent, found)
 
