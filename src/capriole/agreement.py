@@ -33,7 +33,7 @@ class Agreement(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether every ``|z|`` is at most 5.2, every distance within its limit, every R-hat at most 1.01 (NaN is not)."""
+        """Whether every ``|z|`` is at most 5.2, every distance within its limit, every R-hat at most 1.01."""
         close = np.abs([self.z_mean, self.z_square]) <= Z_LIMIT
         return bool(close.all() and np.all(self.ks <= self.ks_limit) and np.all(self.rhat <= RHAT_LIMIT))
 

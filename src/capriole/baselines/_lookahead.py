@@ -55,8 +55,8 @@ class LookAhead(AbstractTransition):
         else v <- -v
         then v <- sqrt(1 - refresh) v + sqrt(refresh) n,   n ~ N(0, I)
 
-    Leaves ``exp(logdensity - |v|^2 / 2)`` invariant, without detailed balance. K = 1 is HMC with persistent momentum, and
-    with refresh = 1 plain HMC. ``step_size`` and ``refresh`` may be one number or one per chain.
+    Leaves ``exp(logdensity - |v|^2 / 2)`` invariant, without detailed balance. K = 1 is HMC with persistent momentum,
+    and with refresh = 1 plain HMC. ``step_size`` and ``refresh`` may be one number or one per chain.
     ``num_gradients`` counts a M for a chain that stops at L^a zeta, K M for one that turns: what a single chain needs.
     Chains that run side by side all compute K M.
     """
