@@ -16,7 +16,7 @@ IDS = [str(path.relative_to(ROOT)) for path in FILES]
 
 # A core module may import from the layers below its own, and from nothing else of capriole.
 LAYERS = [
-    {"_types", "_clock"},
+    {"_types", "_clock", "_container", "_health"},
     {"_logdensity", "_networks"},
     {"_dynamics", "_ravel"},
     {"_transition"},
@@ -78,7 +78,8 @@ def test_targets_know_densities_only(path):
 
 
 def test_diagnostics_see_arrays_only():
-    assert not [name for name in imported(ROOT / "diagnostics.py") if name.startswith("capriole")]
+    assert parts_of_capriole(ROOT / "diagnostics.py") == {"_health"}
+    assert not [name for name in imported(ROOT / "_health.py") if name.startswith("capriole")]
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
