@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._logdensity import AbstractLogDensity
-from .._sample import draw_chains
+from .._sample import Record, draw_chains
+from .._train import Progress
 from .._transition import AbstractTransition, hmc
 from .._types import Key, Vector
 
@@ -37,6 +38,7 @@ def tune_hmc(
     jitter: float = 0.0,
     num_draws: int = 1000,
     num_warmup: int = 200,
+    progress: Callable[[Progress, Record], None] | None = None,
 ) -> HMCTuning:
     """Run HMC with every step size of a grid side by side, refine around the best, keep the best.
 
@@ -44,12 +46,13 @@ def tune_hmc(
     draws (chains, draws, dim) to a figure of merit, higher is better; NaN never wins. Without ``step_sizes`` the first
     grid has 24 points over a factor of 1,000 up to the largest step size that is ever accepted. The second grid has as
     many points between the neighbours of the first one's best, so the final spacing is about 2 %.
+    ``progress`` is that of `draw_chains`, once for each grid.
     Raises RuntimeError if no step size gives a finite score.
     """
     grid_key, first_key, second_key = jax.random.split(key, 3)
     if step_sizes is None:
         step_sizes = _grid(grid_key, logdensity, position, num_leapfrogs=num_leapfrogs)
-    trial = _Trial(logdensity, position, score, num_leapfrogs, jitter, num_draws, num_warmup)
+    trial = _Trial(logdensity, position, score, num_leapfrogs, jitter, num_draws, num_warmup, progress)
     coarse = np.sort(np.asarray(step_sizes, np.float64))
     scores, rates, gradients = trial.run(first_key, coarse)
     best = _best(coarse, scores)
@@ -72,6 +75,7 @@ class _Trial(NamedTuple):
     jitter: float
     num_draws: int
     num_warmup: int
+    progress: Callable[[Progress, Record], None] | None
 
     def run(self, key: Key, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
         """Score and acceptance rate of every step size, and gradients spent."""
@@ -79,7 +83,7 @@ class _Trial(NamedTuple):
         per_chain = jnp.repeat(jnp.asarray(sizes, self.position.dtype), chains)
         kernel = hmc(self.logdensity, step_size=per_chain, num_leapfrogs=self.num_leapfrogs, jitter=self.jitter)
         state = kernel.init(jnp.tile(self.position, (1, len(sizes))))
-        draws = draw_chains(key, kernel, state, num_draws=self.num_warmup + self.num_draws)
+        draws = draw_chains(key, kernel, state, num_draws=self.num_warmup + self.num_draws, progress=self.progress)
         if not draws.completed:
             raise KeyboardInterrupt
         kept = draws.record.position[:, self.num_warmup :].reshape(len(sizes), chains, self.num_draws, -1)

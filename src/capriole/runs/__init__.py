@@ -1,6 +1,6 @@
 """Runs that survive: folders, checkpoints, draws on disk, stopping cleanly. Nothing read here is ever executed."""
 
-from ._checkpoint import Checkpoint, CheckpointError, Checkpoints
+from ._checkpoint import Checkpoint, CheckpointError, Checkpoints, number
 from ._errors import RunFolderError
 from ._folder import RunFolder, read_json, size
 from ._sampling import Streamed, stream_chains
@@ -19,6 +19,7 @@ __all__ = [
     "RunFolderError",
     "Stop",
     "Streamed",
+    "number",
     "open_draws",
     "read_json",
     "size",

@@ -77,6 +77,22 @@ class RunFolder:
             raise RunFolderError(f"cannot write {target}: {error.strerror or error}") from error
         return target
 
+    def claim(self, config: dict[str, Any]) -> None:
+        """Write ``config.json``; raises `RunFolderError`, with the differences, if another one is there already."""
+        path = self.path / "config.json"
+        if not path.exists():
+            self.write_json("config.json", config)
+            return
+        plain = json.loads(json.dumps(_plain(config)))
+        old = self.read_json("config.json")
+        differences = [
+            f"{name} was {value!r}, now {plain.get(name)!r}" for name, value in old.items() if plain.get(name) != value
+        ]
+        if differences:
+            raise RunFolderError(
+                f"{self.path} holds another run: {'; '.join(differences)}; resume it with its own settings"
+            )
+
     @property
     def checkpoints(self) -> Checkpoints:
         """The checkpoints of the run that ``config.json`` describes."""
@@ -91,9 +107,11 @@ class RunFolder:
         return self.path / "stages" / f"{name}.zarr"
 
     def check_space(self, num_bytes: int) -> None:
-        """Raise `RunFolderError` if the disk has no room for ``num_bytes`` more."""
+        """Raise `RunFolderError` if the disk has no room for ``num_bytes`` of draws in all, those there included."""
+        stores = [self.path / MAIN, *self.path.glob("stages/*.zarr")]
+        there = sum(file.stat().st_size for store in stores for file in store.rglob("*") if file.is_file())
         free = shutil.disk_usage(self.path).free
-        if num_bytes > free:
+        if num_bytes - there > free:
             raise RunFolderError(
                 f"this run writes {size(num_bytes)} of draws, but {self.path} has only {size(free)} free; take fewer "
                 "steps or chains (--num-steps, --num-chains) or a folder on another disk (--out)"

@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 from ._errors import RunFolderError
 
 SIZES = {"bool": 1, "int8": 1, "int32": 4, "int64": 8, "float32": 4, "float64": 8}
-CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+CODECS = (  # the first for numbers of several bytes, the second for single bytes
+    [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
+    [{"name": "bytes"}, {"name": "crc32c"}],
+)
 CHECKSUM = 4
 GROUPS = ("posterior", "sample_stats")
 MAX_METADATA = 1 << 20
@@ -33,7 +36,9 @@ def check_layout(path: Path) -> Layout:
     """
     arrays, files = _files(path)
     root = _metadata(path / "zarr.json", "group").get("attributes")
-    committed, variables = (root.get(name) if isinstance(root, dict) else None for name in ("committed", "variables"))
+    root = root if isinstance(root, dict) else {}
+    committed: Any = root.get("committed")
+    variables: Any = root.get("variables")
     if not _is_size(committed) or not isinstance(variables, list) or not all(isinstance(v, str) for v in variables):
         raise RunFolderError(f"{path} is not a capriole draws store: it does not say what is committed")
     for group in GROUPS:
@@ -106,7 +111,7 @@ def _check_array(path: Path, metadata: dict[str, Any], committed: int, files: di
     if not isinstance(kind, str) or kind not in SIZES:
         raise refuse(f"its data type is {str(kind)[:80]}, expected one of {', '.join(SIZES)}")
     keys = {"name": "default", "configuration": {"separator": "/"}}
-    if metadata.get("codecs") != CODECS or metadata.get("chunk_key_encoding") != keys:
+    if metadata.get("codecs") != CODECS[SIZES[kind] == 1] or metadata.get("chunk_key_encoding") != keys:
         raise refuse("its codecs or chunk keys are not those that capriole writes")
     if metadata.get("storage_transformers") or not _are_sizes(shape) or not _are_sizes(chunk):
         raise refuse(f"its shape {str(shape)[:80]} or chunks {str(chunk)[:80]} cannot be")

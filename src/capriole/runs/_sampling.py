@@ -64,7 +64,7 @@ def stream_chains(
     checkpoint: after a crash at any point the newest checkpoint describes draws that are there. A ``num_draws`` larger
     than before extends the run; a smaller one changes nothing. KeyboardInterrupt ends the run after a whole chunk.
     """
-    writer = _Writer(key, transition, state, path, checkpoints, stage, thin)
+    writer = _Writer(key, transition, state, path, checkpoints, stage=stage, thin=thin, num_draws=num_draws)
     completed = True
     if writer.goal != num_draws and writer.done < num_draws:
         writer.goal = num_draws
@@ -99,8 +99,10 @@ class _Writer:
         state: State,
         path: Path,
         checkpoints: Checkpoints,
+        *,
         stage: str,
         thin: int,
+        num_draws: int,
     ):
         self.key, self.target, self.state, self.thin = key, transition.target, state, thin
         self.checkpoints, self.stage = checkpoints, stage
@@ -108,7 +110,8 @@ class _Writer:
         self.done, self.goal, self.earlier, self.spent = 0, 0, (0.0, 0.0), (0.0, 0.0)
         found = checkpoints.read(stage)
         if found is None:
-            self.store = DrawStore.create(path, *self._groups([_example(key, transition, state, thin)]))
+            example = self._groups([_example(key, transition, state)])
+            self.goal, self.store = num_draws, DrawStore.create(path, *example, num_draws=num_draws)
             self.checkpoint()
             return
         parts = fill({"key": key, "state": state}, found.arrays)
@@ -155,7 +158,7 @@ class _Writer:
         return named_arrays(self.target, position), fields
 
 
-def _example(key: Key, transition: AbstractTransition, state: State, thin: int) -> Record:
+def _example(key: Key, transition: AbstractTransition, state: State) -> Record:
     """A record of one draw, zeros, that has the shapes and dtypes of the real ones; nothing is computed."""
 
     def first(state: State) -> Record:

@@ -30,12 +30,16 @@ class DrawStore:
         import zarr
 
         self.path, self.layout, self.committed = path, layout, layout.committed
-        root = zarr.open_group(path, mode=mode, zarr_format=3)
-        self._arrays: dict[str, Any] = {name: root[name] for name in layout.arrays}
+        with zarr.config.set({"array.write_empty_chunks": True}):  # blocks of zeros are blocks too
+            root = zarr.open_group(path, mode=mode, zarr_format=3)
+            self._arrays: dict[str, Any] = {name: root[name] for name in layout.arrays}
 
     @classmethod
-    def create(cls, path: Path, posterior: Arrays, sample_stats: Arrays) -> Self:
-        """An empty store for draws shaped like these examples (chains, draws, ...); replaces an old one."""
+    def create(cls, path: Path, posterior: Arrays, sample_stats: Arrays, *, num_draws: int) -> Self:
+        """An empty store for draws shaped like these examples (chains, draws, ...); replaces an old one.
+
+        A block is as long as ``num_draws``, the number expected, or as fits into 16 MB.
+        """
         import zarr
         from zarr.codecs import Crc32cCodec
 
@@ -44,6 +48,7 @@ class DrawStore:
             examples = {f"posterior/{k}": v for k, v in posterior.items()}
             examples |= {f"sample_stats/{k}": v for k, v in sample_stats.items()}
             per_draw = sum(example[:, 0].nbytes for example in examples.values())
+            block = max(1, min(num_draws, BLOCK_BYTES // per_draw))
             root = zarr.open_group(path, mode="w", zarr_format=3)
             for group in GROUPS:
                 root.create_group(group)
@@ -52,7 +57,7 @@ class DrawStore:
                 root.create_array(
                     name,
                     shape=(chains, 0, *rest),
-                    chunks=(chains, max(1, BLOCK_BYTES // per_draw), *rest),
+                    chunks=(chains, block, *rest),
                     dtype=example.dtype,
                     compressors=[Crc32cCodec()],
                     dimension_names=("chain", "draw", *(f"{Path(name).name}_dim_{i}" for i in range(len(rest)))),

@@ -11,19 +11,21 @@ from .._train import Metrics, Progress, Recipe, Snapshot, TrainResult, TrainStat
 from .._transition import Transition
 from .._types import Key, Vector
 from ._checkpoint import Checkpoint, CheckpointError, Checkpoints, fill, number, to_arrays
+from ._metrics import MetricsLog
 
 HISTORY = "history/"
 
 
 class CheckpointedTrainer:
-    """A trainer for ``train_best`` and for ``capriole.train(resume=...)``: every stage is kept in ``checkpoints``.
+    """A trainer for `train_best` and for ``capriole.train(resume=...)``: every stage is kept in ``checkpoints``.
 
     A checkpoint is written after the first chunk that ends ``seconds`` or more after the last one, and when training
-    ends in whatever way Python can see. A stage that is complete is read back, not trained again.
+    ends in whatever way Python can see. A stage that is complete is read back, not trained again. ``log`` loses its
+    lines beyond the point that training goes on from.
     """
 
-    def __init__(self, checkpoints: Checkpoints, *, seconds: float = 10.0):
-        self.checkpoints, self.seconds = checkpoints, seconds
+    def __init__(self, checkpoints: Checkpoints, *, seconds: float = 10.0, log: MetricsLog | None = None):
+        self.checkpoints, self.seconds, self.log = checkpoints, seconds, log
 
     def __call__(
         self,
@@ -40,7 +42,10 @@ class CheckpointedTrainer:
         fresh = init_train_state(transition, position, recipe)
         found = self.checkpoints.read(stage)
         resume = None if found is None else _restored(found, key, fresh)
+        if found is not None and self.log is not None:
+            self.log.rewind(stage, found.step)
         keeper = _Keeper(self.checkpoints, stage, key, self.seconds)
+        named = None if progress is None else lambda event: progress(event._replace(phase=stage))
         try:
             return train(
                 key,
@@ -48,7 +53,7 @@ class CheckpointedTrainer:
                 position,
                 recipe,
                 num_steps=num_steps,
-                progress=progress,
+                progress=named,
                 resume=resume,
                 checkpoint=keeper.offer,
             )
