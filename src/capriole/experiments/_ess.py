@@ -16,7 +16,7 @@ class EssSoFar:
     """Adds the effective sample size so far (worst dimension, over at most 16 chains) to sampling progress.
 
     It is that of the last 5,000 draws, scaled to all of them, and is taken again only when 20 times the time that the
-    last one took has passed: memory and time stay bounded.
+    last one took, or 10 seconds, have passed: memory and time stay bounded.
     """
 
     def __init__(self, name: str, progress: Callable[[Progress], None]):
@@ -36,5 +36,5 @@ class EssSoFar:
             ess = float(np.min(diagnostics.bulk_ess(window))) * event.step / window.shape[1]
             self.metrics = {"ess": ess, "ess_chains": window.shape[0]}
             now = time.monotonic()
-            self.due = now + 20 * (now - start)
+            self.due = now + min(20 * (now - start), 10.0)
         self.progress(event._replace(phase=f"sample {self.name}", metrics=event.metrics | self.metrics))
