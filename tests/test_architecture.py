@@ -22,7 +22,7 @@ LAYERS = [
     {"_transition"},
     {"_objectives", "_check", "_pilot"},
     {"_train"},
-    {"_sample", "_io", "_candidates"},
+    {"_sample", "_io", "_candidates", "_doctor"},
     {"_front"},
 ]
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}

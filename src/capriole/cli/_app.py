@@ -137,6 +137,20 @@ def extend(
 
 
 @app.command()
+def doctor(
+    function: Annotated[str, typer.Argument(metavar="FILE.py:FUNCTION", help="Your log density of one flat position.")],
+    dim: Annotated[int, typer.Option(min=1, help="Dimension of the position.")],
+    spread: Annotated[float, typer.Option(help="Standard deviation of the points around 0.")] = 1.0,
+    seed: Seed = 0,
+    float64: Float64 = False,
+) -> None:
+    """Examine your log density before time is spent on it. Status 1 if something must be mended."""
+    from ._doctor import diagnose
+
+    diagnose(function, dim=dim, spread=spread, seed=seed, float64=float64)
+
+
+@app.command()
 def show(folder: Folder) -> None:
     """Print the table of a finished run again."""
     from ._show import show_file

@@ -69,7 +69,13 @@ class DrawStore:
 
     @classmethod
     def open(cls, path: Path, *, write: bool = False) -> Self:
-        """The store at ``path``, checked. Raises `RunFolderError` if it is missing, damaged or foreign."""
+        """The store at ``path``, checked. Raises `RunFolderError` if it is missing, damaged or foreign.
+
+        Opening it for writing removes the unfinished files that a crash left.
+        """
+        if write:
+            for leftover in (*path.rglob("*.partial"), *path.rglob(".*.tmp")):
+                leftover.unlink()
         return cls(path, check_layout(path), "r+" if write else "r")
 
     @property
