@@ -12,7 +12,6 @@ import collections
 import json
 import os
 import resource
-import shutil
 import sys
 import tempfile
 import time
@@ -45,13 +44,12 @@ def main() -> None:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for case in range(options.cases):
             kind = hostile.KINDS[case % len(hostile.KINDS)]
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(sound, folder)
+            hostile.copy(sound, folder, kind)
             how = hostile.spoil(folder, kind, np.random.default_rng([options.seed, case]))
             start = time.monotonic()
             try:
                 outcome = hostile.read(folder, kind)
-            except BaseException as error:
+            except Exception as error:
                 outcome = "other error"
                 failures.append(f"case {case}, {kind}, {how}: {type(error).__name__} {error}"[:300])
                 print(failures[-1], flush=True)

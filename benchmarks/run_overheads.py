@@ -47,7 +47,7 @@ class Stopwatch:
         setattr(owner, name, timed)
 
     def share(self, action) -> dict[str, float]:
-        """Writing, all, and their ratio, of ``action()``, which returns its result (``compile_seconds`` is left out)."""
+        """Seconds of writing, all seconds without compilation, and their ratio, of ``action()``."""
         self.seconds, start = 0.0, time.perf_counter()
         result = action()
         everything = time.perf_counter() - start - result.compile_seconds

@@ -1,6 +1,7 @@
 """Saving and loading trained kernels: safetensors with a JSON header. Nothing is ever unpickled or executed."""
 
 import importlib.metadata
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -120,7 +121,7 @@ def _describe(transition: AbstractTransition) -> tuple[dict[str, Any], list[Tran
 
 
 def _build(spec: dict, logdensity: AbstractLogDensity, dim: int, arrays: dict[str, np.ndarray]) -> AbstractTransition:
-    counter = iter(range(1000))
+    counter = itertools.count()
 
     def build(spec: dict) -> AbstractTransition:
         match spec["type"]:
@@ -194,6 +195,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         or not {"fingerprint/points", "fingerprint/values"} <= arrays.keys()
     ):
         raise KernelFileError(f"{path} lacks parts of a capriole kernel file")
+    if header["dtype"] not in ("float32", "float64"):
+        raise KernelFileError(f"{path} has dtype {header['dtype'][:40]!r}, expected float32 or float64")
     return header, arrays
 
 

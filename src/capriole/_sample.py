@@ -97,7 +97,7 @@ def _chunk(
             return step(state, t)
         state, records = jax.lax.scan(step, state, t + jnp.arange(thin, dtype=t.dtype))
         last = jax.tree.map(lambda leaf: leaf[-1], records)
-        sums = {name: jnp.sum(getattr(records, name), axis=0) for name in _SUMMED}
+        sums = {name: jnp.sum(getattr(records, name), axis=0, dtype=jnp.int32) for name in _SUMMED}
         return state, last._replace(acceptance_rate=jnp.mean(records.acceptance_rate, axis=0), **sums)
 
     def body(i: jax.Array, carry: tuple[State, Record]) -> tuple[State, Record]:

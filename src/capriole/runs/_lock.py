@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import IO
 
 from ._errors import RunFolderError
 
@@ -15,30 +14,30 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path):
-        self._file: IO[str] | None = None
+        self._descriptor: int | None = None
         try:
             import fcntl
         except ImportError:  # not POSIX: no lock
             return
-        path = folder / "lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | os.O_NONBLOCK, 0o644)
-        file = os.fdopen(descriptor, "r+", encoding="utf-8", errors="replace")
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(folder / "lock", flags, 0o644)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = file.read(20).strip()
-            file.close()
+            holder = os.read(descriptor, 20).decode(errors="replace").strip()
+            os.close(descriptor)
             raise RunFolderError(
                 f"{folder} is in use by process {holder or 'unknown'}; wait for it, or stop it with Ctrl-C"
             ) from error
-        file.seek(0)
-        file.truncate()
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        self._file = file
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._descriptor = descriptor
 
     def close(self) -> None:
         """Let go."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __del__(self) -> None:
+        self.close()

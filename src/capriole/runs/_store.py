@@ -1,5 +1,6 @@
 """Draws on disk: a zarr store that grows block by block and says, last, how much of it counts."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -30,7 +31,7 @@ class DrawStore:
         import zarr
 
         self.path, self.layout, self.committed = path, layout, layout.committed
-        with zarr.config.set({"array.write_empty_chunks": True}):  # blocks of zeros are blocks too
+        with _foreign_is_damaged(path), zarr.config.set({"array.write_empty_chunks": True}):  # blocks of zeros as well
             root = zarr.open_group(path, mode=mode, zarr_format=3)
             self._arrays: dict[str, Any] = {name: root[name] for name in layout.arrays}
 
@@ -87,9 +88,14 @@ class DrawStore:
         """Drop everything beyond the first ``num_draws`` draws, committed or not."""
         if num_draws > self.committed:
             raise RunFolderError(f"{self.path} holds {self.committed} draws, the checkpoint asks for {num_draws}")
-        self._commit(num_draws)
-        for array in self._arrays.values():
-            array.resize((array.shape[0], num_draws, *array.shape[2:]))
+        try:
+            if num_draws < self.committed:
+                self._commit(num_draws)
+            for array in self._arrays.values():
+                if array.shape[1] > num_draws:
+                    array.resize((array.shape[0], num_draws, *array.shape[2:]))
+        except OSError as error:
+            raise RunFolderError(f"cannot trim {self.path}: {error.strerror or error}") from error
 
     def append(self, posterior: Arrays, sample_stats: Arrays) -> None:
         """Write draws (chains, draws, ...) behind the committed ones, flush them, and only then commit them.
@@ -115,10 +121,8 @@ class DrawStore:
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Committed draws ``start`` to ``stop`` of an array such as ``sample_stats/lp`` (chains, draws, ...)."""
         stop = self.committed if stop is None else min(stop, self.committed)
-        try:
+        with _foreign_is_damaged(self.path):
             return np.asarray(self._arrays[name][:, start:stop])
-        except (ValueError, OSError, RuntimeError) as error:
-            raise RunFolderError(f"{self.path} is damaged: {name} cannot be read: {error}") from error
 
     def read_position(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Flat positions (chains, draws, dim): the variables side by side, in their order."""
@@ -162,8 +166,18 @@ def open_draws(path: str | os.PathLike) -> "xarray.DataTree":
     path = Path(path)
     path = path / "draws.zarr" if (path / "draws.zarr").is_dir() else path
     committed = check_layout(path).committed
-    tree = xarray.open_datatree(path, engine="zarr", consolidated=False, decode_cf=False, chunks=None)
-    return tree.isel(draw=slice(committed))
+    with _foreign_is_damaged(path):
+        tree = xarray.open_datatree(path, engine="zarr", consolidated=False, decode_cf=False, chunks=None)
+        return tree.isel(draw=slice(committed))
+
+
+@contextlib.contextmanager
+def _foreign_is_damaged(path: Path) -> Iterator[None]:
+    """Whatever zarr and xarray raise over a store that passed the checks is one error to the user."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, RuntimeError) as error:
+        raise RunFolderError(f"{path} is damaged or foreign: {type(error).__name__} {str(error)[:200]}") from error
 
 
 def _write_root(path: Path, *, committed: int, variables: list[str]) -> None:

@@ -24,8 +24,10 @@ class CheckpointedTrainer:
     lines beyond the point that training goes on from.
     """
 
-    def __init__(self, checkpoints: Checkpoints, *, seconds: float = 10.0, log: MetricsLog | None = None):
-        self.checkpoints, self.seconds, self.log = checkpoints, seconds, log
+    def __init__(
+        self, checkpoints: Checkpoints, *, seconds: float = 10.0, chunk_size: int = 250, log: MetricsLog | None = None
+    ):
+        self.checkpoints, self.seconds, self.chunk_size, self.log = checkpoints, seconds, chunk_size, log
 
     def __call__(
         self,
@@ -53,6 +55,7 @@ class CheckpointedTrainer:
                 position,
                 recipe,
                 num_steps=num_steps,
+                chunk_size=self.chunk_size,
                 progress=named,
                 resume=resume,
                 checkpoint=keeper.offer,
