@@ -129,9 +129,8 @@ def _differences(logdensity: AbstractLogDensity, points: np.ndarray) -> Finding:
     if typical > 1e-2:
         return Finding(name, "error", found, "a custom derivative or stop_gradient in the log density is wrong")
     if worst > 1e-2:
-        return Finding(
-            name, "warning", found, "kinks or steps in the log density: HMC-like kernels lose acceptance there"
-        )
+        remedy = "a derivative that is wrong in places, or kinks: HMC-like kernels lose acceptance there"
+        return Finding(name, "warning", found, remedy)
     return Finding(name, "ok", found)
 
 

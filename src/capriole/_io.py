@@ -75,6 +75,8 @@ def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> Abs
     if flat.size != dim:
         raise KernelFileError(f"{path} holds a kernel of dimension {dim}, but init has {flat.size} numbers")
     points, expected = arrays.pop("fingerprint/points"), arrays.pop("fingerprint/values")
+    if points.ndim != 2 or len(points) != dim or str(points.dtype) != dtype or expected.shape != points.shape[1:]:
+        raise KernelFileError(f"{path} has a fingerprint of shape {points.shape} and {points.dtype}, dimension {dim}")
     _check_x64(path, dtype)
     try:
         check_dtype(target, jnp.asarray(points))
