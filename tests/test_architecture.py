@@ -91,6 +91,10 @@ def test_source_files_keep_the_rules(path):
     assert "__future__" not in roots
     calls = {node.func.id for node in ast.walk(code) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert not calls & {"eval", "exec", "compile", "__import__"}
+    names = {node.attr for node in ast.walk(code) if isinstance(node, ast.Attribute)}
+    assert "exec_module" not in names or path.name == "_user.py", "only the user's own FILE.py is executed"
+    options = {keyword.arg for node in ast.walk(code) if isinstance(node, ast.Call) for keyword in node.keywords}
+    assert "allow_pickle" not in options
     if "cli" not in path.relative_to(ROOT).parts:
         assert "print" not in calls
     assert ast.get_docstring(code), "a module says what it is for"

@@ -118,6 +118,8 @@ def _trouble_in_one_line() -> Iterator[None]:
     logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
     try:
         yield
+    except typer.Exit:  # a RuntimeError itself
+        raise
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         fail(str(error) or type(error).__name__)
 

@@ -176,7 +176,7 @@ def _foreign_is_damaged(path: Path) -> Iterator[None]:
     """Whatever zarr and xarray raise over a store that passed the checks is one error to the user."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, AttributeError, OSError, RuntimeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError, RuntimeError) as error:
         raise RunFolderError(f"{path} is damaged or foreign: {type(error).__name__} {str(error)[:200]}") from error
 
 
