@@ -1,6 +1,7 @@
 """One target from training to verdict: train, tune HMC, sample both, measure, draw, write everything down."""
 
 import platform
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -228,7 +229,7 @@ class Run:
         return self.results
 
     def _stream(self, name: str, kernel: AbstractTransition, state: State, index: int, num_draws: int) -> Streamed:
-        stage = f"sample-{name}".lower()
+        stage = f"sample-{re.sub('[^a-z0-9_-]', '-', name.lower())}"
         done = self.checkpoints.read(stage)
         if done is not None:
             self.folder.metrics.rewind(f"sample {name}", done.step)
