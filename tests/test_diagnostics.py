@@ -297,3 +297,63 @@ def test_draws_must_have_three_axes(statistic):
 def test_importing_diagnostics_does_not_import_arviz():
     code = "import sys, capriole.diagnostics; sys.exit(any(m.startswith(('arviz', 'scipy')) for m in sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_health_names_a_chain_that_never_moved():
+    acceptance, accepted, divergent = well()
+    accepted[2], acceptance[2] = False, 0
+    (message,) = diagnostics.health(acceptance, accepted, divergent, 0)
+    assert "1 of 4 chains accepted none of 1000 proposals" in message
+    assert "smaller step size" in message
+
+
+def test_health_sees_modes_never_left():
+    (message,) = diagnostics.health(*well(), 0, mode_weights=np.array([0.5, 0.5]), mode_rhat=np.inf, mode_switches=0.0)
+    assert "no chain ever left the mode" in message
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size", "warned"), [("float32", 2e5, True), ("float32", 5e4, False), ("float64", 2e5, False)]
+)
+def test_health_knows_what_single_precision_costs(dtype, size, warned):
+    """Twice |U| 2^-24 is 2.4 % at 2e5 and 0.6 % at 5e4."""
+    logdensity = np.full((4, 1000), -size, dtype)
+    messages = diagnostics.health(*well(), 0, logdensity=logdensity)
+    assert len(messages) == warned
+    assert all("2.4 %" in message and "float64" in message for message in messages)
+
+
+def test_a_tally_in_blocks_is_the_tally_of_the_whole():
+    rng = np.random.default_rng(0)
+    acceptance, lp = rng.random((4, 900)), rng.normal(size=(4, 900))
+    accepted, divergent = rng.random((4, 900)) < 0.3, rng.random((4, 900)) < 0.1
+    accepted[1, 250:520] = False  # across two borders
+    whole = diagnostics.tally(acceptance, accepted, divergent, 7, logdensity=lp)
+    blocks = None
+    for part in (slice(0, 300), slice(300, 310), slice(310, 900)):
+        blocks = diagnostics.tally(
+            acceptance[:, part],
+            accepted[:, part],
+            divergent[:, part],
+            7 if part.start == 300 else 0,
+            logdensity=lp[:, part],
+            before=blocks,
+        )
+    for a, b in zip(whole, blocks, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    assert whole.longest[1] >= 270
+
+
+def test_training_health():
+    rng = np.random.default_rng(0)
+    loss, rate, skipped = rng.normal(size=100), np.full(100, 0.8), np.zeros(100, bool)
+    assert diagnostics.training_health(loss, rate, skipped) == []
+    (message,) = diagnostics.training_health(np.full(100, 3.0), rate, skipped)
+    assert "stayed at exactly 3 over the last 50 steps" in message
+    loss[3] = np.nan
+    (message,) = diagnostics.training_health(loss, rate, skipped)
+    assert "not finite in 1 of 100" in message
+    (message,) = diagnostics.training_health(np.arange(100.0), rate, np.arange(100) < 5)
+    assert "5 of 100 updates" in message
+    (message,) = diagnostics.training_health(np.arange(100.0), rate / 20, skipped)
+    assert "rate of 0.040" in message

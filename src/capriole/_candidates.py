@@ -1,6 +1,7 @@
 """Several starts, one winner: training from random networks and masks can settle in a poor local optimum."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -8,6 +9,13 @@ import numpy as np
 from ._train import Progress, Recipe, TrainResult, train
 from ._transition import Transition
 from ._types import Key, Vector
+
+type Trainer = Callable[..., TrainResult]
+"""Runs one training stage: called with the stage's name and then the arguments of `train`."""
+
+
+def _train_stage(stage: str, key: Key, *args: Any, **options: Any) -> TrainResult:
+    return train(key, *args, **options)
 
 
 def train_best(
@@ -19,27 +27,32 @@ def train_best(
     num_steps: int,
     candidate_steps: int,
     progress: Callable[[Progress], None] | None = None,
+    trainer: Trainer | None = None,
 ) -> TrainResult:
     """Train every candidate for ``candidate_steps``, then the one with the lowest loss for ``num_steps`` more.
 
     A single candidate is just trained for ``num_steps``. The loss compared is the mean over the last quarter. The
     result's history is the winner's; its seconds, gradients and counts are the sum over everything that was done.
+    ``trainer`` does each of these trainings in place of `train`; it gets the stage's name as well.
     """
+    run = _train_stage if trainer is None else trainer
     if not candidates:
         raise ValueError("candidates must hold at least one transition")
     if len(candidates) == 1:
-        return train(key, candidates[0], position, recipe, num_steps=num_steps, progress=progress)
+        return run("train", key, candidates[0], position, recipe, num_steps=num_steps, progress=progress)
     results: list[TrainResult] = []
     for i, candidate in enumerate(candidates):
         key_i = jax.random.fold_in(key, i)
-        results.append(train(key_i, candidate, position, recipe, num_steps=candidate_steps, progress=progress))
+        stage = f"train-candidate-{i}"
+        results.append(run(stage, key_i, candidate, position, recipe, num_steps=candidate_steps, progress=progress))
         if not results[-1].completed:
             break
     winner = min(results, key=_final_loss)
     if not results[-1].completed:
         return _total(winner, results)
     final_key = jax.random.fold_in(key, len(candidates))
-    final = train(final_key, winner.transition, winner.chains.position, recipe, num_steps=num_steps, progress=progress)
+    start = winner.chains.position
+    final = run("train", final_key, winner.transition, start, recipe, num_steps=num_steps, progress=progress)
     history = {name: np.concatenate([winner.history[name], final.history[name]]) for name in final.history}
     return _total(final._replace(history=history), [*results, final])
 

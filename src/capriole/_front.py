@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _sample
-from ._candidates import train_best
+from ._candidates import Trainer, train_best
 from ._check import check_dtype, check_logdensity, check_starts, trainable
 from ._dynamics import learned_leapfrog
+from ._health import health, training_health
 from ._io import versions
 from ._logdensity import AbstractLogDensity
 from ._objectives import AbstractObjective, LogESJD
@@ -45,6 +46,7 @@ def train(
     start_temperature: float = 1.0,
     spread: float = 1.0,
     progress: Callable[[Progress], None] | None = None,
+    resume: Trainer | None = None,
 ) -> TrainResult:
     """Train a learned leapfrog on ``logdensity`` and return the frozen kernel with its history.
 
@@ -56,6 +58,8 @@ def train(
     goes on: a remedy where training settles in a poor kernel.
     ``start_temperature`` above 1 flattens the density at first and cools it over the first 70 % of the steps, for
     targets with several modes (give ``spread`` wide enough to reach them all).
+
+    ``resume`` keeps checkpoints and goes on from them, if there are any: `capriole.runs.CheckpointedTrainer`.
 
     If the log density has no second derivative the force is held constant in the training signal, and the log says
     so; the kernel stays exact. Raises ValueError for a log density or init that cannot work (see the message),
@@ -93,7 +97,10 @@ def train(
         num_steps=num_steps,
         candidate_steps=max(1, num_steps // 4),
         progress=progress,
+        trainer=resume,
     )
+    for warning in training_health(*(result.history[name] for name in ("loss", "acceptance_rate", "is_skipped"))):
+        log.warning("training: %s", warning)
     return result._replace(
         transition=eqx.tree_at(lambda t: t.logdensity, result.transition, target),
         num_gradients=result.num_gradients + pilot.num_gradients,
@@ -123,7 +130,8 @@ def sample(
     The tree has the group ``posterior`` with one variable per leaf of the user's pytree, dims ``(chain, draw, ...)``,
     and ``sample_stats`` with ``lp`` (log density), ``acceptance_rate``, ``diverging``, ``energy``, ``n_steps``
     (gradients) and capriole's own ``accepted``, ``direction``, ``log_det``, ``log_ratio``, ``nonfinite``, ``jump_sq``.
-    Its attributes record versions, seed and cost; ``completed`` is 0 if Ctrl-C ended the run early.
+    Its attributes record versions, seed and cost; ``completed`` is 0 if Ctrl-C ended the run early; ``warnings`` is
+    what looks unhealthy, with a remedy, one per line, and the log repeats it.
 
     Raises ValueError if a chain starts outside the support.
     """
@@ -142,7 +150,10 @@ def sample(
     draws = _sample.draw_chains(
         sample_key, transition, state, num_draws=num_draws, thin=thin, chunk_size=chunk_size, progress=progress
     )
-    return to_datatree(draws, logdensity, seed=repr(seed))
+    tree = to_datatree(draws, logdensity, seed=repr(seed))
+    for warning in tree["sample_stats"].attrs["warnings"].splitlines():
+        log.warning("sampling: %s", warning)
+    return tree
 
 
 def to_datatree(draws: _sample.Draws, logdensity: AbstractLogDensity, **attributes: Any) -> "xarray.DataTree":
@@ -157,6 +168,15 @@ def to_datatree(draws: _sample.Draws, logdensity: AbstractLogDensity, **attribut
         "sampling_time": draws.seconds,
         "compile_seconds": draws.compile_seconds,
         "completed": int(draws.completed),
+        "warnings": "\n".join(
+            health(
+                record.acceptance_rate,
+                record.accepted > 0,
+                record.diverging > 0,
+                int(record.nonfinite.sum()),
+                logdensity=record.lp,
+            )
+        ),
     }
     return to_tree(logdensity, record.position, stats, attributes)
 
@@ -167,17 +187,22 @@ def to_tree(
     """Positions (chains, draws, dim) of a kernel for ``logdensity`` and their statistics as an ArviZ DataTree."""
     import arviz as az
 
-    if isinstance(logdensity, Whitened):
-        flat = jnp.asarray(position.reshape(-1, position.shape[-1]).T)
-        position = np.asarray(logdensity.whitening.forward(flat)).T.reshape(position.shape)
-        logdensity = logdensity.logdensity
     attrs = {f"{name}_version": version for name, version in versions().items()} | attributes
     attrs["inference_library"] = "capriole"
-    groups = {"posterior": named_arrays(logdensity, position)} | ({"sample_stats": stats} if stats else {})
+    groups = {"posterior": user_arrays(logdensity, position)} | ({"sample_stats": stats} if stats else {})
     tree = az.from_dict(groups)
     for group in groups:
         tree[group].attrs.update(attrs)
     return tree
+
+
+def user_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[str, np.ndarray]:
+    """Positions (chains, draws, dim) of a kernel for ``logdensity`` as the user's variables and coordinates."""
+    if isinstance(logdensity, Whitened):
+        flat = jnp.asarray(position.reshape(-1, position.shape[-1]).T)
+        position = np.asarray(logdensity.whitening.forward(flat)).T.reshape(position.shape)
+        logdensity = logdensity.logdensity
+    return named_arrays(logdensity, position)
 
 
 def prepare(

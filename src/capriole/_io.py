@@ -1,7 +1,7 @@
 """Saving and loading trained kernels: safetensors with a JSON header. Nothing is ever unpickled or executed."""
 
-import hashlib
 import importlib.metadata
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -12,10 +12,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_safetensors
 
 from ._check import check_dtype
+from ._container import read_container, write_container
 from ._dynamics import AbstractDynamics, CrankNicolson, Leapfrog, LearnedLeapfrog, Rotation, learned_leapfrog
 from ._logdensity import AbstractLogDensity
 from ._networks import MLP, Squashed
@@ -60,18 +59,9 @@ def save(path: str | os.PathLike, transition: AbstractTransition, *, dim: int | 
         "dtype": dtype,
         "versions": json.dumps(versions()),
     }
-    header["sha256"] = _digest(header, arrays)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(to_safetensors({k: np.asarray(v, order="C") for k, v in arrays.items()}, header))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_container(path, header, arrays)
     return path
 
 
@@ -88,6 +78,8 @@ def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> Abs
     if flat.size != dim:
         raise KernelFileError(f"{path} holds a kernel of dimension {dim}, but init has {flat.size} numbers")
     points, expected = arrays.pop("fingerprint/points"), arrays.pop("fingerprint/values")
+    if points.ndim != 2 or len(points) != dim or str(points.dtype) != dtype or expected.shape != points.shape[1:]:
+        raise KernelFileError(f"{path} has a fingerprint of shape {points.shape} and {points.dtype}, dimension {dim}")
     target = _whitened(target, dim, arrays)
     _check_x64(path, dtype)
     try:
@@ -156,7 +148,7 @@ def _describe(transition: AbstractTransition) -> tuple[dict[str, Any], list[Tran
 
 
 def _build(spec: dict, logdensity: AbstractLogDensity, dim: int, arrays: dict[str, np.ndarray]) -> AbstractTransition:
-    counter = iter(range(1000))
+    counter = itertools.count()
 
     def build(spec: dict) -> AbstractTransition:
         match spec["type"]:
@@ -233,35 +225,15 @@ def _values(logdensity: AbstractLogDensity, points: np.ndarray) -> np.ndarray:
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except FileNotFoundError as error:
-        raise KernelFileError(f"no kernel file at {path}") from error
-    except (SafetensorError, OSError, ValueError, TypeError, MemoryError) as error:
-        raise KernelFileError(f"{path} is not a readable kernel file: {error}") from error
-    if header.get("format") != FORMAT:
-        raise KernelFileError(f"{path} has format {header.get('format')!r}, expected {FORMAT!r}: not a capriole kernel")
-    if header.get("sha256") != _digest(header, arrays):
-        raise KernelFileError(f"{path} is damaged: its checksum does not match its contents")
+    header, arrays = read_container(path, kind="kernel", form=FORMAT, error=KernelFileError)
     if (
         not {"kernel", "dim", "dtype"} <= header.keys()
         or not {"fingerprint/points", "fingerprint/values"} <= arrays.keys()
     ):
         raise KernelFileError(f"{path} lacks parts of a capriole kernel file")
+    if header["dtype"] not in ("float32", "float64"):
+        raise KernelFileError(f"{path} has dtype {header['dtype'][:40]!r}, expected float32 or float64")
     return header, arrays
-
-
-def _digest(header: dict[str, str], arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(header.keys() - {"sha256"}):
-        digest.update(json.dumps([name, header[name]]).encode())
-    for name in sorted(arrays):
-        value = arrays[name]
-        digest.update(f"{name}:{value.dtype}:{value.shape}".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
 
 
 def _integer(text: str) -> int:

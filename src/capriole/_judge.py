@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import diagnostics
+from ._health import STUCK_STEPS
 from ._sample import Draws, draw_chains
 from ._transition import AbstractTransition
 from ._types import Key, Vector
@@ -63,7 +64,7 @@ def judged(transition: AbstractTransition, draws: Draws, *, keep_from: int = 0) 
         ess_per_second=float(min(np.min(bulk), np.min(bulk_sq))) / max(draws.seconds * share, 1e-9),
         acceptance_rate=float(record.acceptance_rate[:, keep_from:].mean()),
         rhat_max=float(np.max(diagnostics.rhat(kept))),
-        num_stuck=int(np.sum(diagnostics.longest_rejection(accepted) >= min(diagnostics.STUCK_STEPS, kept.shape[1]))),
+        num_stuck=int(np.sum(diagnostics.longest_rejection(accepted) >= min(STUCK_STEPS, kept.shape[1]))),
         num_nonfinite=int(record.nonfinite[:, keep_from:].sum()),
         num_gradients=gradients,
         seconds=draws.seconds * share,

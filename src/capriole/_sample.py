@@ -4,7 +4,7 @@ The key of step t is ``fold_in(root, t)``; each step splits its key once and dra
 leading. So draws are bitwise the same for any chunk size and after a resume, and no key is both split and folded.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -53,7 +53,8 @@ class Draws(NamedTuple):
     completed: bool
 
 
-def _record(state: ChainState, info: Info, before: Vector) -> Record:
+def record_of(state: ChainState, info: Info, before: Vector) -> Record:
+    """What is kept of a step from ``before`` to ``state``."""
     squared = jnp.sum((info.proposal.position - before) ** 2, axis=0)
     moved = jnp.where(info.acceptance_rate > 0, info.acceptance_rate * squared, 0)
     return Record(
@@ -89,14 +90,14 @@ def _chunk(
 
     def step(state: ChainState, t: jax.Array) -> tuple[ChainState, Record]:
         new, info = transition.step(jax.random.fold_in(root, t), state)
-        return new, _record(new, info, state.position)
+        return new, record_of(new, info, state.position)
 
     def draw(state: ChainState, t: jax.Array) -> tuple[ChainState, Record]:
         if thin == 1:
             return step(state, t)
         state, records = jax.lax.scan(step, state, t + jnp.arange(thin, dtype=t.dtype))
         last = jax.tree.map(lambda leaf: leaf[-1], records)
-        sums = {name: jnp.sum(getattr(records, name), axis=0) for name in _SUMMED}
+        sums = {name: jnp.sum(getattr(records, name), axis=0, dtype=jnp.int32) for name in _SUMMED}
         return state, last._replace(acceptance_rate=jnp.mean(records.acceptance_rate, axis=0), **sums)
 
     def body(i: jax.Array, carry: tuple[ChainState, Record]) -> tuple[ChainState, Record]:
@@ -106,6 +107,28 @@ def _chunk(
     shapes = jax.eval_shape(lambda s: draw(s, first)[1], state)
     empty = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
     return jax.lax.fori_loop(0, num_draws, body, (state, empty))
+
+
+def draw_chunks(
+    key: Key,
+    transition: AbstractTransition,
+    state: ChainState,
+    *,
+    num_draws: int,
+    thin: int = 1,
+    first_step: int = 0,
+    chunk_size: int = 200,
+) -> Iterator[tuple[ChainState, Record]]:
+    """The loop of `draw_chains`, chunk by chunk: the state reached and its draws, fields (draws, ..., chains)."""
+    if num_draws < 1 or thin < 1 or chunk_size < 1:
+        raise ValueError(f"num_draws, thin and chunk_size must be positive, got {num_draws}, {thin} and {chunk_size}")
+    if state.position.ndim != 2:
+        raise ValueError(f"positions must have shape (dim, chains), got {state.position.shape}")
+    for done in range(0, num_draws, chunk_size):
+        length = min(chunk_size, num_draws - done)
+        first = jnp.asarray(first_step + done * thin, jnp.int32)
+        state, record = _chunk(key, transition, state, first, jnp.asarray(length), thin, chunk_size)
+        yield state, Record(*(np.asarray(kept)[:length] for kept in record))
 
 
 def draw_chains(
@@ -124,36 +147,31 @@ def draw_chains(
     ``first_step`` is the number of steps already taken with this key (to continue a run). KeyboardInterrupt ends
     the run after the last whole chunk and returns what is there, with ``completed`` False.
     """
-    if num_draws < 1 or thin < 1 or chunk_size < 1:
-        raise ValueError(f"num_draws, thin and chunk_size must be positive, got {num_draws}, {thin} and {chunk_size}")
-    if state.position.ndim != 2:
-        raise ValueError(f"positions must have shape (dim, chains), got {state.position.shape}")
+    options: dict[str, int] = {"thin": thin, "first_step": first_step, "chunk_size": chunk_size}
     chunks: list[Record] = []
     done, completed = 0, True
     with CompileClock() as clock:
         try:
-            while done < num_draws:
-                length = min(chunk_size, num_draws - done)
-                first = jnp.asarray(first_step + done * thin, jnp.int32)
-                new, record = _chunk(key, transition, state, first, jnp.asarray(length), thin, chunk_size)
-                chunks.append(Record(*(np.asarray(kept)[:length] for kept in record)))
-                state, done = new, done + length
+            for new, record in draw_chunks(key, transition, state, num_draws=num_draws, **options):
+                chunks.append(record)
+                state, done = new, done + len(record.lp)
                 if progress is not None:
-                    progress(Progress("sample", done, num_draws, clock.elapsed, _means(chunks[-1])), chunks[-1])
+                    progress(Progress("sample", done, num_draws, clock.elapsed, means(record)), record)
         except KeyboardInterrupt:
             completed = False
     if not chunks:
         raise KeyboardInterrupt("interrupted before the first chunk of draws was complete")
-    record = Record(*(_chains_first(np.concatenate(field)) for field in zip(*chunks, strict=True)))
+    record = Record(*(chains_first(np.concatenate(field)) for field in zip(*chunks, strict=True)))
     return Draws(record, state, int(record.n_steps.sum()), clock.seconds, clock.compile_seconds, completed)
 
 
-def _chains_first(stacked: np.ndarray) -> np.ndarray:
+def chains_first(stacked: np.ndarray) -> np.ndarray:
     """(draws, chains) -> (chains, draws) and (draws, dim, chains) -> (chains, draws, dim)."""
     return np.ascontiguousarray(stacked.T if stacked.ndim == 2 else stacked.transpose(2, 0, 1))
 
 
-def _means(record: Record) -> dict[str, float]:
+def means(record: Record) -> dict[str, float]:
+    """The figures of a chunk that progress shows."""
     return {
         "acceptance_rate": float(record.acceptance_rate.mean()),
         "diverging": float(record.diverging.sum()),

@@ -86,6 +86,16 @@ class TrainResult(NamedTuple):
     completed: bool
 
 
+class Snapshot(NamedTuple):
+    """Training after a whole chunk; `train` continues from it bit for bit. ``history`` is as in `TrainResult`."""
+
+    train_state: TrainState
+    history: dict[str, np.ndarray]
+    rollbacks: int
+    seconds: float
+    compile_seconds: float
+
+
 class TrainingDivergedError(RuntimeError):
     """Training collapsed again and again; the message says what to change."""
 
@@ -210,17 +220,24 @@ def train(
     min_acceptance: float = 0.01,
     max_rollbacks: int = 10,
     progress: Callable[[Progress], None] | None = None,
+    resume: Snapshot | None = None,
+    checkpoint: Callable[[Snapshot], None] | None = None,
 ) -> TrainResult:
     """Train the dynamics of ``transition`` on chains started at ``position`` of shape (dim, chains).
+
+    ``checkpoint`` receives a `Snapshot` after every chunk, before ``progress`` hears of it; with one of them as
+    ``resume`` (and everything else the same) the result is that of a run that was never stopped.
 
     A chunk that ends with mean acceptance below ``min_acceptance``, has skipped more than half of its updates, or
     leaves a parameter that is not finite is undone and tried again from the last good state, with other randomness
     and a step size reduced by 30 %. KeyboardInterrupt ends training after the last whole
     chunk and returns what was reached. Raises `TrainingDivergedError` after ``max_rollbacks`` undone chunks in a row.
     """
-    state = init_train_state(transition, position, recipe)
-    chunks: list[Metrics] = []
-    rollbacks, in_a_row, completed, done = 0, 0, True, 0
+    state = init_train_state(transition, position, recipe) if resume is None else resume.train_state
+    chunks: list[Metrics] = [] if resume is None else [Metrics(**resume.history)]
+    rollbacks, in_a_row, completed = 0 if resume is None else resume.rollbacks, 0, True
+    before = (0.0, 0.0) if resume is None else (resume.seconds, resume.compile_seconds)
+    done = sum(len(chunk.loss) for chunk in chunks)
     with CompileClock() as clock:
         try:
             while done < num_steps:
@@ -236,23 +253,30 @@ def train(
                     continue
                 state, in_a_row, done = candidate, 0, done + length
                 chunks.append(metrics)
+                if checkpoint is not None:
+                    spent = (before[0] + clock.seconds, before[1] + clock.compile_seconds)
+                    checkpoint(Snapshot(state, _joined(chunks), rollbacks, *spent))
                 if progress is not None:
                     progress(Progress("train", done, num_steps, clock.elapsed, _means(metrics)))
         except KeyboardInterrupt:
             completed = False
-    history = {name: np.concatenate([getattr(m, name) for m in chunks] or [[]]) for name in Metrics._fields}
+    history = _joined(chunks)
     per_step = transition.dynamics.num_gradients * position.shape[1] * (2 if recipe.burn_in_weight else 1)
     return TrainResult(
         transition=state.transition,
         chains=state.chains,
         history=history,
         num_gradients=int(done * per_step),
-        seconds=clock.seconds,
-        compile_seconds=clock.compile_seconds,
+        seconds=before[0] + clock.seconds,
+        compile_seconds=before[1] + clock.compile_seconds,
         skipped_updates=int(np.sum(history["is_skipped"])),
         rollbacks=rollbacks,
         completed=completed,
     )
+
+
+def _joined(chunks: list[Metrics]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([getattr(m, name) for m in chunks] or [[]]) for name in Metrics._fields}
 
 
 def _means(metrics: Metrics) -> dict[str, float]:

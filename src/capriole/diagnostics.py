@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
+
+from ._health import Tally, health, health_of, longest_rejection, tally, training_health
 
 CUTOFF = 0.05
-STUCK_STEPS = 200
-LOW_ACCEPTANCE = 0.1
 
 
 def autocorrelation(
@@ -199,77 +199,22 @@ def efficiency(
     return Efficiency(*(ess / cost for ess in worst for cost in costs))
 
 
-def longest_rejection(is_accepted: Bool[np.ndarray, "chains draws"]) -> Int[np.ndarray, " chains"]:
-    """Longest run of rejections of every chain."""
-    longest = np.zeros(len(is_accepted), int)
-    current = np.zeros(len(is_accepted), int)
-    for accepted in is_accepted.T:
-        current = np.where(accepted, 0, current + 1)
-        longest = np.maximum(longest, current)
-    return longest
-
-
-def health(
-    acceptance_rate: Float[np.ndarray, "chains draws"],
-    is_accepted: Bool[np.ndarray, "chains draws"],
-    is_divergent: Bool[np.ndarray, "chains draws"],
-    num_nonfinite: int,
-    *,
-    rhat_max: float | None = None,
-    mode_weights: Float[np.ndarray, " modes"] | None = None,
-    mode_rhat: float | None = None,
-) -> list[str]:
-    """Plain-language warnings, each with its value and a remedy; empty if all is well.
-
-    A fine ESS does not make a run healthy: chains that all sit in one of several modes have a fine ESS.
-    """
-    if not acceptance_rate.shape == is_accepted.shape == is_divergent.shape:
-        raise ValueError(
-            f"arrays must share one shape, got {acceptance_rate.shape}, {is_accepted.shape} and {is_divergent.shape}"
-        )
-    messages = _movement(acceptance_rate, is_accepted) + _numerics(is_divergent, num_nonfinite)
-    if rhat_max is not None and np.isnan(rhat_max):
-        messages.append("R-hat is not defined: run at least 2 chains and check for constant or non-finite coordinates")
-    elif rhat_max is not None and rhat_max > 1.01:
-        messages.append(f"R-hat is {rhat_max:.3f}, above 1.01: the chains have not mixed; run longer")
-    if mode_weights is not None and np.any(np.asarray(mode_weights) == 0):
-        missing = np.flatnonzero(np.asarray(mode_weights) == 0).tolist()
-        messages.append(f"modes {missing} were never visited: train with tempering and dispersed starts")
-    elif mode_rhat is not None and not mode_rhat <= 1.05:
-        messages.append(f"R-hat of the mode weights is {mode_rhat:.2f}: chains hardly leave their modes; use tempering")
-    return messages
-
-
-def _movement(acceptance_rate: np.ndarray, is_accepted: np.ndarray) -> list[str]:
-    messages = []
-    per_chain = acceptance_rate.mean(axis=1)
-    slow = int(np.sum(~(per_chain >= LOW_ACCEPTANCE)))
-    if slow:
-        messages.append(
-            f"acceptance is below {LOW_ACCEPTANCE} in {slow} of {len(per_chain)} chains (worst {per_chain.min():.3f}, "
-            f"median {np.median(per_chain):.3f}): train longer or start from a smaller step size"
-        )
-    stuck = int(np.sum(longest_rejection(is_accepted) >= STUCK_STEPS))
-    if stuck:
-        messages.append(
-            f"{stuck} of {len(is_accepted)} chains rejected {STUCK_STEPS} proposals in a row: mix in plain HMC moves "
-            "(capriole.Mixture) or train from more dispersed starts"
-        )
-    return messages
-
-
-def _numerics(is_divergent: np.ndarray, num_nonfinite: int) -> list[str]:
-    """Proposals that are not finite count as divergent too, so they are told apart here."""
-    messages = []
-    steps = is_divergent.size
-    nonfinite = num_nonfinite / steps
-    if nonfinite > 1e-3:
-        error, grave = ("error: ", "the draws may be cut off there; ") if nonfinite > 0.05 else ("", "")
-        messages.append(
-            f"{error}{100 * nonfinite:.2g} % of proposals had a log density that is not finite: {grave}use float64 or "
-            "guard the log density"
-        )
-    divergent = int(is_divergent.sum()) - num_nonfinite
-    if divergent > 1e-3 * steps:
-        messages.append(f"{divergent} of {steps} proposals diverged: train longer or start from a smaller step size")
-    return messages
+__all__ = [
+    "Efficiency",
+    "ModeSummary",
+    "Tally",
+    "autocorrelation",
+    "bulk_ess",
+    "bulk_ess_sq",
+    "efficiency",
+    "health",
+    "health_of",
+    "longest_rejection",
+    "mode_rhat",
+    "mode_summary",
+    "paper_ess",
+    "rhat",
+    "tally",
+    "training_health",
+    "z_scores",
+]

@@ -1,6 +1,6 @@
 """HMC at a fixed trajectory length, tuned on a fine grid of step sizes. The best measured ESS wins."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array
 
 from .._logdensity import AbstractLogDensity
-from .._sample import draw_chains
+from .._sample import Record, draw_chains
+from .._train import Progress
 from .._transition import AbstractTransition, hmc
 from .._types import Key, Vector
 from ._trial import Score, Trial, TuningError
@@ -37,6 +38,7 @@ def tune_hmc(
     jitter: float = 0.0,
     num_draws: int = 1000,
     num_warmup: int = 200,
+    progress: Callable[[Progress, Record], None] | None = None,
 ) -> HMCTuning:
     """Run HMC with every step size of a grid side by side, refine around the best, keep the best.
 
@@ -44,6 +46,7 @@ def tune_hmc(
     draws (chains, draws, dim) to a figure of merit, higher is better; NaN never wins. Without ``step_sizes`` the first
     grid has 24 points over a factor of 1,000 up to the largest step size that is ever accepted. The second grid has as
     many points between the neighbours of the first one's best, so the final spacing is about 2 %.
+    ``progress`` is that of `draw_chains`, once for each grid.
     Raises TuningError if no step size gives a finite score.
     """
     grid_key, first_key, second_key = jax.random.split(key, 3)
@@ -53,7 +56,7 @@ def tune_hmc(
     def build(sizes: Array) -> AbstractTransition:
         return hmc(logdensity, step_size=sizes, num_leapfrogs=num_leapfrogs, jitter=jitter)
 
-    trial = Trial(build, position, score, num_draws, num_warmup)
+    trial = Trial(build, position, score, num_draws, num_warmup, progress)
     coarse = np.sort(np.asarray(step_sizes, np.float64))
     scores, rates, gradients = trial.run(first_key, coarse)
     best = _best(coarse, scores)

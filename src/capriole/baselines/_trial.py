@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from .._sample import draw_chains
+from .._sample import Record, draw_chains
+from .._train import Progress
 from .._transition import AbstractTransition
 from .._types import Key, Vector
 
@@ -23,7 +24,8 @@ class Trial(NamedTuple):
     """What every setting is tried on.
 
     ``build`` maps arrays of settings, one entry per chain, to a kernel; ``position`` (dim, chains) are the starts;
-    ``score`` maps draws (chains, draws, dim) to a figure of merit, higher is better.
+    ``score`` maps draws (chains, draws, dim) to a figure of merit, higher is better; ``progress`` is that of
+    `draw_chains`.
     """
 
     build: Callable[..., AbstractTransition]
@@ -31,13 +33,15 @@ class Trial(NamedTuple):
     score: Score
     num_draws: int
     num_warmup: int
+    progress: Callable[[Progress, Record], None] | None = None
 
     def run(self, key: Key, *settings: Float[np.ndarray, " rows"]) -> tuple[np.ndarray, np.ndarray, int]:
         """Score and acceptance rate of every row of settings, and gradients spent; NaN below 1 % acceptance."""
         rows, chains = len(settings[0]), self.position.shape[1]
         kernel = self.build(*(jnp.repeat(jnp.asarray(column, self.position.dtype), chains) for column in settings))
         state = kernel.init(jnp.tile(self.position, (1, rows)), jax.random.fold_in(key, 0))
-        draws = draw_chains(jax.random.fold_in(key, 1), kernel, state, num_draws=self.num_warmup + self.num_draws)
+        total = self.num_warmup + self.num_draws
+        draws = draw_chains(jax.random.fold_in(key, 1), kernel, state, num_draws=total, progress=self.progress)
         if not draws.completed:
             raise KeyboardInterrupt
         kept = draws.record.position[:, self.num_warmup :].reshape(rows, chains, self.num_draws, -1)

@@ -1,9 +1,8 @@
 """Commands and options."""
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -29,6 +28,15 @@ TrainSteps = Annotated[int | None, typer.Option(min=1, help="Training iterations
 Chains = Annotated[int | None, typer.Option(min=4, help="Chains to sample.")]
 Steps = Annotated[int | None, typer.Option(min=10, help="Metropolis-Hastings steps per chain.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results.json instead of the table.")]
+Budget = Annotated[
+    float | None, typer.Option(min=0.001, help="Stop cleanly after that many seconds, ready to resume (status 75).")
+]
+Every = Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints.")]
+Folder = Annotated[Path, typer.Argument(help="A run folder.")]
+Function = Annotated[
+    str | None,
+    typer.Argument(metavar="[FILE.py:FUNCTION]", help="For a run of `capriole sample`: its log density, once more."),
+]
 Float64 = Annotated[bool, typer.Option("--float64", help="Compute in double precision.")]
 
 
@@ -52,10 +60,11 @@ def run(
     out: Out = None,
     as_json: AsJson = False,
     float64: Float64 = False,
+    time_budget: Budget = None,
+    checkpoint_every: Every = 10.0,
 ) -> None:
     """Train a kernel on a benchmark target, compare it with well-tuned HMC, write a run folder."""
-    from ..targets import make_target
-    from ._pipeline import execute
+    from ._pipeline import Options, start
 
     overrides = {
         "num_leapfrogs": num_leapfrogs,
@@ -64,16 +73,9 @@ def run(
         "num_steps": num_steps,
     }
     out = out or Path("runs") / f"{target}-{preset}-{seed}"
-    execute(
-        target,
-        lambda: make_target(target),
-        preset=preset,
-        seed=seed,
-        overrides=overrides,
-        out=out,
-        as_json=as_json,
-        float64=float64,
-    )
+    options = Options(as_json, time_budget, checkpoint_every)
+    origin = {"command": "run", "float64": float64}
+    start(origin, target=target, preset=preset, seed=seed, overrides=overrides, out=out, options=options)
 
 
 @app.command()
@@ -90,10 +92,11 @@ def sample(
     out: Out = None,
     as_json: AsJson = False,
     float64: Float64 = False,
+    time_budget: Budget = None,
+    checkpoint_every: Every = 10.0,
 ) -> None:
     """Train a kernel on your own log density, sample it, compare with well-tuned HMC, write a run folder."""
-    from ._pipeline import execute
-    from ._user import load_target
+    from ._pipeline import Options, start
 
     overrides = {
         "num_leapfrogs": num_leapfrogs,
@@ -103,16 +106,9 @@ def sample(
     }
     name = function.rpartition(":")[2]
     out = out or Path("runs") / f"{name}-{preset}-{seed}"
-    execute(
-        name,
-        lambda: load_target(function, dim=dim, spread=spread),
-        preset=preset,
-        seed=seed,
-        overrides=overrides,
-        out=out,
-        as_json=as_json,
-        float64=float64,
-    )
+    options = Options(as_json, time_budget, checkpoint_every)
+    origin = {"command": "sample", "function": function, "dim": dim, "spread": spread, "float64": float64}
+    start(origin, target=name, preset=preset, seed=seed, overrides=overrides, out=out, options=options)
 
 
 @app.command()
@@ -149,19 +145,62 @@ def fit(
 
 
 @app.command()
-def show(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+def resume(
+    folder: Folder,
+    function: Function = None,
+    as_json: AsJson = False,
+    time_budget: Budget = None,
+    checkpoint_every: Every = 10.0,
+) -> None:
+    """Go on with a run that was stopped, killed or out of time; the draws are those of a run that never was."""
+    from ._pipeline import Options
+    from ._pipeline import resume as go_on
+
+    go_on(folder, function, Options(as_json, time_budget, checkpoint_every))
+
+
+@app.command()
+def extend(
+    folder: Folder,
+    function: Function = None,
+    num_steps: Annotated[int, typer.Option(min=1, help="Further steps per chain.")] = 1000,
+    as_json: AsJson = False,
+    time_budget: Budget = None,
+    checkpoint_every: Every = 10.0,
+) -> None:
+    """Add draws of the main kernel to a finished run; the same draws as if it had been longer from the start."""
+    from ._pipeline import Options
+    from ._pipeline import resume as go_on
+
+    go_on(folder, function, Options(as_json, time_budget, checkpoint_every), more=num_steps)
+
+
+@app.command()
+def doctor(
+    function: Annotated[str, typer.Argument(metavar="FILE.py:FUNCTION", help="Your log density of one flat position.")],
+    dim: Annotated[int, typer.Option(min=1, help="Dimension of the position.")],
+    spread: Annotated[float, typer.Option(help="Standard deviation of the points around 0.")] = 1.0,
+    seed: Seed = 0,
+    float64: Float64 = False,
+) -> None:
+    """Examine your log density before time is spent on it. Status 1 if something must be mended."""
+    from ._doctor import diagnose
+
+    diagnose(function, dim=dim, spread=spread, seed=seed, float64=float64)
+
+
+@app.command()
+def show(folder: Folder) -> None:
     """Print the table of a finished run again."""
-    from ._show import show_results
+    from ._show import show_file
 
-    path = folder / "results.json"
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        fail(f"cannot read {path}: {error}")
-    show_results(results)
+        show_file(folder / "results.json")
+    except (OSError, ValueError) as error:
+        fail(str(error))
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """Print an error and leave with status 2."""
     typer.secho(f"error: {message}", fg="red", err=True)
     raise typer.Exit(2)

@@ -41,6 +41,7 @@ def execute(
         folder.write_draws(result.tree)
         if result.transition is not None:
             save(out / "kernel.safetensors", result.transition, dim=target.dim)
+        folder.close()
     except KeyboardInterrupt:
         typer.secho("stopped", fg="yellow", err=True)
         raise typer.Exit(130) from None

@@ -1,52 +1,163 @@
 """Run an experiment with live progress, and turn every kind of trouble into one clear line and an exit status."""
 
-import json
-from collections.abc import Callable
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 
 from ._app import fail
 from ._progress import LiveProgress
-from ._show import show_results
+from ._show import show_file
 
 
-def execute(
-    name: str,
-    make: Callable[[], Any],
+class Options(NamedTuple):
+    """How to run, as opposed to what: nothing here changes a draw."""
+
+    as_json: bool = False
+    time_budget: float | None = None
+    checkpoint_every: float = 10.0
+
+
+class Job(NamedTuple):
+    """What to run. ``origin`` says how to make the target again: command, function, dim, spread, precision."""
+
+    target: str
+    preset: str
+    seed: int
+    settings: Any
+    origin: dict[str, Any]
+
+
+def start(
+    origin: dict[str, Any],
     *,
+    target: str,
     preset: str,
     seed: int,
     overrides: dict[str, Any],
     out: Path,
-    as_json: bool,
-    float64: bool,
+    options: Options,
 ) -> None:
-    """Build the target, run all stages, print the table or JSON. Status 130 after Ctrl-C, 2 after bad input."""
-    import jax
-
-    from .._train import TrainingDivergedError
-    from ..experiments import Run, settings_for
+    """A new run in a new folder."""
+    from ..experiments import settings_for
     from ..runs import RunFolder
 
-    if float64:
+    def prepare() -> tuple[Any, Job, Any]:
+        job = Job(target, preset, seed, settings_for(target, preset, **overrides), origin)
+        made = _target(job, origin.get("function"))
+        return RunFolder(out), job, made
+
+    _go(prepare, lambda run: run.execute(), out, options)
+
+
+def resume(out: Path, function: str | None, options: Options, *, more: int | None = None) -> None:
+    """Go on with the run in ``out``; with ``more``, that many further draws of its main kernel."""
+    from ..runs import RunFolder, RunFolderError
+
+    finished = False
+
+    def prepare() -> tuple[Any, Job, Any]:
+        nonlocal finished
+        folder = RunFolder.open(out)
+        job = _job(folder.read_json("config.json"))
+        if job.origin["command"] == "sample" and function is None:
+            raise RunFolderError(
+                f"this run samples a function of yours, and a run folder never chooses code to run: name it again, "
+                f"capriole {'resume' if more is None else 'extend'} {out} {job.origin.get('function')}"
+            )
+        if (out / "results.json").exists():
+            finished = folder.read_json("results.json").get("completed") is True
+        return folder, job, _target(job, function)
+
+    def act(run: Any) -> None:
+        if finished or more is not None:
+            run.extend(more or 0)
+        else:
+            run.execute()
+
+    _go(prepare, act, out, options)
+
+
+def _job(config: dict[str, Any]) -> Job:
+    """Read and check a config.json."""
+    from ..experiments import PRESETS, settings_from
+    from ..runs import RunFolderError
+
+    origin, seed = config.get("origin"), config.get("seed")
+    if not isinstance(origin, dict) or origin.get("command") not in ("run", "sample"):
+        raise RunFolderError("config.json does not say how the run was started; it cannot be resumed")
+    dim, spread = origin.get("dim", 1), origin.get("spread", 1.0)
+    sound = isinstance(config.get("target"), str) and config.get("preset") in PRESETS
+    sound &= isinstance(seed, int) and -(2**63) <= seed < 2**63 and isinstance(origin.get("float64", False), bool)
+    sound &= isinstance(dim, int) and 0 < dim <= 10**6 and isinstance(spread, float | int) and abs(spread) < 1e300
+    if not sound:
+        raise RunFolderError("config.json has a target, preset, seed, dim, spread or precision that cannot be")
+    return Job(config["target"], config["preset"], config["seed"], settings_from(config), origin)
+
+
+def _target(job: Job, function: str | None) -> Any:
+    import jax
+
+    if job.origin.get("float64"):
         jax.config.update("jax_enable_x64", True)
+    if job.origin["command"] == "run":
+        from ..targets import make_target
+
+        return make_target(job.target)
+    from ._user import load_target
+
+    return load_target(str(function), dim=job.origin["dim"], spread=job.origin["spread"])
+
+
+@contextlib.contextmanager
+def _trouble_in_one_line() -> Iterator[None]:
+    """Warnings of the library go to stderr; errors that a user can do something about become one line, status 2."""
+    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
     try:
-        settings = settings_for(name, preset, **overrides)
-        target = make()
-        folder = RunFolder(out)
-        with LiveProgress() as live:
-            experiment = Run(name, target, settings, folder, preset=preset, seed=seed, progress=live.update)
-            results = experiment.execute()
-    except KeyboardInterrupt:
-        typer.secho(f"stopped; what was finished is in {out}", fg="yellow", err=True)
-        raise typer.Exit(130) from None
-    except (ValueError, OSError, RuntimeError, TrainingDivergedError) as error:
-        fail(str(error))
-    if as_json:
+        yield
+    except typer.Exit:  # a RuntimeError itself
+        raise
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        fail(str(error) or type(error).__name__)
+
+
+def _go(prepare: Callable[[], tuple[Any, Job, Any]], act: Callable[[Any], Any], out: Path, options: Options) -> None:
+    """Prepare, act, print. Status 130 or 143 after a signal, 75 out of time, 2 after bad input."""
+    from ..experiments import Run
+    from ..runs import Stop, size
+
+    with _trouble_in_one_line(), Stop(time_budget=options.time_budget) as stop:
+        folder, job, target = prepare()
+        try:
+            with LiveProgress() as live:
+                run = Run(
+                    job.target,
+                    target,
+                    job.settings,
+                    folder,
+                    preset=job.preset,
+                    seed=job.seed,
+                    progress=stop.after(live.update),
+                    origin=job.origin,
+                    checkpoint_seconds=options.checkpoint_every,
+                )
+                live.say(f"draws of all samplers will take up to {size(run.num_bytes)} in {out}")
+                act(run)
+            folder.tidy(keep=("pilot", "sample-l2hmc"))
+        except KeyboardInterrupt:
+            typer.secho(
+                f"{stop.reason}; what was finished is in {out}; go on with: capriole resume {out}",
+                fg="yellow",
+                err=True,
+            )
+            raise typer.Exit(stop.exit_code) from None
+        finally:
+            folder.close()
+    if options.as_json:
         typer.echo((out / "results.json").read_text(encoding="utf-8"), nl=False)
     else:
-        show_results(json.loads((out / "results.json").read_text(encoding="utf-8")))
+        show_file(out / "results.json")
         typer.echo(f"everything is in {out}")
-    del results

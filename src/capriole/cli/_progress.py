@@ -44,6 +44,10 @@ class LiveProgress:
         if self.console.is_terminal:
             self.bars.stop()
 
+    def say(self, line: str) -> None:
+        """Print a line above the bars."""
+        self.console.print(line, highlight=False, soft_wrap=True)
+
     def update(self, event: Any) -> None:
         """Show one event: stage, steps done, the figures it carries, time left."""
         figures = figures_of(event)

@@ -1,5 +1,6 @@
 """Tables for the terminal."""
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -41,6 +42,18 @@ def show_targets() -> None:
         console.print(str(error), style="yellow", soft_wrap=True, highlight=False, markup=False)
 
 
+def show_file(path: Path) -> None:
+    """The table of a results.json, whoever wrote it. Raises ValueError or OSError with one line if it has none."""
+    from rich.errors import MarkupError
+
+    from ..runs import read_json
+
+    try:
+        show_results(read_json(path))
+    except (KeyError, TypeError, AttributeError, IndexError, MarkupError) as error:
+        raise ValueError(f"{path} is not a results.json of capriole: {type(error).__name__} {error}") from error
+
+
 def show_results(results: dict[str, Any]) -> None:
     """The table of a run: one row per sampler, ratios, cost of training, warnings."""
     console = Console()
@@ -78,6 +91,8 @@ def summary(results: dict[str, Any]) -> list[str]:
         )
         if ratios["bulk_ess_per_gradient_vs_hmc"] < 1:
             lines.append("[yellow]the learned kernel lost to HMC on this target: use HMC[/yellow]")
+    for warning in (training or {}).get("warnings", []):
+        lines.append(f"[yellow]training: {warning}[/yellow]")
     for name, row in results["samplers"].items():
         lines += [f"[yellow]{name}: {warning}[/yellow]" for warning in row.get("warnings", [])]
     return lines

@@ -1,6 +1,7 @@
 """A user's own log density, from ``FILE.py:function``."""
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import equinox as eqx
@@ -34,6 +35,19 @@ def load_target(spec: str, *, dim: int, spread: float = 1.0) -> UserTarget:
 
     Raises ValueError for a malformed spec, a missing file or function, or a log density that cannot work.
     """
+    target = user_target(import_function(spec), dim=dim, spread=spread)
+    check_logdensity(target, jnp.zeros(dim))
+    check_dtype(target, jnp.zeros((dim, 2)))
+    return target
+
+
+def user_target(function: Callable, *, dim: int, spread: float) -> UserTarget:
+    """A function of one flat position as a target, unchecked."""
+    return UserTarget(logdensity=PerChain(function), dim=dim, spread=spread)
+
+
+def import_function(spec: str) -> Callable:
+    """The function ``FILE.py:function``; this runs the file. Raises ValueError if there is none."""
     file, _, name = spec.rpartition(":")
     path = Path(file)
     if not file or not name or path.suffix != ".py":
@@ -49,8 +63,4 @@ def load_target(spec: str, *, dim: int, spread: float = 1.0) -> UserTarget:
     if not callable(function):
         known = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
         raise ValueError(f"{path} has no function {name!r}; it has {', '.join(known) or 'none'}")
-    target = UserTarget(logdensity=PerChain(function), dim=dim, spread=spread)
-    origin = jnp.zeros(dim)
-    check_logdensity(target, origin)
-    check_dtype(target, jnp.zeros((dim, 2)))
-    return target
+    return function

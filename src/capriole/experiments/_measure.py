@@ -11,10 +11,19 @@ from ..targets import AbstractExactTarget
 from ._tuning import centre_of
 
 
-def measure(draws: Draws, target: Any, *, num_leapfrogs: int, step_size: float, keep_from: int = 0) -> dict[str, Any]:
+def measure(
+    draws: Draws,
+    target: Any,
+    *,
+    num_leapfrogs: int,
+    step_size: float,
+    keep_from: int = 0,
+    counted: diagnostics.Tally | None = None,
+) -> dict[str, Any]:
     """The row of one sampler: efficiency, convergence, bias against exact moments, modes, cost.
 
-    ``keep_from`` discards that many first draws of each chain (runs that did not start from exact draws).
+    ``keep_from`` discards that many first draws of each chain (runs that did not start from exact draws). ``counted``
+    is the tally of all steps for the warnings, if ``draws`` are only the last of them.
     """
     record = draws.record
     position = record.position[:, keep_from:]
@@ -27,7 +36,9 @@ def measure(draws: Draws, target: Any, *, num_leapfrogs: int, step_size: float, 
         "compile_seconds": draws.compile_seconds,
     }
     row |= figures(position, target, num_gradients=draws.num_gradients * share, seconds=draws.seconds * share)
-    return row | {"warnings": _health(record, keep_from, row)}
+    if counted is None:
+        counted = diagnostics.tally(*health_arrays(record, keep_from), logdensity=record.lp[:, keep_from:])
+    return row | {"warnings": _health(counted, row)}
 
 
 def measure_peer(draws: PeerDraws, target: Any) -> dict[str, Any]:
@@ -80,6 +91,12 @@ def figures(position: np.ndarray, target: Any, *, num_gradients: float, seconds:
     return row
 
 
+def health_arrays(record: Any, start: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """The arguments of `diagnostics.tally` that a record holds, from draw ``start`` on."""
+    accepted, diverging = record.accepted[:, start:] > 0, record.diverging[:, start:] > 0
+    return record.acceptance_rate[:, start:], accepted, diverging, int(record.nonfinite[:, start:].sum())
+
+
 def _moments(target: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
     if not isinstance(target, AbstractExactTarget):
         return None, None
@@ -99,13 +116,11 @@ def _modes(position: np.ndarray, target: Any, gradients_per_step: float) -> dict
     }
 
 
-def _health(record: Any, keep_from: int, row: dict[str, Any]) -> list[str]:
-    return diagnostics.health(
-        record.acceptance_rate[:, keep_from:],
-        record.accepted[:, keep_from:] > 0,
-        record.diverging[:, keep_from:] > 0,
-        int(record.nonfinite[:, keep_from:].sum()),
+def _health(counted: diagnostics.Tally, row: dict[str, Any]) -> list[str]:
+    return diagnostics.health_of(
+        counted,
         rhat_max=row["rhat_max"],
         mode_weights=row["mode_weights"],
         mode_rhat=row.get("mode_rhat"),
+        mode_switches=row.get("mode_switches_per_step"),
     )

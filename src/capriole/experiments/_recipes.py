@@ -1,15 +1,18 @@
-"""From settings to what training needs: the objective, and the plain HMC moves around the learned ones."""
+"""From settings to what training needs: dynamics, objective, and the plain HMC moves around the learned ones."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 
-from .._dynamics import Leapfrog
+from .._dynamics import Leapfrog, LearnedLeapfrog, learned_leapfrog, rotation_step_sizes
 from .._logdensity import AbstractLogDensity
 from .._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss, WeightedSum
 from .._pilot import Pilot
-from .._transition import AbstractTransition, Jittered, Repeated, Transition
-from .._types import Vector
+from .._starts import surrogate_force
+from .._transition import AbstractTransition, Jittered, Mixture, Repeated, Transition
+from .._types import Key, Vector
 from ._settings import Settings
 
 FEATURES: dict[str, Callable[[Vector], Vector]] = {"arcsinh": jnp.arcsinh}
@@ -55,3 +58,25 @@ def make_objective(settings: Settings, pilot: Pilot) -> AbstractObjective:
         case "paper":
             return PaperLoss(scale)
     raise ValueError(f"unknown objective {settings.objective!r}; choose log_esjd, log_jump or paper")
+
+
+def make_dynamics(key: Key, settings: Settings, pilot: Pilot, dim: int) -> LearnedLeapfrog:
+    """What training starts from: networks near HMC, or near a rotation under the pilot's normal surrogate."""
+    surrogate = settings.start == "surrogate"
+    turn = rotation_step_sizes(math.pi / 2, settings.num_leapfrogs)
+    made = learned_leapfrog(
+        key,
+        dim=dim,
+        num_leapfrogs=settings.num_leapfrogs,
+        width=settings.width,
+        step_size=turn if surrogate else settings.step_size or float(pilot.step_size),
+        squashed=settings.squashed,
+        dtype=pilot.state.position.dtype,
+    )
+    return surrogate_force(made, mean=pilot.mean, variance=pilot.variance) if surrogate else made
+
+
+def step_size_of(kernel: Any) -> Any:
+    """The step size of a learned leapfrog, the geometric mean of two; of a mixture, that of its first part."""
+    learned: Any = kernel.transitions[0] if isinstance(kernel, Mixture) else kernel
+    return jnp.exp(jnp.mean(learned.dynamics.log_step_size))

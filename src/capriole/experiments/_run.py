@@ -1,45 +1,37 @@
 """One target from training to verdict: train, tune HMC, sample both, measure, draw, write everything down."""
 
-import math
 import platform
+import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import diagnostics
 from .._candidates import train_best
 from .._check import check_starts, trainable
-from .._dynamics import AbstractDynamics, LearnedLeapfrog, learned_leapfrog, rotation_step_sizes
-from .._front import to_datatree
-from .._io import versions
+from .._dynamics import AbstractDynamics
+from .._io import load, versions
 from .._judge import judge
 from .._logdensity import StoppedForce
-from .._pilot import Pilot, run_pilot
-from .._sample import Draws, Record, draw_chains
-from .._starts import surrogate_force
 from .._train import Progress, Recipe, TrainResult, adam, cooling, decay
 from .._transition import AbstractTransition, Mixture, Transition, state_at
-from .._types import Key, Vector
-from ..baselines import tune_hmc
-from ..runs import RunFolder
+from .._types import ChainState, Vector
+from ..runs import CheckpointedTrainer, RunFolder, RunFolderError, Streamed, number, stream_chains
+from ._ess import EssSoFar
 from ._figures import write_figures
 from ._measure import measure
-from ._recipes import hmc_move, make_companion, make_objective
+from ._recipes import hmc_move, make_companion, make_dynamics, make_objective, step_size_of
+from ._sampled import Sampled
 from ._settings import Settings
+from ._stages import stored_pilot, stored_tuning
 from ._tuning import paper_score, worst_score
 
 type OnProgress = Callable[[Progress], None]
 
-
-class Sampled(NamedTuple):
-    """One sampler's draws with the facts that its row needs."""
-
-    draws: Draws
-    num_leapfrogs: int
-    step_size: float
-    keep_from: int
+_JUDGED = ("loss", "acceptance_rate", "is_skipped")
 
 
 class Run:
@@ -47,7 +39,10 @@ class Run:
 
     ``target`` is a log density with ``dim`` and ``start(key, num)``; with ``sample``, ``mean``, ``variance`` or
     ``mode`` the corresponding figures are filled in. ``burn_in_weight`` is that of the loss's second expectation, over
-    the target's own starts. The methods are the stages, in order.
+    the target's own starts. The methods are the stages, in order. In a folder that already holds part of this run, a
+    stage reads what is finished and goes on from the last checkpoint of what is not: so resuming is running again.
+    ``origin`` (plain values) is kept in config.json to make the target again; a checkpoint is written when
+    ``checkpoint_seconds`` have passed.
     """
 
     def __init__(
@@ -61,10 +56,12 @@ class Run:
         seed: int,
         burn_in_weight: float = 0.0,
         progress: OnProgress | None = None,
+        origin: dict[str, Any] | None = None,
+        checkpoint_seconds: float = 10.0,
     ):
         self.burn_in_weight = burn_in_weight
         self.name, self.target, self.settings, self.folder = name, target, settings, folder
-        self.progress = progress or (lambda _: None)
+        self.show, self.checkpoint_seconds = progress or (lambda _: None), checkpoint_seconds
         keys = jax.random.split(jax.random.key(seed), 7)
         self.start_key, self.pilot_key, self.build_key, self.train_key, self.tune_key, self.sample_key = keys[:6]
         self.judge_key = keys[6]
@@ -82,17 +79,35 @@ class Run:
             "samplers": {},
             "ratios": {},
         }
-        folder.write_json("config.json", {"target": name, "preset": preset, "seed": seed} | settings.as_dict())
+        config = {"target": name, "preset": preset, "seed": seed, "origin": origin, "burn_in_weight": burn_in_weight}
+        folder.claim(config | settings.as_dict())
+        self.checkpoints = folder.checkpoints
+
+    def progress(self, event: Progress) -> None:
+        """Log an event, then show it (which may raise KeyboardInterrupt to stop the run)."""
+        self.folder.metrics.write(event)
+        self.show(event)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all draws that the run writes: positions, 6 floats and 11 bytes of flags and counts per step."""
+        s, itemsize = self.settings, jnp.zeros(()).dtype.itemsize
+        return self._num_samplers * s.num_steps * s.num_chains * ((self.target.dim + 6) * itemsize + 11)
+
+    @property
+    def _num_samplers(self) -> int:
+        return 7 if hasattr(self.target, "mode") else 3
 
     def execute(self) -> dict[str, Any]:
         """All stages; raises KeyboardInterrupt, with everything so far stored, if one was interrupted."""
+        self.folder.check_space(self.num_bytes)
         result = self.train()
         self.sample("l2hmc", self.kernel, self.settings.num_leapfrogs, float(step_size_of(result.transition)))
         self.tune_and_sample_hmc()
         self.results["ratios"] = self._ratios()
+        self._draw(result)
         self.results["completed"] = True
         self._store()
-        self._draw(result)
         return self.results
 
     def train(self) -> TrainResult:
@@ -104,8 +119,7 @@ class Run:
         if s.stopped_force:
             training_target = StoppedForce(target)
         # At temperature 1 also for tempered training: the scales in the objective are those of the target itself.
-        pilot = run_pilot(self.pilot_key, target, position, num_leapfrogs=s.num_leapfrogs)
-        self.pilot = pilot
+        pilot = self.pilot = stored_pilot(self.checkpoints, self.pilot_key, target, position, s.num_leapfrogs)
         recipe = Recipe(
             objective=make_objective(s, pilot),
             optimizer=adam(decay(s.learning_rate, num_steps=s.train_steps)),
@@ -117,7 +131,7 @@ class Run:
             companion=make_companion(s, pilot),
         )
         candidates = [
-            Transition(training_target, self._dynamics(jax.random.fold_in(self.build_key, i), pilot))
+            Transition(training_target, make_dynamics(jax.random.fold_in(self.build_key, i), s, pilot, target.dim))
             for i in range(s.candidates)
         ]
         result = train_best(
@@ -128,6 +142,7 @@ class Run:
             num_steps=s.train_steps,
             candidate_steps=s.candidate_steps,
             progress=self.progress,
+            trainer=CheckpointedTrainer(self.checkpoints, seconds=self.checkpoint_seconds, log=self.folder.metrics),
         )
         result, kept = self._keep_best(result, candidates[0].dynamics)
         self.kernel: AbstractTransition = result.transition
@@ -144,6 +159,7 @@ class Run:
             "rollbacks": result.rollbacks,
             "kept": kept,
             "step_size": float(step_size_of(result.transition)),
+            "warnings": diagnostics.training_health(*(result.history[name] for name in _JUDGED)),
         }
         self.history = result.history
         self._store()
@@ -154,7 +170,7 @@ class Run:
     def _keep_best(self, result: TrainResult, start: AbstractDynamics) -> tuple[TrainResult, dict[str, Any]]:
         """Training never returns a kernel that measures worse than its start, where that start is a good one."""
         trained = Transition(self.target, result.transition.dynamics)
-        if self.settings.start == "hmc":
+        if self.settings.start == "hmc" or not result.completed:
             return result._replace(transition=trained), {"which": "trained"}
         kernels = {"trained": trained, "start": Transition(self.target, start)}
         position = result.chains.position[:, :64]
@@ -167,7 +183,9 @@ class Run:
         s = self.settings
         starts = self._starts("tuning", s.tuning_chains)
         for name, score in (("hmc", worst_score(self.target)), ("hmc_paper", paper_score(self.target))):
-            tuning = tune_hmc(
+            tuning = stored_tuning(
+                self.checkpoints,
+                f"tune-{name}",
                 self.tune_key,
                 self.target,
                 starts,
@@ -175,6 +193,7 @@ class Run:
                 num_leapfrogs=s.num_leapfrogs,
                 num_draws=s.tuning_steps,
                 num_warmup=s.tuning_steps // 10,
+                progress=lambda event, _, name=name: self.progress(event._replace(phase=f"tune {name}")),
             )
             self.results.setdefault("hmc_tuning", {})[name] = {
                 "step_sizes": tuning.step_sizes,
@@ -211,24 +230,69 @@ class Run:
         s = self.settings
         state = kernel.init(self._starts(start, s.num_chains))
         check_starts(state)
-        keep_from = 0 if start == "exact" else s.num_steps // 4
-        draws = draw_chains(
-            jax.random.fold_in(self.sample_key, len(self.sampled)),
+        streamed = self._stream(name, kernel, state, len(self.sampled), s.num_steps)
+        if not streamed.completed:
+            raise KeyboardInterrupt
+        self._judge(name, streamed, start, num_leapfrogs, step_size)
+
+    def extend(self, num_steps: int) -> dict[str, Any]:
+        """``num_steps`` more draws of the main kernel of a finished run; 0 finishes an extension that was stopped."""
+        results, found = self.folder.read_json("results.json"), self.checkpoints.read("sample-l2hmc")
+        if results.get("completed") is not True or found is None:
+            raise RunFolderError(f"the run in {self.folder.path} is not finished; resume it before extending it")
+        self.results = results
+        s, target = self.settings, self.target
+        self.pilot = stored_pilot(self.checkpoints, self.pilot_key, target, self._training_starts(), s.num_leapfrogs)
+        goal = max(number(found.facts, "goal"), found.step) + num_steps
+        self.folder.check_space(goal * self.num_bytes // s.num_steps // self._num_samplers)
+        start = "exact" if hasattr(target, "sample") else "pilot"
+        kernel = load(self.folder.path / "kernel.safetensors", target)
+        streamed = self._stream("l2hmc", kernel, kernel.init(self._starts(start, s.num_chains)), 0, goal)
+        if not streamed.completed:
+            raise KeyboardInterrupt
+        self._judge("l2hmc", streamed, start, s.num_leapfrogs, float(step_size_of(kernel)))
+        self.results["ratios"] = self._ratios()
+        self._store()
+        return self.results
+
+    def _stream(self, name: str, kernel: AbstractTransition, state: ChainState, index: int, num_draws: int) -> Streamed:
+        stage = f"sample-{re.sub('[^a-z0-9_-]', '-', name.lower())}"
+        done = self.checkpoints.read(stage)
+        if done is not None:
+            self.folder.metrics.rewind(f"sample {name}", done.step)
+        return stream_chains(
+            jax.random.fold_in(self.sample_key, index),
             kernel,
             state,
-            num_draws=s.num_steps,
-            chunk_size=max(1, min(200, s.num_steps)),
+            self.folder.draws_path(name, main=name == "l2hmc"),
+            self.checkpoints,
+            num_draws=num_draws,
+            stage=stage,
+            seconds=self.checkpoint_seconds,
             progress=EssSoFar(name, self.progress),
         )
-        keep_from = keep_from if draws.completed else 0
-        self.sampled[name] = Sampled(draws, num_leapfrogs, step_size, keep_from)
-        row = measure(draws, self.target, num_leapfrogs=num_leapfrogs, step_size=step_size, keep_from=keep_from)
-        self.results["samplers"][name] = row | {"start": start}
-        if name == "l2hmc":
-            self.folder.write_draws(to_datatree(draws, self.target, target=self.name))
+
+    def _judge(self, name: str, streamed: Streamed, start: str, num_leapfrogs: int, step_size: float) -> None:
+        """Fill the row of a sampler from its draws on disk, and note in the draws themselves what they are."""
+        keep_from = 0 if start == "exact" else self.settings.num_steps // 4
+        item = Sampled.of(streamed, num_leapfrogs=num_leapfrogs, step_size=step_size, keep_from=keep_from)
+        self.sampled[name] = item
+        row = measure(
+            item.draws,
+            self.target,
+            num_leapfrogs=item.num_leapfrogs,
+            step_size=item.step_size,
+            keep_from=item.keep_from,
+            counted=item.tally(keep_from),
+        )
+        store = item.streamed.store
+        self.results["samplers"][name] = row | {"start": start, "num_draws_stored": store.committed}
+        store.annotate(
+            {f"{package}_version": version for package, version in versions().items()}
+            | {"inference_library": "capriole", "target": self.name, "completed": 1, "warnings": row["warnings"]}
+            | {"sampling_time": item.streamed.seconds, "compile_seconds": item.streamed.compile_seconds}
+        )
         self._store()
-        if not draws.completed:
-            raise KeyboardInterrupt
 
     def _starts(self, kind: str, num: int) -> Vector:
         key = jax.random.fold_in(
@@ -250,21 +314,6 @@ class Run:
             return starts
         return s.start_scale * jax.random.normal(key, (s.train_chains, self.target.dim), starts.dtype).T
 
-    def _dynamics(self, key: Key, pilot: Pilot) -> LearnedLeapfrog:
-        s = self.settings
-        dtype = pilot.state.position.dtype
-        turn = rotation_step_sizes(math.pi / 2, s.num_leapfrogs)
-        made = learned_leapfrog(
-            key,
-            dim=self.target.dim,
-            num_leapfrogs=s.num_leapfrogs,
-            width=s.width,
-            step_size=turn if s.start == "surrogate" else s.step_size or float(pilot.step_size),
-            squashed=s.squashed,
-            dtype=dtype,
-        )
-        return surrogate_force(made, mean=pilot.mean, variance=pilot.variance) if s.start == "surrogate" else made
-
     def _ratios(self) -> dict[str, float]:
         rows = self.results["samplers"]
         learned, best, paper = rows["l2hmc"], rows["hmc"], rows["hmc_paper"]
@@ -281,28 +330,6 @@ class Run:
         draws = {name: item.draws.record.position for name, item in self.sampled.items()}
         costs = {name: item.draws.num_gradients / item.draws.record.lp.size for name, item in self.sampled.items()}
         write_figures(self.folder, self.target, result.history, draws, costs)
-
-
-class EssSoFar:
-    """Adds the effective sample size so far (worst dimension, over at most 16 chains) to sampling progress."""
-
-    def __init__(self, name: str, progress: OnProgress):
-        self.name, self.progress = name, progress
-        self.blocks: list[np.ndarray] = []
-
-    def __call__(self, event: Progress, record: Record) -> None:
-        """Forward the event with ``ess`` and ``ess_chains`` among its metrics."""
-        from .. import diagnostics
-
-        self.blocks.append(np.moveaxis(record.position[:, :, :16], 2, 0))
-        so_far = np.concatenate(self.blocks, axis=1)
-        metrics = event.metrics | {"ess": float(np.min(diagnostics.bulk_ess(so_far))), "ess_chains": so_far.shape[0]}
-        self.progress(event._replace(phase=f"sample {self.name}", metrics=metrics))
-
-
-def step_size_of(transition: Transition) -> Any:
-    """The step size of a learned leapfrog; the geometric mean of two."""
-    return jnp.exp(jnp.mean(transition.dynamics.log_step_size))  # type: ignore[attr-defined]
 
 
 def worst_ess(row: dict[str, Any]) -> float:

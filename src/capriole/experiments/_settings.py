@@ -58,6 +58,10 @@ class Settings:
 
 DEFAULT = Settings()
 
+_MOST = {"num_leapfrogs": 10_000, "width": 10_000, "candidates": 1000, "train_chains": 10**6, "num_chains": 10**6}
+_MOST |= {"companion_moves": 100, "companion_leapfrogs": 10_000, "hmc_share": 1}
+"""Largest values that a stored configuration may ask for, so that reading one never fills the memory."""
+
 _MODES = {"acceptance_weight": 1.0, "jump_weight": 1.0, "fold": 5.0, "ceiling": 2.25}
 
 _ROUGH: dict[str, Any] = {
@@ -142,3 +146,32 @@ def settings_for(target: str, preset: str = "laptop", **overrides: Any) -> Setti
     if unknown:
         raise ValueError(f"unknown settings {sorted(unknown)}; known are {sorted(asdict(DEFAULT))}")
     return replace(DEFAULT, **(_BY_TARGET.get(target, {}) | _BY_PRESET[preset] | chosen))
+
+
+def settings_from(config: dict[str, Any]) -> Settings:
+    """Settings as a config.json holds them; fields that it lacks have their defaults.
+
+    Raises ValueError for a value of the wrong kind, below 0 or absurdly large.
+    """
+    chosen: dict[str, Any] = {}
+    for name, default in asdict(DEFAULT).items():
+        value = config.get(name, default)
+        kind = type(default)
+        if kind is tuple:
+            chosen[name] = _range(name, value)
+            continue
+        if isinstance(value, int) and not isinstance(value, bool) and kind is float:
+            value = float(value) if abs(value) < 2**53 else value
+        if type(value) is not kind:
+            raise ValueError(f"the configuration has {name} = {str(value)[:80]!r}, expected {kind.__name__}")
+        if kind in (int, float) and not 0 <= value <= _MOST.get(name, 10**9):
+            raise ValueError(f"the configuration has {name} = {value}, expected 0 to {_MOST.get(name, 10**9)}")
+        chosen[name] = value
+    return Settings(**chosen)
+
+
+def _range(name: str, value: Any) -> tuple[float, float]:
+    sound = isinstance(value, list | tuple) and len(value) == 2 and all(type(v) in (int, float) for v in value)
+    if not sound or not 0 < value[0] < value[1] <= 10**9:
+        raise ValueError(f"the configuration has {name} = {str(value)[:80]!r}, expected two numbers, low and high")
+    return float(value[0]), float(value[1])

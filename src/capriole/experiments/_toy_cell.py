@@ -1,5 +1,6 @@
 """One (target, seed) of section 5.1: train L2HMC, tune and run every baseline, measure, store one ``cell.json``."""
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,10 @@ _PATH_STEPS = 300
 
 def run_cell(name: str, seed: int, preset: str, path: Path, progress: OnProgress | None = None) -> dict[str, Any]:
     """Everything of one (target, seed), stored in the folder ``path``; a half-finished folder is begun anew."""
-    for unfinished in path.glob("**/results.json"):
-        unfinished.unlink()
+    for folder in (path, path / "burn-in"):
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        for name in ("config.json", "results.json", "metrics.jsonl"):
+            (folder / name).unlink(missing_ok=True)
     return Cell(name, seed, preset, path, progress).execute()
 
 

@@ -1,5 +1,27 @@
-"""Run folders: everything a run leaves behind, written whole or not at all."""
+"""Runs that survive: folders, checkpoints, draws on disk, stopping cleanly. Nothing read here is ever executed."""
 
-from ._folder import RunFolder, RunFolderError
+from ._checkpoint import Checkpoint, CheckpointError, Checkpoints, number
+from ._errors import RunFolderError
+from ._folder import RunFolder, read_json, size
+from ._sampling import Streamed, stream_chains
+from ._stop import OUT_OF_TIME, Stop
+from ._store import DrawStore, open_draws
+from ._training import CheckpointedTrainer
 
-__all__ = ["RunFolder", "RunFolderError"]
+__all__ = [
+    "OUT_OF_TIME",
+    "Checkpoint",
+    "CheckpointError",
+    "CheckpointedTrainer",
+    "Checkpoints",
+    "DrawStore",
+    "RunFolder",
+    "RunFolderError",
+    "Stop",
+    "Streamed",
+    "number",
+    "open_draws",
+    "read_json",
+    "size",
+    "stream_chains",
+]

@@ -1,0 +1,209 @@
+"""Health of a run: what went wrong, counted, in plain words with a remedy. Arrays in, strings out."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+STUCK_STEPS = 200
+LOW_ACCEPTANCE = 0.1
+MAX_ROUNDING = 1e-2
+
+
+class Tally(NamedTuple):
+    """What `health` needs to know of the steps of a run, counted; one number per chain unless said otherwise.
+
+    ``longest`` and ``current`` are runs of rejections; ``divergent`` and ``nonfinite`` are totals over all chains (a
+    proposal that is not finite counts as divergent too); ``logdensity`` is the mean magnitude of the log density and
+    ``precision`` the rounding error of a number near 1, 0 if unknown.
+    """
+
+    num_steps: int
+    acceptance_rate: Float[np.ndarray, " chains"]
+    accepted: Int[np.ndarray, " chains"]
+    longest: Int[np.ndarray, " chains"]
+    current: Int[np.ndarray, " chains"]
+    divergent: int
+    nonfinite: int
+    logdensity: float
+    precision: float
+
+    def __add__(self, later: "Tally") -> "Tally":  # type: ignore[override]
+        """Both parts, ``later`` counted with this one as ``before``."""
+        share = later.num_steps / (self.num_steps + later.num_steps)
+        return Tally(
+            self.num_steps + later.num_steps,
+            (1 - share) * self.acceptance_rate + share * later.acceptance_rate,
+            self.accepted + later.accepted,
+            np.maximum(self.longest, later.longest),
+            later.current,
+            self.divergent + later.divergent,
+            self.nonfinite + later.nonfinite,
+            (1 - share) * self.logdensity + share * later.logdensity,
+            later.precision,
+        )
+
+
+def tally(
+    acceptance_rate: Float[np.ndarray, "chains draws"],
+    is_accepted: Bool[np.ndarray, "chains draws"],
+    is_divergent: Bool[np.ndarray, "chains draws"],
+    num_nonfinite: int,
+    *,
+    logdensity: Float[np.ndarray, "chains draws"] | None = None,
+    before: Tally | None = None,
+) -> Tally:
+    """Count one block of steps, after those of ``before``."""
+    started = np.zeros(len(is_accepted), int) if before is None else before.current
+    longest, current = _rejections(is_accepted, started)
+    finite = np.zeros(0) if logdensity is None else np.abs(logdensity[np.isfinite(logdensity)])
+    block = Tally(
+        is_accepted.shape[1],
+        acceptance_rate.mean(axis=1, dtype=np.float64),
+        is_accepted.sum(axis=1),
+        longest,
+        current,
+        int(is_divergent.sum()),
+        num_nonfinite,
+        float(finite.mean(dtype=np.float64)) if finite.size else 0.0,
+        0.0 if logdensity is None else float(np.finfo(logdensity.dtype).eps) / 2,
+    )
+    return block if before is None else before + block
+
+
+def longest_rejection(is_accepted: Bool[np.ndarray, "chains draws"]) -> Int[np.ndarray, " chains"]:
+    """Longest run of rejections of every chain."""
+    return _rejections(is_accepted, np.zeros(len(is_accepted), int))[0]
+
+
+def _rejections(is_accepted: np.ndarray, current: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Longest run of rejections of every chain, and its last one, if it came with ``current`` rejections behind it."""
+    longest = current.copy()
+    for accepted in is_accepted.T:
+        current = np.where(accepted, 0, current + 1)
+        longest = np.maximum(longest, current)
+    return longest, current
+
+
+def health(
+    acceptance_rate: Float[np.ndarray, "chains draws"],
+    is_accepted: Bool[np.ndarray, "chains draws"],
+    is_divergent: Bool[np.ndarray, "chains draws"],
+    num_nonfinite: int,
+    *,
+    logdensity: Float[np.ndarray, "chains draws"] | None = None,
+    rhat_max: float | None = None,
+    mode_weights: Float[np.ndarray, " modes"] | None = None,
+    mode_rhat: float | None = None,
+    mode_switches: float | None = None,
+) -> list[str]:
+    """Plain-language warnings, each with its value and a remedy; empty if all is well.
+
+    A fine ESS does not make a run healthy: chains that all sit in one of several modes have a fine ESS. For draws that
+    do not fit into memory count them with `tally`, block by block, and ask `health_of`.
+    """
+    if not acceptance_rate.shape == is_accepted.shape == is_divergent.shape:
+        raise ValueError(
+            f"arrays must share one shape, got {acceptance_rate.shape}, {is_accepted.shape} and {is_divergent.shape}"
+        )
+    counted = tally(acceptance_rate, is_accepted, is_divergent, num_nonfinite, logdensity=logdensity)
+    return health_of(
+        counted, rhat_max=rhat_max, mode_weights=mode_weights, mode_rhat=mode_rhat, mode_switches=mode_switches
+    )
+
+
+def health_of(
+    counted: Tally,
+    *,
+    rhat_max: float | None = None,
+    mode_weights: Float[np.ndarray, " modes"] | None = None,
+    mode_rhat: float | None = None,
+    mode_switches: float | None = None,
+) -> list[str]:
+    """`health` of steps that were counted; ``mode_switches`` is per step."""
+    messages = _movement(counted) + _numerics(counted)
+    if rhat_max is not None and np.isnan(rhat_max):
+        messages.append("R-hat is not defined: run at least 2 chains and check for constant or non-finite coordinates")
+    elif rhat_max is not None and rhat_max > 1.01:
+        messages.append(f"R-hat is {rhat_max:.3f}, above 1.01: the chains have not mixed; run longer")
+    if mode_weights is not None and np.any(np.asarray(mode_weights) == 0):
+        missing = np.flatnonzero(np.asarray(mode_weights) == 0).tolist()
+        messages.append(f"modes {missing} were never visited: train with tempering and dispersed starts")
+    elif mode_switches == 0:
+        messages.append("no chain ever left the mode it started in, so mode weights are those of the starts: temper")
+    elif mode_rhat is not None and not mode_rhat <= 1.05:
+        messages.append(f"R-hat of the mode weights is {mode_rhat:.2f}: chains hardly leave their modes; use tempering")
+    return messages
+
+
+def _movement(counted: Tally) -> list[str]:
+    messages = []
+    per_chain = counted.acceptance_rate
+    frozen = int(np.sum(counted.accepted == 0))
+    if frozen:
+        messages.append(
+            f"error: {frozen} of {len(per_chain)} chains accepted none of {counted.num_steps} proposals and never "
+            "moved: start from a smaller step size, or from points of higher log density"
+        )
+    slow = int(np.sum(~(per_chain >= LOW_ACCEPTANCE)))
+    if slow > frozen:
+        messages.append(
+            f"acceptance is below {LOW_ACCEPTANCE} in {slow} of {len(per_chain)} chains (worst {per_chain.min():.3f}, "
+            f"median {np.median(per_chain):.3f}): train longer or start from a smaller step size"
+        )
+    stuck = int(np.sum((counted.longest >= STUCK_STEPS) & (counted.accepted > 0)))
+    if stuck:
+        messages.append(
+            f"{stuck} of {len(per_chain)} chains rejected {STUCK_STEPS} proposals in a row: mix in plain HMC moves "
+            "(capriole.Mixture) or train from more dispersed starts"
+        )
+    return messages
+
+
+def _numerics(counted: Tally) -> list[str]:
+    """Proposals that are not finite count as divergent too, so they are told apart here."""
+    messages = []
+    steps = counted.num_steps * len(counted.accepted)
+    nonfinite = counted.nonfinite / steps
+    if nonfinite > 1e-3:
+        error, grave = ("error: ", "the draws may be cut off there; ") if nonfinite > 0.05 else ("", "")
+        messages.append(
+            f"{error}{100 * nonfinite:.2g} % of proposals had a log density that is not finite: {grave}use float64 or "
+            "guard the log density"
+        )
+    divergent = counted.divergent - counted.nonfinite
+    if divergent > 1e-3 * steps:
+        messages.append(f"{divergent} of {steps} proposals diverged: train longer or start from a smaller step size")
+    rounding = 2 * counted.logdensity * counted.precision
+    if rounding > MAX_ROUNDING:
+        messages.append(
+            f"log densities are about {counted.logdensity:.2g} in magnitude, so the acceptance ratio is rounded by "
+            f"about {100 * rounding:.2g} %: compute in float64 (--float64 on the command line)"
+        )
+    return messages
+
+
+def training_health(
+    loss: Float[np.ndarray, " steps"],
+    acceptance_rate: Float[np.ndarray, " steps"],
+    is_skipped: Bool[np.ndarray, " steps"],
+) -> list[str]:
+    """Warnings about a training history, each with its value and a remedy: frozen, not finite, skipped, rejected."""
+    messages = []
+    late = slice(len(loss) // 2, None)
+    if len(loss) >= 20 and np.isfinite(loss[late]).all() and np.ptp(loss[late]) == 0:
+        messages.append(
+            f"the training loss stayed at exactly {loss[-1]:.4g} over the last {len(loss[late])} steps: training is "
+            "frozen; start from a smaller step size or from other points"
+        )
+    bad = int(np.sum(~np.isfinite(loss)))
+    if bad:
+        messages.append(f"the training loss was not finite in {bad} of {len(loss)} steps: guard the log density")
+    skipped = int(np.sum(is_skipped))
+    if skipped > 0.01 * len(loss):
+        messages.append(f"{skipped} of {len(loss)} updates were not finite and skipped: lower the learning rate")
+    if len(loss) and not (final := float(np.mean(acceptance_rate[late]))) >= LOW_ACCEPTANCE:
+        messages.append(
+            f"proposals were accepted at a rate of {final:.3f} in the second half of training: train longer"
+        )
+    return messages

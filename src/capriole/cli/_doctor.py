@@ -1,0 +1,35 @@
+"""The doctor's table."""
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ._app import fail
+
+COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+def diagnose(function: str, *, dim: int, spread: float, seed: int, float64: bool) -> None:
+    """Examine ``FILE.py:FUNCTION`` and print the findings; leave with status 1 if one of them is an error."""
+    import jax
+
+    from .._doctor import examine
+    from ._user import import_function, user_target
+
+    if float64:
+        jax.config.update("jax_enable_x64", True)
+    try:
+        target = user_target(import_function(function), dim=dim, spread=spread)
+    except ValueError as error:
+        fail(str(error))
+    table = Table(
+        "check", "", "what was found", "what to do", title=f"{function}, {dim} dimensions", title_justify="left"
+    )
+    verdicts = set()
+    for finding in examine(target, dim=dim, key=jax.random.key(seed), spread=spread):
+        verdicts.add(finding.verdict)
+        verdict = f"[{COLOURS[finding.verdict]}]{finding.verdict}[/]"
+        table.add_row(finding.name, verdict, escape(finding.found), escape(finding.remedy))
+    Console().print(table)
+    raise typer.Exit(1 if "error" in verdicts else 0)

@@ -1,0 +1,80 @@
+"""Stopping a run cleanly: signals and a time budget, both heard between chunks."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+OUT_OF_TIME = 75
+"""Exit status of a run that used up its time budget (``EX_TEMPFAIL``: try again)."""
+
+
+class Stop:
+    """``with Stop(time_budget=3600) as stop: train(..., progress=stop.after(show))``.
+
+    SIGINT and SIGTERM, and the end of the budget, let the current chunk finish; then ``stop.check()``, which ``after``
+    calls for every progress event, raises KeyboardInterrupt, and the loops return what they have. A second signal
+    ends the process at once. Handlers are installed in the main thread only (elsewhere only the budget counts) and
+    put back on leaving. ``exit_code`` is then 130 (SIGINT), 143 (SIGTERM) or 75 (budget).
+    """
+
+    def __init__(self, *, time_budget: float | None = None):
+        if time_budget is not None and not time_budget > 0:
+            raise ValueError(f"time_budget must be a positive number of seconds, got {time_budget}")
+        self.time_budget = time_budget
+        self.signal: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._start = time.monotonic()
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._heard) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def _heard(self, number: int, _: FrameType | None) -> None:
+        if self.signal is not None:  # the second: die by it, as if it had never been caught
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.signal = number
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the budget is used up."""
+        return self.time_budget is not None and time.monotonic() - self._start >= self.time_budget
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if it is time to stop."""
+        if self.signal is not None or self.out_of_time:
+            raise KeyboardInterrupt
+
+    def after[**P](self, show: Callable[P, None]) -> Callable[P, None]:
+        """``show``, followed by `check`: for use as a progress callback."""
+
+        def shown(*args: P.args, **options: P.kwargs) -> None:
+            show(*args, **options)
+            self.check()
+
+        return shown
+
+    @property
+    def exit_code(self) -> int:
+        """The status to leave with after KeyboardInterrupt."""
+        if self.signal is None and self.out_of_time:
+            return OUT_OF_TIME
+        return 128 + (signal.SIGINT if self.signal is None else self.signal)
+
+    @property
+    def reason(self) -> str:
+        """Why the run stops, in words."""
+        if self.signal is None and self.out_of_time:
+            return f"the time budget of {self.time_budget:g} s is used up"
+        return "stopped" if self.signal is None else f"stopped by {signal.Signals(self.signal).name}"

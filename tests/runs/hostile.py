@@ -1,0 +1,245 @@
+"""Files from strangers: sound ones of every kind, ways to spoil them, and what reading them may do.
+
+`spoil` changes one file of a folder, driven by a random generator; `read` reads the folder as capriole would.
+"""
+
+import json
+import os
+import shutil
+import struct
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from tiny import KERNEL, KEY, STATE, checkpoints, stop_at, stream
+
+from capriole import KernelFileError, Mixture, hmc, load, save
+from capriole._container import digest
+from capriole.runs import CheckpointError, DrawStore, RunFolder, RunFolderError, number, open_draws
+from capriole.runs._checkpoint import fill
+
+REFUSALS = (KernelFileError, CheckpointError, RunFolderError)
+KINDS = ("kernel", "checkpoint", "config", "draws")
+CONFIG = {"target": "scg", "preset": "smoke", "seed": 3, "origin": {"command": "run", "float64": True}, "width": 10}
+VALUES = [
+    None,
+    True,
+    -1,
+    0,
+    7,
+    1.5,
+    2**31,
+    2**40,
+    2**62,
+    10**30,
+    float("nan"),
+    float("inf"),
+    "",
+    "../../etc/passwd",
+    "/dev/zero",
+    "__import__('os').system('touch executed')",
+    "float128",
+    "x" * 10_000,
+    [],
+    [2**40, 2**40],
+    [1] * 5000,
+    {},
+    {"id": "pickle"},
+    [{"id": "pickle"}],
+    {"name": "numcodecs.pickle", "configuration": {}},
+]
+
+
+def make(folder: Path) -> Path:
+    """One sound file of every kind."""
+    folder.mkdir()
+    part = hmc(KERNEL.logdensity, step_size=jnp.asarray(0.3), num_leapfrogs=4, jitter=0.25)
+    save(folder / "kernel.safetensors", Mixture((KERNEL, part), (0.7, 0.3)))
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    stream(folder, progress=stop_at(20))
+    for old in sorted((folder / "checkpoints").iterdir())[:-1]:
+        old.unlink()
+    return folder
+
+
+def copy(sound: Path, folder: Path, kind: str) -> None:
+    """What reading ``kind`` needs, fresh."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    names = {
+        "kernel": "kernel.safetensors",
+        "checkpoint": "checkpoints",
+        "config": "config.json",
+        "draws": "draws.zarr",
+    }
+    source = sound / names[kind]
+    (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / source.name)
+
+
+def read(folder: Path, kind: str) -> str:
+    """Read one kind of file: ``loaded``, or ``refused`` with one of capriole's own errors; others pass through."""
+    try:
+        if kind == "kernel":
+            load(folder / "kernel.safetensors", KERNEL.logdensity)
+        elif kind == "checkpoint":
+            found = checkpoints(folder).read("sample")
+            if found is not None:
+                fill({"key": KEY, "state": STATE}, found.arrays)
+                number(found.facts, "goal")
+        elif kind == "config":
+            _read_config(folder)
+        else:
+            store = DrawStore.open(folder / "draws.zarr")
+            for name in store.layout.arrays:
+                store.read(name)
+            store.read_position()
+            with open_draws(folder) as tree:
+                tree.load()
+    except REFUSALS:
+        return "refused"
+    return "loaded"
+
+
+def _read_config(folder: Path) -> None:
+    from capriole.cli._pipeline import _job
+
+    place = RunFolder.open(folder)
+    try:
+        _job(place.read_json("config.json"))
+    except ValueError as error:
+        if not str(error).startswith("the configuration has"):
+            raise
+        raise RunFolderError(str(error)) from error
+    finally:
+        place.close()
+
+
+def spoil(folder: Path, kind: str, rng: np.random.Generator) -> str:
+    """Change one file of the kind in one way, and say how."""
+    path = _choose(folder, kind, rng)
+    ways = [_cut, _flip, _insert, _fill]
+    ways += [_reheaded, _reheaded] if path.suffix == ".safetensors" else []
+    ways += [_value, _value, _value, _nested] if path.suffix == ".json" else []
+    ways += [_misplaced] if kind == "draws" else []
+    way = ways[rng.integers(len(ways))]
+    way(path, rng)
+    return f"{way.__name__[1:]} {path.name}"
+
+
+def _choose(folder: Path, kind: str, rng: np.random.Generator) -> Path:
+    match kind:
+        case "kernel":
+            return folder / "kernel.safetensors"
+        case "checkpoint":
+            return next(path for path in (folder / "checkpoints").iterdir())
+        case "config":
+            return folder / "config.json"
+    files = sorted(path for path in (folder / "draws.zarr").rglob("*") if path.is_file())
+    metadata = [path for path in files if path.suffix == ".json"]
+    pool = metadata if rng.random() < 0.7 else files
+    return pool[rng.integers(len(pool))]
+
+
+def _cut(path: Path, rng: np.random.Generator) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: rng.integers(len(content))])
+
+
+def _flip(path: Path, rng: np.random.Generator) -> None:
+    content = bytearray(path.read_bytes())
+    for position in rng.integers(len(content), size=rng.integers(1, 4)):
+        content[position] ^= 1 << int(rng.integers(8))
+    path.write_bytes(content)
+
+
+def _insert(path: Path, rng: np.random.Generator) -> None:
+    content = path.read_bytes()
+    at = int(rng.integers(len(content)))
+    path.write_bytes(content[:at] + rng.bytes(int(rng.integers(1, 20))) + content[at:])
+
+
+def _fill(path: Path, rng: np.random.Generator) -> None:
+    fillings = [
+        b"",
+        b"\0" * 1000,
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+        rng.bytes(500),
+        struct.pack("<Q", 2**60) + b"x" * 99,
+    ]
+    path.write_bytes(fillings[rng.integers(len(fillings))])
+
+
+def _hostile_value(rng: np.random.Generator) -> object:
+    return VALUES[rng.integers(len(VALUES))]
+
+
+def _replace_somewhere(content: object, rng: np.random.Generator) -> object:
+    """A JSON document with one node, chosen by a random walk from the root, replaced (or, in objects, added)."""
+    if isinstance(content, dict) and content and rng.random() < 0.9:
+        name = sorted(content)[rng.integers(len(content))]
+        if rng.random() < 0.05:
+            name = "extra"
+        return content | {name: _replace_somewhere(content.get(name), rng)}
+    if isinstance(content, list) and content and rng.random() < 0.8:
+        at = int(rng.integers(len(content)))
+        return [*content[:at], _replace_somewhere(content[at], rng), *content[at + 1 :]]
+    return _hostile_value(rng)
+
+
+def _value(path: Path, rng: np.random.Generator) -> None:
+    path.write_text(json.dumps(_replace_somewhere(json.loads(path.read_text()), rng)))
+
+
+def _nested(path: Path, rng: np.random.Generator) -> None:
+    content = json.loads(path.read_text())
+    name = sorted(content)[rng.integers(len(content))]
+    deep = json.dumps(content | {name: "HERE"}).replace('"HERE"', "[" * 50_000 + "]" * 50_000)
+    path.write_text(deep)
+
+
+def _reheaded(path: Path, rng: np.random.Generator) -> None:
+    """Another header with a checksum that is right: what a stranger who knows the format would write."""
+    from safetensors import safe_open
+    from safetensors.numpy import save as to_bytes
+
+    with safe_open(path, framework="numpy") as file:
+        header = file.metadata()
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    if rng.random() < 0.6:
+        name = sorted(header)[rng.integers(len(header))]
+        try:
+            header[name] = json.dumps(_replace_somewhere(json.loads(header[name]), rng))
+        except ValueError:
+            header[name] = str(_hostile_value(rng))
+        if rng.random() < 0.1:
+            header[name] = "[" * 50_000 + "]" * 50_000
+    else:
+        name = sorted(arrays)[rng.integers(len(arrays))]
+        others = [np.zeros(0), np.zeros((3, 3)), np.full(arrays[name].shape, np.nan), np.zeros(5, np.int8)]
+        arrays[name] = others[rng.integers(len(others))]
+        if rng.random() < 0.3:
+            del arrays[name]
+    header["sha256"] = digest(header, arrays)
+    path.write_bytes(to_bytes(arrays, header))
+
+
+def _misplaced(path: Path, rng: np.random.Generator) -> None:
+    """Things that have no place in a store: links, pipes, other formats, a missing or a stray file."""
+    root = next(parent for parent in path.parents if parent.name == "draws.zarr")
+    match rng.integers(6):
+        case 0:
+            path.unlink()
+            path.symlink_to("/dev/zero")
+        case 1:
+            path.unlink()
+            os.mkfifo(path)
+        case 2:
+            path.unlink()
+        case 3:
+            old = {"zarr_format": 2, "shape": [2**40], "chunks": [2**40], "dtype": "|O", "filters": [{"id": "pickle"}]}
+            (path.parent / ".zarray").write_text(json.dumps(old | {"compressor": None, "fill_value": 0, "order": "C"}))
+        case 4:
+            (root / "posterior" / "y").mkdir()
+        case 5:
+            path.write_bytes((root / "posterior" / "zarr.json").read_bytes())

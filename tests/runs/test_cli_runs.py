@@ -1,0 +1,124 @@
+"""Runs from the command line: stopped, out of time, resumed, extended, examined."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from capriole.runs import DrawStore
+
+MODEL = """
+import jax.numpy as jnp
+
+def logdensity(x):
+    return -0.5 * jnp.sum(x**2)
+
+def outside(x):
+    return jnp.where(x[0] > 0, jnp.log(x[0]), jnp.nan) - jnp.sum(x**2)
+"""
+TINY = ["--preset", "smoke", "--train-steps", "600", "--num-chains", "4", "--num-leapfrogs", "2"]
+ENVIRONMENT = os.environ | {
+    "JAX_COMPILATION_CACHE_DIR": os.environ.get("CAPRIOLE_TEST_CACHE", ""),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+
+
+def command(*args):
+    return [sys.executable, "-m", "capriole", *map(str, args)]
+
+
+def capriole(*args):
+    return subprocess.run(command(*args), capture_output=True, text=True, timeout=300, check=False, env=ENVIRONMENT)
+
+
+def draws(folder, stop=None):
+    store = DrawStore.open(folder / "draws.zarr")
+    return {name: hashlib.sha256(store.read(name, 0, stop).tobytes()).hexdigest() for name in store.layout.arrays}
+
+
+def test_stopped_out_of_time_resumed_and_extended(tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    done = capriole("run", "scg", *TINY, "--num-steps", 450, "--out", whole)
+    assert done.returncode == 0, done.stderr
+    assert "draws of all samplers will take up to" in done.stderr
+    assert not (whole / "stages").exists()
+
+    with subprocess.Popen(
+        command("run", "scg", *TINY, "--num-steps", 400, "--out", out),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    ) as run:
+        for line in run.stderr:
+            if line.startswith("train:"):
+                run.send_signal(signal.SIGTERM)
+                break
+        rest = run.stderr.read()
+        assert run.wait(timeout=120) == 143, rest
+    assert "stopped by SIGTERM" in rest
+    assert f"capriole resume {out}" in rest
+    assert list((out / "checkpoints").glob("train.*"))
+
+    early = capriole("extend", out)
+    assert early.returncode == 2
+    assert "not finished; resume it before" in early.stderr
+    short = capriole("resume", out, "--time-budget", 0.01)
+    assert short.returncode == 75, short.stderr
+    assert "time budget of 0.01 s is used up" in short.stderr
+    done = capriole("resume", out)
+    assert done.returncode == 0, done.stderr
+    assert draws(out) == draws(whole, 400)
+    done = capriole("extend", out, "--num-steps", 50, "--json")
+    assert done.returncode == 0, done.stderr
+    assert draws(out) == draws(whole)
+    row = json.loads(done.stdout)["samplers"]["l2hmc"]
+    assert (row["num_draws_stored"], row["num_steps"]) == (450, 450)
+    expected = json.loads((whole / "results.json").read_text())["samplers"]["l2hmc"]
+    assert row["paper_ess_per_step"] == pytest.approx(expected["paper_ess_per_step"], rel=1e-12)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if line["stage"] == "train"]
+    assert steps == sorted(set(steps))
+
+
+def test_a_run_folder_never_chooses_code_to_run(tmp_path):
+    trap = tmp_path / "executed"
+    (tmp_path / "evil.py").write_text(f"open({str(trap)!r}, 'w')\ndef f(x): return x.sum()")
+    config = {"target": "f", "preset": "smoke", "seed": 0}
+    origin = {"command": "sample", "function": f"{tmp_path}/evil.py:f", "dim": 2, "spread": 1.0, "float64": False}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"origin": origin}))
+    done = capriole("resume", tmp_path)
+    assert done.returncode == 2
+    assert "never chooses code to run" in done.stderr
+    assert not trap.exists()
+    (tmp_path / "config.json").write_text(json.dumps(config | {"origin": {"command": "run"}, "width": 10**9}))
+    done = capriole("resume", tmp_path)
+    assert done.returncode == 2
+    assert "the configuration has width = 1000000000" in done.stderr
+
+
+def test_the_doctor_has_a_status(tmp_path):
+    model = tmp_path / "model.py"
+    model.write_text(MODEL)
+    well = capriole("doctor", f"{model}:logdensity", "--dim", 3)
+    assert well.returncode == 0, well.stderr
+    assert "gradient" in well.stdout
+    ill = capriole("doctor", f"{model}:outside", "--dim", 2)
+    assert ill.returncode == 1
+    assert "error" in ill.stdout
+    assert capriole("doctor", f"{model}:missing", "--dim", 2).returncode == 2
+
+
+@pytest.mark.parametrize("content", ['{"samplers": 3}', "{}", '{"samplers": {"a": null}}', "[" * 1000, "\0"])
+def test_show_survives_results_of_others(tmp_path, capsys, content):
+    from capriole.cli._app import show
+
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(typer.Exit):
+        show(tmp_path)
+    assert capsys.readouterr().err.startswith("error: ")
