@@ -10,6 +10,11 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from capriole.experiments._peers_goals import verdicts
+from capriole.experiments._peers_judge import standings
+from capriole.experiments._peers_report import load_cells
+from capriole.experiments._peers_tables import goal_rows
+
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -105,13 +110,27 @@ def block(runs: dict[str, list[dict]]) -> str:
     return "\n".join([intro, "", *main_table(runs), "", *mode_table(runs)])
 
 
+def against_peers(root: Path) -> list[str]:
+    """How `capriole.fit` fares against the peers, from the cells under results/peers."""
+    cells = load_cells(root / "peers")
+    if not cells:
+        return []
+    rows = goal_rows(verdicts({name: standings(found) for name, found in cells.items()}))
+    head = (
+        "`capriole.fit` against NUTS (diagonal and dense metric), ChEES-HMC and MCLMC, wrong or unmixed samplers never "
+        f"ranked, on {len(cells)} targets, one seed ([docs/peers.md](docs/peers.md)):"
+    )
+    return [head, "", *(f"- {goal}: {found}" for goal, _, found, *_ in rows)]
+
+
 def main() -> int:
     """Rewrite or check README.md."""
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     head, rest = text.split(BEGIN)
     _, tail = rest.split(END)
-    new = f"{head}{BEGIN}\n{block(load(ROOT / 'results'))}\n{END}{tail}"
+    peers = "\n".join(against_peers(ROOT / "results"))
+    new = f"{head}{BEGIN}\n{block(load(ROOT / 'results'))}\n\n{peers}\n{END}{tail}"
     if "--check" in sys.argv:
         return int(new != text)
     readme.write_text(new, encoding="utf-8")
