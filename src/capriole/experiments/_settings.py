@@ -62,7 +62,6 @@ _MOST = {"num_leapfrogs": 10_000, "width": 10_000, "candidates": 1000, "train_ch
 _MOST |= {"companion_moves": 100, "companion_leapfrogs": 10_000, "hmc_share": 1}
 """Largest values that a stored configuration may ask for, so that reading one never fills the memory."""
 
-_MODES = {"acceptance_weight": 1.0, "jump_weight": 1.0, "fold": 5.0, "ceiling": 2.25}
 
 _ROUGH: dict[str, Any] = {
     "num_leapfrogs": 1,
@@ -106,7 +105,7 @@ _BY_TARGET: dict[str, dict[str, Any]] = {
         "companion_moves": 1,
         "hmc_share": 0.2,
     },
-    "mog": _MODES | {"start_temperature": 10.0, "start_scale": 3.0, "num_leapfrogs": 5, "step_size": 0.1},
+    "mog": _FAR_MODES | {"start_temperature": 10.0, "start_scale": 3.0},
     "mog-asym": _FAR_MODES,
     "mog2": _FAR_MODES,
     "logistic": {
