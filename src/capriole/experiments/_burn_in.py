@@ -34,6 +34,8 @@ def burn_in(cell: "Cell", kernel: AbstractTransition, hmc: AbstractTransition) -
         progress=cell.run.progress,
     )
     run.train()
+    run.folder.tidy(keep=())
+    run.folder.close()
     kernels = {"l2hmc": kernel, "l2hmc_burn_in": run.kernel, "hmc": hmc}
     starts, interval = cell.starts("dispersed", cell.toy.baseline_chains), stationary_interval(cell)
     found: dict[str, Any] = {"interval": list(interval), "weight": cell.toy.burn_in_weight, "samplers": {}}

@@ -33,8 +33,8 @@ def run_cell(name: str, seed: int, preset: str, path: Path, progress: OnProgress
     """Everything of one (target, seed), stored in the folder ``path``; a half-finished folder is begun anew."""
     for folder in (path, path / "burn-in"):
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        for name in ("config.json", "results.json", "metrics.jsonl"):
-            (folder / name).unlink(missing_ok=True)
+        for stale in ("config.json", "results.json", "metrics.jsonl"):
+            (folder / stale).unlink(missing_ok=True)
     return Cell(name, seed, preset, path, progress).execute()
 
 
@@ -71,6 +71,8 @@ class Cell:
         self.record["seconds"] = time.perf_counter() - self.begin
         self.record["cpu_seconds"] = time.process_time() - self.begin_cpu
         self.run.folder.write_json(CELL, self.record)
+        self.run.folder.tidy(keep=())
+        self.run.folder.close()
         return self.record
 
     def next_key(self) -> jax.Array:
