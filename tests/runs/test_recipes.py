@@ -1,0 +1,94 @@
+"""Resuming runs whose kernels are more than a learned leapfrog: mixtures, companions, surrogate starts, whitening."""
+
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import KERNEL, STATE, stop_at, stream
+
+from capriole import Mixture, load
+from capriole._dynamics import learned_leapfrog
+from capriole._transition import Transition
+from capriole._whitening import Whitened, Whitening
+from capriole.experiments import Run, settings_for
+from capriole.experiments._recipes import step_size_of
+from capriole.experiments._settings import settings_from
+from capriole.runs import DrawStore, RunFolder
+from capriole.targets import TARGETS, make_target
+
+
+@pytest.mark.parametrize("target", list(TARGETS))
+def test_settings_survive_config_json(target):
+    settings = settings_for(target, "laptop")
+    assert settings_from(json.loads(json.dumps(settings.as_dict()))) == settings
+
+
+@pytest.mark.parametrize("value", ["01", [1.0], [1.0, 0.5], [0.0, 1.0], [0.1, None], [0.1, float("inf")], 3.0])
+def test_a_range_that_is_none_is_refused(value):
+    with pytest.raises(ValueError, match="companion_range"):
+        settings_from({"companion_range": value})
+
+
+def run(name, folder, progress=None):
+    settings = settings_for(name, "smoke", train_steps=300, num_chains=4, num_steps=30)
+    place = RunFolder.open(folder) if (folder / "config.json").exists() else RunFolder(folder)
+    target = make_target(name)
+    return Run(name, target, settings, place, preset="smoke", seed=0, progress=progress, checkpoint_seconds=0)
+
+
+def finish(job, num=30):
+    job.train()
+    state = job.kernel.init(job._starts("exact", 4))
+    job._stream("l2hmc", job.kernel, state, 0, num)
+    job.folder.close()
+
+
+def same(one, other):
+    a, b = jax.tree.leaves(eqx.filter(one, eqx.is_array)), jax.tree.leaves(eqx.filter(other, eqx.is_array))
+    return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture
+def _users_promotion():
+    """Run as users do; Optax does not work under strict promotion."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.mark.usefixtures("_users_promotion")
+@pytest.mark.parametrize("name", ["funnel", "rougher-well"])
+def test_a_run_stopped_in_training_and_in_sampling_ends_with_the_same_kernel_and_draws(name, tmp_path):
+    whole = run(name, tmp_path / "whole")
+    finish(whole)
+    stopped = run(name, tmp_path / "run", stop_at(250))
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train()
+    stopped.folder.close()
+    finish(run(name, tmp_path / "run"), 20)
+    again = run(name, tmp_path / "run")
+    finish(again)
+    assert isinstance(again.kernel, Mixture) == (name == "funnel")
+    assert same(whole.kernel, again.kernel)
+    assert whole.results["training"]["kept"] == again.results["training"]["kept"]
+    loaded = load(tmp_path / "run" / "kernel.safetensors", again.target)
+    assert same(whole.kernel, loaded)
+    assert jax.tree.structure(loaded) == jax.tree.structure(again.kernel)
+    assert step_size_of(loaded) == step_size_of(whole.kernel)
+    stores = [DrawStore.open(tmp_path / folder / "draws.zarr") for folder in ("whole", "run")]
+    for array in stores[0].layout.arrays:
+        np.testing.assert_array_equal(stores[0].read(array), stores[1].read(array), err_msg=array)
+
+
+def test_draws_of_a_whitened_kernel_are_stored_in_the_users_coordinates(tmp_path):
+    scale = jnp.asarray([2.0, 0.5])
+    whitening = Whitening(
+        location=jnp.asarray([1.0, -1.0]), scale=scale, directions=jnp.zeros((2, 0)), stretches=jnp.zeros(0)
+    )
+    target = Whitened(KERNEL.logdensity, whitening)
+    kernel = Transition(target, learned_leapfrog(jax.random.key(0), dim=2, num_leapfrogs=2, step_size=0.2))
+    streamed = stream(tmp_path, kernel=kernel, state=kernel.init(STATE.position))
+    expected = whitening.forward(streamed.state.position)
+    np.testing.assert_allclose(streamed.store.read_position()[:, -1].T, expected)
