@@ -5,7 +5,6 @@ Files appear whole or not at all. Nothing is ever unpickled or executed.
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
+
+from .._container import write_atomically
 
 FORMAT = "capriole-dlgm-1"
 
@@ -26,15 +27,7 @@ class CheckpointError(OSError):
 def write_bytes(path: Path, content: bytes) -> Path:
     """Write ``path`` by way of a temporary file and a rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, content)
     return path
 
 
