@@ -1,8 +1,9 @@
 """The pilot of `capriole.fit`: from rough starts to chains in the typical set and coordinates that are white."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,30 +15,42 @@ from ._logdensity import AbstractLogDensity
 from ._pilot import run_pilot
 from ._train import Progress
 from ._types import Key, Vector
-from ._whitening import Whitened, Whitening, estimate_whitening, identity, padded
+from ._whitening import Whitened, Whitening, estimate_whitening, fisher_whitening, identity, padded
 
 MIXED = 1.05
-"""R-hat of a pilot window below which the chains agree with one another."""
+"""R-hat of a pilot window below which the chains agree with one another, and the pilot may end."""
+SLOW = 1.1
+"""R-hat below which chains that are only slow still count as agreeing when the pilot's windows are used up."""
+APART = 6.0
+"""Distance of a chain's mean from the mean of all, in its own standard deviations, from which on it sits elsewhere."""
 
 
 class Exploration(NamedTuple):
     """What the pilot found.
 
     ``position`` (dim, chains) are the chains' last positions and ``draws`` (chains, draws, dim) those of the last
-    window, both in the user's coordinates; ``rhat_max`` is theirs: above `MIXED` the target has several modes, or
+    window, both in the user's coordinates; ``rhat_max`` and ``apart`` are theirs. ``sharp`` is the whitening that
+    their gradients give (None: too few draws). Where the chains have not ``agreed``, the target has several modes, or
     places where HMC sticks.
     """
 
     position: Vector
     draws: Float[np.ndarray, "chains draws dim"]
     whitening: Whitening
+    sharp: Whitening | None
     rhat_max: float
+    apart: float
     step_size: float
     acceptance_rate: float
     num_windows: int
     num_gradients: int
     seconds: float
     compile_seconds: float
+
+    @property
+    def agreed(self) -> bool:
+        """Whether all chains saw the same distribution: R-hat below `SLOW` and no chain `APART`."""
+        return self.rhat_max < SLOW and self.apart < APART
 
 
 def explore(
@@ -62,7 +75,8 @@ def explore(
     with CompileClock() as clock:
         whitening, window, gradients, settled = _from_starts(position), 0, 0, False
         while not settled and window < max_windows:
-            white = Whitened(logdensity, padded(whitening, dim))
+            whitening = padded(whitening, dim)
+            white = Whitened(logdensity, whitening)
             pilot = run_pilot(
                 jax.random.fold_in(key, window),
                 white,
@@ -72,12 +86,13 @@ def explore(
                 keep_positions=True,
             )
             position = whitening.forward(pilot.state.position)
-            draws = np.asarray(jax.vmap(whitening.forward)(jnp.asarray(pilot.positions)))
+            draws, grads = (np.asarray(a) for a in _in_user_coordinates(whitening, pilot.positions, pilot.grads))
             gradients, window = gradients + int(pilot.num_gradients), window + 1
             rhat = float(np.max(diagnostics.rhat(np.asarray(pilot.positions).transpose(2, 0, 1))))
             pooled = draws.transpose(1, 0, 2).reshape(dim, -1)
             updated = estimate_whitening(pooled, num_independent=chains * num_steps / 10, dtype=position.dtype)
-            settled = rhat < MIXED and change(whitening, updated) < 1.5
+            apart = farthest(draws.transpose(2, 0, 1))
+            settled = rhat < MIXED and apart < APART and change(whitening, updated) < 1.5
             whitening = updated
             if progress is not None:
                 figures = {"acceptance_rate": float(pilot.acceptance_rate), "rhat": rhat}
@@ -86,7 +101,9 @@ def explore(
         position=position,
         draws=np.ascontiguousarray(draws.transpose(2, 0, 1)),
         whitening=whitening,
+        sharp=_sharp(pooled, grads.transpose(1, 0, 2).reshape(dim, -1), position.dtype),
         rhat_max=rhat,
+        apart=apart,
         step_size=float(pilot.step_size),
         acceptance_rate=float(pilot.acceptance_rate),
         num_windows=window,
@@ -94,6 +111,29 @@ def explore(
         seconds=clock.seconds,
         compile_seconds=clock.compile_seconds,
     )
+
+
+@eqx.filter_jit
+def _in_user_coordinates(whitening: Whitening, positions: Any, grads: Any) -> tuple[jax.Array, jax.Array]:
+    """Positions and gradients (steps, dim, chains)."""
+    return jax.vmap(whitening.forward)(positions), jax.vmap(whitening.gradient)(grads)
+
+
+def _sharp(draws: np.ndarray, grads: np.ndarray, dtype: Any) -> Whitening | None:
+    try:
+        return fisher_whitening(draws, grads, dtype=dtype)
+    except ValueError:  # too few draws, or a gradient that is not finite
+        return None
+
+
+def farthest(draws: Float[np.ndarray, "chains draws dim"]) -> float:
+    """Largest distance of a chain's mean from the median of all chains' means, in standard deviations of that chain.
+
+    R-hat hardly notices one chain of 64 in another mode; this does.
+    """
+    means = draws.mean(axis=1)
+    spread = np.maximum(draws.std(axis=1), 1e-12 * (1 + np.abs(means)))
+    return float(np.max(np.abs(means - np.median(means, axis=0)) / spread))
 
 
 def change(old: Whitening, new: Whitening) -> float:

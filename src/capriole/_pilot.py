@@ -16,7 +16,7 @@ from ._types import Key, State, Vector
 class Pilot(NamedTuple):
     """What the pilot found: chains in the typical set, a step size, mean and variance of each coordinate.
 
-    ``positions`` (steps, dim, chains) are those of the second half of the steps, if they were asked for.
+    ``positions`` and ``grads`` (steps, dim, chains) are those of the second half of the steps, if they were asked for.
     """
 
     state: State
@@ -26,6 +26,7 @@ class Pilot(NamedTuple):
     variance: Float[Array, " dim"]
     num_gradients: int
     positions: Float[Array, "steps dim chains"] | None
+    grads: Float[Array, "steps dim chains"] | None
 
 
 @eqx.filter_jit
@@ -47,7 +48,7 @@ def run_pilot(
     For finding scales only: its draws are adaptive and are never returned to the user.
     """
 
-    def step(carry: tuple, t: Array) -> tuple[tuple, Array | None]:
+    def step(carry: tuple, t: Array) -> tuple[tuple, tuple[Array | None, Array | None]]:
         state, log_eps, rate, first, second = carry
         move_key, jitter_key = jax.random.split(jax.random.fold_in(key, t))
         jitter = jax.random.uniform(jitter_key, state.logdensity.shape, state.logdensity.dtype, 0.8, 1.2)
@@ -59,7 +60,7 @@ def run_pilot(
         shifted = state.position - anchor
         first += late * jnp.mean(shifted, axis=1)
         second += late * jnp.mean(shifted**2, axis=1)
-        kept = state.position if keep_positions else None
+        kept = (state.position, state.logdensity_grad) if keep_positions else (None, None)
         return (state, log_eps, rate + late * mean_rate, first, second), kept
 
     dtype = position.dtype
@@ -71,5 +72,5 @@ def run_pilot(
     spread = jnp.var(state.position, axis=1)
     variance = jnp.maximum(second - first**2, 1e-3 * spread + jnp.finfo(dtype).tiny)
     gradients = num_leapfrogs * num_steps * position.shape[1]
-    positions = None if kept is None else kept[num_steps // 2 :]
-    return Pilot(state, jnp.exp(log_eps), rate, anchor[:, 0] + first, variance, gradients, positions)
+    positions, grads = (None if values is None else values[num_steps // 2 :] for values in kept)
+    return Pilot(state, jnp.exp(log_eps), rate, anchor[:, 0] + first, variance, gradients, positions, grads)

@@ -37,8 +37,9 @@ class AbstractTransition(eqx.Module):
         """One step of every chain."""
 
 
+@eqx.filter_jit
 def state_at(logdensity: AbstractLogDensity, position: Vector) -> State:
-    """A chain's state at ``position``: log density and gradient evaluated there."""
+    """A chain's state at ``position``: log density and gradient evaluated there, in one compiled program."""
     return State(position, *value_and_grad(logdensity, position))
 
 

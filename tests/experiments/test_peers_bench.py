@@ -15,7 +15,7 @@ from capriole.experiments import _peers, _peers_runs
 from capriole.experiments._peers_cell import problems, run_cell
 from capriole.experiments._peers_goals import GOALS
 from capriole.experiments._peers_report import load_cells, render, write_report
-from capriole.experiments._peers_runs import BenchRun, Started, run_sampler
+from capriole.experiments._peers_runs import BenchRun, run_sampler, started
 from capriole.experiments._peers_settings import (
     BENCH_TARGETS,
     DEFAULT_SAMPLERS,
@@ -84,12 +84,12 @@ def test_cells_are_planned_seed_by_seed(tmp_path):
 
 def test_the_starts_of_a_seed_are_the_same_for_any_key_and_number():
     target = make_target("mog", dtype=jnp.float32)
-    started = Started(inner=target, dim=2, seed=3)
-    first, many = started.start(jax.random.key(0), 16), started.start(jax.random.key(1), 64)
+    same = started(target, 3)
+    first, many = same.start(jax.random.key(0), 16), same.start(jax.random.key(1), 64)
     np.testing.assert_array_equal(first, many[:, :16])
-    other = Started(inner=target, dim=2, seed=4).start(jax.random.key(0), 16)
+    other = started(target, 4).start(jax.random.key(0), 16)
     assert not np.allclose(first, other)
-    np.testing.assert_array_equal(started(first), target(first))
+    np.testing.assert_array_equal(same(first), target(first))
 
 
 def bench_run(position, num_gradients=1000):

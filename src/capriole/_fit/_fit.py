@@ -1,6 +1,7 @@
 """``fit``: one call from a log density to draws and a verdict."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -10,9 +11,10 @@ import numpy as np
 from .. import diagnostics
 from .._check import check_starts
 from .._clock import CompileClock
-from .._explore import MIXED, Exploration, explore
+from .._explore import Exploration, explore
 from .._front import as_key, prepare, to_datatree
 from .._judge import Judgement, judge, judged
+from .._logdensity import AbstractLogDensity
 from .._sample import Draws, draw_chains
 from .._train import Progress, TrainingDivergedError
 from .._transition import AbstractTransition, state_at
@@ -21,7 +23,7 @@ from .._whitening import Whitened, diagonal, from_user
 from ..baselines import PeerDraws
 from ._candidate import Candidate
 from ._nuts import nuts_row, nuts_tree
-from ._rotations import rotations
+from ._rotations import GOOD_ENOUGH, rotations
 from ._training import plans, train_candidate
 from ._verdict import Row, Verdict
 
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
     import xarray
 
 MAX_RHAT = 1.01
-GOOD_ENOUGH = 0.6
-"""Effective draws per gradient from which on networks could hardly gain what their training costs."""
+NUTS_AT_MOST = 0.2
+"""Effective draws of x and of x^2 per gradient that NUTS did not reach on any target of the peers bench (0.14)."""
 _THINS = (1, 4, 16)
 _WARMUP = 100
 
@@ -62,9 +64,11 @@ def fit(
     ``logdensity`` and ``init`` are as in `capriole.train`. A pilot of many short HMC chains, started at
     ``init + spread * N(0, I)``, finds white coordinates; rotations in them need no networks and often suffice; a small
     and a larger network are trained from the best of them for ``train_steps`` (0: none), others with tempering where
-    the pilot's chains disagree. Every candidate, and NUTS (``compare``), is measured on fresh chains; the best ESS per
+    the pilot's chains disagree. Every candidate, and NUTS, is measured on fresh chains; the best ESS per
     gradient wins (``criterion="seconds"``: per second, for cheap log densities), its kernel is frozen, and the draws
-    are its own. If NUTS is the best, the draws are NUTS's.
+    are its own. If NUTS is the best, the draws are NUTS's. Where a candidate gives more effective draws per gradient
+    than NUTS is known to (`NUTS_AT_MOST`), NUTS is compared after the draws are there, for the verdict only;
+    ``compare=False`` leaves it out.
 
     If chains of the final run disagree (R-hat above 1.01) they go on 4 and then 16 times as long, thinned to
     the same number of draws. If they still do, or chains are stuck, the verdict says ``failed`` and why.
@@ -81,36 +85,80 @@ def fit(
         pilot = explore(keys[1], target, position, progress=progress)
         white = Whitened(target, pilot.whitening)
         candidates, notes = _candidates(keys[2], keys[3], white, pilot, train_steps, progress)
-        # Where chains disagree, every sampler is measured from all places that any of them found: else one that sits in
-        # the mode where it started would win, with a fine ESS and R-hat.
-        places = np.concatenate(
-            [np.asarray(pilot.position), *(c.found for c in candidates if c.found is not None)], axis=1
-        )
-        if pilot.rhat_max >= MIXED:
-            crowd = spread_out(places, num_pilot_chains)
-            candidates = [_judged_again(keys[2], c, crowd) for c in candidates]
-        starts = jnp.asarray(spread_out(places, num_chains), position.dtype)
-    total = _Spent(pilot.num_gradients + sum(c.num_gradients for c in _paid(candidates)), clock.elapsed)
+        candidates, places = _from_everywhere(keys[2], candidates, pilot)
+    total = _Spent(
+        pilot.num_gradients + sum(c.num_gradients for c in _paid(candidates)), clock.seconds, clock.compile_seconds
+    )
     rows = [_row(candidate, pilot) for candidate in candidates]
-    if compare:
-        rows.append(nuts_row(keys[4], target, jnp.asarray(spread_out(places, 8), position.dtype)))
+    starts = jnp.asarray(spread_out(places, num_chains), position.dtype)
+    nuts = partial(_measured_nuts, keys[4], target, jnp.asarray(spread_out(places, 8), position.dtype))
+    decided = not compare or _sure(rows, pilot, criterion)
+    compared = _Spent(0, 0.0, 0.0)
+    if not decided:
+        row, compared = nuts()
+        rows.append(row)
     chosen = _choose(rows, criterion)
-    rows = [_all_counted(row, total) if row.name == chosen != "NUTS" else row for row in rows]
-    settings = _settings(pilot, total, notes, seed=repr(seed), criterion=criterion, num_chains=num_chains)
     if chosen == "NUTS":
         tree, last = nuts_tree(keys[5], target, starts, num_draws=num_draws)
-        verdict = _verdict(rows, chosen, _nuts_problems(last), settings)
-        return Fit(_stamped(tree, verdict), verdict, None)
-    kernel = next(c.transition for c in candidates if c.name == chosen)
-    draws, judgement, thin = _sample(keys[5], kernel, from_user(kernel.target, starts), num_draws)
-    problems = _problems(draws, judgement)
-    verdict = _verdict(rows, chosen, problems, settings | {"thin": thin, "final": judgement._asdict()})
-    return Fit(_stamped(to_datatree(draws, kernel.target, seed=repr(seed)), verdict), verdict, kernel)
+        kernel, problems = None, _nuts_problems(last)
+        figures: dict[str, Any] = {"warmup_gradients": last.warmup_gradients}
+    else:
+        kernel = next(c.transition for c in candidates if c.name == chosen)
+        final = _sample(keys[5], kernel, from_user(kernel.target, starts), num_draws)
+        problems = _problems(final.draws, final.judgement)
+        tree = to_datatree(final.draws, kernel.target, seed=repr(seed))
+        figures = {"thin": final.thin, "final": final.judgement._asdict(), "warmup_gradients": final.warmup_gradients}
+        rows = [_all_counted(row, total) if row.name == chosen else row for row in rows]
+    if compare and decided:
+        row, compared = nuts()
+        rows.append(row)
+    figures |= {"seed": repr(seed), "criterion": criterion, "num_chains": num_chains, "notes": notes}
+    figures |= {"preparation": total._asdict(), "comparison": compared._asdict() | {"decided": not decided}}
+    verdict = _verdict(rows, chosen, problems, _settings(pilot) | figures)
+    return Fit(_stamped(tree, verdict), verdict, kernel)
+
+
+def _measured_nuts(key: Key, target: AbstractLogDensity, starts: Vector) -> tuple[Row, "_Spent"]:
+    """NUTS's row, and what measuring it took."""
+    with CompileClock() as clock:
+        row = nuts_row(key, target, starts)
+    return row, _Spent(row.measured_gradients, clock.seconds, clock.compile_seconds)
+
+
+class _Final(NamedTuple):
+    """The final run; ``warmup_gradients`` were spent before its kept draws, on warm-up and runs given up."""
+
+    draws: Draws
+    judgement: Judgement
+    thin: int
+    warmup_gradients: int
 
 
 class _Spent(NamedTuple):
-    gradients: int
+    """``seconds`` exclude ``compile_seconds``."""
+
+    num_gradients: int
     seconds: float
+    compile_seconds: float
+
+
+def _sure(rows: list[Row], pilot: Exploration, criterion: str) -> bool:
+    """Whether a candidate beats whatever NUTS may reach; not to be said where the pilot's chains disagree."""
+    return criterion == "gradients" and pilot.agreed and max(row.worst for row in rows) > NUTS_AT_MOST
+
+
+def _from_everywhere(key: Key, candidates: list[Candidate], pilot: Exploration) -> tuple[list[Candidate], np.ndarray]:
+    """The candidates as they are to be compared, and all places (dim, n) that any chain found.
+
+    Where chains disagree, every sampler is measured from all those places: else one that sits in the mode where it
+    started would win, with a fine ESS and R-hat.
+    """
+    found = [c.found for c in candidates if c.found is not None]
+    places = np.concatenate([np.asarray(pilot.position), *found], axis=1)
+    if not pilot.agreed:
+        crowd = spread_out(places, pilot.position.shape[1])
+        candidates = [_judged_again(key, c, crowd) for c in candidates]
+    return candidates, places
 
 
 def _candidates(
@@ -123,7 +171,8 @@ def _candidates(
 ) -> tuple[list[Candidate], list[str]]:
     """All candidates, measured; and notes on those whose training collapsed."""
     start = pilot.whitening.inverse(pilot.position)
-    found = rotations(search_key, white, start, progress=progress)
+    agreed = pilot.agreed
+    found = rotations(search_key, white, start, sharp=pilot.sharp, polish=agreed, progress=progress)
     notes: list[str] = []
     if not train_steps:
         return found, notes
@@ -132,9 +181,10 @@ def _candidates(
             f"no network was trained: a kernel without one gives over {GOOD_ENOUGH} effective draws per gradient"
         )
         return found, notes
-    best = max(found[:2], key=lambda c: c.judgement.worst)
-    angle = float(found[0].transition.dynamics.angle)  # type: ignore[attr-defined]
-    agreed = pilot.rhat_max < MIXED
+    start_from = found[0]
+    angle = float(start_from.transition.dynamics.angle)  # type: ignore[attr-defined]
+    white = start_from.transition.target  # type: ignore[assignment]
+    to_beat = max(c.judgement.worst for c in found)
     pool = pilot.draws.reshape(-1, pilot.draws.shape[-1]).T
     if not agreed:
         white = Whitened(white.logdensity, diagonal(pool, dtype=start.dtype))
@@ -142,7 +192,7 @@ def _candidates(
     for i, plan in enumerate(
         plans(
             dim=dim,
-            best=best,
+            best=start_from,
             angle=angle,
             agreed=agreed,
             step_size=pilot.step_size,
@@ -153,8 +203,21 @@ def _candidates(
         pick_key = jax.random.fold_in(train_key, 1000 + i)
         chosen = np.asarray(jax.random.choice(pick_key, pool.shape[1], (plan.num_chains,)))
         position = white.whitening.inverse(jnp.asarray(pool[:, chosen]))
+        if agreed and i and found[-1].judgement.worst < 1.1 * max(c.judgement.worst for c in found[:-1]):
+            notes.append(f"no {plan.name} was trained: the smaller one gained less than 10 %")
+            break
         try:
-            found.append(train_candidate(key, plan, white, position, step_size=pilot.step_size, progress=progress))
+            found.append(
+                train_candidate(
+                    key,
+                    plan,
+                    white,
+                    position,
+                    step_size=pilot.step_size,
+                    to_beat=to_beat,
+                    progress=progress,
+                )
+            )
         except TrainingDivergedError as error:
             notes.append(str(error))
     return found, notes
@@ -193,7 +256,7 @@ def _choose(rows: list[Row], criterion: str) -> str:
 
 def _all_counted(row: Row, total: _Spent) -> Row:
     """The chosen kernel's row carries the whole search, its losers included: that is what the user paid."""
-    return row._replace(fixed_gradients=total.gradients, fixed_seconds=total.seconds)
+    return row._replace(fixed_gradients=total.num_gradients, fixed_seconds=total.seconds + total.compile_seconds)
 
 
 def spread_out(places: np.ndarray, num: int) -> np.ndarray:
@@ -218,16 +281,18 @@ def _judged_again(key: Key, candidate: Candidate, places: np.ndarray) -> Candida
     return candidate._replace(judgement=judgement, num_gradients=candidate.num_gradients + judgement.num_gradients)
 
 
-def _sample(key: Key, kernel: AbstractTransition, start: Vector, num_draws: int) -> tuple[Draws, Judgement, int]:
+def _sample(key: Key, kernel: AbstractTransition, start: Vector, num_draws: int) -> _Final:
     """The final run: warm-up and draws of the frozen kernel, longer and thinned while R-hat is above 1.01."""
-    state = draw_chains(jax.random.fold_in(key, 2), kernel, kernel.init(start), num_draws=_WARMUP).state
+    warm = draw_chains(jax.random.fold_in(key, 2), kernel, kernel.init(start), num_draws=_WARMUP)
+    state, spent = warm.state, warm.num_gradients
     for i, thin in enumerate(_THINS):
         draws = draw_chains(jax.random.fold_in(key, 3 + i), kernel, state, num_draws=num_draws, thin=thin)
         judgement = judged(kernel, draws)
         if judgement.rhat_max < MAX_RHAT or not draws.completed:
             break
-        state = draws.state
-    return draws, judgement, thin
+        if thin != _THINS[-1]:
+            state, spent = draws.state, spent + draws.num_gradients
+    return _Final(draws, judgement, thin, spent)
 
 
 def _problems(draws: Draws, judgement: Judgement) -> list[str]:
@@ -251,19 +316,19 @@ def _verdict(rows: list[Row], chosen: str, problems: list[str], settings: dict[s
     return Verdict(tuple(rows), chosen, tuple(problems), bool(grave), settings)
 
 
-def _settings(pilot: Exploration, total: _Spent, notes: list[str], **given: Any) -> dict[str, Any]:
-    return given | {
+def _settings(pilot: Exploration) -> dict[str, Any]:
+    return {
         "pilot": {
             "windows": pilot.num_windows,
             "rhat_max": pilot.rhat_max,
+            "apart": pilot.apart,
+            "agreed": pilot.agreed,
             "step_size": pilot.step_size,
             "acceptance_rate": pilot.acceptance_rate,
             "num_gradients": pilot.num_gradients,
             "seconds": pilot.seconds,
             "compile_seconds": pilot.compile_seconds,
-        },
-        "preparation": {"num_gradients": total.gradients, "seconds": total.seconds},
-        "notes": notes,
+        }
     }
 
 

@@ -38,6 +38,7 @@ def nuts_row(key: Key, target: AbstractLogDensity, position: Vector, *, num_draw
         rhat_max=float(np.max(diagnostics.rhat(draws.position))),
         fixed_gradients=draws.warmup_gradients,
         fixed_seconds=draws.warmup_seconds + draws.compile_seconds,
+        measured_gradients=draws.warmup_gradients + draws.num_gradients,
     )
 
 

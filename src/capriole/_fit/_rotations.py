@@ -16,9 +16,9 @@ from .._dynamics import AbstractDynamics, CrankNicolson, Rotation
 from .._judge import judge
 from .._sample import draw_chains
 from .._train import Progress
-from .._transition import AbstractTransition, Jittered, Transition
+from .._transition import AbstractTransition, Jittered, Transition, state_at
 from .._types import Key, Vector
-from .._whitening import Whitened, to_user
+from .._whitening import Whitened, Whitening, estimate_whitening, fisher_whitening, padded, to_user
 from ._candidate import Candidate
 
 LENGTHS = (1, 2, 3, 4)
@@ -27,37 +27,63 @@ _CHAINS = 16
 _DRAWS = 250
 _WARMUP = 50
 _JITTER = 0.25
+_FINER = 1.35
+_MOST_GRADIENTS = 4096
+GOOD_ENOUGH = 0.5
+"""Effective draws per gradient from which on networks could hardly gain what their training costs."""
 
 
 class Trial(NamedTuple):
-    """The best of a grid of angles, and what the grid cost."""
+    """The best of a grid of angles and what the grid cost; ``draws`` (dim, n), in the user's coordinates, are those of
+    all angles at least half as good as the best, worth ``num_independent``.
+    """
 
     angle: float
     score: float
     num_gradients: int
+    draws: np.ndarray
+    num_independent: float
+
+
+class _Search(NamedTuple):
+    """The best rotation and the best gradient-free one (None: not tried), in coordinates as white as their draws could
+    make them.
+    """
+
+    target: Whitened
+    sharp: bool
+    num_leapfrogs: int
+    turned: Trial
+    free: Trial | None
+    num_gradients: int
 
 
 def rotations(
-    key: Key, target: Whitened, position: Vector, *, progress: Callable[[Progress], None] | None = None
+    key: Key,
+    target: Whitened,
+    position: Vector,
+    *,
+    sharp: Whitening | None = None,
+    polish: bool = True,
+    progress: Callable[[Progress], None] | None = None,
 ) -> list[Candidate]:
     """The best rotation, the same jittered, and the best gradient-free rotation; ``position`` (dim, chains), whitened.
 
     Every length in `LENGTHS` is tried with a grid of angles side by side, 16 chains each; the score is the worst
-    dimension's bulk ESS of x and of x^2 per gradient, in the user's coordinates.
+    dimension's bulk ESS of x and of x^2 per gradient, in the user's coordinates. ``sharp`` is another whitening, kept
+    if the shortest rotation does better in it. Where no rotation is `GOOD_ENOUGH`, jitter and a gradient-free rotation
+    are tried too, and with ``polish`` coordinates are whitened anew by the grid's draws, which are more and less
+    dependent than the pilot's, and angles are refined there; what was better before stays.
     """
     with CompileClock() as clock:
-        trials = {}
-        for m in LENGTHS:
-            trials[m] = _best_angle(jax.random.fold_in(key, m), target, position, partial(_rotation, m), m)
-            if progress is not None:
-                figures = {"angle": trials[m].angle, "ess_per_gradient": trials[m].score}
-                progress(Progress("rotations", m, len(LENGTHS), clock.elapsed, figures))
-            if m > 2 and trials[m].score < 0.8 * max(t.score for t in trials.values()):
-                break
-        best = max(trials, key=lambda m: trials[m].score)
-        free = _best_angle(jax.random.fold_in(key, 100), target, position, CrankNicolson, 1)
-    spent = sum(t.num_gradients for t in trials.values())
-    angle, free_angle = (jnp.asarray(t.angle, position.dtype) for t in (trials[best], free))
+        search = _search(key, target, sharp, position, clock, progress)
+        position = _moved(position, target, search.target)
+        for i in range(2 if polish and search.free is not None else 0):
+            new = _polished(jax.random.fold_in(key, 300 + i), search, position)
+            position, search = _moved(position, search.target, new.target), new
+    target, best = search.target, search.num_leapfrogs
+    free = search.free or search.turned
+    angle, free_angle = (jnp.asarray(t.angle, position.dtype) for t in (search.turned, free))
     # Judged with one angle per chain, like the grid, so that the same compiled program serves.
     crowd = _tiled(position)
     wide, wide_free = (jnp.full(crowd.shape[1], a) for a in (angle, free_angle))
@@ -65,18 +91,93 @@ def rotations(
     def candidate(
         i: int, name: str, build: Callable[[Array], AbstractTransition], one: Array, many: Array
     ) -> Candidate:
-        gradients, length = (free.num_gradients, 1) if many is wide_free else (spent, best)
+        gradients, length = (free.num_gradients, 1) if many is wide_free else (search.num_gradients, best)
         judgement = judge(jax.random.fold_in(key, 200 + i), build(many), crowd)
         return Candidate(name, build(one), judgement, length, clock.seconds, clock.compile_seconds, gradients)
 
     def rotation(a: Array) -> Transition:
         return Transition(target, _rotation(best, a))
 
-    return [
-        candidate(0, "rotation", rotation, angle, wide),
-        candidate(1, "jittered rotation", lambda a: Jittered(rotation(a), 1 - _JITTER, 1 + _JITTER), angle, wide),
-        candidate(2, "Crank-Nicolson", lambda a: Transition(target, CrankNicolson(a)), free_angle, wide_free),
-    ]
+    found = [candidate(0, "rotation", rotation, angle, wide)]
+    if search.free is not None:
+        found += [
+            candidate(1, "jittered rotation", lambda a: Jittered(rotation(a), 1 - _JITTER, 1 + _JITTER), angle, wide),
+            candidate(2, "Crank-Nicolson", lambda a: Transition(target, CrankNicolson(a)), free_angle, wide_free),
+        ]
+    return found
+
+
+def _search(
+    key: Key,
+    target: Whitened,
+    sharp: Whitening | None,
+    position: Vector,
+    clock: CompileClock,
+    progress: Callable[[Progress], None] | None,
+) -> _Search:
+    """Grids of angles for every length, and for the gradient-free rotation."""
+    trials: dict[int, Trial] = {}
+    spent, chosen = 0, False
+    for m in LENGTHS:
+        angles = np.geomspace(0.3, min(2.2, 1.65 * m), _ANGLES)
+        trial = partial(_best_angle, jax.random.fold_in(key, m))
+        trials[m] = trial(target, position, partial(_rotation, m), m, angles)
+        spent += trials[m].num_gradients
+        if m == 1 and sharp is not None:
+            other = Whitened(target.logdensity, sharp)
+            start = _moved(position, target, other)
+            second = trial(other, start, partial(_rotation, m), m, angles)
+            spent += second.num_gradients
+            if second.score > trials[m].score:
+                trials[m], target, position, chosen = second, other, start, True
+        if progress is not None:
+            figures = {"angle": trials[m].angle, "ess_per_gradient": trials[m].score}
+            progress(Progress("rotations", m, len(LENGTHS), clock.elapsed, figures))
+        if m > 1 and trials[m].score < 0.8 * max(t.score for t in trials.values()):
+            break
+    best = max(trials, key=lambda m: trials[m].score)
+    free = None
+    if trials[best].score < GOOD_ENOUGH:
+        angles = np.geomspace(0.3, 1.65, _ANGLES)
+        free = _best_angle(jax.random.fold_in(key, 100), target, position, CrankNicolson, 1, angles)
+    return _Search(target, chosen, best, trials[best], free, spent)
+
+
+def _polished(key: Key, search: _Search, position: Vector) -> _Search:
+    """Whitened anew by the best draws so far, with a finer grid of angles around each best one."""
+    source = max((t for t in (search.turned, search.free) if t), key=lambda trial: trial.num_independent)
+    if search.sharp:
+        every = source.draws[:, :: max(1, source.draws.shape[1] // _MOST_GRADIENTS)][:, :_MOST_GRADIENTS]
+        grads = state_at(search.target.logdensity, jnp.asarray(every, position.dtype)).logdensity_grad
+        whitening = fisher_whitening(every, np.asarray(grads), dtype=position.dtype)
+        search = search._replace(num_gradients=search.num_gradients + every.shape[1])
+    else:
+        rank = search.target.whitening.stretches.shape[0]
+        whitening = estimate_whitening(source.draws, num_independent=source.num_independent, dtype=position.dtype)
+        whitening = padded(whitening, max(rank, whitening.stretches.shape[0]))
+    target = Whitened(search.target.logdensity, whitening)
+    start = _moved(position, search.target, target)
+    m = search.num_leapfrogs
+    angles = _around(search.turned.angle, 2.8 * m)
+    turned = _best_angle(jax.random.fold_in(key, 0), target, start, partial(_rotation, m), m, angles)
+    spent, free = search.num_gradients + turned.num_gradients, None
+    if search.free is not None:
+        angles = _around(search.free.angle, math.pi / 2)
+        free = _best_angle(jax.random.fold_in(key, 1), target, start, CrankNicolson, 1, angles)
+        free = free._replace(num_gradients=search.free.num_gradients + free.num_gradients)
+        search = search._replace(free=search.free._replace(num_gradients=free.num_gradients))
+    before = max(t.score for t in (search.turned, search.free) if t)
+    if max(t.score for t in (turned, free) if t) < before:
+        return search._replace(num_gradients=spent)
+    return _Search(target, search.sharp, m, turned, free, spent)
+
+
+def _around(angle: float, limit: float) -> np.ndarray:
+    return np.geomspace(angle / _FINER, min(angle * _FINER, limit), _ANGLES)
+
+
+def _moved(position: Vector, old: Whitened, new: Whitened) -> Vector:
+    return new.whitening.inverse(old.whitening.forward(position))
 
 
 def _rotation(num_leapfrogs: int, angle: Array) -> Rotation:
@@ -90,10 +191,14 @@ def _tiled(position: Vector) -> Vector:
 
 
 def _best_angle(
-    key: Key, target: Whitened, position: Vector, build: Callable[[Array], AbstractDynamics], num_leapfrogs: int
+    key: Key,
+    target: Whitened,
+    position: Vector,
+    build: Callable[[Array], AbstractDynamics],
+    num_leapfrogs: int,
+    angles: np.ndarray,
 ) -> Trial:
     """All angles of the grid in one compiled run, each with its own chains."""
-    angles = np.geomspace(0.3, min(2.2, 1.65 * num_leapfrogs), _ANGLES)
     kernel = Transition(target, build(jnp.repeat(jnp.asarray(angles, position.dtype), _CHAINS)))
     state = kernel.init(_tiled(position))
     draws = draw_chains(key, kernel, state, num_draws=_WARMUP + _DRAWS, chunk_size=_WARMUP + _DRAWS)
@@ -102,11 +207,38 @@ def _best_angle(
     kept = draws.record.position[:, _WARMUP:]
     flat = jnp.asarray(kept.reshape(-1, kept.shape[-1]).T)
     kept = np.asarray(to_user(target, flat)).T.reshape(_ANGLES, _CHAINS, _DRAWS, -1)
-    scores = [_worst(block) / (_CHAINS * _DRAWS * num_leapfrogs) for block in kept]
-    best = int(np.argmax(scores))
-    return Trial(float(angles[best]), scores[best], draws.num_gradients)
+    ess = np.asarray([_both(block) for block in kept])
+    worst = ess.min(axis=1)
+    good = worst >= 0.5 * worst.max()
+    angle, value = smoothed_best(angles[good], ess[good])
+    return Trial(
+        angle=angle,
+        score=value / (_CHAINS * _DRAWS * num_leapfrogs),
+        num_gradients=draws.num_gradients,
+        draws=kept[good].reshape(-1, kept.shape[-1]).T,
+        num_independent=float(worst[good].sum()),
+    )
 
 
-def _worst(draws: np.ndarray) -> float:
-    value = float(min(np.min(diagnostics.bulk_ess(draws)), np.min(diagnostics.bulk_ess_sq(draws))))
-    return value if math.isfinite(value) else 0.0
+def smoothed_best(angles: np.ndarray, ess: np.ndarray) -> tuple[float, float]:
+    """The angle where the lower of two curves is highest, and its value; ``ess`` (angles, 2) is noisy.
+
+    Each curve is a parabola through the logarithms over log angle: the highest of eight noisy figures would be too
+    high, and next to the best angle as often as at it. Fewer than five angles are taken as they are.
+    """
+    worst = ess.min(axis=1)
+    best = int(np.argmax(worst))
+    if len(angles) < 5 or worst[best] <= 0:
+        return float(angles[best]), float(worst[best])
+    logs = np.log(angles)
+    fine = np.linspace(logs[0], logs[-1], 101)
+    curves = [np.polyval(np.polyfit(logs, np.log(np.maximum(column, 1e-12)), 2), fine) for column in ess.T]
+    lower = np.minimum(*curves)
+    top = int(np.argmax(lower))
+    return float(np.exp(fine[top])), float(np.exp(lower[top]))
+
+
+def _both(draws: np.ndarray) -> tuple[float, float]:
+    """Bulk ESS of x and of x^2 in the worst dimension; 0 where not defined."""
+    bulk, bulk_sq = diagnostics.bulk_ess(draws), diagnostics.bulk_ess_sq(draws)
+    return float(np.nan_to_num(bulk).min()), float(np.nan_to_num(bulk_sq).min())

@@ -21,6 +21,7 @@ from .._whitening import Whitened
 from ._candidate import Candidate
 
 _NO_CEILING = 1e9
+_HOPELESS = 0.6
 
 type OnProgress = Callable[[Progress], None] | None
 
@@ -82,11 +83,20 @@ def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: f
 
 
 def train_candidate(
-    key: Key, plan: Plan, target: Whitened, position: Vector, *, step_size: float, progress: OnProgress = None
+    key: Key,
+    plan: Plan,
+    target: Whitened,
+    position: Vector,
+    *,
+    step_size: float,
+    to_beat: float = 0.0,
+    progress: OnProgress = None,
 ) -> Candidate:
     """Train in rounds, measure after each on fresh chains, stop when the gain flattens, keep the best as measured.
 
     ``position`` (dim, chains), whitened, are the training chains' starts; ``step_size`` that of the plain HMC moves.
+    A plan that is not patient also ends when its first round leaves it below 60 % of ``to_beat``, the ESS per gradient
+    of what is there without networks.
     """
     build_key, train_key, judge_key = jax.random.split(key, 3)
     dim, chains = position.shape
@@ -133,7 +143,7 @@ def train_candidate(
             flat = best is not None and measured.worst < 1.03 * best[1].worst
             if best is None or measured.worst > best[1].worst:
                 best = kernel, measured
-            if flat and not plan.patient:
+            if (flat or measured.worst < _HOPELESS * to_beat) and not plan.patient:
                 break
     if best is None:
         raise TrainingDivergedError(f"training the {plan.name} collapsed in its first round")

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 class Row(NamedTuple):
     """One sampler, as measured: worst dimension, bulk ESS of x and of x^2.
 
-    ``fixed_gradients`` and ``fixed_seconds`` (compilation included) are spent before its first draw.
+    ``fixed_gradients`` and ``fixed_seconds`` (compilation included) are spent before its first draw;
+    ``measured_gradients`` is what measuring it cost in all, where that is not part of making it (NUTS).
     """
 
     name: str
@@ -20,6 +21,7 @@ class Row(NamedTuple):
     rhat_max: float
     fixed_gradients: int
     fixed_seconds: float
+    measured_gradients: int = 0
 
     @property
     def worst(self) -> float:

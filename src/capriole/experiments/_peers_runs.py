@@ -21,6 +21,7 @@ LONGER = (4, 16)
 """How many times as long a run may be made once if R-hat fails; `capriole.fit` does the same by itself."""
 
 _STARTS, _SAMPLER, _ONE_MODE = 11, 12, 13
+_MOST_STARTS = 64
 
 
 class BenchRun(NamedTuple):
@@ -46,26 +47,31 @@ class Started(AbstractTarget):
     """A target whose starts are those of the bench at one seed, whatever key they are asked for with."""
 
     inner: AbstractTarget
+    positions: Vector
     dim: int = eqx.field(static=True)
-    seed: int = eqx.field(static=True)
 
     def __call__(self, position: Vector) -> Scalar:
         """The target's log density."""
         return self.inner(position)
 
     def start(self, key: Key, num: int) -> Vector:
-        """The first ``num`` of the starts that every sampler gets."""
-        return self.inner.start(_key(self.seed, _STARTS), num)
+        """The first ``num`` of the starts that every sampler gets, at most 64."""
+        return self.positions[:, :num]
+
+
+def started(target: AbstractTarget, seed: int) -> Started:
+    """``target`` with its starts at ``seed``, made before any clock runs."""
+    return Started(inner=target, positions=target.start(_key(seed, _STARTS), _MOST_STARTS), dim=target.dim)
 
 
 def run_sampler(
     sampler: str, target: AbstractTarget, seed: int, settings: PeersSettings, progress: OnProgress | None = None
 ) -> tuple[BenchRun, Fit | None]:
     """``sampler`` from the target's own over-dispersed starts; and the `Fit` if it is capriole."""
-    started = Started(inner=target, dim=target.dim, seed=seed)
+    same = started(target, seed)
     if sampler == OURS:
-        return run_fit(started, seed, settings, progress)
-    starts = started.start(_key(seed, _STARTS), settings.chains(sampler))
+        return run_fit(same, seed, settings, progress)
+    starts = same.start(_key(seed, _STARTS), settings.chains(sampler))
     run = peer_run(sampler, _key(seed, _SAMPLER), target, starts, settings, num_draws=settings.num_draws)
     factor = _longer(run, settings)
     if factor == 1:
@@ -112,6 +118,8 @@ def run_fit(
     target: Started, seed: int, settings: PeersSettings, progress: OnProgress | None = None
 ) -> tuple[BenchRun, Fit]:
     """`capriole.fit`, with its default settings but for the numbers of draws and training steps."""
+    import arviz  # noqa: F401  # peers' libraries are imported before their clocks run, too
+
     with CompileClock() as clock:
         result = fit(
             target,
@@ -126,32 +134,34 @@ def run_fit(
     position = np.asarray(result.tree["posterior"]["x"].values)
     num_gradients, seconds = int(attributes["num_gradients"]), float(attributes["sampling_time"])
     row = result.verdict.row(result.verdict.chosen)
+    after = _after_the_draws(result)
     run = BenchRun(
         position=position,
         steps=thin * position.shape[1],
         num_gradients=num_gradients,
         seconds=seconds,
-        prepared_gradients=_prepared(result, num_gradients, thin),
-        prepared_seconds=max(clock.seconds - seconds, 0.0),
-        compile_seconds=clock.compile_seconds,
+        prepared_gradients=_prepared(result),
+        prepared_seconds=max(clock.seconds - seconds - after["seconds"], 0.0),
+        compile_seconds=clock.compile_seconds - after["compile_seconds"],
         acceptance_rate=float("nan") if row is None else row.acceptance_rate,
         settings={"thin": thin} | result.verdict.as_dict(),
     )
     return run, result
 
 
-def _prepared(result: Fit, num_gradients: int, thin: int) -> int:
-    """Gradients that `fit` spent before the first kept draw, from its public figures.
+def _after_the_draws(result: Fit) -> dict[str, float]:
+    """What comparing NUTS took where it decided nothing: it came after the draws, for the verdict alone."""
+    compared = result.verdict.settings["comparison"]
+    return dict.fromkeys(compared, 0.0) if compared["decided"] else compared
 
-    Pilot and all candidates are in its verdict. The comparison with NUTS is charged at twice its warm-up (as many draws
-    follow, which cost less). Runs given up for a longer one had 1 / ``thin``, 4 / ``thin``, ... of its steps. Where
-    NUTS was chosen its warm-up counts; a kernel's own, 100 steps, is not reported and is missing here.
+
+def _prepared(result: Fit) -> int:
+    """Gradients that `fit` spent before the first kept draw: pilot, all candidates, NUTS if it was compared before the
+    choice, warm-up, runs given up for a longer one.
     """
-    discarded = num_gradients * (thin - 1) // (3 * thin)
-    nuts = result.verdict.nuts
-    compared = 0 if nuts is None else 2 * nuts.fixed_gradients
-    warmup = int(result.tree["posterior"].attrs.get("warmup_gradients", 0))
-    return int(result.verdict.settings["preparation"]["num_gradients"]) + compared + discarded + warmup
+    settings = result.verdict.settings
+    before = settings["comparison"]["num_gradients"] - _after_the_draws(result)["num_gradients"]
+    return int(settings["preparation"]["num_gradients"] + before + settings["warmup_gradients"])
 
 
 def run_one_mode(
