@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from capriole import PerChain, Transition, Whitened, Whitening, draw_chains, estimate_whitening, hmc
-from capriole._explore import MIXED, change, explore
+from capriole._explore import APART, MIXED, change, explore, farthest
 from capriole._judge import judge
-from capriole._whitening import from_user, identity, to_user
+from capriole._whitening import fisher_whitening, from_user, identity, to_user
 from capriole.targets import make_target
 
 
@@ -33,6 +33,40 @@ def test_coordinates_of_user_and_kernel():
     np.testing.assert_allclose(from_user(target, to_user(target, z)), z, atol=1e-12)
     np.testing.assert_allclose(target(z), -jnp.sum(to_user(target, z) ** 2, axis=0), rtol=1e-12)
     assert to_user(target.logdensity, z) is z
+
+
+def test_gradients_transform_against_positions():
+    whitening = some(4, 2)
+    density = PerChain(lambda x: -jnp.sum(jnp.cosh(x)))
+    z = jnp.asarray(np.random.default_rng(1).normal(size=(4, 3)))
+    x = whitening.forward(z)
+    force = jax.grad(lambda z: jnp.sum(density(whitening.forward(z))))(z)
+    np.testing.assert_allclose(whitening.gradient(force), -np.sinh(x), rtol=1e-10)
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e8])
+def test_gradients_make_a_gaussian_white_from_few_and_biased_draws(condition):
+    """Exact from 20 draws of another distribution, where the draws alone would be off by a factor."""
+    rng = np.random.default_rng(4)
+    basis = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    covariance = basis * np.geomspace(1, condition, 6) @ basis.T
+    mean = rng.normal(size=(6, 1))
+    draws = mean + 3 + np.linalg.cholesky(covariance) @ rng.exponential(size=(6, 20))
+    whitening = fisher_whitening(draws, -np.linalg.solve(covariance, draws - mean))
+    linear = np.asarray(whitening.forward(jnp.eye(6)) - whitening.location[:, None])
+    np.testing.assert_allclose(linear @ linear.T, covariance, atol=1e-6 * condition)
+    white = np.asarray(whitening.inverse(mean + np.linalg.cholesky(covariance)) - whitening.inverse(mean))
+    np.testing.assert_allclose(white @ white.T, np.eye(6), atol=1e-4)
+    np.testing.assert_allclose(whitening.inverse(mean), 0, atol=1e-4)
+    with pytest.raises(ValueError, match="need at least 12 finite draws and gradients in 6 dimensions, got 11"):
+        fisher_whitening(draws[:, :11], draws[:, :11])
+
+
+def test_one_chain_of_many_in_another_mode_is_noticed():
+    draws = np.random.default_rng(0).normal(size=(64, 100, 2))
+    assert farthest(draws) < 1
+    draws[5, :, 1] += 10
+    assert farthest(draws) > APART
 
 
 @pytest.mark.parametrize("condition", [1e2, 1e10])
