@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,10 +11,10 @@ from jaxtyping import Float
 from . import diagnostics
 from ._clock import CompileClock
 from ._logdensity import AbstractLogDensity
-from ._pilot import run_pilot
+from ._pilot import Pilot, run_pilot
 from ._train import Progress
 from ._types import Key, Vector
-from ._whitening import Whitened, Whitening, estimate_whitening, fisher_whitening, identity, padded
+from ._whitening import Whitened, Whitening, estimate_whitening, fisher_whitening, identity, on_host, padded
 
 MIXED = 1.05
 """R-hat of a pilot window below which the chains agree with one another, and the pilot may end."""
@@ -80,18 +79,17 @@ def explore(
             pilot = run_pilot(
                 jax.random.fold_in(key, window),
                 white,
-                whitening.inverse(position),
+                jnp.asarray(on_host(whitening).inverse(np.asarray(position))),
                 num_leapfrogs=num_leapfrogs,
                 num_steps=num_steps,
                 keep_positions=True,
             )
-            position = whitening.forward(pilot.state.position)
-            draws, grads = (np.asarray(a) for a in _in_user_coordinates(whitening, pilot.positions, pilot.grads))
+            position, draws, grads = _in_user_coordinates(on_host(whitening), pilot)
             gradients, window = gradients + int(pilot.num_gradients), window + 1
             rhat = float(np.max(diagnostics.rhat(np.asarray(pilot.positions).transpose(2, 0, 1))))
-            pooled = draws.transpose(1, 0, 2).reshape(dim, -1)
+            pooled = draws.reshape(dim, -1)
             updated = estimate_whitening(pooled, num_independent=chains * num_steps / 10, dtype=position.dtype)
-            apart = farthest(draws.transpose(2, 0, 1))
+            apart = farthest(draws.transpose(2, 1, 0))
             settled = rhat < MIXED and apart < APART and change(whitening, updated) < 1.5
             whitening = updated
             if progress is not None:
@@ -99,9 +97,9 @@ def explore(
                 progress(Progress("pilot", window, max_windows, clock.elapsed, figures))
     return Exploration(
         position=position,
-        draws=np.ascontiguousarray(draws.transpose(2, 0, 1)),
+        draws=np.ascontiguousarray(draws.transpose(2, 1, 0)),
         whitening=whitening,
-        sharp=_sharp(pooled, grads.transpose(1, 0, 2).reshape(dim, -1), position.dtype),
+        sharp=_sharp(pooled, grads.reshape(dim, -1), position.dtype),
         rhat_max=rhat,
         apart=apart,
         step_size=float(pilot.step_size),
@@ -113,10 +111,16 @@ def explore(
     )
 
 
-@eqx.filter_jit
-def _in_user_coordinates(whitening: Whitening, positions: Any, grads: Any) -> tuple[jax.Array, jax.Array]:
-    """Positions and gradients (steps, dim, chains)."""
-    return jax.vmap(whitening.forward)(positions), jax.vmap(whitening.gradient)(grads)
+def _in_user_coordinates(host: Whitening, pilot: Pilot) -> tuple[Vector, np.ndarray, np.ndarray]:
+    """Last positions (dim, chains), and a window's positions and gradients (dim, steps, chains)."""
+
+    def flat(values: Any) -> np.ndarray:
+        return np.asarray(values).transpose(1, 0, 2).reshape(values.shape[1], -1)
+
+    steps, dim, chains = pilot.positions.shape  # type: ignore[union-attr]
+    draws, grads = host.forward(flat(pilot.positions)), host.gradient(flat(pilot.grads))
+    last = jnp.asarray(host.forward(np.asarray(pilot.state.position)))
+    return last, draws.reshape(dim, steps, chains), grads.reshape(dim, steps, chains)
 
 
 def _sharp(draws: np.ndarray, grads: np.ndarray, dtype: Any) -> Whitening | None:
@@ -141,9 +145,8 @@ def change(old: Whitening, new: Whitening) -> float:
 
     The singular values of ``L_old^-1 L_new``, or their reciprocals, at most.
     """
-    dim = old.location.shape[0]
-    eye = jnp.eye(dim, dtype=old.location.dtype)
-    columns = new.forward(eye) - new.location[:, None]
+    old, new = on_host(old), on_host(new)
+    columns = new.forward(np.eye(len(old.location), dtype=old.location.dtype)) - new.location[:, None]
     ratio = np.asarray(old.inverse(columns + old.location[:, None]), np.float64)
     if not np.isfinite(ratio).all():
         return float("inf")

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from . import diagnostics
@@ -52,8 +51,8 @@ def judge(
 def judged(transition: AbstractTransition, draws: Draws, *, keep_from: int = 0) -> Judgement:
     """The figures of draws that are there already."""
     record = draws.record
-    flat = jnp.asarray(record.position[:, keep_from:].reshape(-1, record.position.shape[-1]).T)
-    kept = np.asarray(to_user(transition.target, flat)).T.reshape(record.position[:, keep_from:].shape)
+    flat = record.position[:, keep_from:].reshape(-1, record.position.shape[-1]).T
+    kept = to_user(transition.target, flat).T.reshape(record.position[:, keep_from:].shape)
     share = kept.shape[1] / record.position.shape[1]
     bulk, bulk_sq = diagnostics.bulk_ess(kept), diagnostics.bulk_ess_sq(kept)
     gradients = max(int(record.n_steps[:, keep_from:].sum()), 1)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Shaped
 
@@ -40,7 +41,7 @@ class AbstractNetwork(eqx.Module):
         """S, Q and T for one sub-update; ``time`` is ``(cos 2 pi t / M, sin 2 pi t / M)``."""
 
 
-def column(vector: Shaped[Array, " n"], like: Shaped[Array, "..."]) -> Array:
+def column(vector: Shaped[Array | np.ndarray, " n"], like: Shaped[Array | np.ndarray, "..."]) -> Any:
     """A per-feature vector shaped to broadcast against ``like``: ``(n,)`` for one chain, ``(n, 1)`` for many."""
     return vector.reshape(vector.shape + (1,) * (like.ndim - 1))
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -16,7 +17,8 @@ class Whitening(eqx.Module):
     """The affine map ``x = location + scale * (z + U ((stretches - 1) * U^T z))``.
 
     ``U`` has orthonormal columns: rank 0 is a diagonal map, full rank a dense one, anything between diagonal plus
-    low-rank. ``U diag(stretches^2) U^T`` plus the identity on the rest is the correlation that it undoes.
+    low-rank. ``U diag(stretches^2) U^T`` plus the identity on the rest is the correlation that it undoes. Its methods
+    take JAX arrays, or, after `on_host`, NumPy arrays, of shape ``(dim, *chains)``.
     """
 
     location: Float[Array, " dim"]
@@ -24,22 +26,19 @@ class Whitening(eqx.Module):
     directions: Float[Array, "dim rank"]
     stretches: Float[Array, " rank"]
 
-    @eqx.filter_jit
-    def forward(self, z: Vector) -> Vector:
+    def forward(self, z: Any) -> Any:
         """Positions x of shape ``(dim, *chains)`` from whitened coordinates."""
         return column(self.location, z) + column(self.scale, z) * self._stretch(z, self.stretches)
 
-    @eqx.filter_jit
-    def inverse(self, x: Vector) -> Vector:
+    def inverse(self, x: Any) -> Any:
         """Whitened coordinates of positions x; `forward` undone."""
         return self._stretch((x - column(self.location, x)) / column(self.scale, x), 1 / self.stretches)
 
-    @eqx.filter_jit
-    def gradient(self, force: Vector) -> Vector:
+    def gradient(self, force: Any) -> Any:
         """Gradients in the user's coordinates from those in whitened ones: ``force`` by the transposed inverse."""
         return self._stretch(force, 1 / self.stretches) / column(self.scale, force)
 
-    def _stretch(self, z: Vector, stretches: Float[Array, " rank"]) -> Vector:
+    def _stretch(self, z: Any, stretches: Any) -> Any:
         if not self.stretches.size:
             return z
         return z + self.directions @ (column(stretches - 1, z) * (self.directions.T @ z))
@@ -59,14 +58,25 @@ class Whitened(AbstractLogDensity):
         return self.logdensity(self.whitening.forward(position))
 
 
-def to_user(logdensity: AbstractLogDensity, position: Vector) -> Vector:
-    """Positions in the user's coordinates, from those of a kernel for ``logdensity``."""
-    return logdensity.whitening.forward(position) if isinstance(logdensity, Whitened) else position
+def to_user(logdensity: AbstractLogDensity, position: Any) -> Any:
+    """Positions in the user's coordinates, from those of a kernel for ``logdensity``; NumPy in, NumPy out."""
+    if not isinstance(logdensity, Whitened):
+        return position
+    whitening = logdensity.whitening
+    return (on_host(whitening) if isinstance(position, np.ndarray) else whitening).forward(position)
 
 
-def from_user(logdensity: AbstractLogDensity, position: Vector) -> Vector:
-    """Positions in the coordinates of a kernel for ``logdensity``, from the user's."""
-    return logdensity.whitening.inverse(position) if isinstance(logdensity, Whitened) else position
+def from_user(logdensity: AbstractLogDensity, position: Any) -> Any:
+    """Positions in the coordinates of a kernel for ``logdensity``, from the user's; NumPy in, NumPy out."""
+    if not isinstance(logdensity, Whitened):
+        return position
+    whitening = logdensity.whitening
+    return (on_host(whitening) if isinstance(position, np.ndarray) else whitening).inverse(position)
+
+
+def on_host(whitening: Whitening) -> Whitening:
+    """The same map for NumPy arrays: every operation of it on JAX arrays outside jit would cost a compilation."""
+    return jax.tree.map(np.asarray, whitening)
 
 
 def identity(dim: int, dtype: Any) -> Whitening:
@@ -86,13 +96,11 @@ def diagonal(draws: Float[np.ndarray, "dim draws"], *, dtype: Any = None) -> Whi
 
 def padded(whitening: Whitening, rank: int) -> Whitening:
     """The same map with ``rank`` directions: unused ones are zero. Equal shapes spare a compilation per window."""
-    missing = rank - whitening.stretches.shape[0]
-    return Whitening(
-        whitening.location,
-        whitening.scale,
-        jnp.pad(whitening.directions, ((0, 0), (0, missing))),
-        jnp.pad(whitening.stretches, (0, missing), constant_values=1.0),
-    )
+    host = on_host(whitening)
+    missing = rank - host.stretches.shape[0]
+    directions = np.pad(host.directions, ((0, 0), (0, missing)))
+    stretches = np.pad(host.stretches, (0, missing), constant_values=1.0)
+    return Whitening(whitening.location, whitening.scale, jnp.asarray(directions), jnp.asarray(stretches))
 
 
 def estimate_whitening(

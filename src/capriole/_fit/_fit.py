@@ -35,6 +35,7 @@ NUTS_AT_MOST = 0.2
 """Effective draws of x and of x^2 per gradient that NUTS did not reach on any target of the peers bench (0.14)."""
 _THINS = (1, 4, 16)
 _WARMUP = 100
+_CHUNK = 1000
 
 
 class Fit(NamedTuple):
@@ -90,7 +91,7 @@ def fit(
         pilot.num_gradients + sum(c.num_gradients for c in _paid(candidates)), clock.seconds, clock.compile_seconds
     )
     rows = [_row(candidate, pilot) for candidate in candidates]
-    starts = jnp.asarray(spread_out(places, num_chains), position.dtype)
+    starts = spread_out(places, num_chains).astype(position.dtype)
     nuts = partial(_measured_nuts, keys[4], target, jnp.asarray(spread_out(places, 8), position.dtype))
     decided = not compare or _sure(rows, pilot, criterion)
     compared = _Spent(0, 0.0, 0.0)
@@ -99,12 +100,12 @@ def fit(
         rows.append(row)
     chosen = _choose(rows, criterion)
     if chosen == "NUTS":
-        tree, last = nuts_tree(keys[5], target, starts, num_draws=num_draws)
+        tree, last = nuts_tree(keys[5], target, jnp.asarray(starts), num_draws=num_draws)
         kernel, problems = None, _nuts_problems(last)
         figures: dict[str, Any] = {"warmup_gradients": last.warmup_gradients}
     else:
         kernel = next(c.transition for c in candidates if c.name == chosen)
-        final = _sample(keys[5], kernel, from_user(kernel.target, starts), num_draws)
+        final = _sample(keys[5], kernel, jnp.asarray(from_user(kernel.target, starts)), num_draws)
         problems = _problems(final.draws, final.judgement)
         tree = to_datatree(final.draws, kernel.target, seed=repr(seed))
         figures = {"thin": final.thin, "final": final.judgement._asdict(), "warmup_gradients": final.warmup_gradients}
@@ -170,7 +171,7 @@ def _candidates(
     progress: Callable[[Progress], None] | None,
 ) -> tuple[list[Candidate], list[str]]:
     """All candidates, measured; and notes on those whose training collapsed."""
-    start = pilot.whitening.inverse(pilot.position)
+    start = jnp.asarray(from_user(white, np.asarray(pilot.position)))
     agreed = pilot.agreed
     found = rotations(search_key, white, start, sharp=pilot.sharp, polish=agreed, progress=progress)
     notes: list[str] = []
@@ -202,7 +203,7 @@ def _candidates(
         key = jax.random.fold_in(train_key, i)
         pick_key = jax.random.fold_in(train_key, 1000 + i)
         chosen = np.asarray(jax.random.choice(pick_key, pool.shape[1], (plan.num_chains,)))
-        position = white.whitening.inverse(jnp.asarray(pool[:, chosen]))
+        position = jnp.asarray(from_user(white, pool[:, chosen]))
         if agreed and i and found[-1].judgement.worst < 1.1 * max(c.judgement.worst for c in found[:-1]):
             notes.append(f"no {plan.name} was trained: the smaller one gained less than 10 %")
             break
@@ -276,17 +277,20 @@ def spread_out(places: np.ndarray, num: int) -> np.ndarray:
 
 
 def _judged_again(key: Key, candidate: Candidate, places: np.ndarray) -> Candidate:
-    start = from_user(candidate.transition.target, jnp.asarray(places, jnp.zeros(()).dtype))
+    start = jnp.asarray(from_user(candidate.transition.target, places.astype(jnp.zeros(()).dtype)))
     judgement = judge(jax.random.fold_in(key, 7), candidate.transition, start, num_draws=500)
     return candidate._replace(judgement=judgement, num_gradients=candidate.num_gradients + judgement.num_gradients)
 
 
 def _sample(key: Key, kernel: AbstractTransition, start: Vector, num_draws: int) -> _Final:
     """The final run: warm-up and draws of the frozen kernel, longer and thinned while R-hat is above 1.01."""
-    warm = draw_chains(jax.random.fold_in(key, 2), kernel, kernel.init(start), num_draws=_WARMUP)
+    chunk = min(max(num_draws, _WARMUP), _CHUNK)
+    warm = draw_chains(jax.random.fold_in(key, 2), kernel, kernel.init(start), num_draws=_WARMUP, chunk_size=chunk)
     state, spent = warm.state, warm.num_gradients
     for i, thin in enumerate(_THINS):
-        draws = draw_chains(jax.random.fold_in(key, 3 + i), kernel, state, num_draws=num_draws, thin=thin)
+        draws = draw_chains(
+            jax.random.fold_in(key, 3 + i), kernel, state, num_draws=num_draws, thin=thin, chunk_size=chunk
+        )
         judgement = judged(kernel, draws)
         if judgement.rhat_max < MAX_RHAT or not draws.completed:
             break

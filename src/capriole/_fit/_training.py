@@ -17,7 +17,7 @@ from .._objectives import AbstractObjective, LogESJD, LogJump, WeightedSum
 from .._train import Progress, Recipe, TrainingDivergedError, TrainResult, adam, cooling, decay, train
 from .._transition import AbstractTransition, Jittered, Mixture, Repeated, Transition
 from .._types import Key, Vector
-from .._whitening import Whitened
+from .._whitening import Whitened, to_user
 from ._candidate import Candidate
 
 _NO_CEILING = 1e9
@@ -147,7 +147,7 @@ def train_candidate(
                 break
     if best is None:
         raise TrainingDivergedError(f"training the {plan.name} collapsed in its first round")
-    found = np.asarray(target.whitening.forward(position))
+    found = to_user(target, np.asarray(position))
     return Candidate(plan.name, *best, plan.num_leapfrogs, clock.seconds, clock.compile_seconds, spent, found)
 
 

@@ -124,7 +124,7 @@ def run_fit(
         result = fit(
             target,
             seed=seed,
-            num_chains=settings.num_chains,
+            num_chains=settings.chains(OURS),
             num_draws=settings.num_draws,
             train_steps=settings.train_steps,
             progress=progress,

@@ -41,7 +41,7 @@ class PeersSettings:
 
     def chains(self, sampler: str) -> int:
         """Chains of a sampler."""
-        return self.crowd_chains if sampler == "chees" else self.num_chains
+        return self.crowd_chains if sampler in ("chees", OURS) else self.num_chains
 
 
 _SINGLE = {"dtype": "float32"}
