@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ._train import train as train_kernel
     from ._transition import AbstractTransition, Jittered, Mixture, Repeated, Transition, hmc
     from ._types import Info, Phase, State
-    from ._whitening import Whitened, Whitening, estimate_whitening
+    from ._whitening import Whitened, Whitening, estimate_whitening, fisher_whitening
 
 __version__ = "0.1.0"
 
@@ -77,7 +77,7 @@ _HOMES = {
     ),
     "_transition": ("AbstractTransition", "Jittered", "Mixture", "Repeated", "Transition", "hmc"),
     "_types": ("Info", "Phase", "State"),
-    "_whitening": ("Whitened", "Whitening", "estimate_whitening"),
+    "_whitening": ("Whitened", "Whitening", "estimate_whitening", "fisher_whitening"),
 }
 _ORIGIN = {name: home for home, names in _HOMES.items() for name in names}
 

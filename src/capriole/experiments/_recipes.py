@@ -15,7 +15,13 @@ from .._transition import AbstractTransition, Jittered, Mixture, Repeated, Trans
 from .._types import Key, Vector
 from ._settings import Settings
 
-FEATURES: dict[str, Callable[[Vector], Vector]] = {"arcsinh": jnp.arcsinh}
+
+def with_norm(x: Vector) -> Vector:
+    """x and, as one more coordinate, |x|."""
+    return jnp.concatenate([x, jnp.sqrt(jnp.sum(x**2, axis=0, keepdims=True) + 1e-6)])
+
+
+FEATURES: dict[str, Callable[[Vector], Vector]] = {"arcsinh": jnp.arcsinh, "norm": with_norm}
 
 
 def hmc_move(settings: Settings, pilot: Pilot, logdensity: AbstractLogDensity) -> AbstractTransition:

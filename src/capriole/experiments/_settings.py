@@ -14,7 +14,8 @@ class Settings:
     ``log_jump`` or ``paper``.
 
     ``start`` is where training starts: ``hmc``, or ``surrogate`` (`surrogate_force`, at a rotation by a right angle).
-    ``squashed`` networks see arcsinh of their inputs; ``feature`` (``arcsinh`` or none) maps x in ``log_esjd``.
+    ``squashed`` networks see arcsinh of their inputs; ``feature`` (``arcsinh``, ``norm`` or none) maps x in ``log_esjd``;
+    ``norm`` adds |x|.
     ``companion_moves`` plain HMC moves with log-uniform step sizes follow each learned one in training;
     ``hmc_share`` is the probability of such a move in the kernel that samples (a `Mixture`; 0: the learned one alone).
     ``candidates`` kernels are trained for ``candidate_steps``; that with the lowest loss goes on for ``train_steps``.
@@ -106,13 +107,10 @@ _BY_TARGET: dict[str, dict[str, Any]] = {
         "hmc_share": 0.2,
     },
     "banana": {
-        "num_leapfrogs": 4,
-        "width": 64,
-        "squashed": True,
-        "feature": "arcsinh",
-        "learning_rate": 2e-3,
-        "train_steps": 15000,
-        "companion_moves": 1,
+        "num_leapfrogs": 5,
+        "ceiling": 1e9,
+        "acceptance_weight": 4.0,
+        "learning_rate": 3e-3,
         "hmc_share": 0.2,
     },
     "mog": _FAR_MODES | {"start_temperature": 10.0, "start_scale": 3.0},
