@@ -19,7 +19,7 @@ from .._sample import Draws, draw_chains
 from .._train import Progress, TrainingDivergedError
 from .._transition import AbstractTransition, state_at
 from .._types import Key, Vector
-from .._whitening import Whitened, diagonal, from_user
+from .._whitening import Whitened, diagonal, from_user, padded
 from ..baselines import PeerDraws
 from ._candidate import Candidate
 from ._nuts import nuts_row, nuts_tree
@@ -84,7 +84,7 @@ def fit(
     check_starts(state_at(target, position))
     with CompileClock() as clock:
         pilot = explore(keys[1], target, position, progress=progress)
-        white = Whitened(target, pilot.whitening)
+        white = Whitened(target, padded(pilot.whitening, len(position)) if pilot.sharp is not None else pilot.whitening)
         candidates, notes = _candidates(keys[2], keys[3], white, pilot, train_steps, progress)
         candidates, places = _from_everywhere(keys[2], candidates, pilot)
     total = _Spent(
