@@ -17,7 +17,7 @@ from ._settings import Settings
 
 
 def with_norm(x: Vector) -> Vector:
-    """x and, as one more coordinate, |x|."""
+    """Positions and, as one more coordinate, |x|."""
     return jnp.concatenate([x, jnp.sqrt(jnp.sum(x**2, axis=0, keepdims=True) + 1e-6)])
 
 

@@ -14,8 +14,8 @@ class Settings:
     ``log_jump`` or ``paper``.
 
     ``start`` is where training starts: ``hmc``, or ``surrogate`` (`surrogate_force`, at a rotation by a right angle).
-    ``squashed`` networks see arcsinh of their inputs; ``feature`` (``arcsinh``, ``norm`` or none) maps x in ``log_esjd``;
-    ``norm`` adds |x|.
+    ``squashed`` networks see arcsinh of their inputs; ``feature`` maps x in ``log_esjd``: ``arcsinh``, ``norm``
+    (which adds |x|) or none.
     ``companion_moves`` plain HMC moves with log-uniform step sizes follow each learned one in training;
     ``hmc_share`` is the probability of such a move in the kernel that samples (a `Mixture`; 0: the learned one alone).
     ``candidates`` kernels are trained for ``candidate_steps``; that with the lowest loss goes on for ``train_steps``.
