@@ -22,7 +22,8 @@ LAYERS = [
     {"_transition", "_starts"},
     {"_objectives", "_check", "_pilot"},
     {"_train"},
-    {"_sample", "_io", "_candidates", "_doctor", "_explore"},
+    {"_sample", "_io", "_candidates", "_doctor"},
+    {"_explore"},
     {"_judge"},
     {"_front"},
 ]

@@ -1,5 +1,6 @@
 """The pilot of `capriole.fit`: from rough starts to chains in the typical set and coordinates that are white."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,9 +11,11 @@ from jaxtyping import Float
 
 from . import diagnostics
 from ._clock import CompileClock
+from ._dynamics import Rotation
 from ._logdensity import AbstractLogDensity
-from ._pilot import Pilot, run_pilot
+from ._sample import draw_chunks
 from ._train import Progress
+from ._transition import Transition, state_at
 from ._types import Key, Vector
 from ._whitening import Whitened, Whitening, estimate_whitening, fisher_whitening, identity, on_host, padded
 
@@ -22,6 +25,11 @@ SLOW = 1.1
 """R-hat below which chains that are only slow still count as agreeing when the pilot's windows are used up."""
 APART = 6.0
 """Distance of a chain's mean from the mean of all, in its own standard deviations, from which on it sits elsewhere."""
+CHUNK = 100
+"""Steps of a compiled run of the pilot and of the search after it."""
+_UPDATE = 4
+_MOST = 1.2
+_MOST_GRADIENTS = 4096
 
 
 class Exploration(NamedTuple):
@@ -52,6 +60,16 @@ class Exploration(NamedTuple):
         return self.rhat_max < SLOW and self.apart < APART
 
 
+class _Window(NamedTuple):
+    """A window of the pilot: draws (dim, draws, chains) and last positions in whitened coordinates."""
+
+    draws: np.ndarray
+    last: np.ndarray
+    turn: float
+    acceptance_rate: float
+    num_gradients: int
+
+
 def explore(
     key: Key,
     logdensity: AbstractLogDensity,
@@ -67,67 +85,89 @@ def explore(
     Each window steers the step size to acceptance 0.8 and pools the second half of its steps over all chains into the
     next whitening; it multiplies the ratio of scales that can be told apart, so that a few windows undo large
     condition numbers. Stops when the chains agree (R-hat below `MIXED`) in coordinates that no longer change, or after
-    ``max_windows``.
+    ``max_windows``. HMC is written as `Rotation` by a small angle per leapfrog, run in chunks of `CHUNK` steps: the
+    same compiled program then serves the search for rotations.
     Its draws are adaptive: they set scales and starts and are never returned as a sample.
     """
     dim, chains = position.shape
     with CompileClock() as clock:
-        whitening, window, gradients, settled = _from_starts(position), 0, 0, False
-        while not settled and window < max_windows:
+        whitening, count, gradients, settled = _from_starts(position), 0, 0, False
+        while not settled and count < max_windows:
             whitening = padded(whitening, dim)
+            host = on_host(whitening)
+            start = jnp.asarray(host.inverse(np.asarray(position)))
             white = Whitened(logdensity, whitening)
-            pilot = run_pilot(
-                jax.random.fold_in(key, window),
-                white,
-                jnp.asarray(on_host(whitening).inverse(np.asarray(position))),
-                num_leapfrogs=num_leapfrogs,
-                num_steps=num_steps,
-                keep_positions=True,
-            )
-            position, draws, grads = _in_user_coordinates(on_host(whitening), pilot)
-            gradients, window = gradients + int(pilot.num_gradients), window + 1
-            rhat = float(np.max(diagnostics.rhat(np.asarray(pilot.positions).transpose(2, 0, 1))))
-            pooled = draws.reshape(dim, -1)
+            window = _window(jax.random.fold_in(key, count), white, start, num_steps, num_leapfrogs)
+            gradients, count = gradients + window.num_gradients, count + 1
+            rhat = float(np.max(diagnostics.rhat(window.draws.transpose(2, 1, 0))))
+            position = jnp.asarray(host.forward(window.last))
+            pooled = host.forward(window.draws.reshape(dim, -1))
+            draws = pooled.reshape(window.draws.shape).transpose(2, 1, 0)
             updated = estimate_whitening(pooled, num_independent=chains * num_steps / 10, dtype=position.dtype)
-            apart = farthest(draws.transpose(2, 1, 0))
+            apart = farthest(draws)
             settled = rhat < MIXED and apart < APART and change(whitening, updated) < 1.5
             whitening = updated
             if progress is not None:
-                figures = {"acceptance_rate": float(pilot.acceptance_rate), "rhat": rhat}
-                progress(Progress("pilot", window, max_windows, clock.elapsed, figures))
+                figures = {"acceptance_rate": window.acceptance_rate, "rhat": rhat}
+                progress(Progress("pilot", count, max_windows, clock.elapsed, figures))
+        sharp, spent = _sharp(logdensity, pooled, position)
     return Exploration(
         position=position,
-        draws=np.ascontiguousarray(draws.transpose(2, 1, 0)),
+        draws=np.ascontiguousarray(draws),
         whitening=whitening,
-        sharp=_sharp(pooled, grads.reshape(dim, -1), position.dtype),
+        sharp=sharp,
         rhat_max=rhat,
         apart=apart,
-        step_size=float(pilot.step_size),
-        acceptance_rate=float(pilot.acceptance_rate),
-        num_windows=window,
-        num_gradients=gradients,
+        step_size=math.sqrt(2 * math.tan(window.turn / 2) * math.sin(window.turn)),
+        acceptance_rate=window.acceptance_rate,
+        num_windows=count,
+        num_gradients=gradients + spent,
         seconds=clock.seconds,
         compile_seconds=clock.compile_seconds,
     )
 
 
-def _in_user_coordinates(host: Whitening, pilot: Pilot) -> tuple[Vector, np.ndarray, np.ndarray]:
-    """Last positions (dim, chains), and a window's positions and gradients (dim, steps, chains)."""
+def _window(key: Key, target: Whitened, position: Vector, num_steps: int, num_leapfrogs: int) -> _Window:
+    """Chunks of `_UPDATE` steps, after each of which the angle per leapfrog is steered to acceptance 0.8::
 
-    def flat(values: Any) -> np.ndarray:
-        return np.asarray(values).transpose(1, 0, 2).reshape(values.shape[1], -1)
+        log turn += 2 / sqrt(k + 1) (mean A - 0.8)
 
-    steps, dim, chains = pilot.positions.shape  # type: ignore[union-attr]
-    draws, grads = host.forward(flat(pilot.positions)), host.gradient(flat(pilot.grads))
-    last = jnp.asarray(host.forward(np.asarray(pilot.state.position)))
-    return last, draws.reshape(dim, steps, chains), grads.reshape(dim, steps, chains)
+    times a factor from 0.6 to 1.2 for each chain and chunk, against resonances (Andrieu and Thoms 2008).
+    """
+    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    length, dtype = jnp.asarray(num_leapfrogs), position.dtype
+    state: Any = None
+    log_turn, kept, rates, chunks = math.log(0.1), [], [], num_steps // _UPDATE
+    for k in range(chunks):
+        turns = np.exp(log_turn) * generator.uniform(0.6, 1.2, position.shape[1])
+        kernel = Transition(target, Rotation(jnp.asarray(num_leapfrogs * turns, dtype), length))
+        state = kernel.init(position) if state is None else state
+        steps: dict[str, int] = {"num_draws": _UPDATE, "first_step": k * _UPDATE, "chunk_size": CHUNK}
+        ((state, record),) = draw_chunks(key, kernel, state, **steps)
+        rate = float(record.acceptance_rate.mean())
+        log_turn = min(log_turn + 2 / math.sqrt(k + 1) * (rate - 0.8), math.log(_MOST))
+        if k >= chunks // 2:
+            kept.append(record.position)
+            rates.append(rate)
+    draws = np.concatenate(kept).transpose(1, 0, 2)
+    spent = chunks * _UPDATE * num_leapfrogs * position.shape[1]
+    return _Window(draws, np.asarray(state.position), math.exp(log_turn), float(np.mean(rates)), spent)
 
 
-def _sharp(draws: np.ndarray, grads: np.ndarray, dtype: Any) -> Whitening | None:
+def _sharp(logdensity: AbstractLogDensity, draws: np.ndarray, position: Vector) -> tuple[Whitening | None, int]:
+    """The whitening by gradients at up to `_MOST_GRADIENTS` of the draws, and their number; None if there are too few.
+
+    They are evaluated as many at a time as there are chains: that program is there already.
+    """
+    chains = position.shape[1]
+    every = max(1, draws.shape[1] // _MOST_GRADIENTS)
+    some = draws[:, ::every][:, : draws[:, ::every].shape[1] // chains * chains]
+    blocks = np.split(some.astype(position.dtype), some.shape[1] // chains, axis=1)
+    grads = [np.asarray(state_at(logdensity, jnp.asarray(block)).logdensity_grad) for block in blocks]
     try:
-        return fisher_whitening(draws, grads, dtype=dtype)
+        return fisher_whitening(some, np.concatenate(grads, axis=1), dtype=position.dtype), some.shape[1]
     except ValueError:  # too few draws, or a gradient that is not finite
-        return None
+        return None, some.shape[1]
 
 
 def farthest(draws: Float[np.ndarray, "chains draws dim"]) -> float:

@@ -5,15 +5,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .. import diagnostics
 from .._clock import CompileClock
 from .._dynamics import AbstractDynamics, CrankNicolson, Rotation
-from .._judge import judge
+from .._explore import CHUNK
+from .._judge import judge, worst_ess
 from .._sample import draw_chains
 from .._train import Progress
 from .._transition import AbstractTransition, Jittered, Transition, state_at
@@ -23,15 +24,14 @@ from ._candidate import Candidate
 
 LENGTHS = (1, 2, 3, 4)
 _ANGLES = 8
-_CHAINS = 16
-_DRAWS = 250
+_CHAINS = 8
+_DRAWS = 500
 _WARMUP = 50
 _JITTER = 0.25
 _FINER = 1.35
 _MOST_GRADIENTS = 4096
-_LOOKED_AT = 6
 GOOD_ENOUGH = 0.5
-"""Effective draws per gradient from which on networks could hardly gain what their training costs."""
+"""Effective draws per gradient from which on jitter, a gradient-free rotation and refined angles are not tried."""
 
 
 class Trial(NamedTuple):
@@ -70,7 +70,7 @@ def rotations(
 ) -> list[Candidate]:
     """The best rotation, the same jittered, and the best gradient-free rotation; ``position`` (dim, chains), whitened.
 
-    Every length in `LENGTHS` is tried with a grid of angles side by side, 16 chains each; the score is the worst
+    Every length in `LENGTHS` is tried with a grid of angles side by side, 8 chains each; the score is the worst
     dimension's bulk ESS of x and of x^2 per gradient, in the user's coordinates. ``sharp`` is another whitening, kept
     if the shortest rotation does better in it. Where no rotation is `GOOD_ENOUGH`, jitter and a gradient-free rotation
     are tried too, and with ``polish`` coordinates are whitened anew by the grid's draws, which are more and less
@@ -181,6 +181,14 @@ def _moved(position: Vector, old: Whitened, new: Whitened) -> Vector:
     return jnp.asarray(from_user(new, to_user(old, np.asarray(position))))
 
 
+def per_chain(kernel: AbstractTransition, num_chains: int) -> AbstractTransition:
+    """The same kernel with its angle, if it has one, as an array over chains: the program of the search serves it."""
+    if not isinstance(kernel, Transition) or not isinstance(kernel.dynamics, Rotation | CrankNicolson):
+        return kernel
+    angle = np.broadcast_to(np.asarray(kernel.dynamics.angle), num_chains)
+    return eqx.tree_at(lambda t: t.dynamics.angle, kernel, jnp.asarray(angle))
+
+
 def _rotation(num_leapfrogs: int, angle: Array) -> Rotation:
     return Rotation(angle, jnp.asarray(num_leapfrogs))
 
@@ -202,7 +210,7 @@ def _best_angle(
     """All angles of the grid in one compiled run, each with its own chains."""
     kernel = Transition(target, build(jnp.asarray(np.repeat(angles, _CHAINS), position.dtype)))
     state = kernel.init(_tiled(position))
-    draws = draw_chains(key, kernel, state, num_draws=_WARMUP + _DRAWS, chunk_size=_WARMUP + _DRAWS)
+    draws = draw_chains(key, kernel, state, num_draws=_WARMUP + _DRAWS, chunk_size=CHUNK)
     if not draws.completed:
         raise KeyboardInterrupt
     kept = draws.record.position[:, _WARMUP:]
@@ -239,20 +247,5 @@ def smoothed_best(angles: np.ndarray, ess: np.ndarray) -> tuple[float, float]:
 
 
 def _both(draws: np.ndarray) -> tuple[float, float]:
-    """Bulk ESS of x and of x^2 in the worst dimension; 0 where not defined.
-
-    Only the `_LOOKED_AT` dimensions that a quick look finds slowest are given to ArviZ, which takes 1 ms for each.
-    """
-    centred = draws - draws.mean(axis=(0, 1))
-    both = (diagnostics.bulk_ess(_slowest(values)) for values in (centred, centred**2))
-    return tuple(float(np.nan_to_num(ess).min()) for ess in both)  # type: ignore[return-value]
-
-
-def _slowest(values: np.ndarray) -> np.ndarray:
-    """The dimensions whose averages over 25 draws vary most, for their variance."""
-    if values.shape[2] <= _LOOKED_AT:
-        return values
-    chains, draws, dim = values.shape
-    blocks = values[:, : draws - draws % 25].reshape(chains, -1, 25, dim).mean(axis=2)
-    slowness = blocks.var(axis=(0, 1)) / np.maximum(values.var(axis=(0, 1)), 1e-300)
-    return values[:, :, np.argsort(-slowness)[:_LOOKED_AT]]
+    """Bulk ESS of x and of x^2 in the worst dimension; 0 where not defined."""
+    return tuple(float(np.nan_to_num(ess).min()) for ess in worst_ess(draws))  # type: ignore[return-value]

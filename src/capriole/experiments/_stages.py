@@ -15,8 +15,8 @@ from ..runs import Checkpoint, CheckpointError, Checkpoints, number
 
 PILOT = "pilot"
 _COUNT = "num_gradients"
-_APART = ("state", _COUNT, "positions", "grads")
-"""What of a pilot is not an array of its own name; the path that led to it is never asked for."""
+_APART = ("state", _COUNT)
+"""What of a pilot is not an array of its own name."""
 
 
 def stored_pilot(
@@ -54,7 +54,7 @@ def _checked_pilot(found: Checkpoint, logdensity: AbstractLogDensity, position: 
             f"the log density is not the one this run began with: at three stored points it had values "
             f"{values.tolist()}, now it has {now.tolist()}; resume with the same function and data, or start a new run"
         )
-    return Pilot(state=state, num_gradients=number(found.facts, _COUNT), positions=None, grads=None, **rest)
+    return Pilot(state=state, num_gradients=number(found.facts, _COUNT), **rest)
 
 
 def _take(arrays: dict[str, np.ndarray], name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
