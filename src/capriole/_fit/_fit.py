@@ -330,9 +330,16 @@ def _best_in_the_long_run(
             f"the {name} gave {before:.2g} effective draws per gradient in a short run, {now:.2g} in a long one"
         )
         j, wasted = final.judgement, final.warmup_gradients + final.draws.num_gradients
-        figures = {"ess_per_gradient": j.ess_per_gradient, "ess_sq_per_gradient": j.ess_sq_per_gradient}
-        figures |= {"ess_per_second": j.ess_per_second, "rhat_max": j.rhat_max}
-        rows = [row._replace(**figures) if row.name == name else row for row in rows]
+        rows = [_remeasured(row, j) if row.name == name else row for row in rows]
+
+
+def _remeasured(row: Row, j: Judgement) -> Row:
+    return row._replace(
+        ess_per_gradient=j.ess_per_gradient,
+        ess_sq_per_gradient=j.ess_sq_per_gradient,
+        ess_per_second=j.ess_per_second,
+        rhat_max=j.rhat_max,
+    )
 
 
 def _problems(draws: Draws, judgement: Judgement) -> list[str]:
