@@ -1,5 +1,6 @@
 """Files from strangers: refused with a clear error or read for what they say; never executed, never a hang."""
 
+import json
 import os
 import pickle
 import shutil
@@ -43,6 +44,16 @@ def test_spoiled_files_do_no_harm(kind, sound, tmp_path, monkeypatch, seed):
         tracemalloc.stop()
     assert time.monotonic() - start < 60, how  # a hang, not a slow machine
     assert not (tmp_path / "executed").exists()
+
+
+def test_a_store_that_says_it_is_empty_gives_no_draws(sound, tmp_path):
+    """Found by fuzzing: nothing committed made the flat positions' shape ambiguous."""
+    shutil.copytree(sound / "draws.zarr", tmp_path / "draws.zarr")
+    root = tmp_path / "draws.zarr" / "zarr.json"
+    content = json.loads(root.read_text())
+    content["attributes"]["committed"] = 0
+    root.write_text(json.dumps(content))
+    assert DrawStore.open(root.parent).read_position().shape == (8, 0, 2)
 
 
 class Bomb:
