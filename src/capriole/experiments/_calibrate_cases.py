@@ -1,0 +1,46 @@
+"""The cases of a trial: the kernel itself, which must pass, and wrong ones, which must not."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from .._transition import AbstractTransition
+from ..calibration import BUGS, Bug, bugs_of
+from ._calibrate_settings import JACOBIANS, POWERS, SHARE
+
+KERNEL = "the kernel"
+
+
+class Case(NamedTuple):
+    """A kernel on trial: itself, or with a bug, or for a power of the target; ``expected`` is pass, reject or measure."""
+
+    name: str
+    expected: str
+    bug: Bug | None = None
+    power: float = 1.0
+
+
+def cases(kernel: AbstractTransition) -> Iterator[Case]:
+    """The kernel, every bug that makes it wrong, wrong targets and Jacobians from gross to slight."""
+    yield Case(KERNEL, "pass")
+    bugs = bugs_of(kernel)
+    for name in bugs:
+        yield Case(name, "reject", BUGS[name])
+    for i, power in enumerate(POWERS):
+        yield Case(f"target to the power {power:g}", "measure" if i else "reject", BUGS["none"], power)
+    if "no Jacobian" in bugs:
+        for factor in JACOBIANS:
+            yield Case(f"{factor:g} of the log-det", "measure", Bug(log_det=factor - 1))
+
+
+def row(procedure: str, case: Case, p_values: dict[str, float], **facts: Any) -> dict[str, Any]:
+    """The record of a case under a procedure with one p-value per quantity: rejected if Bonferroni's is below the share."""
+    adjusted = min(1.0, len(p_values) * min(p_values.values()))
+    return verdict(procedure, case, p_values, adjusted <= SHARE, **facts)
+
+
+def verdict(procedure: str, case: Case, p_values: dict[str, float], rejected: bool, **facts: Any) -> dict[str, Any]:
+    """The record of a case whose rejection is decided elsewhere; ``p`` is Bonferroni's."""
+    by = min(p_values, key=lambda name: p_values[name])
+    adjusted = min(1.0, len(p_values) * p_values[by])
+    found = {"procedure": procedure, "case": case.name, "expected": case.expected, "power": case.power}
+    return found | {"rejected": bool(rejected), "p": adjusted, "by": by, "p_values": p_values, **facts}

@@ -1,0 +1,125 @@
+"""The kernels that are examined: trained here and now, one of each kind that capriole makes, twice."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .._dynamics import learned_leapfrog
+from .._fit import fit
+from .._fit._training import hmc_move
+from .._front import train
+from .._objectives import LogESJD
+from .._pilot import run_pilot
+from .._train import Progress, Recipe, adam, decay
+from .._train import train as train_kernel
+from .._transition import AbstractTransition, Mixture, Transition
+from ..calibration import AbstractModel, Hierarchy, LogisticModel, NormalModel, Posterior
+from ..targets import AbstractExactTarget, Banana, Funnel, mog
+from ._calibrate_settings import CalibrateSettings
+
+type OnProgress = Callable[[Progress], None] | None
+
+_HMC_SHARE = 0.2
+
+
+class Trained(NamedTuple):
+    """A frozen kernel, what it is in words, and what its training took."""
+
+    kernel: AbstractTransition
+    words: str
+    seconds: float
+
+
+def make_subject(name: str) -> AbstractExactTarget | AbstractModel:
+    """The target or model called ``name``."""
+    makers: dict[str, Callable[[], Any]] = {
+        "banana": Banana,
+        "mog": mog,
+        "funnel": partial(Funnel, dim=3, scale=1.0),
+        "normal": NormalModel,
+        "hierarchy": Hierarchy,
+        "logistic": LogisticModel,
+    }
+    return makers[name]()
+
+
+def make_kernel(
+    name: str, subject: Any, seed: int, settings: CalibrateSettings, progress: OnProgress = None
+) -> Trained:
+    """Train the kernel for a subject."""
+    begin = time.perf_counter()
+    if name in ("funnel", "logistic"):
+        kernel, words = _fitted(subject, seed, settings, progress)
+    elif isinstance(subject, AbstractModel):
+        kernel, words = _for_many_sets(subject, seed, settings, progress)
+    else:
+        kernel, words = _front_door(name, subject, seed, settings, progress)
+    return Trained(kernel, words, time.perf_counter() - begin)
+
+
+def _front_door(
+    name: str, target: AbstractExactTarget, seed: int, s: CalibrateSettings, progress: OnProgress
+) -> tuple[AbstractTransition, str]:
+    """`capriole.train`; where there are modes, cooled and mixed with plain HMC moves."""
+    options: dict[str, Any] = {"num_leapfrogs": 4, "num_steps": s.train_steps, "num_chains": s.train_chains}
+    if name != "mog":
+        learned = train(target, seed=seed, progress=progress, **options).transition
+        return learned, "L2HMC"
+    options |= {"start_temperature": 10.0, "step_size": 0.1}
+    learned = train(target, seed=seed, progress=progress, **options).transition
+    return _with_hmc(learned, 0.3), "L2HMC and plain HMC moves"
+
+
+def _with_hmc(learned: Transition, step_size: float) -> Mixture:
+    return Mixture((learned, hmc_move(step_size, learned.logdensity)), (1 - _HMC_SHARE, _HMC_SHARE))
+
+
+def _fitted(subject: Any, seed: int, s: CalibrateSettings, progress: OnProgress) -> tuple[AbstractTransition, str]:
+    """`capriole.fit`, of a model on one of its data sets; another data set gets the same dynamics and whitening."""
+    target, words = subject, "on this target"
+    if isinstance(subject, AbstractModel):
+        _, data = subject.draw(jax.random.key(seed + 1000), 1)
+        target, words = Posterior(subject, data[:, 0], jnp.ones(())), "on one data set"
+    options: dict[str, Any] = {"num_chains": 8, "num_draws": 250, "train_steps": s.fit_steps, "compare": False}
+    found = fit(target, jnp.zeros(subject.dim), seed=seed, progress=progress, **options)
+    if found.transition is None:
+        raise ValueError("fit chose NUTS, which is not on trial here")
+    return found.transition, f"capriole.fit's choice {words}: {found.verdict.chosen}, whitened"
+
+
+def _for_many_sets(
+    model: AbstractModel, seed: int, s: CalibrateSettings, progress: OnProgress
+) -> tuple[AbstractTransition, str]:
+    """One learned kernel for all data sets, trained on as many of them as there are chains.
+
+    The normal model's networks see the data; the hierarchy's do not, and it is mixed with plain HMC moves.
+    """
+    draw_key, pilot_key, build_key, train_key = jax.random.split(jax.random.key(seed), 4)
+    sees_data = isinstance(model, NormalModel)
+    position, data = model.draw(draw_key, s.train_chains)
+    target = Posterior(model, data, jnp.ones(()))
+    pilot = run_pilot(pilot_key, target, position, num_leapfrogs=4)
+    dynamics = learned_leapfrog(
+        build_key,
+        dim=model.dim,
+        num_leapfrogs=4,
+        step_size=float(pilot.step_size),
+        width=24,
+        context_dim=len(data) if sees_data else 0,
+        squashed=True,
+    )
+    recipe = Recipe(
+        LogESJD(pilot.mean, pilot.variance, acceptance=3.0, ceiling=2.1),
+        adam(decay(5e-3, num_steps=s.train_steps)),
+    )
+    start = Transition(target, dynamics, data if sees_data else None)
+    options: dict[str, Any] = {"num_steps": s.train_steps, "progress": progress}
+    learned = train_kernel(train_key, start, pilot.state.position, recipe, **options).transition
+    if sees_data:
+        return learned, "L2HMC whose networks see the data, trained on many data sets at once"
+    words = "L2HMC, trained on many data sets at once, and plain HMC moves"
+    return _with_hmc(learned, float(pilot.step_size)), words
