@@ -51,8 +51,9 @@ class _Steered(AbstractDynamics):
 
 
 class _Spoiled(AbstractTransition):
-    """A `Transition` whose log ratio is off by ``weights`` times (itself, log-det, kinetic gain): data, so that all bugs
-    share one compilation.
+    """A `Transition` whose log ratio is off by ``weights`` times (itself, log-det, kinetic gain).
+
+    They are data, so that all bugs share one compilation.
     """
 
     logdensity: AbstractLogDensity
@@ -77,10 +78,8 @@ class _Spoiled(AbstractTransition):
 
     def _wrong(self, proposal: Proposal) -> Scalar:
         after, before = (jnp.sum(end.momentum**2, axis=0) / 2 for end in (proposal.end, proposal.start))
-        right = proposal.log_ratio
-        wrong = (
-            right + self.weights[0] * right + self.weights[1] * proposal.log_det + self.weights[2] * (after - before)
-        )
+        right, (ratio, log_det, kinetic) = proposal.log_ratio, self.weights
+        wrong = right + ratio * right + log_det * proposal.log_det + kinetic * (after - before)
         return jnp.where(jnp.isfinite(right) & jnp.isfinite(wrong), wrong, -jnp.inf)
 
 

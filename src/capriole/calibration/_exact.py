@@ -1,4 +1,4 @@
-"""The exact tests of Gandy and Scott (2020, arXiv:2001.06465): draws of a joint distribution and a posterior's kernel."""
+"""The exact tests of Gandy and Scott (2020, arXiv:2001.06465): joint draws and a posterior's kernel."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,10 +16,10 @@ from .._types import ChainState, Key
 def reversible_path(
     key: Key, kernel: AbstractTransition, start: ChainState, place: Int[Array, " chains"], length: int
 ) -> Float[Array, "length dim chains"]:
-    """Stationary paths of which ``start``, an exact draw, is the state number ``place``, 0 to length - 1, chain by chain.
+    """Stationary paths of which ``start``, an exact draw, is state number ``place``, 0 to length - 1, chain by chain.
 
-    From ``start`` the chain walks to the end of the path and, as a reversible kernel may, to its beginning. If the kernel
-    is reversible and exact, the path has the same distribution whatever the place: the rank of ``start`` among the
+    From ``start`` the chain walks to the path's end and, as a reversible kernel may, to its beginning. If the kernel is
+    reversible and exact, the path has the same distribution whatever the place: the rank of ``start`` among the
     states, by any statistic, is uniform (Besag and Clifford 1989). A `Mixture` chooses one kernel for all chains; here
     the choice belongs to the link between two states, so that given the choices the chains are independent.
     """

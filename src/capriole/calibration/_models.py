@@ -16,7 +16,7 @@ from .._whitening import Whitened
 
 
 class AbstractModel(eqx.Module):
-    """A joint distribution of parameters, unconstrained and of shape ``(dim, *chains)``, and data ``(rows, *chains)``."""
+    """A joint distribution of unconstrained parameters ``(dim, *chains)`` and data ``(rows, *chains)``."""
 
     names: eqx.AbstractVar[tuple[str, ...]]
 
@@ -55,7 +55,7 @@ class AbstractModel(eqx.Module):
 
 
 class Posterior(AbstractLogDensity):
-    """``log prior + power * log likelihood``, every chain with its own data ``(rows, chains)``, or all with ``(rows,)``.
+    """``log prior + power * log likelihood``; every chain has its own data ``(rows, chains)``, or all ``(rows,)``.
 
     ``power`` is 1; other values are wrong models, 0 the prior.
     """
@@ -108,9 +108,9 @@ class NormalModel(AbstractModel):
 
 
 class Hierarchy(AbstractModel):
-    """Groups, centred: ``mu, log tau ~ N(0, 1), theta_j ~ N(mu, tau), y_j ~ N(theta_j, 1)``: a funnel where tau is small.
+    """Groups, centred: ``mu, log tau ~ N(0, 1), theta_j ~ N(mu, tau), y_j ~ N(theta_j, 1)``.
 
-    Position (theta_1 ... theta_4, mu, log tau).
+    A funnel where tau is small. Position (theta_1 ... theta_4, mu, log tau).
     """
 
     names: tuple[str, ...] = eqx.field(
@@ -139,7 +139,7 @@ class Hierarchy(AbstractModel):
 
 
 class LogisticModel(AbstractModel):
-    """Logistic regression: ``w ~ N(0, I)`` (an intercept and 3 slopes), ``y_i ~ Bernoulli(sigmoid(x_i w))``, 25 rows."""
+    """Logistic regression, 25 rows: ``w ~ N(0, I)``, an intercept and 3 slopes, ``y_i ~ Bernoulli(sigmoid(x_i w))``."""
 
     features: Float[Array, "rows dim"]
     names: tuple[str, ...] = eqx.field(static=True)

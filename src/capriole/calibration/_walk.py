@@ -17,7 +17,7 @@ _DIRECTIONS = 4
 
 
 class Walk(NamedTuple):
-    """Where the chains ended, (dim, n) in the user's coordinates, their mean acceptance, and the last log-dets' spread."""
+    """Where the chains ended, (dim, n) in the user's coordinates; mean acceptance; spread of the last log-dets."""
 
     end: np.ndarray
     acceptance_rate: float

@@ -11,7 +11,7 @@ KERNEL = "the kernel"
 
 
 class Case(NamedTuple):
-    """A kernel on trial: itself, or with a bug, or for a power of the target; ``expected`` is pass, reject or measure."""
+    """A kernel on trial: itself, with a bug, or for a power of the target; ``expected``: pass, reject or measure."""
 
     name: str
     expected: str
@@ -33,7 +33,7 @@ def cases(kernel: AbstractTransition) -> Iterator[Case]:
 
 
 def row(procedure: str, case: Case, p_values: dict[str, float], **facts: Any) -> dict[str, Any]:
-    """The record of a case under a procedure with one p-value per quantity: rejected if Bonferroni's is below the share."""
+    """The record of a case with one p-value per quantity: rejected if Bonferroni's is not above the share."""
     adjusted = min(1.0, len(p_values) * min(p_values.values()))
     return verdict(procedure, case, p_values, adjusted <= SHARE, **facts)
 

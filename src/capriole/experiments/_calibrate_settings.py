@@ -26,8 +26,8 @@ class CalibrateSettings:
     ``train_steps`` on ``train_chains`` chains make a kernel, ``fit_steps`` those of `capriole.fit`. ``num_draws`` exact
     draws take ``num_steps`` transitions. An exact test begins with ``replicates`` of them and paths of ``path_length``
     states. Simulation-based calibration has ``num_sets`` data sets with ``num_ranked`` thinned draws each, after
-    ``num_warmup`` steps of adaptive HMC and as many of the kernel; ``num_probe`` steps tell how much to thin, at most to
-    every ``max_thin``-th.
+    ``num_warmup`` steps of adaptive HMC and as many of the kernel; ``num_probe`` steps tell how much to thin, at most
+    to every ``max_thin``-th.
     """
 
     train_steps: int = 2000

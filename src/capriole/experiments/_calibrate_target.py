@@ -19,7 +19,7 @@ PROCEDURE = "exact draws"
 def examine_target(
     target: AbstractExactTarget, kernel: AbstractTransition, seed: int, settings: CalibrateSettings
 ) -> dict[str, Any]:
-    """The rows of all cases; how far the chains moved, and the distance between distributions that is found for sure."""
+    """The rows of all cases, and the smallest distance between distributions that is rejected."""
     start_key, fresh_key, walk_key = jax.random.split(jax.random.key(seed), 3)
     start = target.sample(start_key, settings.num_draws)
     fresh = np.asarray(target.sample(fresh_key, settings.num_draws))
