@@ -76,11 +76,11 @@ class Posterior(AbstractLogDensity):
 
 
 class NormalModel(AbstractModel):
-    """Conjugate: ``s^2 ~ InvGamma(3, 2), mu | s ~ N(0, 4 s^2), y_i ~ N(mu, s^2)`` for 6 rows; position (mu, log s)."""
+    """Conjugate: ``s^2 ~ InvGamma(6, 5), mu | s ~ N(0, 4 s^2), y_i ~ N(mu, s^2)`` for 6 rows; position (mu, log s)."""
 
     names: tuple[str, ...] = eqx.field(static=True, default=("mean", "log scale"))
-    shape: float = 3.0
-    rate: float = 2.0
+    shape: float = 6.0
+    rate: float = 5.0
     width: float = 2.0
     rows: int = eqx.field(static=True, default=6)
 
@@ -108,7 +108,7 @@ class NormalModel(AbstractModel):
 
 
 class Hierarchy(AbstractModel):
-    """Groups, centred: ``mu, log tau ~ N(0, 1), theta_j ~ N(mu, tau), y_j ~ N(theta_j, 1)``.
+    """Groups, centred: ``mu ~ N(0, 1), log tau ~ N(0, 1/4), theta_j ~ N(mu, tau), y_j ~ N(theta_j, 1)``.
 
     A funnel where tau is small. Position (theta_1 ... theta_4, mu, log tau).
     """
@@ -116,10 +116,12 @@ class Hierarchy(AbstractModel):
     names: tuple[str, ...] = eqx.field(
         static=True, default=(*(f"effect {j + 1}" for j in range(4)), "mean", "log spread")
     )
+    width: float = 0.5
 
     def draw_prior(self, key: Key, num: int) -> Vector:
         """Effects, their mean and log spread."""
         mean, log_spread, *noise = jax.random.normal(key, (self.dim, num))
+        log_spread = self.width * log_spread
         return jnp.stack([*(mean + jnp.exp(log_spread) * jnp.stack(noise)), mean, log_spread])
 
     def draw_data(self, key: Key, position: Vector) -> Array:
@@ -131,7 +133,7 @@ class Hierarchy(AbstractModel):
         """Normal at both levels."""
         effects, mean, log_spread = position[:-2], position[-2], position[-1]
         spread = jnp.sum((effects - mean) ** 2, axis=0) * jnp.exp(-2 * log_spread)
-        return -(spread + mean**2 + log_spread**2) / 2 - len(effects) * log_spread
+        return -(spread + mean**2 + (log_spread / self.width) ** 2) / 2 - len(effects) * log_spread
 
     def log_likelihood(self, position: Vector, data: Array) -> Scalar:
         """Normal with unit variance."""

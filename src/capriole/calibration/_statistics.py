@@ -56,7 +56,7 @@ def randomised_ranks(
     """How many of ``others`` lie below ``own``, 0 to num, ties broken at random.
 
     Two values count as tied within ``tolerance``, absolute and relative: a rejected move repeats a value, and the same
-    value computed twice may differ in its last digit. NaN ranks lowest of all.
+    value computed twice may differ in its last digit. NaN is never below.
     """
     slack = tolerance * (1 + np.abs(own))
     tied = np.abs(others - own) <= slack

@@ -26,10 +26,12 @@ class Walk(NamedTuple):
 
 def walk(key: Key, kernel: AbstractTransition, start: Vector, *, num_steps: int) -> Walk:
     """``num_steps`` transitions from ``start`` (dim, n), in the user's coordinates, by the library's own loop."""
-    state = kernel.init(from_user(kernel.target, start))
-    draws = draw_chains(key, kernel, state, num_draws=1, thin=num_steps, chunk_size=1)
+    init_key, draw_key = jax.random.split(key)
+    state = kernel.init(from_user(kernel.target, start), init_key)
+    draws = draw_chains(draw_key, kernel, state, num_draws=1, thin=num_steps, chunk_size=1)
+    log_det = draws.record.log_det[np.isfinite(draws.record.log_det)]
     end = np.asarray(to_user(kernel.target, draws.state.position))
-    return Walk(end, float(draws.record.acceptance_rate.mean()), float(draws.record.log_det.std()))
+    return Walk(end, float(draws.record.acceptance_rate.mean()), float(log_det.std()))
 
 
 def invariance_p(target: AbstractLogDensity, end: np.ndarray, fresh: np.ndarray) -> dict[str, float]:
@@ -43,5 +45,5 @@ def invariance_p(target: AbstractLogDensity, end: np.ndarray, fresh: np.ndarray)
     found = {f"x{i}": two_sample_p(*pair) for i, pair in enumerate(zip(end, fresh, strict=True))}
     found |= {f"direction {i}": two_sample_p(*(d @ z for z in scaled)) for i, d in enumerate(directions)}
     found["radius"] = two_sample_p(*(np.sum(z**2, axis=0) for z in scaled))
-    found["log density"] = two_sample_p(*(np.asarray(jax.jit(target)(jnp.asarray(x))) for x in (end, fresh)))
+    found["log density"] = two_sample_p(*(np.asarray(target(jnp.asarray(x))) for x in (end, fresh)))
     return found

@@ -24,7 +24,7 @@ def examine_target(
     start = target.sample(start_key, settings.num_draws)
     fresh = np.asarray(target.sample(fresh_key, settings.num_draws))
     rows: list[dict[str, Any]] = []
-    for i, case in enumerate(cases(kernel)):
+    for i, case in enumerate(cases(kernel, slight=True)):
         found = walk(
             jax.random.fold_in(walk_key, i), _kernel_of(case, kernel, target), start, num_steps=settings.num_steps
         )
