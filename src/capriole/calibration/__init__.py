@@ -1,6 +1,6 @@
 """Is a kernel exact? Statistical tests with a stated rate of false alarms, and the planted bugs they must find."""
 
-from ._controls import BUGS, Bug, bugs_of, spoiled
+from ._controls import BUGS, Bug, bugs_of, spoiled, stirred
 from ._exact import Sequential, reversible_path, sequential
 from ._models import AbstractModel, Hierarchy, LogisticModel, NormalModel, Posterior, retargeted
 from ._statistics import (
@@ -39,6 +39,7 @@ __all__ = [
     "reversible_path",
     "sequential",
     "spoiled",
+    "stirred",
     "two_sample_p",
     "walk",
 ]

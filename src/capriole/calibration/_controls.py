@@ -1,5 +1,6 @@
 """Planted bugs: kernels that are wrong in one way, which a test must notice before its silence means anything."""
 
+import zlib
 from typing import NamedTuple
 
 import equinox as eqx
@@ -99,6 +100,19 @@ def spoiled(kernel: AbstractTransition, bug: Bug) -> AbstractTransition:
             weights = jnp.asarray([bug.ratio, bug.log_det, bug.kinetic], jnp.zeros(()).dtype)
             return _Spoiled(kernel.logdensity, dynamics, kernel.context, weights)
     raise TypeError(f"cannot spoil {type(kernel).__name__}; known are Transition, Jittered and Mixture")
+
+
+def stirred(key: Key, kernel: AbstractTransition, *, scale: float = 0.5) -> AbstractTransition:
+    """``kernel`` with noise in the last layers of its networks: as exact, with log-dets that leave bugs no cover."""
+
+    def stir(path: tuple, leaf: Array) -> Array:
+        name = jax.tree_util.keystr(path)
+        if not name.endswith((".heads", ".heads_bias")):
+            return leaf
+        noise = jax.random.normal(jax.random.fold_in(key, zlib.crc32(name.encode())), leaf.shape, leaf.dtype)
+        return leaf + scale * noise / leaf.shape[-1] ** (0.5 * (leaf.ndim - 1))
+
+    return jax.tree_util.tree_map_with_path(stir, kernel)
 
 
 def bugs_of(kernel: AbstractTransition) -> list[str]:

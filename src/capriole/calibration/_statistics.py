@@ -140,12 +140,15 @@ def autocorrelation_times(values: Float[np.ndarray, "chains draws"]) -> Float[np
     moves; at least 1, so that an antithetic chain is not taken for more draws than it has.
     """
     num = values.shape[1]
+    values = np.where(np.isfinite(values) & (np.abs(values) < 1e100), values, 0)
     centred = values - values.mean(axis=1, keepdims=True)
     power = np.abs(np.fft.rfft(centred, 2 * num, axis=1)) ** 2
     covariance = np.fft.irfft(power, 2 * num, axis=1)[:, : num // 2 * 2]
     variance = covariance[:, :1]
-    rho = covariance / np.where(variance > 0, variance, 1)
+    # Far below the values themselves a variance is rounding: a chain that never moves.
+    moving = variance > 1e-24 * np.max(values**2, axis=1, keepdims=True) * num
+    rho = np.where(moving & np.isfinite(covariance), covariance, 0) / np.where(moving, variance, 1)
     pairs = rho[:, 0::2] + rho[:, 1::2]
     positive = np.cumprod(pairs > 0, axis=1)
     times = np.clip(2 * np.sum(pairs * positive, axis=1) - 1, 1, num)
-    return np.where(variance[:, 0] > 0, times, num)
+    return np.where(moving[:, 0], times, num)

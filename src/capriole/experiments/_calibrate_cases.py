@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import jax
+
 from .._transition import AbstractTransition
-from ..calibration import BUGS, Bug, bugs_of
+from ..calibration import BUGS, Bug, bugs_of, stirred
 from ._calibrate_settings import JACOBIANS, POWERS, SHARE
 
 KERNEL = "the kernel"
+STIRRED = ", stirred"
+"""Ends the name of a case whose kernel is the trained one with noise in its networks."""
 
 
 class Case(NamedTuple):
@@ -21,6 +25,11 @@ class Case(NamedTuple):
     expected: str
     bug: Bug | None = None
     power: float = 1.0
+    stirred: bool = False
+
+    def of(self, kernel: AbstractTransition) -> AbstractTransition:
+        """The kernel to begin with: the trained one, or that stirred."""
+        return stirred(jax.random.key(0), kernel) if self.stirred else kernel
 
 
 def cases(kernel: AbstractTransition, *, slight: bool) -> Iterator[Case]:
@@ -34,6 +43,9 @@ def cases(kernel: AbstractTransition, *, slight: bool) -> Iterator[Case]:
     if "no Jacobian" in bugs:
         for factor in JACOBIANS if slight else JACOBIANS[:2]:
             yield Case(f"{factor:g} of the log-det", "measure", Bug(log_det=factor - 1))
+        yield Case(KERNEL + STIRRED, "pass", stirred=True)
+        for name in ("no Jacobian", "always forward"):
+            yield Case(name + STIRRED, "somewhere", BUGS[name], stirred=True)
 
 
 def row(procedure: str, case: Case, p_values: dict[str, float], **facts: Any) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def _for_many_sets(
     target = Posterior(model, data, jnp.ones(()))
     pilot = run_pilot(pilot_key, target, position, num_leapfrogs=4, keep_positions=True)
     # Scales within data sets: over all of them the variance is the prior's, which no jump need reach.
-    variance = jnp.mean(jnp.var(pilot.positions, axis=0), axis=-1)
+    variance = jnp.mean(jnp.var(jnp.asarray(pilot.positions), axis=0), axis=-1)
     dynamics = learned_leapfrog(
         build_key,
         dim=model.dim,

@@ -72,7 +72,7 @@ class Examination:
     def kernel_of(self, case: Case, data: Array) -> AbstractTransition:
         """The case's kernel for data sets (rows, chains)."""
         density = Posterior(self.model, data, jnp.asarray(case.power))
-        kernel = retargeted(self.kernel, density, data)
+        kernel = retargeted(case.of(self.kernel), density, data)
         return kernel if case.bug is None else spoiled(kernel, case.bug)
 
     def quantities(self, positions: Float[Array, "draws dim chains"], data: Array) -> Quantities:
@@ -140,7 +140,7 @@ class Examination:
     def calibrate(self, case: Case, number: int) -> dict[str, Any]:
         """Simulation-based calibration: the rank of the truth among thinned draws of a chain that began elsewhere.
 
-        All cases are thinned like the kernel itself, which comes first.
+        Wrong kernels are thinned like the sound one that precedes them.
         """
         s = self.settings
         keys = jax.random.split(jax.random.fold_in(self.sbc_key, number), 5)
@@ -148,7 +148,7 @@ class Examination:
         kernel = self.kernel_of(case, data)
         start = from_user(kernel.target, self.model.draw_prior(keys[1], s.num_sets))
         state = run_pilot(keys[2], kernel.target, start, num_leapfrogs=8, num_steps=s.num_warmup).state
-        if case.name == KERNEL:
+        if case.expected == "pass":
             probe = draw_chains(keys[3], kernel, state, num_draws=2 * s.num_probe, chunk_size=2 * s.num_probe)
             times = self._times(self._of_draws(probe.record.position[:, s.num_probe :], kernel, data))
             self.thin = min(math.ceil(np.quantile(times, 0.95)), s.max_thin)

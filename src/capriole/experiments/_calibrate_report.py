@@ -87,7 +87,7 @@ def lead(cells: Cells) -> str:
         f"Preset {first['preset']}, seed {first['seed']}, {first['device']} ({first['cores']} cores), "
         f"{first['dtype']}; {versions}. "
         f"Were all kernels exact, any of them would be rejected with probability {first['level']:g} at most: "
-        f"{first['share']:.1e} for each procedure on each subject, Bonferroni among its quantities."
+        f"{first['share']:.1e} for each procedure on each sound kernel, Bonferroni among its quantities."
     )
 
 

@@ -9,8 +9,8 @@ LEVEL = 1e-3
 TARGETS = ("banana", "mog", "funnel")
 MODELS = ("normal", "hierarchy", "logistic")
 SUBJECTS = (*TARGETS, *MODELS)
-SHARE = LEVEL / (len(TARGETS) + 3 * len(MODELS))
-"""The level of one procedure on one subject: Bonferroni's share of `LEVEL`, whatever part of it all is run."""
+SHARE = LEVEL / (2 * (len(TARGETS) + 3 * len(MODELS)))
+"""The level of one procedure on one sound kernel, trained or stirred: Bonferroni's share of `LEVEL`."""
 
 POWERS = (2.0, 1.5, 1.2, 1.1, 1.05, 1.02, 1.01)
 """Wrong targets: the target (or likelihood) to these powers. The first must be rejected; the others measure power."""

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from ._calibrate_cases import KERNEL
+from ._calibrate_cases import KERNEL, STIRRED
 from ._calibrate_model import IGNORES_DATA, SBC
 from ._calibrate_settings import JACOBIANS, POWERS
 
@@ -39,14 +39,14 @@ def procedures(cells: Cells) -> list[str]:
 
 def verdicts(cells: Cells) -> list[Verdict]:
     """What must be so: no trained kernel is rejected, all of them move, every control is rejected."""
-    kernels = rows_of(cells, case=KERNEL)
-    accused = [f"{name} ({row['procedure']}, {row['by']})" for name, row in kernels if row["rejected"]]
-    still = [name for name, row in kernels if row.get("squared_jump", 1.0) < 0.1]
+    kernels = rows_of(cells, expected="pass")
+    accused = [f"{_label(name, row)} ({row['procedure']}, {row['by']})" for name, row in kernels if row["rejected"]]
+    still = [_label(name, row) for name, row in kernels if row.get("squared_jump", 1.0) < 0.1]
     controls = rows_of(cells, expected="reject")
     missed = [f"{row['case']}, {name} ({row['procedure']})" for name, row in controls if not row["rejected"]]
     found = [
-        Verdict(_counted("trained kernels rejected", len(kernels), accused), not accused),
-        Verdict(_counted("trained kernels that hardly move", len(kernels), still), not still),
+        Verdict(_counted("sound kernels rejected", len(kernels), accused), not accused),
+        Verdict(_counted("sound kernels that hardly move", len(kernels), still), not still),
         Verdict(_counted("wrong targets and samplers missed", len(controls), missed), not missed),
     ]
     unseen = [f"{bug} ({procedure})" for bug, procedure, seen, _ in _bugs(cells) if not seen]
@@ -62,13 +62,18 @@ def _bugs(cells: Cells) -> list[tuple[str, str, list[str], list[str]]]:
     """(bug, procedure, subjects on which it was found, those on which not)."""
     planted = rows_of(cells, expected="somewhere")
     out = []
-    for bug in dict.fromkeys(row["case"] for _, row in planted):
+    for bug in dict.fromkeys(row["case"].removesuffix(STIRRED) for _, row in planted):
         for procedure in procedures(cells):
-            rows = [(name, row) for name, row in planted if (row["case"], row["procedure"]) == (bug, procedure)]
-            if rows:
-                seen = [name for name, row in rows if row["rejected"]]
-                out.append((bug, procedure, seen, [name for name, _ in rows if name not in seen]))
+            same = (r for r in planted if r[1]["procedure"] == procedure and r[1]["case"].removesuffix(STIRRED) == bug)
+            outcome = {_label(name, row): row["rejected"] for name, row in same}
+            seen = [label for label, rejected in outcome.items() if rejected]
+            if outcome:
+                out.append((bug, procedure, seen, [label for label in outcome if label not in seen]))
     return out
+
+
+def _label(name: str, row: dict[str, Any]) -> str:
+    return name + STIRRED if row["case"].endswith(STIRRED) else name
 
 
 def kernel_rows(cells: Cells) -> list[list[str]]:

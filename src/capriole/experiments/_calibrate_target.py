@@ -38,5 +38,5 @@ def examine_target(
 
 def _kernel_of(case: Case, kernel: AbstractTransition, target: AbstractExactTarget) -> AbstractTransition:
     if case.bug is None:
-        return kernel
-    return spoiled(retargeted(kernel, Tempered(target, jnp.asarray(1 / case.power))), case.bug)
+        return case.of(kernel)
+    return spoiled(retargeted(case.of(kernel), Tempered(target, jnp.asarray(1 / case.power))), case.bug)
