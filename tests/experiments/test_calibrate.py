@@ -42,7 +42,7 @@ def examination():
     target = Posterior(model, data[:, 0], jnp.ones(()))
     dynamics = learned(2, 0.25, heads=0.7, context=model.rows)(2, jnp.dtype("float64"))
     kernel = Mixture((Transition(target, dynamics, data), hmc_move(0.3, target)), (0.5, 0.5))
-    return Examination(model, kernel, 0, SMALL)
+    return Examination(model, kernel, jax.random.key(0), SMALL)
 
 
 @pytest.mark.parametrize("procedure", ["rank_test", "two_samples", "calibrate"])

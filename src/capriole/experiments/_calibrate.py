@@ -44,11 +44,12 @@ def run_cell(name: str, seed: int, preset: str, path: Path, progress: OnProgress
     """Train a kernel, examine it, store ``cell.json``. In double precision: call it with JAX's x64 mode on."""
     begin, settings = time.perf_counter(), calibrate_settings(preset)
     subject = make_subject(name)
-    trained = make_kernel(name, subject, seed, settings, progress)
+    train_key, trial_key = jax.random.split(jax.random.key(seed))
+    trained = make_kernel(name, subject, train_key, settings, progress)
     if isinstance(subject, AbstractModel):
-        found = Examination(subject, trained.kernel, seed, settings).examine()
+        found = Examination(subject, trained.kernel, trial_key, settings).examine()
     else:
-        found = examine_target(subject, trained.kernel, seed, settings)
+        found = examine_target(subject, trained.kernel, trial_key, settings)
     record = {
         "subject": name,
         "seed": seed,

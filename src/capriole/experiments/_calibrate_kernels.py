@@ -17,6 +17,7 @@ from .._pilot import run_pilot
 from .._train import Progress, Recipe, adam, decay
 from .._train import train as train_kernel
 from .._transition import AbstractTransition, Mixture, Transition
+from .._types import Key
 from ..calibration import AbstractModel, Hierarchy, LogisticModel, NormalModel, Posterior
 from ..targets import AbstractExactTarget, Banana, Funnel, mog
 from ._calibrate_settings import CalibrateSettings
@@ -45,30 +46,28 @@ def make_subject(name: str) -> AbstractExactTarget | AbstractModel:
     return makers[name]()
 
 
-def make_kernel(
-    name: str, subject: Any, seed: int, settings: CalibrateSettings, progress: OnProgress = None
-) -> Trained:
+def make_kernel(name: str, subject: Any, key: Key, settings: CalibrateSettings, progress: OnProgress = None) -> Trained:
     """Train the kernel for a subject."""
     begin = time.perf_counter()
     if name in ("funnel", "logistic"):
-        kernel, words = _fitted(subject, seed, settings, progress)
+        kernel, words = _fitted(subject, key, settings, progress)
     elif isinstance(subject, AbstractModel):
-        kernel, words = _for_many_sets(subject, seed, settings, progress)
+        kernel, words = _for_many_sets(subject, key, settings, progress)
     else:
-        kernel, words = _front_door(name, subject, seed, settings, progress)
+        kernel, words = _front_door(name, subject, key, settings, progress)
     return Trained(kernel, words, time.perf_counter() - begin)
 
 
 def _front_door(
-    name: str, target: AbstractExactTarget, seed: int, s: CalibrateSettings, progress: OnProgress
+    name: str, target: AbstractExactTarget, key: Key, s: CalibrateSettings, progress: OnProgress
 ) -> tuple[AbstractTransition, str]:
     """`capriole.train`; where there are modes, cooled and mixed with plain HMC moves."""
     options: dict[str, Any] = {"num_leapfrogs": 4, "num_steps": s.train_steps, "num_chains": s.train_chains}
     if name != "mog":
-        learned = train(target, seed=seed, progress=progress, **options).transition
+        learned = train(target, seed=key, progress=progress, **options).transition
         return learned, "L2HMC"
     options |= {"start_temperature": 10.0, "step_size": 0.1}
-    learned = train(target, seed=seed, progress=progress, **options).transition
+    learned = train(target, seed=key, progress=progress, **options).transition
     return _with_hmc(learned, 0.3), "L2HMC and plain HMC moves"
 
 
@@ -76,15 +75,16 @@ def _with_hmc(kernel: AbstractTransition, step_size: float, share: float = 0.2) 
     return Mixture((kernel, hmc_move(step_size, kernel.target)), (1 - share, share))
 
 
-def _fitted(subject: Any, seed: int, s: CalibrateSettings, progress: OnProgress) -> tuple[AbstractTransition, str]:
+def _fitted(subject: Any, key: Key, s: CalibrateSettings, progress: OnProgress) -> tuple[AbstractTransition, str]:
     """`capriole.fit`, of a model on one of its data sets; another data set gets the same dynamics and whitening."""
+    data_key, fit_key = jax.random.split(key)
     target, words, share = subject, "on this target", 0.0
     if isinstance(subject, AbstractModel):
-        _, data = subject.draw(jax.random.key(seed + 1000), 1)
+        _, data = subject.draw(data_key, 1)
         # Its choice alone accepted so little on other data sets that chains did not arrive: exact, but useless there.
         target, words, share = Posterior(subject, data[:, 0], jnp.ones(())), "on one data set", 0.5
     options: dict[str, Any] = {"num_chains": 8, "num_draws": 250, "train_steps": s.fit_steps, "compare": False}
-    found = fit(target, jnp.zeros(subject.dim), seed=seed, progress=progress, **options)
+    found = fit(target, jnp.zeros(subject.dim), seed=fit_key, progress=progress, **options)
     if found.transition is None:
         raise ValueError("fit chose NUTS, which is not on trial here")
     words = f"capriole.fit's choice {words}: {found.verdict.chosen}, whitened"
@@ -95,13 +95,13 @@ def _fitted(subject: Any, seed: int, s: CalibrateSettings, progress: OnProgress)
 
 
 def _for_many_sets(
-    model: AbstractModel, seed: int, s: CalibrateSettings, progress: OnProgress
+    model: AbstractModel, key: Key, s: CalibrateSettings, progress: OnProgress
 ) -> tuple[AbstractTransition, str]:
     """One learned kernel for all data sets, trained on as many of them as there are chains, and plain HMC moves.
 
     The normal model's networks see the data; the hierarchy's do not.
     """
-    draw_key, pilot_key, build_key, train_key = jax.random.split(jax.random.key(seed), 4)
+    draw_key, pilot_key, build_key, train_key = jax.random.split(key, 4)
     sees_data = isinstance(model, NormalModel)
     position, data = model.draw(draw_key, s.train_chains)
     target = Posterior(model, data, jnp.ones(()))

@@ -48,10 +48,10 @@ def _stacked(model: AbstractModel, positions: Float[Array, "draws dim chains"], 
 class Examination:
     """A model, its kernel and the work to do; every test is a method that takes a case and gives its row."""
 
-    def __init__(self, model: AbstractModel, kernel: AbstractTransition, seed: int, settings: CalibrateSettings):
+    def __init__(self, model: AbstractModel, kernel: AbstractTransition, key: Key, settings: CalibrateSettings):
         self.model, self.kernel, self.settings = model, kernel, settings
-        self.rank_key, self.sample_key, self.sbc_key = jax.random.split(jax.random.key(seed), 3)
-        self.rng = np.random.default_rng(seed)
+        self.rank_key, self.sample_key, self.sbc_key = jax.random.split(key, 3)
+        self.rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         self.thin = 1
         self.counts: dict[str, dict[str, list[int]]] = {}
 

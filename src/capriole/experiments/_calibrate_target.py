@@ -8,6 +8,7 @@ import numpy as np
 
 from .._logdensity import Tempered
 from .._transition import AbstractTransition
+from .._types import Key
 from ..calibration import found_distance, invariance_p, retargeted, spoiled, walk
 from ..targets import AbstractExactTarget
 from ._calibrate_cases import Case, cases, row
@@ -17,10 +18,10 @@ PROCEDURE = "exact draws"
 
 
 def examine_target(
-    target: AbstractExactTarget, kernel: AbstractTransition, seed: int, settings: CalibrateSettings
+    target: AbstractExactTarget, kernel: AbstractTransition, key: Key, settings: CalibrateSettings
 ) -> dict[str, Any]:
     """The rows of all cases, and the smallest distance between distributions that is rejected."""
-    start_key, fresh_key, walk_key = jax.random.split(jax.random.key(seed), 3)
+    start_key, fresh_key, walk_key = jax.random.split(key, 3)
     start = target.sample(start_key, settings.num_draws)
     fresh = np.asarray(target.sample(fresh_key, settings.num_draws))
     rows: list[dict[str, Any]] = []
