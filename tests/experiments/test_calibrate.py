@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from capriole import Mixture, Transition
 from capriole._fit._training import hmc_move
 from capriole.calibration import BUGS, NormalModel, Posterior
-from capriole.cli import app
+from capriole.cli._app import app
 from capriole.experiments import _calibrate
 from capriole.experiments._calibrate_cases import KERNEL, Case, cases, row
 from capriole.experiments._calibrate_model import IGNORES_DATA, SBC, Examination

@@ -46,12 +46,13 @@ class Report(NamedTuple):
 
 
 def load_cells(folder: Path) -> Cells:
-    """Complete cells below ``folder`` by subject, in the order of the settings; of several seeds the lowest."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(f"*/{CELL}"))]
-    by_subject: Cells = {}
-    for cell in sorted(found, key=lambda cell: cell["seed"]):
-        by_subject.setdefault(cell["subject"], cell)
-    return {name: by_subject[name] for name in SUBJECTS if name in by_subject}
+    """Complete cells below ``folder``, in the order of the settings, by subject; seeds after the first in the name."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(f"*/{CELL}")]
+    cells: Cells = {}
+    for cell in sorted(found, key=lambda cell: (SUBJECTS.index(cell["subject"]), cell["seed"])):
+        name = cell["subject"]
+        cells[f"{name}-seed-{cell['seed']}" if name in cells else name] = cell
+    return cells
 
 
 def write_report(folder: Path, target: Path) -> Report:

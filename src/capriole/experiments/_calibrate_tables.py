@@ -78,18 +78,16 @@ def _label(name: str, row: dict[str, Any]) -> str:
 
 def kernel_rows(cells: Cells) -> list[list[str]]:
     """A row per subject and procedure: the kernel's verdict, and the smallest bias that was found."""
-    return [
-        [
-            name,
-            row["procedure"],
-            p_text(row["p"]),
-            row["by"],
-            "fail" if row["rejected"] else "pass",
-            _smallest(cells[name], row["procedure"], [f"target to the power {power:g}" for power in POWERS]),
-            _smallest(cells[name], row["procedure"], ["no Jacobian", *(f"{f:g} of the log-det" for f in JACOBIANS)]),
-        ]
-        for name, row in rows_of(cells, case=KERNEL)
-    ]
+    powers = [f"target to the power {power:g}" for power in POWERS]
+    jacobians = ["no Jacobian", *(f"{factor:g} of the log-det" for factor in JACOBIANS)]
+    out = []
+    for name, row in rows_of(cells, expected="pass"):
+        found = ["-", "-"]
+        if row["case"] == KERNEL:
+            found = [_smallest(cells[name], row["procedure"], tried) for tried in (powers, jacobians)]
+        judged = "fail" if row["rejected"] else "pass"
+        out.append([_label(name, row), row["procedure"], p_text(row["p"]), row["by"], judged, *found])
+    return out
 
 
 def _smallest(cell: Cell, procedure: str, cases: list[str]) -> str:
@@ -108,7 +106,7 @@ def _smallest(cell: Cell, procedure: str, cases: list[str]) -> str:
 def bug_rows(cells: Cells) -> list[list[str]]:
     """A row per planted bug and procedure."""
     return [
-        [bug, procedure, ", ".join(seen) or "-", ", ".join(missed) or "-"]
+        [bug, procedure, "; ".join(seen) or "-", "; ".join(missed) or "-"]
         for bug, procedure, seen, missed in _bugs(cells)
     ]
 
