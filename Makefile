@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export CAPRIOLE_TEST_CACHE ?= $(CURDIR)/.cache/jax
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-all lint docs bench results clean
+.PHONY: help demo test test-all lint docs bench calibrate results clean
 
 help:
 	@echo "make demo   train two kernels (a few minutes), compare them with HMC; results in demo/"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   build the documentation into docs/_build"
 	@echo "make bench  measure speed against BlackJAX"
+	@echo "make calibrate  put trained kernels on statistical trial, planted bugs beside them"
 
 $(READY): pyproject.toml constraints.txt scripts/find-python
 	@python="$$(scripts/find-python)" && echo "setting up $(VENV) with $$python" && \
@@ -46,6 +47,9 @@ docs: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/throughput.py
+
+calibrate: $(READY)
+	@$(BIN)/capriole calibrate --jobs 2 --out .cache/calibration
 
 # Everything that README and docs quote, run anew (two hours on two cores).
 RESULTS := $(foreach target,logistic banana rings,$(target)-0 $(target)-1 $(target)-2)

@@ -11,6 +11,7 @@ import argparse
 import collections
 import json
 import os
+import platform
 import resource
 import sys
 import tempfile
@@ -25,6 +26,8 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "runs")]
 
 import hostile  # noqa: E402
+
+from capriole._io import versions  # noqa: E402
 
 
 def main() -> None:
@@ -60,7 +63,8 @@ def main() -> None:
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024
     result = {"cases": options.cases, "seed": options.seed, "outcomes": counts, "failures": failures}
     result |= {"executed": executed, "longest_read_seconds": longest, "memory_growth_mb": grown}
-    result |= {"seconds": time.monotonic() - begin}
+    result |= {"seconds": time.monotonic() - begin, "versions": versions() | {"python": platform.python_version()}}
+    result |= {"cores": len(os.sched_getaffinity(0))}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))

@@ -28,7 +28,7 @@ LAYERS = [
     {"_front"},
 ]
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
-HIGH = {"_fit", "cli", "experiments", "report", "runs", "baselines", "dlgm"}
+HIGH = {"_fit", "cli", "experiments", "report", "runs", "baselines", "dlgm", "calibration"}
 FORBIDDEN = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 
 
@@ -86,6 +86,11 @@ def test_targets_know_densities_only(path):
 @pytest.mark.parametrize("path", sorted(ROOT.glob("dlgm/*.py")), ids=lambda p: p.name)
 def test_latent_variable_models_know_nothing_above_them(path):
     assert not parts_of_capriole(path) & (HIGH - {"dlgm"})
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("calibration/*.py")), ids=lambda p: p.name)
+def test_calibration_knows_the_core_only(path):
+    assert not parts_of_capriole(path) & (HIGH - {"calibration"})
 
 
 def test_diagnostics_see_arrays_only():

@@ -13,13 +13,27 @@ import jax.numpy as jnp
 import numpy as np
 from tiny import KERNEL, KEY, STATE, checkpoints, stop_at, stream
 
-from capriole import KernelFileError, Mixture, hmc, load, save
+from capriole import (
+    CrankNicolson,
+    Jittered,
+    KernelFileError,
+    Mixture,
+    Rotation,
+    Transition,
+    Whitened,
+    estimate_whitening,
+    hmc,
+    load,
+    save,
+)
 from capriole._container import digest
 from capriole.runs import CheckpointError, DrawStore, RunFolder, RunFolderError, number, open_draws
 from capriole.runs._checkpoint import fill
+from kernels import learned
 
 REFUSALS = (KernelFileError, CheckpointError, RunFolderError)
-KINDS = ("kernel", "checkpoint", "config", "draws")
+KINDS = ("kernel", "whitened", "checkpoint", "config", "draws")
+KERNELS = {"kernel": "kernel.safetensors", "whitened": "whitened.safetensors"}
 CONFIG = {"target": "scg", "preset": "smoke", "seed": 3, "origin": {"command": "run", "float64": True}, "width": 10}
 VALUES = [
     None,
@@ -54,7 +68,8 @@ def make(folder: Path) -> Path:
     """One sound file of every kind."""
     folder.mkdir()
     part = hmc(KERNEL.logdensity, step_size=jnp.asarray(0.3), num_leapfrogs=4, jitter=0.25)
-    save(folder / "kernel.safetensors", Mixture((KERNEL, part), (0.7, 0.3)))
+    save(folder / KERNELS["kernel"], Mixture((KERNEL, part), (0.7, 0.3)))
+    save(folder / KERNELS["whitened"], whitened())
     (folder / "config.json").write_text(json.dumps(CONFIG))
     stream(folder, progress=stop_at(20))
     for old in sorted((folder / "checkpoints").iterdir())[:-1]:
@@ -62,16 +77,25 @@ def make(folder: Path) -> Path:
     return folder
 
 
+def whitened() -> Mixture:
+    """A kernel as `capriole.fit` makes them: every part that `kernel.safetensors` has not, in whitened coordinates."""
+    draws = np.random.default_rng(1).normal(size=(2, 400))
+    target = Whitened(KERNEL.logdensity, estimate_whitening(np.array([[1.0, 0.0], [2.0, 1.0]]) @ draws))
+    rotation = Transition(target, Rotation(jnp.asarray(1.2), jnp.asarray(3)))
+    network = learned(2, (0.4, 0.2), heads=0.7, squashed=True)(2, jnp.dtype("float64"))
+    parts = (
+        Transition(target, network),
+        Jittered(rotation, 0.75, 1.25),
+        Transition(target, CrankNicolson(jnp.ones(()))),
+    )
+    return Mixture(parts, (0.5, 0.3, 0.2))
+
+
 def copy(sound: Path, folder: Path, kind: str) -> None:
     """What reading ``kind`` needs, fresh."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    names = {
-        "kernel": "kernel.safetensors",
-        "checkpoint": "checkpoints",
-        "config": "config.json",
-        "draws": "draws.zarr",
-    }
+    names = KERNELS | {"checkpoint": "checkpoints", "config": "config.json", "draws": "draws.zarr"}
     source = sound / names[kind]
     (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / source.name)
 
@@ -79,8 +103,8 @@ def copy(sound: Path, folder: Path, kind: str) -> None:
 def read(folder: Path, kind: str) -> str:
     """Read one kind of file: ``loaded``, or ``refused`` with one of capriole's own errors; others pass through."""
     try:
-        if kind == "kernel":
-            load(folder / "kernel.safetensors", KERNEL.logdensity)
+        if kind in KERNELS:
+            load(folder / KERNELS[kind], KERNEL.logdensity)
         elif kind == "checkpoint":
             found = checkpoints(folder).read("sample")
             if found is not None:
@@ -128,8 +152,8 @@ def spoil(folder: Path, kind: str, rng: np.random.Generator) -> str:
 
 def _choose(folder: Path, kind: str, rng: np.random.Generator) -> Path:
     match kind:
-        case "kernel":
-            return folder / "kernel.safetensors"
+        case "kernel" | "whitened":
+            return folder / KERNELS[kind]
         case "checkpoint":
             return next(path for path in (folder / "checkpoints").iterdir())
         case "config":

@@ -1,5 +1,6 @@
 """Files from strangers: refused with a clear error or read for what they say; never executed, never a hang."""
 
+import json
 import os
 import pickle
 import shutil
@@ -23,7 +24,7 @@ def sound(tmp_path_factory):
 
 
 def test_sound_files_are_read(sound):
-    assert [hostile.read(sound, kind) for kind in hostile.KINDS] == ["loaded"] * 4
+    assert [hostile.read(sound, kind) for kind in hostile.KINDS] == ["loaded"] * len(hostile.KINDS)
 
 
 @pytest.mark.parametrize("kind", hostile.KINDS)
@@ -45,6 +46,16 @@ def test_spoiled_files_do_no_harm(kind, sound, tmp_path, monkeypatch, seed):
     assert not (tmp_path / "executed").exists()
 
 
+def test_a_store_that_says_it_is_empty_gives_no_draws(sound, tmp_path):
+    """Found by fuzzing: nothing committed made the flat positions' shape ambiguous."""
+    shutil.copytree(sound / "draws.zarr", tmp_path / "draws.zarr")
+    root = tmp_path / "draws.zarr" / "zarr.json"
+    content = json.loads(root.read_text())
+    content["attributes"]["committed"] = 0
+    root.write_text(json.dumps(content))
+    assert DrawStore.open(root.parent).read_position().shape == (8, 0, 2)
+
+
 class Bomb:
     """Makes a folder when unpickled."""
 
@@ -62,7 +73,7 @@ def test_pickles_are_not_opened(sound, tmp_path):
     shutil.copytree(sound, folder)
     for path in (p for p in folder.rglob("*") if p.is_file()):
         path.write_bytes(bomb)
-    assert [hostile.read(folder, kind) for kind in hostile.KINDS] == ["refused"] * 4
+    assert [hostile.read(folder, kind) for kind in hostile.KINDS] == ["refused"] * len(hostile.KINDS)
     assert not trap.exists()
 
 

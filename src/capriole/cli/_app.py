@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from . import _bench, _paper
+from . import _bench, _calibrate, _paper
 from ._dlgm import dlgm_app
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app = typer.Typer(
 app.add_typer(_paper.app)
 app.add_typer(dlgm_app)
 app.add_typer(_bench.app)
+app.command()(_calibrate.calibrate)
+app.command(hidden=True)(_calibrate.calibrate_cell)
 
 Preset = Annotated[str, typer.Option(help="smoke (seconds), laptop (a minute or two) or paper.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random in the run.")]

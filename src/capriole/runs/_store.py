@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -127,7 +128,7 @@ class DrawStore:
     def read_position(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Flat positions (chains, draws, dim): the variables side by side, in their order."""
         parts = [self.read(f"posterior/{name}", start, stop) for name in self.layout.variables]
-        return np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], axis=2)
+        return np.concatenate([part.reshape(*part.shape[:2], math.prod(part.shape[2:])) for part in parts], axis=2)
 
     def blocks(self, names: tuple[str, ...], start: int = 0) -> Iterator[Arrays]:
         """The statistics ``names`` from draw ``start`` on, a block at a time."""

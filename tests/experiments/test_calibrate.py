@@ -1,0 +1,182 @@
+"""`capriole calibrate` in short: each procedure passes a sound kernel and finds a bug; page, verdict, command."""
+
+import json
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from capriole import Mixture, Transition
+from capriole._fit._training import hmc_move
+from capriole.calibration import BUGS, NormalModel, Posterior
+from capriole.cli._app import app
+from capriole.experiments import _calibrate
+from capriole.experiments._calibrate_cases import KERNEL, Case, cases, row
+from capriole.experiments._calibrate_model import IGNORES_DATA, SBC, Examination
+from capriole.experiments._calibrate_report import load_cells, render, write_report
+from capriole.experiments._calibrate_settings import LEVEL, MODELS, SHARE, SUBJECTS, TARGETS, calibrate_settings
+from capriole.experiments._calibrate_tables import bug_rows, kernel_rows, sbc_rows, verdicts
+from kernels import learned
+from pages import parsed
+
+SMALL = replace(
+    calibrate_settings("smoke"),
+    train_steps=40,
+    num_draws=4000,
+    replicates=1500,
+    num_sets=150,
+    num_probe=100,
+    num_warmup=60,
+)
+SOUND, BROKEN = Case(KERNEL, "pass"), Case("no Jacobian", "reject", BUGS["no Jacobian"])
+
+
+@pytest.fixture(scope="module")
+def examination():
+    """Large random networks: exactness must not depend on training, and log-dets of order 1 leave bugs no cover."""
+    model = NormalModel()
+    _, data = model.draw(jax.random.key(0), 1)
+    target = Posterior(model, data[:, 0], jnp.ones(()))
+    dynamics = learned(2, 0.25, heads=0.7, context=model.rows)(2, jnp.dtype("float64"))
+    kernel = Mixture((Transition(target, dynamics, data), hmc_move(0.3, target)), (0.5, 0.5))
+    return Examination(model, kernel, jax.random.key(0), SMALL)
+
+
+@pytest.mark.parametrize("procedure", ["rank_test", "two_samples", "calibrate"])
+def test_every_procedure_passes_a_sound_kernel_and_finds_a_planted_bug(examination, procedure):
+    run = getattr(examination, procedure)
+    sound, broken = run(SOUND, 0), run(BROKEN, 1)
+    assert not sound["rejected"], sound
+    assert broken["rejected"], broken
+    assert set(sound["p_values"]) == {"mean", "log scale", "log likelihood", "log posterior"}
+    assert sound["p"] > broken["p"]
+
+
+def test_only_what_depends_on_the_data_gives_away_a_sampler_that_ignores_them(examination):
+    found = examination.ignore_data()
+    assert found["rejected"]
+    assert found["by"] in ("log likelihood", "log posterior")
+    assert min(found["p_values"][name] for name in ("mean", "log scale")) > SHARE
+    assert set(examination.counts[IGNORES_DATA]) == set(found["p_values"])
+    assert all(sum(counts) == SMALL.num_sets for counts in examination.counts[IGNORES_DATA].values())
+
+
+def test_cases_go_from_gross_to_slight(examination):
+    few, many = (list(cases(examination.kernel, slight=slight)) for slight in (False, True))
+    assert few[0] == SOUND
+    assert {case.name for case in few} < {case.name for case in many}
+    assert {case.expected for case in many} == {"pass", "somewhere", "reject", "measure"}
+    assert [case.power for case in many if case.expected == "reject"] == [2.0]
+
+
+def test_levels_add_up():
+    assert pytest.approx(LEVEL) == SHARE * 2 * (len(TARGETS) + 3 * len(MODELS))
+    assert row("x", SOUND, {"a": 1.0, "b": SHARE / 2})["rejected"]
+    assert not row("x", SOUND, {"a": 1.0, "b": SHARE / 2, "c": 1.0})["rejected"]
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_cell_of_a_target_is_trained_examined_and_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(_calibrate, "calibrate_settings", lambda preset: SMALL)
+    _calibrate.run_cell("banana", 0, "smoke", tmp_path / "cells" / "banana-0")
+    cells = load_cells(tmp_path / "cells")
+    cell = cells["banana"]
+    assert {"settings", "seed", "versions", "cores", "dtype", "preset", "kernel"} <= set(cell)
+    by_case = {row["case"]: row for row in cell["rows"]}
+    assert not by_case[KERNEL]["rejected"]
+    assert by_case[KERNEL]["squared_jump"] > 0.1
+    assert by_case["no kinetic energy"]["rejected"]
+    assert by_case["target to the power 2"]["rejected"]
+    report = write_report(tmp_path / "cells", tmp_path / "page.html")
+    assert len(report.lines) == 4
+    parsed(report.path.read_text())
+    assert (tmp_path / "banana-p-values.png").stat().st_size > 5000
+
+
+def made_up(subject, procedure, changes=(), **facts):
+    """A cell in which everything is as it must be, but for ``changes`` by case."""
+    expected = {KERNEL: "pass", "no Jacobian": "somewhere", "target to the power 2": "reject"}
+    expected |= {"target to the power 1.5": "measure", "target to the power 1.2": "measure"}
+    rows = []
+    for case, must in expected.items():
+        p = dict(changes).get(case, 0.5 if must == "pass" else 1e-9)
+        found = {"procedure": procedure, "case": case, "expected": must, "rejected": p < SHARE, "p": p, "by": "x0"}
+        rows.append(found | {"p_values": {"x0": p, "log likelihood": p, "log posterior": p}} | facts)
+    place = {"subject": subject, "seed": 0, "preset": "smoke", "share": SHARE, "level": LEVEL, "dim": 2}
+    made = {"kernel": "L2HMC", "training_seconds": 1.0, "seconds": 2.0, "versions": {"jax": "1"}, "cores": 2}
+    return place | made | {"dtype": "float64", "device": "cpu", "rows": rows}
+
+
+def test_the_verdict_names_what_is_wrong():
+    cells = {name: made_up(name, "exact draws", squared_jump=1.0) for name in ("banana", "mog")}
+    assert all(v.passed for v in verdicts(cells))
+    cells["mog"] = made_up("mog", "exact draws", {"no Jacobian": 0.3}, squared_jump=1.0)
+    assert all(v.passed for v in verdicts(cells)), "one subject is enough"
+    assert bug_rows(cells) == [["no Jacobian", "exact draws", "banana", "mog"]]
+    cells["banana"] = made_up(
+        "banana",
+        "exact draws",
+        {KERNEL: 1e-7, "no Jacobian": 0.3, "target to the power 2": 0.2},
+        squared_jump=0.01,
+    )
+    texts = [v.text for v in verdicts(cells) if not v.passed]
+    assert len(texts) == 4
+    assert "sound kernels rejected: 1 of 2: banana (exact draws, x0)" in texts
+    assert "wrong targets and samplers missed: 1 of 2: target to the power 2, banana (exact draws)" in texts
+
+
+def test_the_smallest_bias_found_is_the_last_before_the_first_miss():
+    cells = {"mog": made_up("mog", "exact draws", {"target to the power 1.5": 0.3})}
+    assert kernel_rows(cells)[0][4:] == ["pass", "2", "0"]
+    cells = {"mog": made_up("mog", "exact draws", {"no Jacobian": 0.3})}
+    assert kernel_rows(cells)[0][4:] == ["pass", "1.2", "none"]
+
+
+def test_the_page_of_a_model_holds_its_ranks():
+    cell = made_up("normal", SBC, thin=3, low_ess=20.0, median_ess=40.0)
+    counts = {name: [10] * 20 for name in ("mean", "log likelihood")}
+    cell["calibration"] = {
+        "counts": {KERNEL: counts, IGNORES_DATA: counts},
+        "low": [0] * 19,
+        "high": [200] * 19,
+        "num": 200,
+    }
+    tags = parsed(render({"normal": cell}))
+    assert sum(tag == "img" for tag, _ in tags) == 2
+    assert sbc_rows({"normal": cell})[0][2:4] == ["3", "20, 40"]
+
+
+def test_what_is_unknown_is_refused(tmp_path):
+    runner = CliRunner()
+    for arguments, words in ((["--only", "donut"], "'donut'"), (["--preset", "huge"], "preset 'huge'")):
+        found = runner.invoke(app, ["calibrate", "--out", str(tmp_path), *arguments])
+        assert found.exit_code == 2
+        assert words in found.output
+    with pytest.raises(ValueError, match="no finished cell"):
+        write_report(tmp_path, tmp_path / "page.html")
+
+
+def test_the_command_reports_finished_cells_and_fails_for_a_kernel_that_is_rejected(tmp_path):
+    specs = _calibrate.plan([], 0, "smoke", tmp_path)
+    assert [spec.target for spec in specs] == list(SUBJECTS)
+    for spec in specs[:1]:
+        spec.path.mkdir(parents=True)
+        (spec.path / "cell.json").write_text(json.dumps(made_up(spec.target, "exact draws", squared_jump=1.0)))
+    found = CliRunner().invoke(app, ["calibrate", "--out", str(tmp_path), "--only", "banana"])
+    assert found.exit_code == 0, found.output
+    assert found.output.count("pass  ") == 4
+    bad = made_up("banana", "exact draws", {KERNEL: 1e-9}, squared_jump=1.0)
+    (specs[0].path / "cell.json").write_text(json.dumps(bad))
+    found = CliRunner().invoke(app, ["calibrate", "--out", str(tmp_path), "--only", "banana"])
+    assert found.exit_code == 3
+    assert "FAIL  sound kernels rejected: 1 of 1" in found.output
+
+
+def test_ranks_on_paths_leave_the_values_as_they_were(examination):
+    values = np.arange(12.0).reshape(3, 4)
+    ranks = examination._rank(values, np.array([0, 1, 2, 0]))
+    assert ranks.tolist() == [0, 1, 2, 0]
+    assert np.isfinite(values).all()
