@@ -137,7 +137,7 @@ def test_the_judge_measures_in_the_users_coordinates():
     found = judge(jax.random.key(1), kernel, white.whitening.inverse(target.sample(jax.random.key(2), 32)))
     assert 0.05 < found.worst < 1
     assert found.worst == min(found.ess_per_gradient, found.ess_sq_per_gradient)
-    assert found.num_gradients == 32 * 250 * 3
+    assert found.num_gradients == 32 * 500 * 3
     assert found.rhat_max < 1.05
 
 
