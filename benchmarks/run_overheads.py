@@ -123,8 +123,8 @@ def main() -> None:
         kernels = {"small": (small, scg.sample(key, 200)), "large": (large, icg.sample(key, 16))}
         kernels["cheap"] = (cheap, icg.sample(key, 8))
         for name, (kernel, position) in kernels.items():
-            state, parts = kernel.init(position), {"rounds": options.rounds, "seconds": options.seconds / options.rounds}
-            result[name] = streaming(waiting, kernel, state, folder, **parts)
+            parts = {"rounds": options.rounds, "seconds": options.seconds / options.rounds}
+            result[name] = streaming(waiting, kernel, kernel.init(position), folder, **parts)
             print(name, json.dumps(result[name]), flush=True)
         before = memory()
 

@@ -4,19 +4,21 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from .._clock import CompileClock
 from .._container import Arrays
+from .._devices import Devices, any_process, is_first_process, whole
 from .._front import user_arrays
 from .._sample import Draws, Record, draw_chunks, means, record_of
 from .._train import Progress
 from .._transition import AbstractTransition
 from .._types import ChainState, Key
-from ._checkpoint import CheckpointError, Checkpoints, fill, number, to_arrays
+from ._checkpoint import Checkpoint, CheckpointError, Checkpoints, fill, number, to_arrays
+from ._errors import RunFolderError
 from ._store import DrawStore
 
 type OnDraws = Callable[[Progress, Record], None]
@@ -56,6 +58,7 @@ def stream_chains(
     thin: int = 1,
     chunk_size: int = 200,
     seconds: float = 10.0,
+    devices: Devices | None = None,
     progress: OnDraws | None = None,
 ) -> Streamed:
     """`draw_chains` into the store at ``path``, or on from the last checkpoint of ``stage``, the same bit for bit.
@@ -65,20 +68,23 @@ def stream_chains(
     whatever ``num_draws``, and drawing waits only if it is faster than the disk. The order is draws, counter,
     checkpoint: after a crash at any point the newest checkpoint describes draws that are there. A ``num_draws`` larger
     than before extends the run; a smaller one changes nothing. KeyboardInterrupt ends the run after a whole chunk.
+
+    ``devices`` is as in `draw_chains`. With several processes all of them call this with the same arguments and a
+    ``path`` in a folder they share: each writes its own chains, the first one commits what all have written.
     """
     writer = _Writer(key, transition, state, path, checkpoints, stage=stage, thin=thin, num_draws=num_draws)
     completed = True
-    if writer.goal != num_draws and writer.drawn < num_draws:
-        writer.goal = num_draws
-        writer.checkpoint()
+    if writer.drawn < num_draws:
+        writer.extend(num_draws)
     left, state, last = num_draws - writer.drawn, writer.state, time.monotonic()
     with CompileClock() as clock:
         try:
             size = min(chunk_size, writer.store.block)
-            options: dict[str, int] = {"thin": thin, "first_step": writer.drawn * thin, "chunk_size": size}
+            options: dict[str, Any] = {"thin": thin, "first_step": writer.drawn * thin, "chunk_size": size}
+            options["devices"] = devices
             for new, record in draw_chunks(key, transition, state, num_draws=left, **options) if left > 0 else ():
                 writer.add(new, record, clock)
-                if writer.pending >= writer.store.block or time.monotonic() - last >= seconds:
+                if writer.pending >= writer.store.block or any_process(time.monotonic() - last >= seconds):
                     writer.submit()
                     last = time.monotonic()
                 if progress is not None:
@@ -87,7 +93,7 @@ def stream_chains(
             completed = False
         finally:
             writer.close()
-    return Streamed(writer.store, writer.state, *writer.spent, completed)
+    return Streamed(writer.store, whole(writer.state), *writer.spent, completed)
 
 
 class _Chunk(NamedTuple):
@@ -102,7 +108,8 @@ class _Chunk(NamedTuple):
 class _Writer:
     """The chunks not yet on disk, and the thread that brings them there.
 
-    The thread has at most one block at a time. ``state`` and ``spent`` are those of the last checkpoint.
+    The thread has at most one block at a time. ``state`` and ``spent`` are those of the last checkpoint. One process
+    commits in the thread; several commit in the main thread, once all have written, since only there they can agree.
     """
 
     def __init__(
@@ -120,24 +127,38 @@ class _Writer:
         self.key, self.target, self.state, self.thin = key, transition.target, state, thin
         self.checkpoints, self.stage = checkpoints, stage
         self.chunks: list[_Chunk] = []
-        self.goal, self.earlier, self.spent = 0, (0.0, 0.0), (0.0, 0.0)
+        self.goal, self.earlier, self.spent = num_draws, (0.0, 0.0), (0.0, 0.0)
+        self.part, self.parts = jax.process_index(), jax.process_count()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="capriole-draws")
-        self._writing: Future[None] | None = None
+        self._writing: Future[_Chunk | None] | None = None
         self._submitted, self._x64 = 0, jax.config.jax_enable_x64
         found = checkpoints.read(stage)
+        if found is not None:
+            self._restore(found, path)
+        elif is_first_process():
+            example = self._groups([_example(key, transition, state, self.parts)])
+            self.store = DrawStore.create(path, *example, num_draws=num_draws, parts=self.parts)
+        any_process(False)  # the others open what the first one made
+        if not is_first_process():
+            self.store = DrawStore.open(path)
         if found is None:
-            example = self._groups([_example(key, transition, state)])
-            self.goal, self.store = num_draws, DrawStore.create(path, *example, num_draws=num_draws)
             self.checkpoint()
-            return
-        parts = fill({"key": key, "state": state}, found.arrays)
-        if number(found.facts, "thin") != thin:
-            raise CheckpointError(f"the draws were thinned by {found.facts['thin']}, this run asks for {thin}")
-        self.store = DrawStore.open(path, write=True)
-        self.store.trim(found.step)
-        self._submitted = found.step
-        self.state, self.goal = parts["state"], number(found.facts, "goal")
+
+    def _restore(self, found: Checkpoint, path: Path) -> None:
+        """Go on from a checkpoint, if it is one of this run; its draws are those that count."""
+        parts = fill({"key": self.key, "state": self.state}, found.arrays)
+        if number(found.facts, "thin") != self.thin:
+            raise CheckpointError(f"the draws were thinned by {found.facts['thin']}, this run asks for {self.thin}")
+        self.state, self.goal, self._submitted = parts["state"], number(found.facts, "goal"), found.step
         self.earlier = self.spent = tuple(number(found.facts, n, kind=float) for n in ("seconds", "compiling"))
+        if is_first_process():
+            self.store = DrawStore.open(path, write=True)
+            if self.store.layout.parts != self.parts:
+                raise CheckpointError(
+                    f"{path} is written by {self.store.layout.parts} processes, now there are {self.parts}; resume "
+                    "with as many as before"
+                )
+            self.store.trim(found.step)
 
     @property
     def drawn(self) -> int:
@@ -154,10 +175,17 @@ class _Writer:
         spent = (self.earlier[0] + clock.seconds, self.earlier[1] + clock.compile_seconds)
         self.chunks.append(_Chunk(self.drawn, record, state, spent))
 
+    def extend(self, num_draws: int) -> None:
+        """Make room for ``num_draws`` draws, and say in a checkpoint that they are wanted."""
+        if is_first_process():
+            self.store.reserve(num_draws)
+        if num_draws != self.goal:
+            self.goal = num_draws
+            self.checkpoint()
+
     def submit(self) -> None:
         """Wait for the thread, raise what went wrong in it, and hand it all that is pending."""
-        if self._writing is not None:
-            self._writing.result()
+        self._settle()
         if self.chunks:
             self._writing = self._thread.submit(self._write, self.chunks)
             self._submitted, self.chunks = self.drawn, []
@@ -166,19 +194,42 @@ class _Writer:
         """Bring everything to disk and let the thread go; after a failed write nothing more is written."""
         try:
             self.submit()
-            self.submit()
+            self._settle()
+            if is_first_process():
+                self.store.trim(self.store.committed)
+            any_process(False)
+            if not is_first_process():  # another length than when it was opened
+                self.store = DrawStore.open(self.store.path)
         finally:
             self._thread.shutdown()
 
-    def _write(self, chunks: list[_Chunk]) -> None:
-        """Draws, then the checkpoint that continues them. What is there already, from an interrupted call, stays."""
+    def _settle(self) -> None:
+        last, trouble = None, None
+        try:
+            last = None if self._writing is None else self._writing.result()
+        except RunFolderError as error:
+            trouble = error
+        if any_process(trouble is not None):
+            raise trouble or RunFolderError(f"another process could not write its draws to {self.store.path}")
+        if self.parts > 1 and last is not None and last.first >= self.store.committed:
+            self._commit(last)
+
+    def _write(self, chunks: list[_Chunk]) -> _Chunk | None:
+        """Bring chunks to disk and return the last; those there already, from an interrupted call, stay as they are."""
         fresh = [chunk for chunk in chunks if chunk.first >= self.store.committed]
         if not fresh:
-            return
+            return None
         with jax.enable_x64(self._x64):  # a caller's `with` does not reach other threads
-            self.store.append(*self._groups([chunk.record for chunk in fresh]))
-            self.state, self.spent = fresh[-1].state, fresh[-1].spent
-            self.checkpoint()
+            self.store.write(*self._groups([chunk.record for chunk in fresh]), part=self.part)
+            if self.parts == 1:
+                self._commit(fresh[-1])
+        return fresh[-1]
+
+    def _commit(self, last: _Chunk) -> None:
+        """Count all draws to the end of ``last``, then write the checkpoint that continues them."""
+        self.store.commit(last.first + len(last.record.lp), follow=not is_first_process())
+        self.state, self.spent = last.state, last.spent
+        self.checkpoint()
 
     def checkpoint(self) -> None:
         """Write a checkpoint of the committed draws."""
@@ -205,11 +256,11 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return joined
 
 
-def _example(key: Key, transition: AbstractTransition, state: ChainState) -> Record:
-    """A record of one draw, zeros, that has the shapes and dtypes of the real ones; nothing is computed."""
+def _example(key: Key, transition: AbstractTransition, state: ChainState, parts: int) -> Record:
+    """A record of one draw of one part of the chains, zeros in the shapes and dtypes of the real one, not computed."""
 
     def first(state: ChainState) -> Record:
         return record_of(*transition.step(key, state), state.position)
 
     shapes = jax.eval_shape(first, state)
-    return Record(*(np.zeros((1, *leaf.shape), leaf.dtype) for leaf in shapes))
+    return Record(*(np.zeros((1, *leaf.shape[:-1], leaf.shape[-1] // parts), leaf.dtype) for leaf in shapes))
