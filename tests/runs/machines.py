@@ -12,17 +12,18 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from tiny import KERNEL, NUM, STATE, stop_at, stream, train
 
 import conftest  # noqa: F401 (the configuration of the tests)
 from capriole import Transition, draw_chains
 from capriole._devices import is_first_process
 from capriole.cli._machines import Machines
 
-folder = Path(sys.argv[1])
 if len(sys.argv) > 2:
     Machines(None, f"localhost:{sys.argv[3]}", 2, int(sys.argv[2])).join()
-devices = jax.devices()
+
+from tiny import KERNEL, KEY, NUM, STATE, stop_at, stream, train  # noqa: E402 (it computes: first the processes meet)
+
+folder, devices = Path(sys.argv[1]), jax.devices()
 assert len(devices) == 2, devices
 
 
@@ -38,7 +39,7 @@ with jax.numpy_dtype_promotion("standard"):
     trained = train(folder, devices=devices)
 assert not stream(folder, devices=devices, progress=stop_at(20)).completed
 streamed = stream(folder, devices=devices)
-in_memory = draw_chains(jax.random.key(5), KERNEL, STATE, num_draws=NUM, chunk_size=NUM, devices=devices)
+in_memory = draw_chains(KEY, KERNEL, STATE, num_draws=NUM, chunk_size=NUM, devices=devices)
 mine = in_memory.record.position
 stored = streamed.store.read_position()
 first = jax.process_index() * len(mine) if len(mine) < len(stored) else 0

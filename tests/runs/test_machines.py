@@ -109,6 +109,6 @@ def test_machines_that_cannot_be_are_refused():
         Machines(None, "host:1", 2, 2).join()
     with pytest.raises(ValueError, match="this run has 2 processes, here are 1"):
         chosen_devices({"devices": 2, "processes": 2})
-    with pytest.raises(ValueError, match="this run needs 7 devices, here are .*XLA_FLAGS=--xla_force"):
+    with pytest.raises(ValueError, match=r"this run needs 7 devices, here are .*XLA_FLAGS=--xla_force"):
         chosen_devices({"devices": 7})
     assert chosen_devices({}) is None

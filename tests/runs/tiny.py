@@ -20,9 +20,7 @@ def checkpoints(folder, identity="this run"):
     return Checkpoints(folder / "checkpoints", identity)
 
 
-def stream(
-    folder, *, num_draws=NUM, key=KEY, state=STATE, kernel=KERNEL, seconds=0.0, thin=1, progress=None, devices=None
-):
+def stream(folder, *, num_draws=NUM, key=KEY, state=STATE, kernel=KERNEL, **options):
     return stream_chains(
         key,
         kernel,
@@ -31,10 +29,7 @@ def stream(
         checkpoints(folder),
         num_draws=num_draws,
         chunk_size=CHUNK,
-        seconds=seconds,
-        thin=thin,
-        progress=progress,
-        devices=devices,
+        **({"seconds": 0.0} | options),
     )
 
 
