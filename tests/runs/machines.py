@@ -21,7 +21,7 @@ from capriole.cli._machines import Machines
 if len(sys.argv) > 2:
     Machines(None, f"localhost:{sys.argv[3]}", 2, int(sys.argv[2])).join()
 
-from tiny import KERNEL, KEY, NUM, STATE, stop_at, stream, train  # noqa: E402 (it computes: first the processes meet)
+from tiny import KERNEL, KEY, NUM, STATE, stop_at, stream, train  # it computes: first the processes meet
 
 folder, devices = Path(sys.argv[1]), jax.devices()
 assert len(devices) == 2, devices
