@@ -204,10 +204,19 @@ def open_draws(path: str | os.PathLike) -> "xarray.DataTree":
 
     path = Path(path)
     path = path / "draws.zarr" if (path / "draws.zarr").is_dir() else path
-    committed = check_layout(path).committed
+    layout = check_layout(path)
+    options: dict[str, Any] = {"engine": "zarr", "consolidated": False, "decode_cf": False, "chunks": None}
     with _foreign_is_damaged(path):
-        tree = xarray.open_datatree(path, engine="zarr", consolidated=False, decode_cf=False, chunks=None)
-        return tree.isel(draw=slice(committed))
+        if len({metadata["shape"][1] for metadata in layout.arrays.values()}) == 1:
+            return xarray.open_datatree(path, **options).isel(draw=slice(layout.committed))
+        # A crash, or a full disk, while the lengths were changed: xarray wants them equal, so one array at a time.
+        groups: dict[str, list[xarray.Dataset]] = {group: [] for group in GROUPS}
+        for group, name in (array.split("/") for array in layout.arrays):
+            others = [other.split("/")[1] for other in layout.arrays if other != f"{group}/{name}"]
+            found = xarray.open_dataset(path / group, drop_variables=others, **options)
+            groups[group].append(found.isel(draw=slice(layout.committed)))
+        merged = {group: xarray.merge(parts, combine_attrs="override") for group, parts in groups.items()}
+        return xarray.DataTree.from_dict(merged)
 
 
 @contextlib.contextmanager
