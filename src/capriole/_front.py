@@ -62,13 +62,15 @@ def train(
     targets with several modes (give ``spread`` wide enough to reach them all).
 
     ``devices``, e.g. ``jax.devices()``, divides the chains evenly over several devices.
-    ``resume`` keeps checkpoints and goes on from them, if there are any: `capriole.runs.CheckpointedTrainer` (which has
-    ``devices`` of its own).
+    ``resume`` keeps checkpoints and goes on from them, if there are any: `capriole.runs.CheckpointedTrainer`, which
+    takes ``devices`` itself.
 
     If the log density has no second derivative the force is held constant in the training signal, and the log says
     so; the kernel stays exact. Raises ValueError for a log density or init that cannot work (see the message),
     `TrainingDivergedError` if training collapses for good.
     """
+    if resume is not None and devices is not None:
+        raise ValueError("devices has no effect together with resume; give it to CheckpointedTrainer(devices=...)")
     key = as_key(seed)
     start_key, pilot_key, build_key, train_key = jax.random.split(key, 4)
     target, position = prepare(logdensity, init, start_key, num_chains=num_chains, spread=spread)

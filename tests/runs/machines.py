@@ -16,7 +16,7 @@ import numpy as np
 import conftest  # noqa: F401 (the configuration of the tests)
 from capriole import Transition, draw_chains
 from capriole._devices import is_first_process
-from capriole.cli._machines import Machines
+from capriole.cli._machines import Machines, leave
 
 if len(sys.argv) > 2:
     Machines(None, f"localhost:{sys.argv[3]}", 2, int(sys.argv[2])).join()
@@ -33,7 +33,11 @@ def die(event, _):
 
 
 if sys.argv[4:] == ["die"]:
-    stream(folder, devices=devices, progress=die)
+    try:
+        stream(folder, devices=devices, progress=die)
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        leave(2)
 with jax.numpy_dtype_promotion("standard"):
     train(folder, devices=devices, progress=stop_at(20))
     trained = train(folder, devices=devices)

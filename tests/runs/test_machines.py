@@ -1,6 +1,7 @@
 """Two devices, and two processes, do what one does."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from capriole.runs import CheckpointError, DrawStore
 HERE = Path(__file__).parent
 TWO = "--xla_force_host_platform_device_count=2"
 # Vectorised code for 4 chains rounds differently from that for 8, and 60 steps of a chain, or 60 updates of Adam, pass
-# a difference on: measured 1e-13 for draws and 1e-9 for training; a wrong stream of random numbers is wrong by 1.
+# a difference on, at most a thousandfold per update; a wrong stream of random numbers is wrong by 1.
 DRAWS, TRAINING = 1e-9, 1e-6
 
 
@@ -80,10 +81,11 @@ def test_two_processes_do_what_two_devices_do(on_two_devices, tmp_path):
 
 def test_a_dead_process_ends_the_other_with_a_message(tmp_path):
     first, second = start_both(tmp_path / "run", "die")
-    assert second.wait(timeout=600) == -9
+    second.communicate(timeout=600)
     output, _ = first.communicate(timeout=600)
-    assert first.returncode != 0
-    assert "rror" in output
+    assert second.returncode == -signal.SIGKILL
+    assert first.returncode == 2
+    assert "error: UNKNOWN: Gloo" in output
     step = checkpoints(tmp_path / "run").read("sample").step
     store = DrawStore.open(tmp_path / "run" / "draws.zarr")
     assert NUM // 2 > step > 0
