@@ -16,7 +16,7 @@ IDS = [str(path.relative_to(ROOT)) for path in FILES]
 
 # A core module may import from the layers below its own, and from nothing else of capriole.
 LAYERS = [
-    {"_types", "_clock", "_container", "_health"},
+    {"_types", "_clock", "_container", "_devices", "_health"},
     {"_logdensity", "_networks"},
     {"_dynamics", "_ravel", "_whitening"},
     {"_transition", "_starts"},

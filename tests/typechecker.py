@@ -8,7 +8,7 @@ from collections.abc import Callable
 from beartype import beartype
 
 CORE = ("logdensity", "networks", "dynamics", "transition", "objectives", "train", "sample", "check", "ravel", "pilot")
-CORE = (*CORE, "io", "front", "candidates")
+CORE = (*CORE, "devices", "io", "front", "candidates")
 MODULES = [f"capriole._{name}" for name in CORE]  # not _clock: beartype refuses ``-> Self`` on a lone method
 
 NARROW = {

@@ -1,11 +1,11 @@
 """Several starts, one winner: training from random networks and masks can settle in a poor local optimum."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
+from ._devices import Devices
 from ._train import Progress, Recipe, TrainResult, train
 from ._transition import Transition
 from ._types import Key, Vector
@@ -14,8 +14,9 @@ type Trainer = Callable[..., TrainResult]
 """Runs one training stage: called with the stage's name and then the arguments of `train`."""
 
 
-def _train_stage(stage: str, key: Key, *args: Any, **options: Any) -> TrainResult:
-    return train(key, *args, **options)
+def on_these_devices(devices: Devices | None) -> Trainer:
+    """The trainer that is `train` on ``devices`` and keeps nothing."""
+    return lambda stage, *args, **options: train(*args, devices=devices, **options)
 
 
 def train_best(
@@ -35,7 +36,7 @@ def train_best(
     result's history is the winner's; its seconds, gradients and counts are the sum over everything that was done.
     ``trainer`` does each of these trainings in place of `train`; it gets the stage's name as well.
     """
-    run = _train_stage if trainer is None else trainer
+    run = on_these_devices(None) if trainer is None else trainer
     if not candidates:
         raise ValueError("candidates must hold at least one transition")
     if len(candidates) == 1:

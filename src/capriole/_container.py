@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Buffer
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,15 @@ from safetensors.numpy import save as to_safetensors
 type Arrays = dict[str, np.ndarray]
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary name, flush to disk, rename, flush the folder: readers see the old file or the new one."""
+def write_atomically(path: Path, *content: Buffer) -> None:
+    """Write to a temporary name, flush to disk, rename, flush the folder: readers see the old file or the new one.
+
+    Pieces of ``content`` follow each other.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _sample
-from ._candidates import Trainer, train_best
+from ._candidates import Trainer, on_these_devices, train_best
 from ._check import check_dtype, check_logdensity, check_starts, trainable
+from ._devices import Devices
 from ._dynamics import learned_leapfrog
 from ._health import health, training_health
 from ._io import versions
@@ -45,6 +46,7 @@ def train(
     objective: AbstractObjective | None = None,
     start_temperature: float = 1.0,
     spread: float = 1.0,
+    devices: Devices | None = None,
     progress: Callable[[Progress], None] | None = None,
     resume: Trainer | None = None,
 ) -> TrainResult:
@@ -59,12 +61,16 @@ def train(
     ``start_temperature`` above 1 flattens the density at first and cools it over the first 70 % of the steps, for
     targets with several modes (give ``spread`` wide enough to reach them all).
 
-    ``resume`` keeps checkpoints and goes on from them, if there are any: `capriole.runs.CheckpointedTrainer`.
+    ``devices``, e.g. ``jax.devices()``, divides the chains evenly over several devices.
+    ``resume`` keeps checkpoints and goes on from them, if there are any: `capriole.runs.CheckpointedTrainer`, which
+    takes ``devices`` itself.
 
     If the log density has no second derivative the force is held constant in the training signal, and the log says
     so; the kernel stays exact. Raises ValueError for a log density or init that cannot work (see the message),
     `TrainingDivergedError` if training collapses for good.
     """
+    if resume is not None and devices is not None:
+        raise ValueError("devices has no effect together with resume; give it to CheckpointedTrainer(devices=...)")
     key = as_key(seed)
     start_key, pilot_key, build_key, train_key = jax.random.split(key, 4)
     target, position = prepare(logdensity, init, start_key, num_chains=num_chains, spread=spread)
@@ -97,7 +103,7 @@ def train(
         num_steps=num_steps,
         candidate_steps=max(1, num_steps // 4),
         progress=progress,
-        trainer=resume,
+        trainer=on_these_devices(devices) if resume is None else resume,
     )
     for warning in training_health(*(result.history[name] for name in ("loss", "acceptance_rate", "is_skipped"))):
         log.warning("training: %s", warning)
@@ -119,6 +125,7 @@ def sample(
     thin: int = 1,
     spread: float = 1.0,
     chunk_size: int = 200,
+    devices: Devices | None = None,
     progress: Callable[[Progress, _sample.Record], None] | None = None,
 ) -> "xarray.DataTree":
     """Draw from the target of a frozen kernel; groups and names are ArviZ's.
@@ -132,6 +139,8 @@ def sample(
     (gradients) and capriole's own ``accepted``, ``direction``, ``log_det``, ``log_ratio``, ``nonfinite``, ``jump_sq``.
     Its attributes record versions, seed and cost; ``completed`` is 0 if Ctrl-C ended the run early; ``warnings`` is
     what looks unhealthy, with a remedy, one per line, and the log repeats it.
+
+    ``devices``, e.g. ``jax.devices()``, divides the chains evenly over several devices.
 
     Raises ValueError if a chain starts outside the support.
     """
@@ -148,7 +157,14 @@ def sample(
     if num_warmup:
         state = run_pilot(warmup_key, logdensity, position, num_leapfrogs=10, num_steps=num_warmup).state
     draws = _sample.draw_chains(
-        sample_key, transition, state, num_draws=num_draws, thin=thin, chunk_size=chunk_size, progress=progress
+        sample_key,
+        transition,
+        state,
+        num_draws=num_draws,
+        thin=thin,
+        chunk_size=chunk_size,
+        devices=devices,
+        progress=progress,
     )
     tree = to_datatree(draws, logdensity, seed=repr(seed))
     for warning in tree["sample_stats"].attrs["warnings"].splitlines():

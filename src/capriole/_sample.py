@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._clock import CompileClock
+from ._devices import Devices, check_devices, copied, divided, own, whole
 from ._train import Progress
-from ._transition import AbstractTransition
+from ._transition import AbstractTransition, on_devices
 from ._types import ChainState, Info, Key, Vector
 
 type Stacked = Any
@@ -118,17 +119,29 @@ def draw_chunks(
     thin: int = 1,
     first_step: int = 0,
     chunk_size: int = 200,
+    devices: Devices | None = None,
 ) -> Iterator[tuple[ChainState, Record]]:
-    """The loop of `draw_chains`, chunk by chunk: the state reached and its draws, fields (draws, ..., chains)."""
+    """The loop of `draw_chains`, chunk by chunk: the state reached and its draws, fields (draws, ..., chains).
+
+    With ``devices`` the state is divided over them; the draws are those of this process's chains.
+    """
     if num_draws < 1 or thin < 1 or chunk_size < 1:
         raise ValueError(f"num_draws, thin and chunk_size must be positive, got {num_draws}, {thin} and {chunk_size}")
     if state.position.ndim != 2:
         raise ValueError(f"positions must have shape (dim, chains), got {state.position.shape}")
+    if devices is not None:
+        check_devices(devices, state.position.shape[1])
+        key, state = copied(key, devices), divided(state, devices)
+        transition = on_devices(transition, devices)
     for done in range(0, num_draws, chunk_size):
         length = min(chunk_size, num_draws - done)
-        first = jnp.asarray(first_step + done * thin, jnp.int32)
-        state, record = _chunk(key, transition, state, first, jnp.asarray(length), thin, chunk_size)
-        yield state, Record(*(np.asarray(kept)[:length] for kept in record))
+        limits = jnp.asarray(first_step + done * thin, jnp.int32), jnp.asarray(length)
+        if devices is not None:
+            limits = copied(limits, devices)
+        state, record = _chunk(key, transition, state, *limits, thin, chunk_size)
+        if devices is not None:
+            record = divided(record, devices)  # as it is, but for what is the same for all chains
+        yield state, Record(*(own(kept)[:length] for kept in record))
 
 
 def draw_chains(
@@ -140,14 +153,24 @@ def draw_chains(
     thin: int = 1,
     first_step: int = 0,
     chunk_size: int = 200,
+    devices: Devices | None = None,
     progress: Callable[[Progress, Record], None] | None = None,
 ) -> Draws:
     """Run all chains of ``state`` for ``num_draws * thin`` steps and keep every ``thin``-th.
 
     ``first_step`` is the number of steps already taken with this key (to continue a run). KeyboardInterrupt ends
     the run after the last whole chunk and returns what is there, with ``completed`` False.
+
+    ``devices``, e.g. ``jax.devices()``, divides the chains evenly over several devices, which then work without a word
+    to each other; draws are those of one device but for rounding. With several processes (``jax.distributed``) every
+    process gets the draws of its own chains, and all of the final state.
     """
-    options: dict[str, int] = {"thin": thin, "first_step": first_step, "chunk_size": chunk_size}
+    options: dict[str, Any] = {
+        "thin": thin,
+        "first_step": first_step,
+        "chunk_size": chunk_size,
+        "devices": devices,
+    }
     chunks: list[Record] = []
     done, completed = 0, True
     with CompileClock() as clock:
@@ -162,7 +185,7 @@ def draw_chains(
     if not chunks:
         raise KeyboardInterrupt("interrupted before the first chunk of draws was complete")
     record = Record(*(chains_first(np.concatenate(field)) for field in zip(*chunks, strict=True)))
-    return Draws(record, state, int(record.n_steps.sum()), clock.seconds, clock.compile_seconds, completed)
+    return Draws(record, whole(state), int(record.n_steps.sum()), clock.seconds, clock.compile_seconds, completed)
 
 
 def chains_first(stacked: np.ndarray) -> np.ndarray:

@@ -12,10 +12,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from ._clock import CompileClock
+from ._devices import Devices, check_devices, copied, divided, whole
 from ._dynamics import LearnedLeapfrog
 from ._logdensity import AbstractLogDensity, Tempered
 from ._objectives import AbstractObjective
-from ._transition import AbstractTransition, Proposal, Transition, state_at
+from ._transition import AbstractTransition, Proposal, Transition, on_devices, state_at
 from ._types import Key, State, Vector
 
 type Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
@@ -222,11 +223,15 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     resume: Snapshot | None = None,
     checkpoint: Callable[[Snapshot], None] | None = None,
+    devices: Devices | None = None,
 ) -> TrainResult:
     """Train the dynamics of ``transition`` on chains started at ``position`` of shape (dim, chains).
 
     ``checkpoint`` receives a `Snapshot` after every chunk, before ``progress`` hears of it; with one of them as
     ``resume`` (and everything else the same) the result is that of a run that was never stopped.
+
+    ``devices``, e.g. ``jax.devices()``, divides the chains evenly over several devices; they sum their gradients in
+    every iteration, and the result is that of one device but for rounding. A snapshot's arrays are then spread out.
 
     A chunk that ends with mean acceptance below ``min_acceptance``, has skipped more than half of its updates, or
     leaves a parameter that is not finite is undone and tried again from the last good state, with other randomness
@@ -238,12 +243,16 @@ def train(
     rollbacks, in_a_row, completed = 0 if resume is None else resume.rollbacks, 0, True
     before = (0.0, 0.0) if resume is None else (resume.seconds, resume.compile_seconds)
     done = sum(len(chunk.loss) for chunk in chunks)
+    if devices is not None:
+        check_devices(devices, position.shape[1])
+        state, key, recipe = _spread(state, devices), copied(key, devices), copied(recipe, devices)
     with CompileClock() as clock:
         try:
             while done < num_steps:
                 length = min(chunk_size, num_steps - done)
                 attempt = jax.random.fold_in(key, rollbacks)
-                candidate, metrics = _train_chunk(attempt, state, recipe, jnp.asarray(length), chunk_size)
+                steps = jnp.asarray(length) if devices is None else copied(jnp.asarray(length), devices)
+                candidate, metrics = _train_chunk(attempt, state, recipe, steps, chunk_size)
                 metrics = Metrics(*(np.asarray(kept)[:length] for kept in metrics))
                 if not _is_healthy(candidate, metrics, min_acceptance):
                     rollbacks, in_a_row = rollbacks + 1, in_a_row + 1
@@ -260,7 +269,7 @@ def train(
                     progress(Progress("train", done, num_steps, clock.elapsed, _means(metrics)))
         except KeyboardInterrupt:
             completed = False
-    history = _joined(chunks)
+    history, state = _joined(chunks), state if devices is None else whole(state)
     per_step = transition.dynamics.num_gradients * position.shape[1] * (2 if recipe.burn_in_weight else 1)
     return TrainResult(
         transition=state.transition,
@@ -273,6 +282,12 @@ def train(
         rollbacks=rollbacks,
         completed=completed,
     )
+
+
+def _spread(state: TrainState, devices: Devices) -> TrainState:
+    """Chains divided over ``devices``, everything else copied to all of them."""
+    opt_state, step = copied((state.opt_state, state.step), devices)
+    return TrainState(on_devices(state.transition, devices), opt_state, divided(state.chains, devices), step)
 
 
 def _joined(chunks: list[Metrics]) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ._devices import Devices, copied, divided
 from ._dynamics import AbstractDynamics, CrankNicolson, Leapfrog, Rotation
 from ._logdensity import AbstractLogDensity, value_and_grad
 from ._types import ChainState, Flag, Info, Key, Phase, Scalar, State, Vector
@@ -238,3 +239,16 @@ def hmc(
         raise ValueError(f"jitter must be 0 or lie strictly between 0 and 1, got {jitter}")
     transition = Transition(logdensity, Leapfrog(jnp.asarray(step_size), num_leapfrogs))
     return Jittered(transition, 1 - jitter, 1 + jitter) if jitter else transition
+
+
+def on_devices[T: AbstractTransition](transition: T, devices: Devices) -> T:
+    """A kernel whose chains are divided over ``devices``: contexts divided as they are, all else copied."""
+
+    def place(part: AbstractTransition | Array) -> AbstractTransition | Array:
+        if not isinstance(part, Transition) or part.context is None:
+            return copied(part, devices)
+        bare = eqx.tree_at(lambda t: t.context, part, None)
+        context = divided(part.context, devices)
+        return eqx.tree_at(lambda t: t.context, copied(bare, devices), context, is_leaf=lambda leaf: leaf is None)
+
+    return jax.tree.map(place, transition, is_leaf=lambda part: isinstance(part, Transition))

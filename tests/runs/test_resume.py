@@ -13,7 +13,7 @@ from tiny import CHUNK, KERNEL, KEY, NUM, RECIPE, STATE, assert_holds, checkpoin
 
 from capriole import train_kernel
 from capriole._train import Snapshot
-from capriole.runs import CheckpointError, DrawStore, RunFolderError
+from capriole.runs import CheckpointError, DrawStore, RunFolderError, open_draws
 
 
 def assert_same_training(a, b):
@@ -144,6 +144,7 @@ def test_a_crash_at_any_write_costs_no_draw(tmp_path, crash, at):
     if (tmp_path / "checkpoints").exists() and list((tmp_path / "checkpoints").glob("*.safetensors")):
         found = checkpoints(tmp_path).read("sample")
         assert DrawStore.open(tmp_path / "draws.zarr").committed >= found.step
+        assert open_draws(tmp_path).posterior.sizes["draw"] >= found.step
     stream(tmp_path)
     assert_holds(tmp_path, whole())
 

@@ -20,7 +20,7 @@ def checkpoints(folder, identity="this run"):
     return Checkpoints(folder / "checkpoints", identity)
 
 
-def stream(folder, *, num_draws=NUM, key=KEY, state=STATE, kernel=KERNEL, seconds=0.0, thin=1, progress=None):
+def stream(folder, *, num_draws=NUM, key=KEY, state=STATE, kernel=KERNEL, **options):
     return stream_chains(
         key,
         kernel,
@@ -29,9 +29,7 @@ def stream(folder, *, num_draws=NUM, key=KEY, state=STATE, kernel=KERNEL, second
         checkpoints(folder),
         num_draws=num_draws,
         chunk_size=CHUNK,
-        seconds=seconds,
-        thin=thin,
-        progress=progress,
+        **({"seconds": 0.0} | options),
     )
 
 
@@ -48,8 +46,8 @@ def assert_holds(folder, draws):
         np.testing.assert_array_equal(found, expected, err_msg=name)
 
 
-def train(folder, *, num_steps=60, key=KEY, progress=None, seconds=0.0, stage="train"):
-    trainer = CheckpointedTrainer(checkpoints(folder), seconds=seconds, chunk_size=CHUNK)
+def train(folder, *, num_steps=60, key=KEY, progress=None, seconds=0.0, stage="train", devices=None):
+    trainer = CheckpointedTrainer(checkpoints(folder), seconds=seconds, chunk_size=CHUNK, devices=devices)
     return trainer(stage, key, KERNEL, STATE.position, RECIPE, num_steps=num_steps, progress=progress)
 
 

@@ -39,6 +39,13 @@ Function = Annotated[
     str | None,
     typer.Argument(metavar="[FILE.py:FUNCTION]", help="For a run of `capriole sample`: its log density, once more."),
 ]
+Devices = Annotated[int | None, typer.Option(min=1, help="Devices that share the chains; 1 unless given.")]
+Coordinator = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="One of several processes: where process 0 listens (docs/scale.md)."),
+]
+NumProcesses = Annotated[int | None, typer.Option(min=1, help="How many processes there are.")]
+ProcessId = Annotated[int | None, typer.Option(min=0, help="Which of them this is, from 0.")]
 Float64 = Annotated[bool, typer.Option("--float64", help="Compute in double precision.")]
 
 
@@ -64,8 +71,13 @@ def run(
     float64: Float64 = False,
     time_budget: Budget = None,
     checkpoint_every: Every = 10.0,
+    devices: Devices = None,
+    coordinator: Coordinator = None,
+    num_processes: NumProcesses = None,
+    process_id: ProcessId = None,
 ) -> None:
     """Train a kernel on a benchmark target, compare it with well-tuned HMC, write a run folder."""
+    from ._machines import Machines
     from ._pipeline import Options, start
 
     overrides = {
@@ -75,7 +87,8 @@ def run(
         "num_steps": num_steps,
     }
     out = out or Path("runs") / f"{target}-{preset}-{seed}"
-    options = Options(as_json, time_budget, checkpoint_every)
+    machines = Machines(devices, coordinator, num_processes, process_id)
+    options = Options(as_json, time_budget, checkpoint_every, machines)
     origin = {"command": "run", "float64": float64}
     start(origin, target=target, preset=preset, seed=seed, overrides=overrides, out=out, options=options)
 
@@ -96,8 +109,13 @@ def sample(
     float64: Float64 = False,
     time_budget: Budget = None,
     checkpoint_every: Every = 10.0,
+    devices: Devices = None,
+    coordinator: Coordinator = None,
+    num_processes: NumProcesses = None,
+    process_id: ProcessId = None,
 ) -> None:
     """Train a kernel on your own log density, sample it, compare with well-tuned HMC, write a run folder."""
+    from ._machines import Machines
     from ._pipeline import Options, start
 
     overrides = {
@@ -108,7 +126,8 @@ def sample(
     }
     name = function.rpartition(":")[2]
     out = out or Path("runs") / f"{name}-{preset}-{seed}"
-    options = Options(as_json, time_budget, checkpoint_every)
+    machines = Machines(devices, coordinator, num_processes, process_id)
+    options = Options(as_json, time_budget, checkpoint_every, machines)
     origin = {"command": "sample", "function": function, "dim": dim, "spread": spread, "float64": float64}
     start(origin, target=name, preset=preset, seed=seed, overrides=overrides, out=out, options=options)
 
@@ -153,12 +172,17 @@ def resume(
     as_json: AsJson = False,
     time_budget: Budget = None,
     checkpoint_every: Every = 10.0,
+    coordinator: Coordinator = None,
+    num_processes: NumProcesses = None,
+    process_id: ProcessId = None,
 ) -> None:
     """Go on with a run that was stopped, killed or out of time; the draws are those of a run that never was."""
+    from ._machines import Machines
     from ._pipeline import Options
     from ._pipeline import resume as go_on
 
-    go_on(folder, function, Options(as_json, time_budget, checkpoint_every))
+    machines = Machines(None, coordinator, num_processes, process_id)
+    go_on(folder, function, Options(as_json, time_budget, checkpoint_every, machines))
 
 
 @app.command()
@@ -169,12 +193,17 @@ def extend(
     as_json: AsJson = False,
     time_budget: Budget = None,
     checkpoint_every: Every = 10.0,
+    coordinator: Coordinator = None,
+    num_processes: NumProcesses = None,
+    process_id: ProcessId = None,
 ) -> None:
     """Add draws of the main kernel to a finished run; the same draws as if it had been longer from the start."""
+    from ._machines import Machines
     from ._pipeline import Options
     from ._pipeline import resume as go_on
 
-    go_on(folder, function, Options(as_json, time_budget, checkpoint_every), more=num_steps)
+    machines = Machines(None, coordinator, num_processes, process_id)
+    go_on(folder, function, Options(as_json, time_budget, checkpoint_every, machines), more=num_steps)
 
 
 @app.command()

@@ -9,20 +9,22 @@ from typing import Any, NamedTuple
 import typer
 
 from ._app import fail
+from ._machines import GONE, Machines, chosen_devices, is_joined, leave
 from ._progress import LiveProgress
 from ._show import show_file
 
 
 class Options(NamedTuple):
-    """How to run, as opposed to what: nothing here changes a draw."""
+    """How to run, as opposed to what: nothing here changes a draw (by more than rounding)."""
 
     as_json: bool = False
     time_budget: float | None = None
     checkpoint_every: float = 10.0
+    machines: Machines = Machines()
 
 
 class Job(NamedTuple):
-    """What to run. ``origin`` says how to make the target again: command, function, dim, spread, precision."""
+    """What to run. ``origin`` says how to make it again: command, function, dim, spread, precision, devices."""
 
     target: str
     preset: str
@@ -46,7 +48,8 @@ def start(
     from ..runs import RunFolder
 
     def prepare() -> tuple[Any, Job, Any]:
-        job = Job(target, preset, seed, settings_for(target, preset, **overrides), origin)
+        made_by = origin | options.machines.origin()
+        job = Job(target, preset, seed, settings_for(target, preset, **overrides), made_by)
         made = _target(job, origin.get("function"))
         return RunFolder(out), job, made
 
@@ -92,9 +95,11 @@ def _job(config: dict[str, Any]) -> Job:
     dim, spread = origin.get("dim", 1), origin.get("spread", 1.0)
     sound = isinstance(config.get("target"), str) and config.get("preset") in PRESETS
     sound &= isinstance(seed, int) and -(2**63) <= seed < 2**63 and isinstance(origin.get("float64", False), bool)
+    counts = [origin.get("devices", 1), origin.get("processes", 1)]
+    sound &= all(isinstance(count, int) and 0 < count <= 10**6 for count in counts)
     sound &= isinstance(dim, int) and 0 < dim <= 10**6 and isinstance(spread, float | int) and abs(spread) < 1e300
     if not sound:
-        raise RunFolderError("config.json has a target, preset, seed, dim, spread or precision that cannot be")
+        raise RunFolderError("config.json has a target, preset, seed, dim, spread, precision or devices that cannot be")
     return Job(config["target"], config["preset"], config["seed"], settings_from(config), origin)
 
 
@@ -121,7 +126,11 @@ def _trouble_in_one_line() -> Iterator[None]:
     except typer.Exit:  # a RuntimeError itself
         raise
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        fail(str(error) or type(error).__name__)
+        message = str(error) or type(error).__name__
+        if is_joined():
+            typer.secho(f"error: {message}; {GONE}", fg="red", err=True)
+            leave(2)
+        fail(message)
 
 
 def _go(prepare: Callable[[], tuple[Any, Job, Any]], act: Callable[[Any], Any], out: Path, options: Options) -> None:
@@ -130,9 +139,11 @@ def _go(prepare: Callable[[], tuple[Any, Job, Any]], act: Callable[[Any], Any], 
     from ..runs import Stop, size
 
     with _trouble_in_one_line(), Stop(time_budget=options.time_budget) as stop:
+        options.machines.join()
         folder, job, target = prepare()
+        devices = chosen_devices(job.origin)
         try:
-            with LiveProgress() as live:
+            with LiveProgress(quiet=not folder.writes) as live:
                 run = Run(
                     job.target,
                     target,
@@ -143,6 +154,7 @@ def _go(prepare: Callable[[], tuple[Any, Job, Any]], act: Callable[[Any], Any], 
                     progress=stop.after(live.update),
                     origin=job.origin,
                     checkpoint_seconds=options.checkpoint_every,
+                    devices=devices,
                 )
                 live.say(f"draws of all samplers will take up to {size(run.num_bytes)} in {out}")
                 act(run)
@@ -156,6 +168,8 @@ def _go(prepare: Callable[[], tuple[Any, Job, Any]], act: Callable[[Any], Any], 
             raise typer.Exit(stop.exit_code) from None
         finally:
             folder.close()
+    if not folder.writes:
+        return
     if options.as_json:
         typer.echo((out / "results.json").read_text(encoding="utf-8"), nl=False)
     else:

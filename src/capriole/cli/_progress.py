@@ -18,8 +18,8 @@ LABELS = {
 class LiveProgress:
     """Shows `capriole.Progress` events; ``with LiveProgress() as live: ... progress=live.update``."""
 
-    def __init__(self, *, plain_seconds: float = 5.0):
-        self.console = Console(stderr=True)
+    def __init__(self, *, plain_seconds: float = 5.0, quiet: bool = False):
+        self.console = Console(stderr=True, quiet=quiet)
         self.plain_seconds = plain_seconds
         self.tasks: dict[str, Any] = {}
         self.last: dict[str, float] = {}

@@ -12,6 +12,7 @@ import numpy as np
 from .. import diagnostics
 from .._candidates import train_best
 from .._check import check_starts, trainable
+from .._devices import Devices, any_process, is_first_process
 from .._dynamics import AbstractDynamics
 from .._io import load, versions
 from .._judge import judge
@@ -22,6 +23,7 @@ from .._types import ChainState, Vector
 from ..runs import CheckpointedTrainer, RunFolder, RunFolderError, Streamed, number, stream_chains
 from ._ess import EssSoFar
 from ._figures import write_figures
+from ._hardware import describe
 from ._measure import measure
 from ._recipes import hmc_move, make_companion, make_dynamics, make_objective, step_size_of
 from ._sampled import Sampled
@@ -42,7 +44,8 @@ class Run:
     the target's own starts. The methods are the stages, in order. In a folder that already holds part of this run, a
     stage reads what is finished and goes on from the last checkpoint of what is not: so resuming is running again.
     ``origin`` (plain values) is kept in config.json to make the target again; a checkpoint is written when
-    ``checkpoint_seconds`` have passed.
+    ``checkpoint_seconds`` have passed. Training and sampling divide their chains over ``devices``; of several processes
+    the first one writes, and each does everything else itself.
     """
 
     def __init__(
@@ -58,21 +61,21 @@ class Run:
         progress: OnProgress | None = None,
         origin: dict[str, Any] | None = None,
         checkpoint_seconds: float = 10.0,
+        devices: Devices | None = None,
     ):
-        self.burn_in_weight = burn_in_weight
+        self.burn_in_weight, self.devices = burn_in_weight, devices
         self.name, self.target, self.settings, self.folder = name, target, settings, folder
         self.show, self.checkpoint_seconds = progress or (lambda _: None), checkpoint_seconds
         keys = jax.random.split(jax.random.key(seed), 7)
         self.start_key, self.pilot_key, self.build_key, self.train_key, self.tune_key, self.sample_key = keys[:6]
         self.judge_key = keys[6]
         self.sampled: dict[str, Sampled] = {}
-        device = jax.devices()[0]
         self.results: dict[str, Any] = {
             "target": name,
             "preset": preset,
             "seed": seed,
             "versions": versions() | {"python": platform.python_version()},
-            "device": f"{device.platform} {device.device_kind} ({_cores()} cores)",
+            "device": describe(devices),
             "dtype": str(jnp.zeros(()).dtype),
             "completed": False,
             "training": None,
@@ -105,7 +108,8 @@ class Run:
         self.sample("l2hmc", self.kernel, self.settings.num_leapfrogs, float(step_size_of(result.transition)))
         self.tune_and_sample_hmc()
         self.results["ratios"] = self._ratios()
-        self._draw(result)
+        if self.folder.writes:
+            self._draw(result)
         self.results["completed"] = True
         self._store()
         return self.results
@@ -142,7 +146,9 @@ class Run:
             num_steps=s.train_steps,
             candidate_steps=s.candidate_steps,
             progress=self.progress,
-            trainer=CheckpointedTrainer(self.checkpoints, seconds=self.checkpoint_seconds, log=self.folder.metrics),
+            trainer=CheckpointedTrainer(
+                self.checkpoints, seconds=self.checkpoint_seconds, log=self.folder.metrics, devices=self.devices
+            ),
         )
         result, kept = self._keep_best(result, candidates[0].dynamics)
         self.kernel: AbstractTransition = result.transition
@@ -175,7 +181,7 @@ class Run:
         kernels = {"trained": trained, "start": Transition(self.target, start)}
         position = result.chains.position[:, :64]
         scores = {name: judge(self.judge_key, kernel, position).worst for name, kernel in kernels.items()}
-        best = max(scores, key=lambda name: scores[name])
+        best = "start" if any_process(is_first_process() and scores["start"] > scores["trained"]) else "trained"
         return result._replace(transition=kernels[best]), {"which": best, "ess_per_gradient": scores}
 
     def tune_and_sample_hmc(self) -> None:
@@ -269,6 +275,7 @@ class Run:
             num_draws=num_draws,
             stage=stage,
             seconds=self.checkpoint_seconds,
+            devices=self.devices,
             progress=EssSoFar(name, self.progress),
         )
 
@@ -339,9 +346,3 @@ def worst_ess(row: dict[str, Any]) -> float:
 
 def _ratio(a: dict[str, Any], b: dict[str, Any], name: str) -> float:
     return a[name] / b[name] if b[name] else float("nan")
-
-
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

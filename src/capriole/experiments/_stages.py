@@ -36,7 +36,10 @@ def stored_pilot(
     points = np.asarray(pilot.state.position[:, :3])
     arrays |= {"fingerprint/points": points, "fingerprint/values": np.asarray(logdensity(jnp.asarray(points)))}
     checkpoints.write(PILOT, 1, arrays, {_COUNT: int(pilot.num_gradients)})
-    return pilot
+    if jax.process_count() == 1:
+        return pilot
+    # Processes on unlike machines round differently; the first one's pilot is everybody's.
+    return _checked_pilot(_written(checkpoints, PILOT), logdensity, position)
 
 
 def _checked_pilot(found: Checkpoint, logdensity: AbstractLogDensity, position: Vector) -> Pilot:
@@ -57,6 +60,13 @@ def _checked_pilot(found: Checkpoint, logdensity: AbstractLogDensity, position: 
     return Pilot(state=state, num_gradients=number(found.facts, _COUNT), **rest)
 
 
+def _written(checkpoints: Checkpoints, stage: str) -> Checkpoint:
+    found = checkpoints.read(stage)
+    if found is None:
+        raise CheckpointError(f"{checkpoints.path} does not show what process 0 wrote; processes must share the folder")
+    return found
+
+
 def _take(arrays: dict[str, np.ndarray], name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
     value = arrays.get(name)
     if value is None or (value.shape, value.dtype) != (like.shape, like.dtype):
@@ -73,7 +83,9 @@ def stored_tuning(
         tuning = tune_hmc(key, logdensity, position, score, **options)
         arrays = {name: np.asarray(getattr(tuning, name)) for name in ("step_sizes", "scores", "acceptance_rates")}
         checkpoints.write(stage, 1, arrays, {_COUNT: tuning.num_gradients, "step_size": tuning.step_size})
-        return tuning
+        if jax.process_count() == 1:
+            return tuning
+        found = _written(checkpoints, stage)
     if found.arrays.keys() != {"step_sizes", "scores", "acceptance_rates"}:
         raise CheckpointError(f"the stored tuning {stage!r} is not complete")
     size = number(found.facts, "step_size", kind=float)

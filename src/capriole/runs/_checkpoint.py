@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._container import Arrays, read_container, write_container
+from .._devices import any_process, is_first_process, whole
 
 FORMAT = "capriole-checkpoint-1"
 KEPT = 2
@@ -40,11 +41,16 @@ class Checkpoints:
         self.path, self.identity = path, identity
 
     def write(self, stage: str, step: int, arrays: Arrays, facts: dict[str, Any]) -> Path:
-        """Store a point of ``stage``, whole or not at all, and drop all but the last two of that stage."""
+        """Store a point of ``stage``, whole or not at all, and drop all but the last two of that stage.
+
+        Of several processes the first one writes.
+        """
         if not re.fullmatch(r"[a-z0-9_-]{1,80}", stage):
             raise ValueError(f"a stage is named by lower-case letters, digits, - and _, got {stage!r}")
-        self.path.mkdir(exist_ok=True)
         path = self.path / f"{stage}.{step:012d}.safetensors"
+        if not is_first_process():
+            return path
+        self.path.mkdir(exist_ok=True)
         header = {"format": FORMAT, "run": self.identity, "stage": stage, "step": str(step), "facts": json.dumps(facts)}
         write_container(path, header, arrays)
         for _, old in self._files(stage)[KEPT:]:
@@ -55,16 +61,20 @@ class Checkpoints:
         """The newest sound point of ``stage``; None if there is none at all.
 
         A damaged file is passed over with a warning. Raises `CheckpointError` if all are damaged, or if they belong to
-        another run.
+        another run. Several processes read at the same time, so all go on from the same point.
         """
+        any_process(False)  # the first one may still be writing
         files = self._files(stage)
         for i, (step, path) in enumerate(files):
             try:
-                return self._read(stage, step, path)
+                found = self._read(stage, step, path)
+                any_process(False)  # nothing is written before all have read
+                return found
             except CheckpointError as error:
                 if i == len(files) - 1:
                     raise CheckpointError(f"{error}; remove it to start the stage {stage!r} anew") from error
                 log.warning("%s; going on from the one before", error)
+        any_process(False)
         return None
 
     def remove(self, *, keep: tuple[str, ...] = ()) -> None:
@@ -102,8 +112,8 @@ def number(facts: dict[str, Any], name: str, *, kind: type[int] | type[float] = 
 
 
 def to_arrays(tree: Any) -> Arrays:
-    """The array leaves of a pytree, named by their path; keys as their data."""
-    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(tree, eqx.is_array))
+    """The array leaves of a pytree, named by their path, gathered from all processes; keys as their data."""
+    leaves = jax.tree_util.tree_leaves_with_path(whole(eqx.filter(tree, eqx.is_array)))
     return {jax.tree_util.keystr(path): np.asarray(_data(leaf)) for path, leaf in leaves}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from .._container import write_atomically
+from .._devices import any_process, is_first_process
 from ._checkpoint import Checkpoints
 from ._errors import RunFolderError
 from ._lock import FolderLock
@@ -29,19 +30,25 @@ class RunFolder:
 
     ``checkpoints/`` and ``stages/`` hold what resuming needs. Files are written to a temporary name, flushed to disk
     and renamed, so a reader never sees half a file; a lock keeps other processes out until `close`.
-    ``RunFolder(path)`` makes a new one, ``RunFolder.open(path)`` goes on with what is there.
+    ``RunFolder(path)`` makes a new one, ``RunFolder.open(path)`` goes on with what is there. Of several processes that
+    share the folder the first one makes, locks and writes it; all of them read.
     Raises `RunFolderError` if the folder cannot be made, is in use or (a new one) already holds a run.
     """
 
     def __init__(self, path: str | os.PathLike, *, new: bool = True):
-        self.path = Path(path)
+        self.path, self.writes = Path(path), is_first_process()
+        self.metrics = MetricsLog(self.path / "metrics.jsonl")
+        if self.writes:
+            self._lock = self._take(new=new)
+
+    def _take(self, *, new: bool) -> FolderLock:
         if new and any((self.path / name).exists() for name in ("results.json", "config.json")):
             raise RunFolderError(
                 f"{self.path} already holds a run; go on with `capriole resume {self.path}`, or choose another folder"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = FolderLock(self.path)
+            lock = FolderLock(self.path)
             probe = self.path / f".probe-{os.getpid()}"
             probe.touch()
             probe.unlink()
@@ -51,7 +58,7 @@ class RunFolder:
             raise RunFolderError(
                 f"cannot write to {self.path}: {error.strerror or error}; choose another --out"
             ) from error
-        self.metrics = MetricsLog(self.path / "metrics.jsonl")
+        return lock
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> Self:
@@ -62,7 +69,8 @@ class RunFolder:
 
     def close(self) -> None:
         """Let other processes in."""
-        self._lock.close()
+        if self.writes:
+            self._lock.close()
 
     def read_json(self, name: str) -> dict[str, Any]:
         """The object in ``name``. Raises `RunFolderError` unless it is a JSON object of reasonable size."""
@@ -71,6 +79,8 @@ class RunFolder:
     def write_json(self, name: str, content: dict[str, Any]) -> Path:
         """Write ``name`` atomically; NaN and infinities become null, since JSON has none."""
         target = self.path / name
+        if not self.writes:
+            return target
         text = json.dumps(_plain(content), indent=2, allow_nan=False)
         try:
             write_atomically(target, f"{text}\n".encode())
@@ -81,9 +91,9 @@ class RunFolder:
     def claim(self, config: dict[str, Any]) -> None:
         """Write ``config.json``; raises `RunFolderError`, with the differences, if another one is there already."""
         path = self.path / "config.json"
-        if not path.exists():
+        if self.writes and not path.exists():
             self.write_json("config.json", config)
-            return
+        any_process(False)  # the others compare with what the first one wrote
         plain = json.loads(json.dumps(_plain(config)))
         old = self.read_json("config.json")
         differences = [
@@ -104,11 +114,14 @@ class RunFolder:
         """Where the draws of a sampler go: ``draws.zarr`` for the main one, ``stages/NAME.zarr`` for others."""
         if main:
             return self.path / MAIN
-        (self.path / "stages").mkdir(exist_ok=True)
+        if self.writes:
+            (self.path / "stages").mkdir(exist_ok=True)
         return self.path / "stages" / f"{name}.zarr"
 
     def check_space(self, num_bytes: int) -> None:
         """Raise `RunFolderError` if the disk has no room for ``num_bytes`` of draws in all, those there included."""
+        if not self.writes:
+            return
         stores = [self.path / MAIN, *self.path.glob("stages/*.zarr")]
         there = sum(file.stat().st_size for store in stores for file in store.rglob("*") if file.is_file())
         free = shutil.disk_usage(self.path).free
@@ -120,6 +133,9 @@ class RunFolder:
 
     def tidy(self, *, keep: tuple[str, ...]) -> None:
         """Remove what only an unfinished run needs: draws of other samplers, checkpoints of stages not in ``keep``."""
+        any_process(False)  # all have read what they need
+        if not self.writes:
+            return
         shutil.rmtree(self.path / "stages", ignore_errors=True)
         self.checkpoints.remove(keep=keep)
 
@@ -127,6 +143,8 @@ class RunFolder:
         """Write ``kernel.safetensors`` (see `capriole.save`)."""
         from .._io import save
 
+        if not self.writes:
+            return self.path / "kernel.safetensors"
         return save(self.path / "kernel.safetensors", transition, dim=dim)
 
     def write_draws(self, tree: "xarray.DataTree") -> Path:

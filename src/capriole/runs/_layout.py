@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ._blocks import CHECKSUM
 from ._errors import RunFolderError
 
 SIZES = {"bool": 1, "int8": 1, "int32": 4, "int64": 8, "float32": 4, "float64": 8}
@@ -14,25 +15,29 @@ CODECS = (  # the first for numbers of several bytes, the second for single byte
     [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
     [{"name": "bytes"}, {"name": "crc32c"}],
 )
-CHECKSUM = 4
 GROUPS = ("posterior", "sample_stats")
 MAX_METADATA = 1 << 20
 
 
 class Layout(NamedTuple):
-    """What a store holds: arrays by path with their metadata, committed draws, draws per block, variables in order."""
+    """What a store holds: arrays by path with their metadata, committed draws, draws per block, variables in order.
+
+    ``parts`` ranges of chains are stored in files of their own.
+    """
 
     arrays: dict[str, dict[str, Any]]
     committed: int
     block: int
     variables: list[str]
+    parts: int
 
 
 def check_layout(path: Path) -> Layout:
     """Read and check all metadata of the store at ``path``; raises `RunFolderError` for anything unexpected.
 
-    Allowed are regular files and folders, zarr version 3, uncompressed numbers with a checksum, chunks along draws
-    alone and of the size their metadata says: so reading never needs more memory than the files are long.
+    Allowed are regular files and folders, zarr version 3, uncompressed numbers with a checksum, chunks along draws and
+    equal ranges of chains alone, of the size their metadata says: so reading never needs more memory than the files are
+    long.
     """
     arrays, files = _files(path)
     root = _metadata(path / "zarr.json", "group").get("attributes")
@@ -48,10 +53,11 @@ def check_layout(path: Path) -> Layout:
         _check_array(path / name, metadata, committed, files)
     blocks = {metadata["chunk_grid"]["configuration"]["chunk_shape"][1] for metadata in found.values()}
     chains = {metadata["shape"][0] for metadata in found.values()}
+    parts = {m["shape"][0] // m["chunk_grid"]["configuration"]["chunk_shape"][0] for m in found.values()}
     missing = {f"posterior/{name}" for name in variables} - found.keys()
-    if len(blocks) != 1 or len(chains) != 1 or missing or not variables:
+    if len(blocks) != 1 or len(chains) != 1 or len(parts) != 1 or missing or not variables:
         raise RunFolderError(f"{path} is not a capriole draws store: its arrays do not belong together")
-    return Layout(found, committed, blocks.pop(), variables)
+    return Layout(found, committed, blocks.pop(), variables, parts.pop())
 
 
 def _files(path: Path) -> tuple[set[str], dict[str, int]]:
@@ -115,16 +121,19 @@ def _check_array(path: Path, metadata: dict[str, Any], committed: int, files: di
         raise refuse("its codecs or chunk keys are not those that capriole writes")
     if metadata.get("storage_transformers") or not _are_sizes(shape) or not _are_sizes(chunk):
         raise refuse(f"its shape {str(shape)[:80]} or chunks {str(chunk)[:80]} cannot be")
-    if len(shape) != len(chunk) or len(shape) < 2 or 0 in chunk or [*shape[:1], *shape[2:]] != [*chunk[:1], *chunk[2:]]:
+    if len(shape) != len(chunk) or len(shape) < 2 or 0 in chunk or shape[2:] != chunk[2:]:
         raise refuse(f"its chunks {chunk} do not fit its shape {shape}")
+    if not shape[0] or shape[0] % chunk[0]:
+        raise refuse(f"its {shape[0]} chains are not whole parts of {chunk[0]}")
     if shape[1] < committed:
         raise refuse(f"it holds {shape[1]} draws, but {committed} are committed")
     size = math.prod(chunk) * SIZES[kind] + CHECKSUM
-    relative = f"{path.parent.name}/{path.name}/c/0"
+    relative = f"{path.parent.name}/{path.name}/c"
     tail = "/0" * (len(shape) - 2)
-    for block in range(-(-committed // chunk[1])):
-        if files.get(f"{relative}/{block}{tail}") != size:
-            raise refuse(f"block {block} of its draws is missing or has the wrong length")
+    for part in range(shape[0] // chunk[0] if committed else 0):
+        for block in range(-(-committed // chunk[1])):
+            if files.get(f"{relative}/{part}/{block}{tail}") != size:
+                raise refuse(f"block {block} of its draws is missing or has the wrong length")
 
 
 def _is_size(value: object) -> bool:

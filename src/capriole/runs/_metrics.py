@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .._devices import is_first_process
 from .._train import Progress
 
 MIN_SECONDS = 1.0
@@ -24,6 +25,8 @@ class MetricsLog:
     def write(self, event: Progress) -> None:
         """Append a line for ``event`` if its stage is finished or a second has passed since its last line."""
         now = time.monotonic()
+        if not is_first_process():
+            return
         if event.step < event.num_steps and now - self._last.get(event.phase, -math.inf) < MIN_SECONDS:
             return
         self._last[event.phase] = now
@@ -36,7 +39,7 @@ class MetricsLog:
         """Drop lines of ``stage`` beyond ``step``, and torn ones."""
         from .._container import write_atomically
 
-        if not self.path.is_file():
+        if not is_first_process() or not self.path.is_file():
             return
         lines = self.path.read_bytes().splitlines()
         kept = [line for line in lines if _is_kept(line, stage, step)]

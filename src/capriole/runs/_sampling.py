@@ -2,20 +2,23 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from .._clock import CompileClock
 from .._container import Arrays
+from .._devices import Devices, any_process, is_first_process, whole
 from .._front import user_arrays
-from .._sample import Draws, Record, chains_first, draw_chunks, means, record_of
+from .._sample import Draws, Record, draw_chunks, means, record_of
 from .._train import Progress
 from .._transition import AbstractTransition
 from .._types import ChainState, Key
-from ._checkpoint import CheckpointError, Checkpoints, fill, number, to_arrays
+from ._checkpoint import Checkpoint, CheckpointError, Checkpoints, fill, number, to_arrays
+from ._errors import RunFolderError
 from ._store import DrawStore
 
 type OnDraws = Callable[[Progress, Record], None]
@@ -55,42 +58,59 @@ def stream_chains(
     thin: int = 1,
     chunk_size: int = 200,
     seconds: float = 10.0,
+    devices: Devices | None = None,
     progress: OnDraws | None = None,
 ) -> Streamed:
     """`draw_chains` into the store at ``path``, or on from the last checkpoint of ``stage``, the same bit for bit.
 
     Draws reach the disk when a block of them is full, after the first chunk that ends ``seconds`` or more after the
-    last time, and at the end; so memory holds one block (16 MB) whatever ``num_draws``. The order is draws, counter,
+    last time, and at the end. A thread writes them while the next block is drawn, so memory holds two blocks (of 16 MB)
+    whatever ``num_draws``, and drawing waits only if it is faster than the disk. The order is draws, counter,
     checkpoint: after a crash at any point the newest checkpoint describes draws that are there. A ``num_draws`` larger
     than before extends the run; a smaller one changes nothing. KeyboardInterrupt ends the run after a whole chunk.
+
+    ``devices`` is as in `draw_chains`. With several processes all of them call this with the same arguments and a
+    ``path`` in a folder they share: each writes its own chains, the first one commits what all have written.
     """
     writer = _Writer(key, transition, state, path, checkpoints, stage=stage, thin=thin, num_draws=num_draws)
     completed = True
-    if writer.goal != num_draws and writer.done < num_draws:
-        writer.goal = num_draws
-        writer.checkpoint()
-    left, state, last = num_draws - writer.done, writer.state, time.monotonic()
+    if writer.drawn < num_draws:
+        writer.extend(num_draws)
+    left, state, last = num_draws - writer.drawn, writer.state, time.monotonic()
     with CompileClock() as clock:
         try:
             size = min(chunk_size, writer.store.block)
-            options: dict[str, int] = {"thin": thin, "first_step": writer.done * thin, "chunk_size": size}
+            options: dict[str, Any] = {"thin": thin, "first_step": writer.drawn * thin, "chunk_size": size}
+            options["devices"] = devices
             for new, record in draw_chunks(key, transition, state, num_draws=left, **options) if left > 0 else ():
                 writer.add(new, record, clock)
-                if writer.pending >= writer.store.block or time.monotonic() - last >= seconds:
-                    writer.commit()
+                if writer.pending >= writer.store.block or any_process(time.monotonic() - last >= seconds):
+                    writer.submit()
                     last = time.monotonic()
                 if progress is not None:
-                    done = writer.done + writer.pending
-                    progress(Progress("sample", done, num_draws, clock.elapsed, means(record)), record)
+                    progress(Progress("sample", writer.drawn, num_draws, clock.elapsed, means(record)), record)
         except KeyboardInterrupt:
             completed = False
         finally:
-            writer.commit()
-    return Streamed(writer.store, writer.state, *writer.spent, completed)
+            writer.close()
+    return Streamed(writer.store, whole(writer.state), *writer.spent, completed)
+
+
+class _Chunk(NamedTuple):
+    """Draws from number ``first`` on, the state they end in, and the seconds spent and compiling until then."""
+
+    first: int
+    record: Record
+    state: ChainState
+    spent: tuple[float, float]
 
 
 class _Writer:
-    """The chunks not yet on disk, and what the next checkpoint will say."""
+    """The chunks not yet on disk, and the thread that brings them there.
+
+    The thread has at most one block at a time. ``state`` and ``spent`` are those of the last checkpoint. One process
+    commits in the thread; several commit in the main thread, once all have written, since only there they can agree.
+    """
 
     def __init__(
         self,
@@ -106,63 +126,141 @@ class _Writer:
     ):
         self.key, self.target, self.state, self.thin = key, transition.target, state, thin
         self.checkpoints, self.stage = checkpoints, stage
-        self.chunks: list[Record] = []
-        self.done, self.goal, self.earlier, self.spent = 0, 0, (0.0, 0.0), (0.0, 0.0)
+        self.chunks: list[_Chunk] = []
+        self.goal, self.earlier, self.spent = num_draws, (0.0, 0.0), (0.0, 0.0)
+        self.part, self.parts = jax.process_index(), jax.process_count()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="capriole-draws")
+        self._writing: Future[_Chunk | None] | None = None
+        self._submitted, self._x64 = 0, jax.config.jax_enable_x64
         found = checkpoints.read(stage)
+        if found is not None:
+            self._restore(found, path)
+        elif is_first_process():
+            example = self._groups([_example(key, transition, state, self.parts)])
+            self.store = DrawStore.create(path, *example, num_draws=num_draws, parts=self.parts)
+        any_process(False)  # the others open what the first one made
+        if not is_first_process():
+            self.store = DrawStore.open(path)
         if found is None:
-            example = self._groups([_example(key, transition, state)])
-            self.goal, self.store = num_draws, DrawStore.create(path, *example, num_draws=num_draws)
             self.checkpoint()
-            return
-        parts = fill({"key": key, "state": state}, found.arrays)
-        if number(found.facts, "thin") != thin:
-            raise CheckpointError(f"the draws were thinned by {found.facts['thin']}, this run asks for {thin}")
-        self.store = DrawStore.open(path, write=True)
-        self.store.trim(found.step)
-        self.state, self.done, self.goal = parts["state"], found.step, number(found.facts, "goal")
+
+    def _restore(self, found: Checkpoint, path: Path) -> None:
+        """Go on from a checkpoint, if it is one of this run; its draws are those that count."""
+        parts = fill({"key": self.key, "state": self.state}, found.arrays)
+        if number(found.facts, "thin") != self.thin:
+            raise CheckpointError(f"the draws were thinned by {found.facts['thin']}, this run asks for {self.thin}")
+        self.state, self.goal, self._submitted = parts["state"], number(found.facts, "goal"), found.step
         self.earlier = self.spent = tuple(number(found.facts, n, kind=float) for n in ("seconds", "compiling"))
+        if is_first_process():
+            self.store = DrawStore.open(path, write=True)
+            if self.store.layout.parts != self.parts:
+                raise CheckpointError(
+                    f"{path} is written by {self.store.layout.parts} processes, now there are {self.parts}; resume "
+                    "with as many as before"
+                )
+            self.store.trim(found.step)
+
+    @property
+    def drawn(self) -> int:
+        """Draws on disk or on their way there."""
+        return self.chunks[-1].first + len(self.chunks[-1].record.lp) if self.chunks else self._submitted
 
     @property
     def pending(self) -> int:
-        """Draws in memory only."""
-        return sum(len(chunk.lp) for chunk in self.chunks)
+        """Draws not yet handed to the thread."""
+        return self.drawn - self._submitted
 
     def add(self, state: ChainState, record: Record, clock: CompileClock) -> None:
         """Take over a chunk."""
-        self.chunks.append(record)
-        self.state = state
-        self.spent = (self.earlier[0] + clock.seconds, self.earlier[1] + clock.compile_seconds)
+        spent = (self.earlier[0] + clock.seconds, self.earlier[1] + clock.compile_seconds)
+        self.chunks.append(_Chunk(self.drawn, record, state, spent))
 
-    def commit(self) -> None:
-        """Bring all draws to disk, then the checkpoint that continues them."""
-        if not self.chunks:
-            return
-        pending, chunks = self.pending, self.chunks
-        self.store.append(*self._groups(chunks))
-        self.chunks, self.done = [], self.done + pending
+    def extend(self, num_draws: int) -> None:
+        """Make room for ``num_draws`` draws, and say in a checkpoint that they are wanted."""
+        if is_first_process():
+            self.store.reserve(num_draws)
+        if num_draws != self.goal:
+            self.goal = num_draws
+            self.checkpoint()
+
+    def submit(self) -> None:
+        """Wait for the thread, raise what went wrong in it, and hand it all that is pending."""
+        self._settle()
+        if self.chunks:
+            self._writing = self._thread.submit(self._write, self.chunks)
+            self._submitted, self.chunks = self.drawn, []
+
+    def close(self) -> None:
+        """Bring everything to disk and let the thread go; after a failed write nothing more is written."""
+        try:
+            self.submit()
+            self._settle()
+            if is_first_process():
+                self.store.trim(self.store.committed)
+            any_process(False)
+            if not is_first_process():  # another length than when it was opened
+                self.store = DrawStore.open(self.store.path)
+        finally:
+            self._thread.shutdown()
+
+    def _settle(self) -> None:
+        last, trouble = None, None
+        try:
+            last = None if self._writing is None else self._writing.result()
+        except RunFolderError as error:
+            trouble = error
+        if any_process(trouble is not None):
+            raise trouble or RunFolderError(f"another process could not write its draws to {self.store.path}")
+        if self.parts > 1 and last is not None and last.first >= self.store.committed:
+            self._commit(last)
+
+    def _write(self, chunks: list[_Chunk]) -> _Chunk | None:
+        """Bring chunks to disk and return the last; those there already, from an interrupted call, stay as they are."""
+        fresh = [chunk for chunk in chunks if chunk.first >= self.store.committed]
+        if not fresh:
+            return None
+        with jax.enable_x64(self._x64):  # a caller's `with` does not reach other threads
+            self.store.write(*self._groups([chunk.record for chunk in fresh]), part=self.part)
+            if self.parts == 1:
+                self._commit(fresh[-1])
+        return fresh[-1]
+
+    def _commit(self, last: _Chunk) -> None:
+        """Count all draws to the end of ``last``, then write the checkpoint that continues them."""
+        self.store.commit(last.first + len(last.record.lp), follow=not is_first_process())
+        self.state, self.spent = last.state, last.spent
         self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Write a checkpoint of the committed draws; only called when none are pending."""
+        """Write a checkpoint of the committed draws."""
         arrays = to_arrays({"key": self.key, "state": self.state})
         facts = {"thin": self.thin, "goal": self.goal, "seconds": self.spent[0], "compiling": self.spent[1]}
-        self.checkpoints.write(self.stage, self.done, arrays, facts)
+        self.checkpoints.write(self.stage, self.store.committed, arrays, facts)
 
-    def _groups(self, chunks: list[Record]) -> tuple[Arrays, Arrays]:
-        fields = {
-            name: chains_first(np.concatenate([getattr(chunk, name) for chunk in chunks])) for name in Record._fields
-        }
+    def _groups(self, records: list[Record]) -> tuple[Arrays, Arrays]:
+        fields = {name: _joined([getattr(record, name) for record in records]) for name in Record._fields}
         position = fields.pop("position")
         if self.thin == 1:
             fields |= {name: fields[name].astype(bool) for name in _FLAGS}
         return user_arrays(self.target, position), fields
 
 
-def _example(key: Key, transition: AbstractTransition, state: ChainState) -> Record:
-    """A record of one draw, zeros, that has the shapes and dtypes of the real ones; nothing is computed."""
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """Chunks (draws, ..., chains) one after the other, as (chains, draws, ...), copied once."""
+    _, *rest, chains = parts[0].shape
+    joined = np.empty((chains, sum(map(len, parts)), *rest), parts[0].dtype)
+    done = 0
+    for part in parts:
+        joined[:, done : done + len(part)] = np.moveaxis(part, -1, 0)
+        done += len(part)
+    return joined
+
+
+def _example(key: Key, transition: AbstractTransition, state: ChainState, parts: int) -> Record:
+    """A record of one draw of one part of the chains, zeros in the shapes and dtypes of the real one, not computed."""
 
     def first(state: ChainState) -> Record:
         return record_of(*transition.step(key, state), state.position)
 
     shapes = jax.eval_shape(first, state)
-    return Record(*(np.zeros((1, *leaf.shape), leaf.dtype) for leaf in shapes))
+    return Record(*(np.zeros((1, *leaf.shape[:-1], leaf.shape[-1] // parts), leaf.dtype) for leaf in shapes))

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
+from .._devices import any_process
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 OUT_OF_TIME = 75
 """Exit status of a run that used up its time budget (``EX_TEMPFAIL``: try again)."""
@@ -19,7 +21,8 @@ class Stop:
     SIGINT and SIGTERM, and the end of the budget, let the current chunk finish; then ``stop.check()``, which ``after``
     calls for every progress event, raises KeyboardInterrupt, and the loops return what they have. A second signal
     ends the process at once. Handlers are installed in the main thread only (elsewhere only the budget counts) and
-    put back on leaving. ``exit_code`` is then 130 (SIGINT), 143 (SIGTERM) or 75 (budget).
+    put back on leaving. ``exit_code`` is then 130 (SIGINT), 143 (SIGTERM) or 75 (budget). If one of several processes
+    is to stop, all do.
     """
 
     def __init__(self, *, time_budget: float | None = None):
@@ -53,7 +56,7 @@ class Stop:
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if it is time to stop."""
-        if self.signal is not None or self.out_of_time:
+        if any_process(self.signal is not None or self.out_of_time):
             raise KeyboardInterrupt
 
     def after[**P](self, show: Callable[P, None]) -> Callable[P, None]:

@@ -5,13 +5,15 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from .._container import Arrays, flush_folder, write_atomically
+from .._container import Arrays, write_atomically
+from .._devices import is_first_process
+from ._blocks import write_block
 from ._errors import RunFolderError
 from ._layout import GROUPS, Layout, check_layout
 
@@ -29,18 +31,23 @@ class DrawStore:
     """
 
     def __init__(self, path: Path, layout: Layout, mode: Literal["r", "r+"]):
+
+        self.path, self.layout, self.committed, self._mode = path, layout, layout.committed, mode
+        self._open()
+
+    def _open(self) -> None:
         import zarr
 
-        self.path, self.layout, self.committed = path, layout, layout.committed
-        with _foreign_is_damaged(path), zarr.config.set({"array.write_empty_chunks": True}):  # blocks of zeros as well
-            root = zarr.open_group(path, mode=mode, zarr_format=3)
-            self._arrays: dict[str, Any] = {name: root[name] for name in layout.arrays}
+        with _foreign_is_damaged(self.path):
+            root = zarr.open_group(self.path, mode=self._mode, zarr_format=3)
+            self._arrays: dict[str, Any] = {name: root[name] for name in self.layout.arrays}
 
     @classmethod
-    def create(cls, path: Path, posterior: Arrays, sample_stats: Arrays, *, num_draws: int) -> Self:
-        """An empty store for draws shaped like these examples (chains, draws, ...); replaces an old one.
+    def create(cls, path: Path, posterior: Arrays, sample_stats: Arrays, *, num_draws: int, parts: int = 1) -> Self:
+        """An empty store for ``num_draws`` draws shaped like these examples (chains, draws, ...); replaces an old one.
 
-        A block is as long as ``num_draws``, the number expected, or as fits into 16 MB.
+        A block is as long as ``num_draws``, or as fits into 16 MB. With several ``parts`` the store has that many times
+        the chains of the examples, and each part is written on its own (by a process of its own).
         """
         import zarr
         from zarr.codecs import Crc32cCodec
@@ -58,7 +65,7 @@ class DrawStore:
                 chains, _, *rest = example.shape
                 root.create_array(
                     name,
-                    shape=(chains, 0, *rest),
+                    shape=(chains * parts, num_draws, *rest),
                     chunks=(chains, block, *rest),
                     dtype=example.dtype,
                     compressors=[Crc32cCodec()],
@@ -85,39 +92,48 @@ class DrawStore:
         """Draws per block: the largest number that is worth holding in memory."""
         return self.layout.block
 
+    def reserve(self, num_draws: int) -> None:
+        """Make the arrays ``num_draws`` long, at least; what is not committed reads as zeros or what a crash left."""
+        self._resize(lambda length: max(length, num_draws))
+
     def trim(self, num_draws: int) -> None:
         """Drop everything beyond the first ``num_draws`` draws, committed or not."""
         if num_draws > self.committed:
             raise RunFolderError(f"{self.path} holds {self.committed} draws, the checkpoint asks for {num_draws}")
-        try:
-            if num_draws < self.committed:
-                self._commit(num_draws)
-            for array in self._arrays.values():
-                if array.shape[1] > num_draws:
-                    array.resize((array.shape[0], num_draws, *array.shape[2:]))
-        except OSError as error:
-            raise RunFolderError(f"cannot trim {self.path}: {error.strerror or error}") from error
+        if num_draws < self.committed:
+            self.commit(num_draws)
+        self._resize(lambda length: min(length, num_draws))
 
     def append(self, posterior: Arrays, sample_stats: Arrays) -> None:
         """Write draws (chains, draws, ...) behind the committed ones, flush them, and only then commit them.
 
         Raises `RunFolderError` if the disk does not take them; the draws committed before are untouched.
         """
+        self.commit(self.write(posterior, sample_stats))
+
+    def write(self, posterior: Arrays, sample_stats: Arrays, *, part: int = 0) -> int:
+        """Write and flush draws of one part of the chains, as `append`; return the number to `commit` if all did."""
         values = {f"posterior/{k}": v for k, v in posterior.items()}
         values |= {f"sample_stats/{k}": v for k, v in sample_stats.items()}
         start = self.committed
         stop = start + next(iter(values.values())).shape[1]
-        try:
-            for name, array in self._arrays.items():
-                array.resize((array.shape[0], stop, *array.shape[2:]))
-                array[:, start:stop] = values[name]
-                self._flush(name, range(start // self.block, -(-stop // self.block)))
-            self._commit(stop)
-        except OSError as error:
-            raise RunFolderError(
-                f"cannot write draws to {self.path}: {error.strerror or error}; the first {start} draws per chain are "
-                "safe and readable; free some space and resume"
-            ) from error
+        with self._refusal("write draws to"):
+            for name in self.layout.arrays:
+                for block in range(start // self.block, -(-stop // self.block)):
+                    first, last = max(start, block * self.block), min(stop, (block + 1) * self.block)
+                    path = self.path.joinpath(name, "c", str(part), str(block), *["0"] * (values[name].ndim - 2))
+                    draws = values[name][:, first - start : last - start]
+                    write_block(path, first - block * self.block, draws, self.block)
+        return stop
+
+    def commit(self, committed: int, *, follow: bool = False) -> None:
+        """Say that the first ``committed`` draws are there, on disk, in all parts; ``follow``: another process does."""
+        if not follow:
+            if max(array["shape"][1] for array in self.layout.arrays.values()) < committed:
+                self.reserve(committed)
+            with self._refusal("commit draws to"):
+                _write_root(self.path, committed=committed, variables=self.layout.variables)
+        self.committed = committed
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Committed draws ``start`` to ``stop`` of an array such as ``sample_stats/lp`` (chains, draws, ...)."""
@@ -136,25 +152,48 @@ class DrawStore:
             yield {name: self.read(f"sample_stats/{name}", first, first + self.block) for name in names}
 
     def annotate(self, attributes: dict[str, Any]) -> None:
-        """Set the attributes of both groups."""
+        """Set the attributes of both groups (the first process does)."""
+        if not is_first_process():
+            return
         for group in GROUPS:
             content = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
             write_atomically(self.path / group / "zarr.json", json.dumps(content).encode())
 
-    def _commit(self, committed: int) -> None:
-        _write_root(self.path, committed=committed, variables=self.layout.variables)
-        self.committed = committed
+    def _resize(self, new_length: Callable[[int], int]) -> None:
+        """Change the length of all arrays, and remove blocks that lie beyond it."""
+        changed = False
+        with self._refusal("change the length of"):
+            for name, metadata in self.layout.arrays.items():
+                chains, length, *rest = metadata["shape"]
+                wanted = new_length(length)
+                if wanted == length:
+                    continue
+                changed, metadata["shape"] = True, [chains, wanted, *rest]
+                write_atomically(self.path / name / "zarr.json", json.dumps(metadata).encode())
+                if wanted < length:
+                    _remove_blocks(self.path / name / "c", -(-wanted // self.block))
+        if changed:
+            self._open()
 
-    def _flush(self, name: str, blocks: range) -> None:
-        tail = ["0"] * (self._arrays[name].ndim - 2)
-        for block in blocks:
-            path = self.path.joinpath(name, "c", "0", str(block), *tail)
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            flush_folder(path.parent)
+    @contextlib.contextmanager
+    def _refusal(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except RunFolderError:
+            raise
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot {what} {self.path}: {error.strerror or error}; the first {self.committed} draws per chain are "
+                "safe and readable; free some space and resume"
+            ) from error
+
+
+def _remove_blocks(path: Path, kept: int) -> None:
+    for file in [file for part in path.glob("*") for file in part.iterdir() if int(file.name) >= kept]:
+        if file.is_dir():
+            shutil.rmtree(file)
+        else:
+            file.unlink()
 
 
 def open_draws(path: str | os.PathLike) -> "xarray.DataTree":
@@ -166,10 +205,19 @@ def open_draws(path: str | os.PathLike) -> "xarray.DataTree":
 
     path = Path(path)
     path = path / "draws.zarr" if (path / "draws.zarr").is_dir() else path
-    committed = check_layout(path).committed
+    layout = check_layout(path)
+    options: dict[str, Any] = {"engine": "zarr", "consolidated": False, "decode_cf": False, "chunks": None}
     with _foreign_is_damaged(path):
-        tree = xarray.open_datatree(path, engine="zarr", consolidated=False, decode_cf=False, chunks=None)
-        return tree.isel(draw=slice(committed))
+        if len({metadata["shape"][1] for metadata in layout.arrays.values()}) == 1:
+            return xarray.open_datatree(path, **options).isel(draw=slice(layout.committed))
+        # A crash, or a full disk, while the lengths were changed: xarray wants them equal, so one array at a time.
+        groups: dict[str, list[xarray.Dataset]] = {group: [] for group in GROUPS}
+        for group, name in (array.split("/") for array in layout.arrays):
+            others = [other.split("/")[1] for other in layout.arrays if other != f"{group}/{name}"]
+            found = xarray.open_dataset(path / group, drop_variables=others, **options)
+            groups[group].append(found.isel(draw=slice(layout.committed)))
+        merged = {group: xarray.merge(parts, combine_attrs="override") for group, parts in groups.items()}
+        return xarray.DataTree.from_dict(merged)
 
 
 @contextlib.contextmanager

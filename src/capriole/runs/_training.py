@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._container import Arrays
+from .._devices import Devices, any_process
 from .._train import Metrics, Progress, Recipe, Snapshot, TrainResult, TrainState, init_train_state, train
 from .._transition import Transition
 from .._types import Key, Vector
@@ -21,13 +22,21 @@ class CheckpointedTrainer:
 
     A checkpoint is written after the first chunk that ends ``seconds`` or more after the last one, and when training
     ends in whatever way Python can see. A stage that is complete is read back, not trained again. ``log`` loses its
-    lines beyond the point that training goes on from.
+    lines beyond the point that training goes on from. ``devices`` is as in `capriole.train_kernel`; with several
+    processes the first one writes.
     """
 
     def __init__(
-        self, checkpoints: Checkpoints, *, seconds: float = 10.0, chunk_size: int = 250, log: MetricsLog | None = None
+        self,
+        checkpoints: Checkpoints,
+        *,
+        seconds: float = 10.0,
+        chunk_size: int = 250,
+        log: MetricsLog | None = None,
+        devices: Devices | None = None,
     ):
         self.checkpoints, self.seconds, self.chunk_size, self.log = checkpoints, seconds, chunk_size, log
+        self.devices = devices
 
     def __call__(
         self,
@@ -59,6 +68,7 @@ class CheckpointedTrainer:
                 progress=named,
                 resume=resume,
                 checkpoint=keeper.offer,
+                devices=self.devices,
             )
         finally:
             keeper.write()
@@ -74,7 +84,7 @@ class _Keeper:
 
     def offer(self, snapshot: Snapshot) -> None:
         self.latest = snapshot
-        if time.monotonic() - self.written >= self.seconds:
+        if any_process(time.monotonic() - self.written >= self.seconds):
             self.write()
 
     def write(self) -> None:

@@ -1,0 +1,76 @@
+"""Which devices a command uses, and how several processes find each other."""
+
+import os
+import sys
+from typing import Any, NamedTuple
+
+GONE = "if another process stopped, start all of them again with `capriole resume`"
+
+
+class Machines(NamedTuple):
+    """``devices`` of one process, or a ``coordinator`` and all devices of ``num_processes`` processes."""
+
+    devices: int | None = None
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+
+    def join(self) -> None:
+        """Meet the other processes; call it before anything uses JAX. Raises ValueError for options that cannot be."""
+        if (self.coordinator, self.num_processes, self.process_id) == (None, None, None):
+            return
+        if self.coordinator is None or self.num_processes is None or self.process_id is None:
+            raise ValueError("several processes need all of --coordinator HOST:PORT, --num-processes and --process-id")
+        if self.devices is not None:
+            raise ValueError("with --coordinator every process uses all devices it sees; leave --devices out")
+        if not 0 <= self.process_id < self.num_processes:
+            raise ValueError(f"--process-id must be 0 to {self.num_processes - 1}, got {self.process_id}")
+        import jax
+
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")  # of no effect where there are GPUs
+        jax.distributed.initialize(self.coordinator, self.num_processes, self.process_id)
+
+    def origin(self) -> dict[str, int]:
+        """What config.json says of them: draws are bit for bit the same only for the same numbers."""
+        import jax
+
+        count = self.devices or (len(jax.devices()) if self.coordinator else 1)
+        return {"devices": count, "processes": jax.process_count()}
+
+
+def chosen_devices(origin: dict[str, Any]) -> Any:
+    """The devices of a run, None for the default one.
+
+    Raises ValueError if they are not as many, in as many processes, as its config.json says.
+    """
+    import jax
+
+    count, processes = origin.get("devices", 1), origin.get("processes", 1)
+    if processes != jax.process_count():
+        raise ValueError(
+            f"this run has {processes} processes, here are {jax.process_count()}; resume it with as many, each with "
+            "--coordinator, --num-processes and --process-id"
+        )
+    devices = jax.devices()
+    if processes > 1 and len(devices) != count:
+        raise ValueError(f"this run has {count} devices in all, here are {len(devices)}; resume it with as many")
+    if len(devices) < count:
+        cpus = f"; on CPUs set XLA_FLAGS=--xla_force_host_platform_device_count={count}"
+        raise ValueError(
+            f"this run needs {count} devices, here are {len(devices)}{cpus if devices[0].platform == 'cpu' else ''}"
+        )
+    return None if count == 1 else devices[:count]
+
+
+def is_joined() -> bool:
+    """Whether this process is one of several."""
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def leave(status: int) -> None:
+    """Of several processes, end this one at once: the others notice; a polite goodbye would wait for theirs."""
+    if is_joined():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

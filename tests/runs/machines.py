@@ -1,0 +1,54 @@
+"""One process of a run on two devices: train, sample, be stopped, go on. Started by test_machines.py.
+
+    python machines.py FOLDER [PROCESS_ID PORT [die]]
+
+Without a port it uses the two devices of its own process. ``die``: process 1 kills itself in the middle of sampling.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import conftest  # noqa: F401 (the configuration of the tests)
+from capriole import Transition, draw_chains
+from capriole._devices import is_first_process
+from capriole.cli._machines import Machines, leave
+
+if len(sys.argv) > 2:
+    Machines(None, f"localhost:{sys.argv[3]}", 2, int(sys.argv[2])).join()
+
+from tiny import KERNEL, KEY, NUM, STATE, stop_at, stream, train  # it computes: first the processes meet
+
+folder, devices = Path(sys.argv[1]), jax.devices()
+assert len(devices) == 2, devices
+
+
+def die(event, _):
+    if event.step >= NUM // 2 and jax.process_index() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if sys.argv[4:] == ["die"]:
+    try:
+        stream(folder, devices=devices, progress=die)
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        leave(2)
+with jax.numpy_dtype_promotion("standard"):
+    train(folder, devices=devices, progress=stop_at(20))
+    trained = train(folder, devices=devices)
+assert not stream(folder, devices=devices, progress=stop_at(20)).completed
+streamed = stream(folder, devices=devices)
+in_memory = draw_chains(KEY, KERNEL, STATE, num_draws=NUM, chunk_size=NUM, devices=devices)
+mine = in_memory.record.position
+stored = streamed.store.read_position()
+first = jax.process_index() * len(mine) if len(mine) < len(stored) else 0
+np.testing.assert_array_equal(stored[first : first + len(mine)], mine)
+assert isinstance(trained.transition, Transition)
+if is_first_process():
+    leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(trained.transition.dynamics)]
+    np.savez(folder / "made.npz", parameters=np.concatenate(leaves), chains=trained.chains.position, **trained.history)
