@@ -142,7 +142,7 @@ def _window(key: Key, target: Whitened, position: Vector, num_steps: int, num_le
         turns = np.exp(log_turn) * generator.uniform(0.6, 1.2, position.shape[1])
         kernel = Transition(target, Rotation(jnp.asarray(num_leapfrogs * turns, dtype), length))
         state = kernel.init(position) if state is None else state
-        steps: dict[str, int] = {"num_draws": _UPDATE, "first_step": k * _UPDATE, "chunk_size": CHUNK}
+        steps: dict[str, Any] = {"num_draws": _UPDATE, "first_step": k * _UPDATE, "chunk_size": CHUNK}
         ((state, record),) = draw_chunks(key, kernel, state, **steps)
         rate = float(record.acceptance_rate.mean())
         log_turn = min(log_turn + 2 / math.sqrt(k + 1) * (rate - 0.8), math.log(_MOST))

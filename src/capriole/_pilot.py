@@ -14,7 +14,10 @@ from ._types import Key, State, Vector
 
 
 class Pilot(NamedTuple):
-    """What the pilot found: chains in the typical set, a step size, mean and variance of each coordinate."""
+    """What the pilot found: chains in the typical set, a step size, mean and variance of each coordinate.
+
+    ``positions`` (steps, dim, chains) are those of the second half of the steps, if they were asked for.
+    """
 
     state: State
     step_size: Float[Array, ""]
@@ -22,6 +25,7 @@ class Pilot(NamedTuple):
     mean: Float[Array, " dim"]
     variance: Float[Array, " dim"]
     num_gradients: int
+    positions: Float[Array, "steps dim chains"] | None
 
 
 @eqx.filter_jit
@@ -34,6 +38,7 @@ def run_pilot(
     num_steps: int = 500,
     target: float = 0.8,
     initial_step_size: float = 0.1,
+    keep_positions: bool = False,
 ) -> Pilot:
     """Run HMC on all chains and steer the common step size to mean acceptance ``target``.
 
@@ -42,7 +47,7 @@ def run_pilot(
     For finding scales only: its draws are adaptive and are never returned to the user.
     """
 
-    def step(carry: tuple, t: Array) -> tuple[tuple, None]:
+    def step(carry: tuple, t: Array) -> tuple[tuple, Array | None]:
         state, log_eps, rate, first, second = carry
         move_key, jitter_key = jax.random.split(jax.random.fold_in(key, t))
         jitter = jax.random.uniform(jitter_key, state.logdensity.shape, state.logdensity.dtype, 0.8, 1.2)
@@ -54,15 +59,17 @@ def run_pilot(
         shifted = state.position - anchor
         first += late * jnp.mean(shifted, axis=1)
         second += late * jnp.mean(shifted**2, axis=1)
-        return (state, log_eps, rate + late * mean_rate, first, second), None
+        kept = state.position if keep_positions else None
+        return (state, log_eps, rate + late * mean_rate, first, second), kept
 
     dtype = position.dtype
     anchor = jnp.mean(position, axis=1, keepdims=True)
     state = Transition(logdensity, Leapfrog(jnp.ones((), dtype), 1)).init(position)
     zeros = jnp.zeros(position.shape[0], dtype)
     start = (state, jnp.log(jnp.asarray(initial_step_size, dtype)), jnp.zeros((), dtype), zeros, zeros)
-    (state, log_eps, rate, first, second), _ = jax.lax.scan(step, start, jnp.arange(num_steps))
+    (state, log_eps, rate, first, second), kept = jax.lax.scan(step, start, jnp.arange(num_steps))
     spread = jnp.var(state.position, axis=1)
     variance = jnp.maximum(second - first**2, 1e-3 * spread + jnp.finfo(dtype).tiny)
     gradients = num_leapfrogs * num_steps * position.shape[1]
-    return Pilot(state, jnp.exp(log_eps), rate, anchor[:, 0] + first, variance, gradients)
+    positions = None if kept is None else kept[num_steps // 2 :]
+    return Pilot(state, jnp.exp(log_eps), rate, anchor[:, 0] + first, variance, gradients, positions)

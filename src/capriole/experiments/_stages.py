@@ -15,8 +15,8 @@ from ..runs import Checkpoint, CheckpointError, Checkpoints, number
 
 PILOT = "pilot"
 _COUNT = "num_gradients"
-_APART = ("state", _COUNT)
-"""What of a pilot is not an array of its own name."""
+_APART = ("state", _COUNT, "positions")
+"""What of a pilot is not an array of its own name; the path that led to it (``positions``) is never asked for."""
 
 
 def stored_pilot(
@@ -36,10 +36,7 @@ def stored_pilot(
     points = np.asarray(pilot.state.position[:, :3])
     arrays |= {"fingerprint/points": points, "fingerprint/values": np.asarray(logdensity(jnp.asarray(points)))}
     checkpoints.write(PILOT, 1, arrays, {_COUNT: int(pilot.num_gradients)})
-    if jax.process_count() == 1:
-        return pilot
-    # Processes on unlike machines round differently; the first one's pilot is everybody's.
-    return _checked_pilot(_written(checkpoints, PILOT), logdensity, position)
+    return pilot
 
 
 def _checked_pilot(found: Checkpoint, logdensity: AbstractLogDensity, position: Vector) -> Pilot:
@@ -57,14 +54,7 @@ def _checked_pilot(found: Checkpoint, logdensity: AbstractLogDensity, position: 
             f"the log density is not the one this run began with: at three stored points it had values "
             f"{values.tolist()}, now it has {now.tolist()}; resume with the same function and data, or start a new run"
         )
-    return Pilot(state=state, num_gradients=number(found.facts, _COUNT), **rest)
-
-
-def _written(checkpoints: Checkpoints, stage: str) -> Checkpoint:
-    found = checkpoints.read(stage)
-    if found is None:
-        raise CheckpointError(f"{checkpoints.path} does not show what process 0 wrote; processes must share the folder")
-    return found
+    return Pilot(state=state, num_gradients=number(found.facts, _COUNT), positions=None, **rest)
 
 
 def _take(arrays: dict[str, np.ndarray], name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
@@ -83,9 +73,7 @@ def stored_tuning(
         tuning = tune_hmc(key, logdensity, position, score, **options)
         arrays = {name: np.asarray(getattr(tuning, name)) for name in ("step_sizes", "scores", "acceptance_rates")}
         checkpoints.write(stage, 1, arrays, {_COUNT: tuning.num_gradients, "step_size": tuning.step_size})
-        if jax.process_count() == 1:
-            return tuning
-        found = _written(checkpoints, stage)
+        return tuning
     if found.arrays.keys() != {"step_sizes", "scores", "acceptance_rates"}:
         raise CheckpointError(f"the stored tuning {stage!r} is not complete")
     size = number(found.facts, "step_size", kind=float)
