@@ -15,6 +15,7 @@ from capriole.experiments._calibrate_tables import (
     KERNEL_HEADER,
     SBC_HEADER,
     Cells,
+    blind_spots,
     bug_rows,
     kernel_rows,
     kernels_in_words,
@@ -33,6 +34,7 @@ def block(cells: Cells) -> str:
     if not cells:
         return "No cells are stored under `results/calibration/` yet."
     lines = [lead(cells), "", *(f"- {'pass' if v.passed else '**fail**'}: {v.text}" for v in verdicts(cells)), ""]
+    lines[-1:] = [f"- not judged, what single procedures cannot see: {blind_spots(cells)}", ""]
     lines += [*(f"- {words}" for words in kernels_in_words(cells)), ""]
     lines += table(KERNEL_HEADER, kernel_rows(cells))
     lines += table(BUG_HEADER, bug_rows(cells))

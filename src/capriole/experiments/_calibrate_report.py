@@ -13,6 +13,7 @@ from ._calibrate_tables import (
     SBC_HEADER,
     Cells,
     Verdict,
+    blind_spots,
     bug_rows,
     kernel_rows,
     kernels_in_words,
@@ -102,7 +103,7 @@ def render(cells: Cells) -> str:
     sections = [
         Section("Verdict", [points([f"{'pass' if v.passed else 'fail'}: {v.text}" for v in verdicts(cells)])]),
         Section("Kernels", [points(kernels_in_words(cells)), table(KERNEL_HEADER, kernel_rows(cells))]),
-        Section("Planted bugs", [table(BUG_HEADER, bug_rows(cells))]),
+        Section("Planted bugs", [table(BUG_HEADER, bug_rows(cells)), points([blind_spots(cells)])]),
     ]
     if sbc := sbc_rows(cells):
         words = "Draws of the prior are no draws of the posterior, yet their parameters are calibrated."

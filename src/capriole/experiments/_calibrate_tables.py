@@ -38,7 +38,7 @@ def procedures(cells: Cells) -> list[str]:
 
 
 def verdicts(cells: Cells) -> list[Verdict]:
-    """What must be so: no trained kernel is rejected, all of them move, every control is rejected."""
+    """What must be so: no trained kernel is rejected, all of them move, every control is rejected, every bug found."""
     kernels = rows_of(cells, expected="pass")
     accused = [f"{_label(name, row)} ({row['procedure']}, {row['by']})" for name, row in kernels if row["rejected"]]
     still = [_label(name, row) for name, row in kernels if row.get("squared_jump", 1.0) < 0.1]
@@ -49,9 +49,18 @@ def verdicts(cells: Cells) -> list[Verdict]:
         Verdict(_counted("sound kernels that hardly move", len(kernels), still), not still),
         Verdict(_counted("wrong targets and samplers missed", len(controls), missed), not missed),
     ]
-    unseen = [f"{bug} ({procedure})" for bug, procedure, seen, _ in _bugs(cells) if not seen]
-    bugs = len(_bugs(cells))
-    return [*found, Verdict(_counted("bugs that a procedure finds on no subject", bugs, unseen), not unseen)]
+    bugs: dict[str, list[str]] = {}
+    for bug, _, seen, _ in _bugs(cells):
+        bugs.setdefault(bug, []).extend(seen)
+    unseen = [bug for bug, seen in bugs.items() if not seen]
+    return [*found, Verdict(_counted("bugs that no procedure finds", len(bugs), unseen), not unseen)]
+
+
+def blind_spots(cells: Cells) -> str:
+    """Bugs that a single procedure finds on no subject: what it lacks in power, not what must not be."""
+    found = _bugs(cells)
+    unseen = [f"{bug} ({procedure})" for bug, procedure, seen, _ in found if not seen]
+    return _counted("pairs of a bug and a procedure without a find", len(found), unseen)
 
 
 def _counted(what: str, total: int, names: list[str]) -> str:
