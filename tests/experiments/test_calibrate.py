@@ -31,7 +31,7 @@ SMALL = replace(
     num_probe=100,
     num_warmup=60,
 )
-SOUND, BROKEN = Case(KERNEL, "pass"), Case("no Jacobian", "reject", BUGS["no Jacobian"])
+SOUND, BROKEN = Case(KERNEL, "pass"), Case("inverted ratio", "reject", BUGS["inverted ratio"])
 
 
 @pytest.fixture(scope="module")
