@@ -10,6 +10,7 @@ import pytest
 
 from capriole import Leapfrog
 from capriole.dlgm import (
+    SCHEME_NAMES,
     CheckpointError,
     Dataset,
     build,
@@ -24,7 +25,16 @@ from capriole.dlgm._train import STEP_SIZES
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
-SMALL = {"latent": 2, "hidden": 8, "width": 6, "embedding": 5, "batch": 20, "num_transitions": 2, "num_leapfrogs": 2}
+SMALL = {
+    "latent": 2,
+    "hidden": 8,
+    "width": 6,
+    "embedding": 5,
+    "batch": 20,
+    "num_transitions": 2,
+    "num_leapfrogs": 2,
+    "validation_images": 10,
+}
 
 
 def settings(**more):
@@ -45,7 +55,7 @@ def arrays(model):
     return jax.tree.leaves(eqx.filter(model, eqx.is_array))
 
 
-@pytest.mark.parametrize("scheme", ["elbo", "hmc", "l2hmc"])
+@pytest.mark.parametrize("scheme", SCHEME_NAMES)
 def test_a_resumed_run_ends_at_the_same_bits(scheme, data, tmp_path):
     whole = train_dlgm(scheme, settings(), data, seed=3, folder=tmp_path / "whole")
     short = settings(epochs=1, elbo_epochs=1)
@@ -78,7 +88,7 @@ def test_an_interrupted_epoch_is_done_again(data, tmp_path):
 
 
 def test_schemes_of_one_seed_start_from_the_same_encoder_and_decoder():
-    models = [build(scheme, settings(), 16, 5)[0].model for scheme in ("elbo", "hmc", "l2hmc")]
+    models = [build(scheme, settings(), 16, 5)[0].model for scheme in SCHEME_NAMES]
     for other in models[1:]:
         for a, b in zip(arrays(models[0]), arrays((other.encoder, other.decoder)), strict=True):
             np.testing.assert_array_equal(a, b)
@@ -87,7 +97,12 @@ def test_schemes_of_one_seed_start_from_the_same_encoder_and_decoder():
 def test_samplers_spend_equal_budgets():
     s = settings(num_transitions=5, num_leapfrogs=4)
     assert gradients_per_image("elbo", s) == 1
-    assert gradients_per_image("hmc", s) == gradients_per_image("l2hmc", s) == 1 + (1 + 20) + 1
+    assert (
+        gradients_per_image("hmc", s)
+        == gradients_per_image("unit_hmc", s)
+        == gradients_per_image("l2hmc", s)
+        == 1 + (1 + 20) + 1
+    )
 
 
 def test_tuning_takes_long_steps_on_a_flat_posterior_and_short_ones_on_a_steep_one(data):

@@ -166,10 +166,12 @@ def summary(found: AISResult) -> dict[str, Any]:
     }
 
 
-def curve_point(key: Key, model: Model, train: np.ndarray, test: np.ndarray, settings: Settings) -> dict[str, float]:
-    """Quick AIS on a few images, for the curves of figure 2."""
+def curve_point(
+    key: Key, model: Model, train: np.ndarray, validation: np.ndarray, settings: Settings
+) -> dict[str, float]:
+    """Quick AIS on a few images, for the curves of figure 2 and for choosing the epoch whose model is kept."""
     s, out = settings, {}
-    for i, (name, pixels) in enumerate((("train", train), ("test", test))):
+    for i, (name, pixels) in enumerate((("train", train), ("validation", validation))):
         found = log_likelihood(
             jax.random.fold_in(key, i),
             model.decoder,

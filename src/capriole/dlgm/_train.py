@@ -12,8 +12,8 @@ import optax
 from jaxtyping import Array
 
 from .._clock import CompileClock
-from .._dynamics import Leapfrog, LearnedLeapfrog
-from .._objectives import AbstractObjective, LogJump, PaperLoss
+from .._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog, Rotation, rotation_step_sizes
+from .._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss
 from .._train import Progress, adam
 from .._types import Key
 from ._data import Dataset
@@ -30,7 +30,7 @@ CHUNK = 10
 
 STEP_SIZES = tuple(float(size) for size in np.geomspace(0.02, 1.5, 14))
 
-PURPOSES = ("build", *SCHEME_NAMES, "curve", "evaluate", "inpaint", "posterior")
+PURPOSES = ("build", *SCHEME_NAMES, "curve", "evaluate", "inpaint", "posterior", "sampling")
 
 type OnEpoch = Callable[[Model, int], dict[str, float]]
 
@@ -55,36 +55,45 @@ def build(scheme: str, settings: Settings, pixels: int, seed: int) -> tuple[DLGM
     keys = jax.random.split(key_for(seed, "build"), 3)
     encoder = Encoder(keys[0], latent=s.latent, hidden=s.hidden, pixels=pixels)
     decoder = Decoder(keys[1], latent=s.latent, hidden=s.hidden, pixels=pixels)
-    dynamics: Leapfrog | LearnedLeapfrog | None = None
-    if scheme == "hmc":
-        dynamics = Leapfrog(jnp.asarray(s.step_size, jnp.float32), s.num_leapfrogs)
-    if scheme == "l2hmc":
-        dynamics = image_leapfrog(
-            keys[2],
-            latent=s.latent,
-            pixels=pixels,
-            num_leapfrogs=s.num_leapfrogs,
-            step_size=s.step_size,
-            width=s.width,
-            embedding=s.embedding,
-        )
     recipe = Recipe(
         encoder=optax.adam(s.learning_rate),
         decoder=optax.adam(s.learning_rate),
         kernel=adam(s.kernel_learning_rate, clip=s.clip) if scheme == "l2hmc" else None,
         num_transitions=s.num_transitions,
-        objective=_objective(s.objective),
+        objective=_objective(s),
     )
-    return init_state(Model(encoder, decoder, dynamics), recipe), recipe
+    return init_state(Model(encoder, decoder, _dynamics(keys[2], scheme, s, pixels)), recipe), recipe
 
 
-def _objective(name: str) -> AbstractObjective:
-    match name:
+def _dynamics(key: Key, scheme: str, s: Settings, pixels: int) -> AbstractDynamics | None:
+    """What moves the latents. In units of q, HMC and the untrained learned kernel turn by ``rotation`` as a whole."""
+    match scheme:
+        case "hmc":
+            return Leapfrog(jnp.asarray(s.step_size, jnp.float32), s.num_leapfrogs)
+        case "unit_hmc":
+            return Rotation(jnp.asarray(s.rotation, jnp.float32), s.num_leapfrogs)
+        case "l2hmc":
+            return image_leapfrog(
+                key,
+                latent=s.latent,
+                pixels=pixels,
+                num_leapfrogs=s.num_leapfrogs,
+                step_size=rotation_step_sizes(s.rotation, s.num_leapfrogs),
+                width=s.width,
+                embedding=s.embedding,
+            )
+    return None
+
+
+def _objective(s: Settings) -> AbstractObjective:
+    match s.objective:
         case "paper":
             return PaperLoss()
         case "log_jump":
             return LogJump()
-    raise ValueError(f"unknown objective {name!r}; choose paper or log_jump")
+        case "log_esjd":  # in units of q, whose mean and variance are 0 and 1
+            return LogESJD(jnp.zeros(s.latent, jnp.float32), jnp.ones(s.latent, jnp.float32))
+    raise ValueError(f"unknown objective {s.objective!r}; choose paper, log_jump or log_esjd")
 
 
 def gradients_per_image(scheme: str, settings: Settings) -> int:
@@ -147,7 +156,7 @@ def train_dlgm(
         record["num_gradients"] = before["num_gradients"] + cost
         record["seconds"] = before["seconds"] + clock.seconds
         if state.model.dynamics is not None:
-            record["step_size"] = float(_step_size(state.model))
+            record["step_size"] = _step_size(state.model)
         if on_epoch is not None:
             record |= on_epoch(state.model, epoch + 1)
         history.append(record)
@@ -207,16 +216,19 @@ def _jump_by_size(key: Key, model: Model, pixels: Array, grid: Array, num: int, 
     start = q.draw(jax.random.normal(noise_key, q.mean.shape, q.mean.dtype))
     q, start = jax.tree.map(lambda a: jnp.repeat(a, grid.shape[0], axis=1), (q, start))
     sized = eqx.tree_at(lambda m: m.dynamics.step_size, model, jnp.tile(grid, num))
-    _, (_, jump) = follow(chain_key, posterior_kernel(sized, images), start, q, num_transitions)
+    _, (_, jump) = follow(chain_key, posterior_kernel(sized, images, q), start, q, num_transitions)
     return jump.reshape(num, -1).mean(axis=0)
 
 
-def _step_size(model: Model) -> Any:
+def _step_size(model: Model) -> float:
+    """Step size of HMC, angle of a rotation, drift size of a learned leapfrog."""
     match model.dynamics:
         case Leapfrog() as dynamics:
-            return dynamics.step_size
+            return float(dynamics.step_size)
+        case Rotation() as dynamics:
+            return float(dynamics.angle)
         case LearnedLeapfrog() as dynamics:
-            return jnp.exp(dynamics.log_step_size)
+            return float(jnp.exp(dynamics.log_step_size[-1]))
     raise TypeError(f"no step size in {type(model.dynamics).__name__}")
 
 
