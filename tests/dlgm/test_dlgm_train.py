@@ -56,10 +56,16 @@ def arrays(model):
 
 
 @pytest.mark.parametrize("scheme", SCHEME_NAMES)
-def test_a_resumed_run_ends_at_the_same_bits(scheme, data, tmp_path):
+def test_a_run_interrupted_within_an_epoch_ends_at_the_same_bits(scheme, data, tmp_path):
     whole = train_dlgm(scheme, settings(), data, seed=3, folder=tmp_path / "whole")
-    short = settings(epochs=1, elbo_epochs=1)
-    train_dlgm(scheme, short, data, seed=3, folder=tmp_path / "parts")
+
+    def interrupt(event):
+        if event.step > 5:  # in the second epoch
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_dlgm(scheme, settings(), data, seed=3, folder=tmp_path / "parts", progress=interrupt)
+    assert len(read_facts(tmp_path / "parts/checkpoint.safetensors")["history"]) == 1
     resumed = train_dlgm(scheme, settings(), data, seed=3, folder=tmp_path / "parts")
     for a, b in zip(arrays(whole.model), arrays(resumed.model), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -72,21 +78,6 @@ def test_a_resumed_run_ends_at_the_same_bits(scheme, data, tmp_path):
     assert {leaf.dtype for leaf in arrays(whole.model)} <= {jnp.dtype("float32"), jnp.dtype(bool)}
 
 
-def test_an_interrupted_epoch_is_done_again(data, tmp_path):
-    whole = train_dlgm("hmc", settings(), data, seed=3, folder=tmp_path / "whole")
-
-    def interrupt(event):
-        if event.step > 5:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train_dlgm("hmc", settings(), data, seed=3, folder=tmp_path / "parts", progress=interrupt)
-    assert len(read_facts(tmp_path / "parts/checkpoint.safetensors")["history"]) == 1
-    resumed = train_dlgm("hmc", settings(), data, seed=3, folder=tmp_path / "parts")
-    for a, b in zip(arrays(whole.model), arrays(resumed.model), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_schemes_of_one_seed_start_from_the_same_encoder_and_decoder():
     models = [build(scheme, settings(), 16, 5)[0].model for scheme in SCHEME_NAMES]
     for other in models[1:]:
@@ -97,12 +88,7 @@ def test_schemes_of_one_seed_start_from_the_same_encoder_and_decoder():
 def test_samplers_spend_equal_budgets():
     s = settings(num_transitions=5, num_leapfrogs=4)
     assert gradients_per_image("elbo", s) == 1
-    assert (
-        gradients_per_image("hmc", s)
-        == gradients_per_image("unit_hmc", s)
-        == gradients_per_image("l2hmc", s)
-        == 1 + (1 + 20) + 1
-    )
+    assert gradients_per_image("hmc", s) == gradients_per_image("l2hmc", s) == 1 + (1 + 20) + 1
 
 
 def test_tuning_takes_long_steps_on_a_flat_posterior_and_short_ones_on_a_steep_one(data):

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's palette; L2HMC and HMC as in the other reports of capriole.
-COLOURS = {"l2hmc": "#0072B2", "hmc": "#D55E00", "unit_hmc": "#CC79A7", "elbo": "#009E73"}
-LABELS = {"l2hmc": "L2HMC-DLGM", "hmc": "HMC-DLGM", "unit_hmc": "HMC-DLGM in units of q", "elbo": "VAE"}
+COLOURS = {"l2hmc": "#0072B2", "hmc": "#D55E00", "elbo": "#009E73"}
+LABELS = {"l2hmc": "L2HMC-DLGM", "hmc": "HMC-DLGM", "elbo": "VAE"}
 
 
 def _figure(width: float, height: float) -> "Figure":

@@ -4,8 +4,9 @@
 scheme       encoder steps on             decoder steps on        kernel steps on
 ============ ============================ ======================= =====================================
 `elbo_step`  ELBO                         ELBO                    -
-`hmc_step`   ELBO                         log p(x | z_K)          - (HMC is tuned or turns by a fixed angle)
-`l2hmc_step` ELBO                         log p(x | z_K)          squared jumps of all K transitions
+`hmc_step`   ELBO                         log p(x | z_K)          - (its step size is tuned, `_train`)
+`l2hmc_step` ELBO                         log p(x | z_K)          squared jumps of all K transitions;
+                                                                  its guide on z_K (`_guide`)
 ============ ============================ ======================= =====================================
 
 z_0 ~ q(z | x), and z_K is z_0 after K Metropolis-Hastings transitions towards p(z | x), a constant for the decoder.
@@ -25,6 +26,7 @@ from .._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog
 from .._objectives import AbstractObjective
 from .._transition import Transition
 from .._types import Info, Key, State, Vector
+from ._guide import Guided
 from ._model import Decoder, Diagonal, Encoder, ImageLikelihood, Images, InUnits, LatentPosterior, log_bernoulli
 
 
@@ -113,6 +115,10 @@ def l2hmc_step(key: Key, state: DLGMState, pixels: Images, recipe: Recipe) -> tu
     latents, figures, loss, kernel_grads = follow_and_learn(
         chain_key, posterior_kernel(state.model, images, q), z0, q, recipe
     )
+    if isinstance(state.model.dynamics, Guided):
+        draws = jax.lax.stop_gradient(units_of(q).standardise(latents))
+        guide_grads = eqx.filter_grad(lambda d: d.guide.misfit(images, draws))(state.model.dynamics)
+        kernel_grads = jax.tree.map(jnp.add, kernel_grads, guide_grads)
     fit, decoder_grads = _decode(state.model.decoder, images, latents)
     metrics = StepMetrics(elbo, fit, *figures, loss)
     return _update(state, recipe, (encoder_grads, decoder_grads, kernel_grads)), metrics
@@ -120,7 +126,7 @@ def l2hmc_step(key: Key, state: DLGMState, pixels: Images, recipe: Recipe) -> tu
 
 type SchemeStep = Callable[[Key, DLGMState, Images, Recipe], tuple[DLGMState, StepMetrics]]
 
-SCHEMES: dict[str, SchemeStep] = {"elbo": elbo_step, "hmc": hmc_step, "unit_hmc": hmc_step, "l2hmc": l2hmc_step}
+SCHEMES: dict[str, SchemeStep] = {"elbo": elbo_step, "hmc": hmc_step, "l2hmc": l2hmc_step}
 
 
 def binarise(key: Key, pixels: Images) -> Images:
@@ -137,7 +143,7 @@ def posterior_kernel(model: Model, images: Images, q: Diagonal) -> Transition:
     """
     if model.dynamics is None:
         raise ValueError("this model has no sampler: it was trained on the ELBO alone")
-    context = images if isinstance(model.dynamics, LearnedLeapfrog) else None
+    context = images if isinstance(model.dynamics, LearnedLeapfrog | Guided) else None
     units = jax.tree.map(jnp.zeros_like, q) if isinstance(model.dynamics, Leapfrog) else units_of(q)
     target = InUnits(LatentPosterior(ImageLikelihood(model.decoder, images)), units)
     return Transition(target, model.dynamics, context)
@@ -169,15 +175,18 @@ def follow_and_learn(
     """As `follow`, with mean figures, the loss averaged over all K transitions and its gradient for the dynamics.
 
     Each transition starts from a constant state, so memory holds one trajectory, whatever K. The objective sees
-    positions in units of q.
+    positions in units of q, or in the frame of the guide if there is one.
     """
     params, static = eqx.partition(kernel.dynamics, eqx.is_inexact_array)
+    frame = kernel.dynamics.guide.frame(kernel.context) if isinstance(kernel.dynamics, Guided) else None
     units = kernel.target.units  # type: ignore[attr-defined]
 
     def loss_fn(params: Any, key: Key, state: State) -> tuple[Array, Any]:
         here = Transition(kernel.logdensity, eqx.combine(params, static), kernel.context)
         proposal = here.propose(key, state)
-        return recipe.objective(state.position, proposal.end.position, proposal.acceptance), proposal
+        ends = (state.position, proposal.end.position)
+        before, after = ends if frame is None else (frame.inner(end) for end in ends)
+        return recipe.objective(before, after, proposal.acceptance), proposal
 
     def body(carry: tuple[State, Any], k: Array) -> tuple[tuple[State, Any], tuple[Array, ...]]:
         state, total = carry

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-SCHEME_NAMES = ("elbo", "hmc", "unit_hmc", "l2hmc")
+SCHEME_NAMES = ("elbo", "hmc", "l2hmc")
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Settings:
     hidden: int = 1024
     width: int = 200
     embedding: int = 512
+    guide: int = 512
     batch: int = 512
     epochs: int = 300
     elbo_epochs: int = 8400
@@ -29,7 +30,7 @@ class Settings:
     kernel_learning_rate: float = 1e-3
     rotation: float = 1.5707963
     clip: float = 5.0
-    objective: str = "log_esjd"
+    objective: str = "log_jump"
     num_transitions: int = 5
     num_leapfrogs: int = 5
     step_size: float = 0.1
@@ -72,7 +73,7 @@ class Settings:
         """What the training of a scheme depends on: the rest may change between a run and its continuation."""
         chosen = {n: v for n, v in asdict(self).items() if not n.startswith(_JUDGING) and n not in _LENGTHS}
         chosen |= {"epochs": self.epochs_of(scheme), "curve_every": self.curve_every_of(scheme)}
-        unused = {"elbo": (*_OF_CHAINS, *_OF_KERNEL), "hmc": _OF_KERNEL, "unit_hmc": _OF_KERNEL[:-1]}.get(scheme, ())
+        unused = {"elbo": (*_OF_CHAINS, *_OF_KERNEL), "hmc": _OF_KERNEL}.get(scheme, ())
         return {name: value for name, value in chosen.items() if name not in unused}
 
     def curve_every_of(self, scheme: str) -> int:
@@ -93,7 +94,7 @@ _JUDGING = (
 )
 _LENGTHS = ("epochs", "elbo_epochs", "curve_every", "elbo_curve_every")
 _OF_CHAINS = ("num_transitions", "num_leapfrogs", "step_size", "tuning_images")
-_OF_KERNEL = ("width", "embedding", "kernel_learning_rate", "clip", "objective", "rotation")
+_OF_KERNEL = ("width", "embedding", "guide", "kernel_learning_rate", "clip", "objective", "rotation")
 
 _BY_PRESET: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -102,6 +103,7 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "hidden": 32,
         "width": 16,
         "embedding": 16,
+        "guide": 16,
         "batch": 100,
         "epochs": 2,
         "elbo_epochs": 2,
@@ -140,17 +142,20 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "hidden": 200,
         "width": 64,
         "embedding": 128,
+        "guide": 200,
         "batch": 250,
-        "epochs": 100,
-        "elbo_epochs": 1300,
+        "epochs": 50,
+        "elbo_epochs": 650,
+        "learning_rate": 3e-3,
         "num_transitions": 2,
         "validation_images": 500,
-        "curve_every": 10,
-        "elbo_curve_every": 100,
+        "curve_every": 5,
+        "elbo_curve_every": 50,
         "curve_temperatures": 60,
+        "curve_chains": 4,
         "ais_images": 150,
-        "ais_temperatures": 300,
-        "ais_chains": 12,
+        "ais_temperatures": 200,
+        "ais_chains": 8,
         "ais_leapfrogs": 5,
         "simulated_images": 50,
         "importance_samples": 500,

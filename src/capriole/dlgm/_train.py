@@ -12,12 +12,13 @@ import optax
 from jaxtyping import Array
 
 from .._clock import CompileClock
-from .._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog, Rotation, rotation_step_sizes
+from .._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog, rotation_step_sizes
 from .._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss
-from .._train import Progress, adam
+from .._train import Progress, adam, decay
 from .._types import Key
 from ._data import Dataset
 from ._files import load_checkpoint, save_checkpoint, write_lines
+from ._guide import Guide, Guided
 from ._kernel import image_leapfrog
 from ._model import Decoder, Encoder
 from ._schemes import SCHEMES, DLGMState, Model, Recipe, StepMetrics, binarise, follow, init_state, posterior_kernel
@@ -47,8 +48,13 @@ def key_for(seed: int, purpose: str) -> Key:
     return jax.random.fold_in(jax.random.key(seed), PURPOSES.index(purpose))
 
 
-def build(scheme: str, settings: Settings, pixels: int, seed: int) -> tuple[DLGMState, Recipe]:
-    """A fresh training state and the recipe; encoder and decoder start alike in all schemes of one seed."""
+def build(
+    scheme: str, settings: Settings, pixels: int, seed: int, *, num_steps: int = 10**9
+) -> tuple[DLGMState, Recipe]:
+    """A fresh training state and the recipe; encoder and decoder start alike in all schemes of one seed.
+
+    Learning rates are constant for 60 % of ``num_steps`` and then fall to a twentieth.
+    """
     if scheme not in SCHEME_NAMES:
         raise ValueError(f"unknown scheme {scheme!r}; choose one of {', '.join(SCHEME_NAMES)}")
     s = settings
@@ -56,9 +62,9 @@ def build(scheme: str, settings: Settings, pixels: int, seed: int) -> tuple[DLGM
     encoder = Encoder(keys[0], latent=s.latent, hidden=s.hidden, pixels=pixels)
     decoder = Decoder(keys[1], latent=s.latent, hidden=s.hidden, pixels=pixels)
     recipe = Recipe(
-        encoder=optax.adam(s.learning_rate),
-        decoder=optax.adam(s.learning_rate),
-        kernel=adam(s.kernel_learning_rate, clip=s.clip) if scheme == "l2hmc" else None,
+        encoder=optax.adam(decay(s.learning_rate, num_steps=num_steps)),
+        decoder=optax.adam(decay(s.learning_rate, num_steps=num_steps)),
+        kernel=adam(decay(s.kernel_learning_rate, num_steps=num_steps), clip=s.clip) if scheme == "l2hmc" else None,
         num_transitions=s.num_transitions,
         objective=_objective(s),
     )
@@ -66,15 +72,14 @@ def build(scheme: str, settings: Settings, pixels: int, seed: int) -> tuple[DLGM
 
 
 def _dynamics(key: Key, scheme: str, s: Settings, pixels: int) -> AbstractDynamics | None:
-    """What moves the latents. In units of q, HMC and the untrained learned kernel turn by ``rotation`` as a whole."""
+    """What moves the latents; the untrained learned kernel turns by ``rotation`` in the frame of its guide."""
     match scheme:
         case "hmc":
             return Leapfrog(jnp.asarray(s.step_size, jnp.float32), s.num_leapfrogs)
-        case "unit_hmc":
-            return Rotation(jnp.asarray(s.rotation, jnp.float32), s.num_leapfrogs)
         case "l2hmc":
-            return image_leapfrog(
-                key,
+            kernel_key, guide_key = jax.random.split(key)
+            learned = image_leapfrog(
+                kernel_key,
                 latent=s.latent,
                 pixels=pixels,
                 num_leapfrogs=s.num_leapfrogs,
@@ -82,6 +87,7 @@ def _dynamics(key: Key, scheme: str, s: Settings, pixels: int) -> AbstractDynami
                 width=s.width,
                 embedding=s.embedding,
             )
+            return Guided(Guide(guide_key, latent=s.latent, pixels=pixels, hidden=s.guide), learned)
     return None
 
 
@@ -90,7 +96,7 @@ def _objective(s: Settings) -> AbstractObjective:
         case "paper":
             return PaperLoss()
         case "log_jump":
-            return LogJump()
+            return LogJump(scale=(2 * s.latent) ** 0.5, squares=1.0)
         case "log_esjd":  # in units of q, whose mean and variance are 0 and 1
             return LogESJD(jnp.zeros(s.latent, jnp.float32), jnp.ones(s.latent, jnp.float32))
     raise ValueError(f"unknown objective {s.objective!r}; choose paper, log_jump or log_esjd")
@@ -126,12 +132,12 @@ def train_dlgm(
     num_images = data.train.shape[1]
     if settings.batch > num_images:
         raise ValueError(f"a batch of {settings.batch} is larger than the training set of {num_images} images")
-    state, recipe = build(scheme, settings, data.train.shape[0], seed)
+    epochs, per_epoch = settings.epochs_of(scheme), num_images // settings.batch
+    state, recipe = build(scheme, settings, data.train.shape[0], seed, num_steps=epochs * per_epoch)
     history: list[dict[str, Any]] = []
     if (folder / CHECKPOINT).exists():
         state, facts = load_checkpoint(folder / CHECKPOINT, state)
         history = facts["history"]
-    epochs, per_epoch = settings.epochs_of(scheme), num_images // settings.batch
     pixels = jnp.asarray(data.train)
     order_key, step_key, tune_key = jax.random.split(key_for(seed, scheme), 3)
     for epoch in range(len(history), epochs):
@@ -221,13 +227,11 @@ def _jump_by_size(key: Key, model: Model, pixels: Array, grid: Array, num: int, 
 
 
 def _step_size(model: Model) -> float:
-    """Step size of HMC, angle of a rotation, drift size of a learned leapfrog."""
+    """Step size of HMC, drift size of a learned leapfrog."""
     match model.dynamics:
         case Leapfrog() as dynamics:
             return float(dynamics.step_size)
-        case Rotation() as dynamics:
-            return float(dynamics.angle)
-        case LearnedLeapfrog() as dynamics:
+        case Guided(dynamics=LearnedLeapfrog() as dynamics):
             return float(jnp.exp(dynamics.log_step_size[-1]))
     raise TypeError(f"no step size in {type(model.dynamics).__name__}")
 
