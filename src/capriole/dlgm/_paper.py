@@ -13,7 +13,7 @@ from ._stages import evaluate_stage, inpaint_stage, posterior_stage, sampling_st
 def run_paper(
     settings: Settings, data: Dataset, folder: Path, *, progress: Callable[[Progress], None] | None = None
 ) -> Path:
-    """Train and evaluate every scheme with every seed; sample posteriors; in-paint with the first seed's models.
+    """Train and evaluate every scheme with every seed; in-paint and sample posteriors with the first seed's models.
 
     Each model lives in ``folder/<scheme>-<seed>``. What is there already is not done again. Returns the report.
     """
@@ -24,8 +24,7 @@ def run_paper(
             evaluate_stage(model, data, progress=progress)
             if seed == 0:
                 inpaint_stage(model, data)
-            if scheme == "l2hmc":
-                sampling_stage(model, data)
             if seed == 0 and scheme == "l2hmc":
+                sampling_stage(model, data)
                 posterior_stage(model, data)
     return write_report(folder, data)

@@ -24,6 +24,10 @@ GRIDS: dict[str, tuple[tuple[int, ...], tuple[float, ...]]] = {
 
 TUNING_IMAGES = 8
 
+SAMPLERS = {"kernel": "trained kernel", "hmc": "HMC, tuned", "guided_hmc": "HMC in the guide's frame, tuned"}
+
+SAMPLING_HEADER = ["sampler", "M", "acceptance", "ESS of z/gradient", "ESS of z²/gradient", "smaller of both", "R-hat"]
+
 
 def compare_samplers(key: Key, model: Model, images: Images, settings: Settings) -> dict[str, Any]:
     """Trained kernel, HMC on the latents, HMC in the guide's frame, on the posterior that one decoder gives each image.
@@ -47,6 +51,15 @@ def compare_samplers(key: Key, model: Model, images: Images, settings: Settings)
         for figure in ("ess_per_gradient", "ess_sq_per_gradient", "worse_per_gradient"):
             out[f"{figure}_over_{other}"] = out["kernel"][figure] / out[other][figure]
     return out
+
+
+def sampling_row(stored: dict[str, Any], name: str, shown: str) -> list[str]:
+    """A row under `SAMPLING_HEADER`."""
+    found = stored[name]
+    worse = f"{found['worse_per_gradient']:.4f} ± {found['worse_per_gradient_se']:.4f}"
+    figures = [f"{found[figure]:.4f}" for figure in ("ess_per_gradient", "ess_sq_per_gradient")]
+    rhat = "not finite" if found["max_rhat"] is None else f"{found['max_rhat']:.3f}"
+    return [shown, str(found["num_leapfrogs"]), f"{found['acceptance_rate']:.2f}", *figures, worse, rhat]
 
 
 def _described(dynamics: AbstractDynamics) -> dict[str, Any]:

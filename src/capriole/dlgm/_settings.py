@@ -27,6 +27,8 @@ class Settings:
     epochs: int = 300
     elbo_epochs: int = 8400
     learning_rate: float = 1e-3
+    encoder_learning_rate: float = 1e-3
+    elbo_learning_rate: float = 1e-3
     kernel_learning_rate: float = 1e-3
     rotation: float = 1.5707963
     clip: float = 5.0
@@ -41,7 +43,9 @@ class Settings:
     curve_images: int = 100
     curve_temperatures: int = 200
     curve_chains: int = 8
+    curve_leapfrogs: int = 5
     ais_images: int = 1000
+    ais_train_images: int = 1000
     ais_temperatures: int = 2000
     ais_chains: int = 20
     ais_leapfrogs: int = 10
@@ -75,6 +79,12 @@ class Settings:
         chosen |= {"epochs": self.epochs_of(scheme), "curve_every": self.curve_every_of(scheme)}
         unused = {"elbo": (*_OF_CHAINS, *_OF_KERNEL), "hmc": _OF_KERNEL}.get(scheme, ())
         return {name: value for name, value in chosen.items() if name not in unused}
+
+    def learning_rates_of(self, scheme: str) -> tuple[float, float]:
+        """Of encoder and decoder: a VAE's start together and low, else its latents collapse onto the prior."""
+        if scheme == "elbo":
+            return self.elbo_learning_rate, self.elbo_learning_rate
+        return self.encoder_learning_rate, self.learning_rate
 
     def curve_every_of(self, scheme: str) -> int:
         """Epochs between two points of a scheme's curve."""
@@ -116,7 +126,9 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "curve_images": 10,
         "curve_temperatures": 20,
         "curve_chains": 4,
+        "curve_leapfrogs": 3,
         "ais_images": 10,
+        "ais_train_images": 10,
         "ais_temperatures": 20,
         "ais_chains": 4,
         "ais_leapfrogs": 3,
@@ -144,28 +156,31 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "embedding": 128,
         "guide": 200,
         "batch": 250,
-        "epochs": 50,
-        "elbo_epochs": 650,
-        "learning_rate": 3e-3,
+        "epochs": 36,
+        "elbo_epochs": 468,
+        "learning_rate": 2e-3,
         "num_transitions": 2,
         "validation_images": 500,
-        "curve_every": 5,
-        "elbo_curve_every": 50,
+        "curve_every": 4,
+        "elbo_curve_every": 36,
         "curve_temperatures": 60,
         "curve_chains": 4,
-        "ais_images": 150,
-        "ais_temperatures": 200,
+        "curve_leapfrogs": 3,
+        "ais_images": 100,
+        "ais_train_images": 50,
+        "ais_temperatures": 400,
         "ais_chains": 8,
-        "ais_leapfrogs": 5,
-        "simulated_images": 50,
+        "ais_leapfrogs": 3,
+        "simulated_images": 25,
         "importance_samples": 500,
         "sampling_images": 20,
-        "sampling_steps": 2000,
+        "sampling_steps": 1000,
         "inpaint_images": 100,
         "inpaint_sweeps": 200,
-        "posterior_steps": 2000,
-        "shape_images": 50,
-        "shape_chains": 32,
+        "posterior_chains": 256,
+        "posterior_steps": 1000,
+        "shape_images": 30,
+        "shape_chains": 16,
         "shape_steps": 500,
     },
     "paper": {},

@@ -61,9 +61,10 @@ def build(
     keys = jax.random.split(key_for(seed, "build"), 3)
     encoder = Encoder(keys[0], latent=s.latent, hidden=s.hidden, pixels=pixels)
     decoder = Decoder(keys[1], latent=s.latent, hidden=s.hidden, pixels=pixels)
+    encoder_rate, decoder_rate = s.learning_rates_of(scheme)
     recipe = Recipe(
-        encoder=optax.adam(decay(s.learning_rate, num_steps=num_steps)),
-        decoder=optax.adam(decay(s.learning_rate, num_steps=num_steps)),
+        encoder=optax.adam(decay(encoder_rate, num_steps=num_steps)),
+        decoder=optax.adam(decay(decoder_rate, num_steps=num_steps)),
         kernel=adam(decay(s.kernel_learning_rate, num_steps=num_steps), clip=s.clip) if scheme == "l2hmc" else None,
         num_transitions=s.num_transitions,
         objective=_objective(s),
