@@ -4,9 +4,9 @@
 
 Useful operations are those of the matrix products that the mathematics needs: per leapfrog and image the decoder
 forward and backward, both once more for the Hessian-vector product, the kernel's networks forward and backward (for
-weights and for inputs), embeddings, encoder and decoder steps. Recomputation, softplus and random
-numbers are not counted. The machine's rate is that of a 1024 x 1024 by 1024 x 512 float32 product, timed in turn with
-the steps.
+weights and for inputs), embeddings, guide, encoder and decoder steps. Recomputation, softplus, the guide's small
+triangular products and random numbers are not counted. The machine's rate is that of a 1024 x 1024 by 1024 x 512
+float32 product, timed in turn with the steps.
 """
 
 import argparse
@@ -29,13 +29,15 @@ PIXELS = 784
 def useful_flops(settings, model):
     """Per step of L2HMC-DLGM; a product of w weights with one column counts 2 w."""
     decoder = model.decoder.network.num_weights
-    networks = (model.dynamics.momentum_network, model.dynamics.position_network)
+    learned, guide = model.dynamics.dynamics, model.dynamics.guide
+    networks = (learned.momentum_network, learned.position_network)
     kernel = sum(n.core.inputs.size + n.core.hidden.size + n.core.heads.size for n in networks)
     embedding = sum(trained(n.embedding) for n in networks)
     chain = settings.num_transitions * settings.num_leapfrogs
     per_image = (
         chain * (4 * decoder + 2 * 3 * kernel)  # forward, backward, both once more; two kicks and two drifts, 3 passes
         + settings.num_transitions * embedding
+        + trained(guide.network)
         + 2 * decoder  # the chains' first gradient
         + trained(model.encoder.network)
         + 2 * decoder  # on the encoder's way to the ELBO

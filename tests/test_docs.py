@@ -38,7 +38,9 @@ def test_results_schema_documents_every_field_that_a_run_writes():
         assert f"`{field}`" in text, field
 
 
-@pytest.mark.parametrize("name", ["summarise_results.py", "summarise_toy.py", "summarise_peers.py"])
+@pytest.mark.parametrize(
+    "name", ["summarise_results.py", "summarise_toy.py", "summarise_dlgm.py", "summarise_peers.py"]
+)
 def test_results_in_readme_and_docs_are_those_of_the_stored_files(name):
     script = ROOT / "scripts" / name
     assert subprocess.run([sys.executable, script, "--check"], check=False).returncode == 0
