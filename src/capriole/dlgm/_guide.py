@@ -71,8 +71,13 @@ class Guide(eqx.Module):
         centre, log_diagonal, factor = self(images)
         return jnp.mean(jnp.sum(_times(factor, draws - centre) ** 2 / 2 - log_diagonal, axis=0))
 
-    def frame(self, images: Vector) -> Frame:
-        """The Gaussian's coordinates, constant for whoever differentiates: the guide learns by `misfit` alone."""
+    def frame(self, images: Vector | None) -> Frame:
+        """The Gaussian's coordinates, constant for whoever differentiates: the guide learns by `misfit` alone.
+
+        Raises ValueError without images.
+        """
+        if images is None:
+            raise ValueError("this kernel is conditional on images; give its Transition context=images")
         centre, _, factor = jax.lax.stop_gradient(self(images))
         square = jnp.moveaxis(factor, (0, 1), (-2, -1))
         unit = jnp.broadcast_to(jnp.eye(self.latent, dtype=factor.dtype), square.shape)
@@ -93,8 +98,6 @@ class Guided(AbstractDynamics):
         self, logdensity: AbstractLogDensity, phase: Phase, forward: Flag, context: Vector | None = None
     ) -> tuple[Phase, Scalar]:
         """Image of ``phase`` and the inner log-det."""
-        if context is None:
-            raise ValueError("this kernel is conditional on images; give its Transition context=images")
         frame = self.guide.frame(context)
         grad = _transposed(frame.inverse, phase.logdensity_grad)
         start = Phase(frame.inner(phase.position), phase.momentum, phase.logdensity, grad)

@@ -35,6 +35,8 @@ def compare_samplers(key: Key, model: Model, images: Images, settings: Settings)
     Both kinds of HMC get the number of leapfrogs and the step size with the most effective draws per gradient on the
     first images of those it is then judged on, which favours them. All start from q and drop the first half.
     """
+    if model.dynamics is None:
+        raise ValueError("this model has no sampler: it was trained on the ELBO alone")
     s = settings
     run_key, *tune_keys = jax.random.split(key, 3)
     contenders: dict[str, AbstractDynamics] = {"kernel": model.dynamics}
