@@ -27,7 +27,7 @@ def test_worth_takes_the_worst_latent_and_the_squares():
     assert found["worse_per_gradient"] == pytest.approx(0.5, rel=0.15)
 
 
-def results(gain=1.0, error=0.2, gap=0.5, ratio=4.0, rhat=1.01, classes=3.0):
+def results(gain=1.0, error=0.2, gap=0.5, ratio=4.0, rhat=1.01, classes=3.0, worse=3.5):
     difference = {"of": "l2hmc", "less": "hmc", "mean": gain, "se_over_images": error, "se_over_seeds": None}
     one = {"mean": 2.0, "se": 0.1}
     return {
@@ -37,9 +37,10 @@ def results(gain=1.0, error=0.2, gap=0.5, ratio=4.0, rhat=1.01, classes=3.0):
                 "scheme": "l2hmc",
                 "evaluation": {"sandwich": {"gap": gap}},
                 "sampling": {
-                    "worse_per_gradient_over_hmc": ratio,
-                    "kernel": {"worse_per_gradient": 0.1, "max_rhat": rhat},
-                    "hmc": {"worse_per_gradient": 0.02},
+                    "ess_per_gradient_over_hmc": ratio,
+                    "worse_per_gradient_over_hmc": worse,
+                    "kernel": {"ess_per_gradient": 0.1, "worse_per_gradient": 0.1, "max_rhat": rhat},
+                    "hmc": {"ess_per_gradient": 0.02, "worse_per_gradient": 0.02},
                 },
                 "inpainting": {
                     "sampler": {"distinct_classes": one | {"mean": classes}}, "encoder": {"distinct_classes": one},
@@ -54,14 +55,14 @@ def results(gain=1.0, error=0.2, gap=0.5, ratio=4.0, rhat=1.01, classes=3.0):
 
 def test_goals_are_met_by_good_results():
     found = verdicts(results())
-    assert len(found) == 6
+    assert len(found) == 7
     assert all(v.passed for v in found)
 
 
 @pytest.mark.parametrize(
     ("change", "index"),
-    [({"gain": 0.3}, 0), ({"gain": -1.0}, 0), ({"gap": 1.2}, 1), ({"ratio": 2.9}, 2), ({"rhat": 1.06}, 3),
-     ({"rhat": None}, 3), ({"classes": 2.2}, 4)],
+    [({"gain": 0.3}, 0), ({"gain": -1.0}, 0), ({"gap": 1.2}, 1), ({"ratio": 2.9}, 2), ({"worse": 2.0}, 3),
+     ({"rhat": 1.06}, 4), ({"rhat": None}, 4), ({"classes": 2.2}, 5)],
 )  # fmt: skip
 def test_each_goal_can_be_missed(change, index):
     assert [i for i, v in enumerate(verdicts(results(**change))) if not v.passed] == [index]
