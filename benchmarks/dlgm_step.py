@@ -11,6 +11,7 @@ float32 product, timed in turn with the steps.
 
 import argparse
 import json
+import os
 import platform
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from capriole.dlgm import SCHEME_NAMES, build, settings_for
 from capriole.dlgm._schemes import SCHEMES
 
 PIXELS = 784
+SIZES = ("latent", "hidden", "batch", "width", "embedding", "guide", "num_transitions", "num_leapfrogs")
 
 
 def useful_flops(settings, model):
@@ -98,7 +100,7 @@ def main():
     useful = flops * rates["l2hmc_steps_per_second"]
     result = {
         "preset": options.preset,
-        "settings": {name: getattr(settings, name) for name in ("latent", "hidden", "batch", "width", "embedding")},
+        "settings": {name: getattr(settings, name) for name in SIZES},
         "rates": rates | {"l2hmc_useful_flops": useful},
         "ratios": {
             "l2hmc_useful_flops_over_matmul": useful / rates["matmul_flops"],
@@ -106,6 +108,7 @@ def main():
         },
         "versions": versions() | {"python": platform.python_version()},
         "machine": platform.machine(),
+        "cores": os.cpu_count(),
     }
     text = json.dumps(result, indent=2)
     print(text)

@@ -72,7 +72,7 @@ def block(folder):
     first, num_seeds = models[0], len({m["seed"] for m in models})
     met = sum(v.passed for v in found)
     words = (
-        f"{met} of {len(found)} goals are met ({num_seeds} seeds, {first['device']}, jax {first['versions']['jax']}). "
+        f"{met} of {len(found)} goals are met ({num_seeds} seed{'s' * (num_seeds > 1)}, {first['cores']} cores, jax {first['versions']['jax']}). "
         "A difference counts if it exceeds two standard errors, the larger of those over images and over seeds."
     )
     rows = [[v.goal, v.bound, v.measured, "met" if v.passed else "**not met**"] for v in found]

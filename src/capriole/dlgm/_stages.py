@@ -4,6 +4,7 @@ A stage leaves one JSON file (and pictures) beside the checkpoint, stamped with 
 stage that is already done for this model can be told from one that is not.
 """
 
+import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,7 @@ class Loaded(NamedTuple):
             "seed": self.seed,
             "epoch": self.epoch,
             "device": f"{device.platform} {device.device_kind}",
+            "cores": os.cpu_count(),
             "versions": versions() | {"python": platform.python_version()},
         }
 
