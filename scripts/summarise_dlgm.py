@@ -71,9 +71,11 @@ def block(folder):
     models, found = results["models"], verdicts(results)
     first, num_seeds = models[0], len({m["seed"] for m in models})
     met = sum(v.passed for v in found)
+    seeds = f"{num_seeds} seed" if num_seeds == 1 else f"{num_seeds} seeds"
     words = (
-        f"{met} of {len(found)} goals are met ({num_seeds} seed{'s' * (num_seeds > 1)}, {first['cores']} cores, jax {first['versions']['jax']}). "
-        "A difference counts if it exceeds two standard errors, the larger of those over images and over seeds."
+        f"{met} of {len(found)} goals are met ({seeds}, {first['device']}, {first['cores']} cores, "
+        f"jax {first['versions']['jax']}). A difference counts if it exceeds two standard errors, the larger of those "
+        "over images and over seeds."
     )
     rows = [[v.goal, v.bound, v.measured, "met" if v.passed else "**not met**"] for v in found]
     lines = [words, "", *table(["goal", "bound", "measured", "verdict"], rows)]

@@ -100,7 +100,7 @@ def test_a_report_without_stages_says_so(finished, tmp_path):
         (tmp_path / "elbo-0" / name).unlink()
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "No model was evaluated yet." in page
-    assert page.count("Not run.") == 2
+    assert page.count("Not run.") == 3
 
 
 def test_json_has_no_nan(tmp_path):
