@@ -4,13 +4,14 @@
 
 Useful operations are those of the matrix products that the mathematics needs: per leapfrog and image the decoder
 forward and backward, both once more for the Hessian-vector product, the kernel's networks forward and backward (for
-weights and for inputs), embeddings, encoder and decoder steps. Recomputation, softplus and random
-numbers are not counted. The machine's rate is that of a 1024 x 1024 by 1024 x 512 float32 product, timed in turn with
-the steps.
+weights and for inputs), embeddings, guide, encoder and decoder steps. Recomputation, softplus, the guide's small
+triangular products and random numbers are not counted. The machine's rate is that of a 1024 x 1024 by 1024 x 512
+float32 product, timed in turn with the steps.
 """
 
 import argparse
 import json
+import os
 import platform
 import time
 from pathlib import Path
@@ -24,18 +25,21 @@ from capriole.dlgm import SCHEME_NAMES, build, settings_for
 from capriole.dlgm._schemes import SCHEMES
 
 PIXELS = 784
+SIZES = ("latent", "hidden", "batch", "width", "embedding", "guide", "num_transitions", "num_leapfrogs")
 
 
 def useful_flops(settings, model):
     """Per step of L2HMC-DLGM; a product of w weights with one column counts 2 w."""
     decoder = model.decoder.network.num_weights
-    networks = (model.dynamics.momentum_network, model.dynamics.position_network)
+    learned, guide = model.dynamics.dynamics, model.dynamics.guide
+    networks = (learned.momentum_network, learned.position_network)
     kernel = sum(n.core.inputs.size + n.core.hidden.size + n.core.heads.size for n in networks)
     embedding = sum(trained(n.embedding) for n in networks)
     chain = settings.num_transitions * settings.num_leapfrogs
     per_image = (
         chain * (4 * decoder + 2 * 3 * kernel)  # forward, backward, both once more; two kicks and two drifts, 3 passes
         + settings.num_transitions * embedding
+        + trained(guide.network)
         + 2 * decoder  # the chains' first gradient
         + trained(model.encoder.network)
         + 2 * decoder  # on the encoder's way to the ELBO
@@ -96,7 +100,7 @@ def main():
     useful = flops * rates["l2hmc_steps_per_second"]
     result = {
         "preset": options.preset,
-        "settings": {name: getattr(settings, name) for name in ("latent", "hidden", "batch", "width", "embedding")},
+        "settings": {name: getattr(settings, name) for name in SIZES},
         "rates": rates | {"l2hmc_useful_flops": useful},
         "ratios": {
             "l2hmc_useful_flops_over_matmul": useful / rates["matmul_flops"],
@@ -104,6 +108,7 @@ def main():
         },
         "versions": versions() | {"python": platform.python_version()},
         "machine": platform.machine(),
+        "cores": os.cpu_count(),
     }
     text = json.dumps(result, indent=2)
     print(text)

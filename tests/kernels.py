@@ -19,7 +19,7 @@ from capriole import (
     surrogate_force,
 )
 from capriole.baselines import nice
-from capriole.dlgm import Decoder, ImageLikelihood, LatentPosterior, image_leapfrog
+from capriole.dlgm import Decoder, Guide, Guided, ImageLikelihood, LatentPosterior, image_leapfrog
 from densities import Banana, Funnel, Gaussian, Mixture2
 
 
@@ -132,6 +132,17 @@ def on_images(steps: int) -> Callable:
     return build
 
 
+def guided(steps: int) -> Callable:
+    """Factory of the same in the frame of a guide with large random weights."""
+
+    def build(dim, dtype):
+        guide = Guide(jax.random.key(8), latent=dim, pixels=6, hidden=5, dtype=dtype)
+        guide = eqx.tree_at(lambda g: g.network.weights[-1], guide, replace_fn=lambda w: 50 * w)
+        return Guided(guide, on_images(steps)(dim, dtype))
+
+    return build
+
+
 def latents(dim, dtype):
     """Posterior of a latent given one of two images, many chains each."""
     decoder = Decoder(jax.random.key(6), latent=dim, hidden=7, pixels=6, dtype=dtype)
@@ -170,6 +181,7 @@ CASES = [
     Case("learned-squashed", funnel, learned(2, 0.2, squashed=True), dim=3),
     Case("surrogate-2", gaussian, surrogate(2), dim=2),
     Case("learned-images", latents, on_images(5), dim=3, context=6),
+    Case("guided-images", latents, guided(5), dim=3, context=6),
     Case("learned-stiff", mog, learned(10, 0.3, heads=2.0), dim=2, mild=False),
     Case("learned-stiff-10", gaussian, learned(5, 0.3, heads=2.0), dim=10, mild=False),
 ]

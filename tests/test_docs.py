@@ -39,7 +39,8 @@ def test_results_schema_documents_every_field_that_a_run_writes():
 
 
 @pytest.mark.parametrize(
-    "name", ["summarise_results.py", "summarise_toy.py", "summarise_peers.py", "summarise_calibration.py"]
+    "name",
+    [f"summarise_{name}.py" for name in ("results", "toy", "dlgm", "peers", "calibration")],
 )
 def test_results_in_readme_and_docs_are_those_of_the_stored_files(name):
     script = ROOT / "scripts" / name

@@ -29,6 +29,21 @@ def test_log_jump():
     assert float(LogJump(scale=2.0, floor=0.1)(*ARGS)) == pytest.approx(expected, rel=1e-12)
 
 
+def test_log_jump_of_squares():
+    # Squares jump by (1, 4) and (8, 0).
+    expected = -(math.log(5 + 17 / 2 + 0.01) + math.log((4 + 64 / 2) / 4 + 0.01)) / 2
+    assert float(LogJump(squares=1.0)(*ARGS)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_flip_is_worth_an_independent_draw_and_not_two():
+    x, y = jax.random.normal(jax.random.key(0), (2, 200, 400))
+    flip, fresh = (float(LogJump(squares=1.0)(x, end, jnp.ones(400))) for end in (-x, y))
+    assert flip == pytest.approx(fresh, abs=0.05)
+    assert float(LogJump()(x, -x, jnp.ones(400))) == pytest.approx(
+        float(LogJump()(x, y, jnp.ones(400))) - math.log(2), abs=0.05
+    )
+
+
 def esjd(**options):
     plain = {"squares": 0.0, "reciprocal": 0.0, "acceptance": 0.0, "ceiling": 1e9}
     return LogESJD(mean=jnp.asarray([0.0, 1.0]), variance=jnp.asarray([1.0, 4.0]), **(plain | options))
@@ -60,7 +75,8 @@ def test_log_esjd_reciprocal_acceptance_and_ceiling():
 
 
 @pytest.mark.parametrize(
-    "objective", [PaperLoss(), LogJump(), esjd(squares=1.0, reciprocal=0.1, acceptance=1.0, ceiling=4.0)]
+    "objective",
+    [PaperLoss(), LogJump(), LogJump(squares=1.0), esjd(squares=1.0, reciprocal=0.1, acceptance=1.0, ceiling=4.0)],
 )
 def test_objectives_have_finite_gradients_where_nothing_moves_or_is_accepted(objective):
     for proposal, rate in ((START, 1.0), (PROPOSAL, 0.0)):

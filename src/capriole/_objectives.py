@@ -100,18 +100,22 @@ class LogESJD(AbstractObjective):
 class LogJump(AbstractObjective):
     """Log of each chain's whole expected jump, for targets with separated modes::
 
-        loss = - mean_chains log( A |x - x'|^2 / scale^2 + floor )
+        loss = - mean_chains log( A (|x - x'|^2 + squares |x^2 - x'^2|^2 / 2) / scale^2 + floor )
 
-    Every chain counts alike, so a narrow mode is not outvoted by a wide one.
+    Every chain counts alike, so a narrow mode is not outvoted by a wide one. With ``squares`` = 1, for a target near
+    N(0, I), a flip x' = -x is worth no more than an independent draw, where it is worth twice as much with 0.
     """
 
     scale: float = 1.0
     floor: float = 0.01
+    squares: float = 0.0
 
     def __call__(self, start: Vector, proposal: Vector, acceptance: Scalar) -> Float[Array, ""]:
         """The loss of one batch of proposals."""
-        jump = acceptance * jnp.sum((proposal - start) ** 2, axis=0) / self.scale**2
-        return -jnp.mean(jnp.log(jump + self.floor))
+        moved = jnp.sum((proposal - start) ** 2, axis=0)
+        if self.squares:
+            moved += self.squares / 2 * jnp.sum((proposal**2 - start**2) ** 2, axis=0)
+        return -jnp.mean(jnp.log(acceptance * moved / self.scale**2 + self.floor))
 
 
 class WeightedSum(AbstractObjective):

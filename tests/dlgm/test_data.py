@@ -7,7 +7,8 @@ import struct
 import numpy as np
 import pytest
 
-from capriole.dlgm import DataError, _idx, load_dataset, parse_idx
+from capriole.dlgm import DataError, Dataset, _idx, load_dataset, parse_idx
+from capriole.dlgm._data import hold_out
 
 NAMES = [f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
 
@@ -138,3 +139,14 @@ def test_the_split_is_fixed_disjoint_and_complete(files, tmp_path):
 def test_unknown_names_are_answered_with_the_known_ones():
     with pytest.raises(ValueError, match="choose one of mnist, mnist-10k"):
         load_dataset("imagenet")
+
+
+def test_held_out_images_are_the_last_and_no_longer_trained_on():
+    images, labels = np.arange(12, dtype=np.float32).reshape(2, 6), np.arange(6)
+    data = Dataset(images, labels, images[:, :1], labels[:1], 1)
+    kept, validation = hold_out(data, 2)
+    np.testing.assert_array_equal(kept.train, images[:, :4])
+    np.testing.assert_array_equal(kept.train_labels, labels[:4])
+    np.testing.assert_array_equal(validation, images[:, 4:])
+    with pytest.raises(ValueError, match="cannot hold out 6 of 6"):
+        hold_out(data, 6)

@@ -41,8 +41,12 @@ def test_the_whole_section_runs_and_its_report_has_every_figure(finished):
         test = m["evaluation"]["test"]
         assert -64 * np.log(2) < test["log_likelihood"] < 0
         assert len(test["per_image"]) == test["num_images"] == 10
-        assert m["last_epoch"]["test_log_likelihood"] < 0
-    assert [d["less"] for d in results["differences"]] == ["hmc", "elbo"]
+        best = max(m["curve"], key=lambda record: record["validation_log_likelihood"])
+        assert m["epoch"] == best["epoch"] in (1, 2)
+    assert [(d["of"], d["less"]) for d in results["differences"]] == [
+        ("l2hmc", "hmc"), ("l2hmc", "elbo"), ("hmc", "elbo"),
+    ]  # fmt: skip
+    assert results["models"][2]["sampling"]["kernel"]["num_leapfrogs"] == 3
 
 
 def test_calling_again_does_nothing_again(finished):
@@ -96,7 +100,7 @@ def test_a_report_without_stages_says_so(finished, tmp_path):
         (tmp_path / "elbo-0" / name).unlink()
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "No model was evaluated yet." in page
-    assert page.count("Not run.") == 2
+    assert page.count("Not run.") == 3
 
 
 def test_json_has_no_nan(tmp_path):

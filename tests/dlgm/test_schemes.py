@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from capriole import Leapfrog, PaperLoss
+from capriole import Leapfrog, PaperLoss, Rotation
 from capriole.dlgm import (
     Decoder,
     Encoder,
@@ -105,7 +105,7 @@ def test_with_a_sampler_the_encoder_sees_the_elbo_alone_and_the_decoder_the_last
     after, metrics = eqx.filter_jit(step)(KEY, init_state(m, rule), pixels(), rule)
     x, elbo, q, z0 = by_hand(KEY, m, 3)
     assert_same(change(m.encoder, after.model.encoder), jax.grad(elbo)(m.encoder, m.decoder))
-    z, _ = FOLLOW(jax.random.split(KEY, 3)[2], posterior_kernel(m, x), z0, q, K)
+    z, _ = FOLLOW(jax.random.split(KEY, 3)[2], posterior_kernel(m, x, q), z0, q, K)
 
     def fit(decoder):
         logits = decoder(z)
@@ -123,17 +123,17 @@ def test_the_kernel_learns_from_all_transitions_in_units_of_qs_deviation():
     m = model(learned())
     after, metrics = eqx.filter_jit(l2hmc_step)(KEY, init_state(m, recipe()), pixels(), recipe())
     x, _, q, z0 = by_hand(KEY, m, 3)
-    chain_key, kernel = jax.random.split(KEY, 3)[2], posterior_kernel(m, x)
+    chain_key, kernel = jax.random.split(KEY, 3)[2], posterior_kernel(m, x, q)
     params, static = eqx.partition(m.dynamics, eqx.is_inexact_array)
-    state, losses, grads = kernel.init(z0), [], []
+    unit = jnp.sqrt(jnp.exp(2 * q.log_sd) + 1e-4)
+    state, losses, grads = kernel.init((z0 - q.mean) / unit), [], []
     for k in range(K):
         propose_key, decide_key = jax.random.split(jax.random.fold_in(chain_key, k))
 
         def loss(params, state=state, propose_key=propose_key):
             here = eqx.tree_at(lambda t: t.dynamics, kernel, eqx.combine(params, static))
             p = here.propose(propose_key, state)
-            scaled = jnp.sum((p.end.position - state.position) ** 2 / (jnp.exp(2 * q.log_sd) + 1e-4), axis=0)
-            jump = p.acceptance * scaled + 1e-4
+            jump = p.acceptance * jnp.sum((p.end.position - state.position) ** 2, axis=0) + 1e-4
             return jnp.mean(1 / jump - jump), p
 
         (value, proposal), grad = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
@@ -150,20 +150,36 @@ def test_the_kernel_learns_from_all_transitions_in_units_of_qs_deviation():
 def test_learning_does_not_change_where_the_chains_go():
     m = model(learned())
     x, _, q, z0 = by_hand(KEY, m, 3)
-    plain, figures = FOLLOW(KEY, posterior_kernel(m, x), z0, q, K)
-    learning, means, _, _ = eqx.filter_jit(follow_and_learn)(KEY, posterior_kernel(m, x), z0, q, recipe())
+    plain, figures = FOLLOW(KEY, posterior_kernel(m, x, q), z0, q, K)
+    learning, means, _, _ = eqx.filter_jit(follow_and_learn)(KEY, posterior_kernel(m, x, q), z0, q, recipe())
     np.testing.assert_allclose(plain, learning, rtol=1e-10)
     np.testing.assert_allclose([f.mean() for f in figures], means, rtol=1e-10)
 
 
+@pytest.mark.parametrize("dynamics", [Rotation(jnp.asarray(0.9), 2), learned()], ids=["unit_hmc", "l2hmc"])
+def test_in_units_of_q_the_target_is_the_same_posterior(dynamics):
+    m = model(dynamics)
+    x, _, q, z0 = by_hand(KEY, m, 3)
+    kernel, plain = posterior_kernel(m, x, q), posterior_kernel(model(HMC), x, q)
+    units = kernel.target.units
+    u = units.standardise(z0)
+    assert_same(units.draw(u), z0)
+    assert_same(kernel.target(u), plain.target(z0))
+    np.testing.assert_array_equal(plain.target.units.draw(z0), z0)
+    _, (_, jump) = FOLLOW(KEY, kernel, z0, q, 1)
+    _, info = kernel.step(jax.random.fold_in(KEY, 0), kernel.init(u))
+    squared = jnp.sum((units.draw(info.proposal.position) - z0) ** 2 / (jnp.exp(2 * q.log_sd) + 1e-4), axis=0)
+    assert_same(jump, info.acceptance_rate * squared)
+
+
 def test_a_model_without_a_sampler_says_so():
     with pytest.raises(ValueError, match="trained on the ELBO alone"):
-        posterior_kernel(model(None), pixels())
+        posterior_kernel(model(None), pixels(), model(None).encoder(pixels()))
 
 
 def test_an_image_kernel_without_images_says_so():
     m = model(learned())
-    x, _, _, z0 = by_hand(KEY, m, 3)
-    kernel = eqx.tree_at(lambda t: t.context, posterior_kernel(m, x), None)
+    x, _, q, z0 = by_hand(KEY, m, 3)
+    kernel = eqx.tree_at(lambda t: t.context, posterior_kernel(m, x, q), None)
     with pytest.raises(ValueError, match="context=images"):
         kernel.step(KEY, kernel.init(z0))

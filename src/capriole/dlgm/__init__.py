@@ -9,6 +9,7 @@ from ._classify import Classifier, train_classifier
 from ._data import DATASETS, Dataset, load_dataset
 from ._evaluate import evaluate, importance_bound, log_likelihood, sandwich
 from ._files import CheckpointError
+from ._guide import Guide, Guided
 from ._idx import DataError, parse_idx
 from ._inpaint import Inpainted, bottom_half, inpaint, mixing
 from ._kernel import ImageNetwork, image_leapfrog
@@ -54,6 +55,8 @@ __all__ = [
     "Diagonal",
     "Encoder",
     "Feedforward",
+    "Guide",
+    "Guided",
     "ImageLikelihood",
     "ImageNetwork",
     "Inpainted",

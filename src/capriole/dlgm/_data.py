@@ -39,6 +39,18 @@ def load_dataset(name: str, folder: Path | None = None, *, download: bool = True
     raise ValueError(f"unknown data set {name!r}; choose one of {', '.join(DATASETS)}")
 
 
+def hold_out(data: Dataset, num: int) -> tuple[Dataset, Float[np.ndarray, "pixels validation"]]:
+    """The data set without its last ``num`` training images, and those images: what training may be judged by.
+
+    Raises ValueError if nothing would be left to train on.
+    """
+    left = data.train.shape[1] - num
+    if left < 1:
+        raise ValueError(f"cannot hold out {num} of {data.train.shape[1]} training images; use fewer")
+    kept = data._replace(train=np.ascontiguousarray(data.train[:, :left]), train_labels=data.train_labels[:left])
+    return kept, np.ascontiguousarray(data.train[:, left:])
+
+
 def _pair(dataset: str, part: str, folder: Path | None, *, download: bool) -> tuple[np.ndarray, np.ndarray]:
     images, labels = (
         read_checked(find_file(dataset, name, folder, download=download), CHECKSUMS[dataset][name])

@@ -134,8 +134,11 @@ def evaluate(
     keys = jax.random.split(key, 4)
     effort = {"num_temperatures": s.ais_temperatures, "num_chains": s.ais_chains, "num_leapfrogs": s.ais_leapfrogs}
     out: dict[str, Any] = {"ais": effort}
-    for name, pixels, ais_key in (("train", train, keys[0]), ("test", test, keys[1])):
-        images = fixed_binary(pixels, min(s.ais_images, pixels.shape[1]))
+    for name, pixels, num, ais_key in (
+        ("train", train, s.ais_train_images, keys[0]),
+        ("test", test, s.ais_images, keys[1]),
+    ):
+        images = fixed_binary(pixels, min(num, pixels.shape[1]))
         found = log_likelihood(ais_key, model.decoder, images, latent=s.latent, progress=progress, **effort)
         bound = importance_bound(jax.random.fold_in(keys[3], len(out)), model, images, num_samples=s.importance_samples)
         out[name] = summary(found) | {"importance_bound": float(np.mean(bound))}
@@ -166,10 +169,12 @@ def summary(found: AISResult) -> dict[str, Any]:
     }
 
 
-def curve_point(key: Key, model: Model, train: np.ndarray, test: np.ndarray, settings: Settings) -> dict[str, float]:
-    """Quick AIS on a few images, for the curves of figure 2."""
+def curve_point(
+    key: Key, model: Model, train: np.ndarray, validation: np.ndarray, settings: Settings
+) -> dict[str, float]:
+    """Quick AIS on a few images, for the curves of figure 2 and for choosing the epoch whose model is kept."""
     s, out = settings, {}
-    for i, (name, pixels) in enumerate((("train", train), ("test", test))):
+    for i, (name, pixels) in enumerate((("train", train), ("validation", validation))):
         found = log_likelihood(
             jax.random.fold_in(key, i),
             model.decoder,
@@ -177,7 +182,7 @@ def curve_point(key: Key, model: Model, train: np.ndarray, test: np.ndarray, set
             latent=s.latent,
             num_temperatures=s.curve_temperatures,
             num_chains=s.curve_chains,
-            num_leapfrogs=s.ais_leapfrogs,
+            num_leapfrogs=s.curve_leapfrogs,
         )
         out[f"{name}_log_likelihood"] = float(np.mean(found.log_likelihood))
     return out

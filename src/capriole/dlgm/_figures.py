@@ -22,7 +22,7 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def likelihood_curves(histories: dict[str, list[list[dict[str, Any]]]]) -> "Figure":
-    """Figure 2: quick AIS on train (dashed) and test (solid) images against epochs and against decoder gradients.
+    """Figure 2: quick AIS on train (dashed) and validation (solid) images against epochs and against decoder gradients.
 
     ``histories[scheme]`` holds one list of epoch records per seed.
     """
@@ -32,9 +32,9 @@ def likelihood_curves(histories: dict[str, list[list[dict[str, Any]]]]) -> "Figu
     for axes, (key, label) in zip(panels, axes_of.items(), strict=True):
         for scheme, runs in histories.items():
             for i, history in enumerate(runs):
-                points = [r for r in history if r.get("test_log_likelihood") is not None]
+                points = [r for r in history if r.get("validation_log_likelihood") is not None]
                 x = [r[key] for r in points]
-                for name, style in (("test_log_likelihood", "-"), ("train_log_likelihood", "--")):
+                for name, style in (("validation_log_likelihood", "-"), ("train_log_likelihood", "--")):
                     shown = LABELS[scheme] if i == 0 and style == "-" else None
                     y = [r[name] for r in points]
                     axes.plot(x, y, style, color=COLOURS[scheme], label=shown, marker=".", linewidth=1.2, alpha=0.85)
@@ -42,7 +42,7 @@ def likelihood_curves(histories: dict[str, list[list[dict[str, Any]]]]) -> "Figu
         axes.set_xlabel(label)
         axes.grid(visible=True, alpha=0.25)
     panels[0].set_ylabel("log p(x), AIS (nats)")
-    panels[0].legend(frameon=False, title="solid: test, dashed: train")
+    panels[0].legend(frameon=False, title="solid: validation, dashed: train")
     return figure
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._types import Key
 from ._classify import Classifier
 from ._model import Images
-from ._schemes import Model, posterior_kernel
+from ._schemes import Model, follow, posterior_kernel
 
 KEPT = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 """Sweeps after which the picture is kept."""
@@ -91,15 +91,10 @@ def _sweep(
 
 
 def _new_latents(key: Key, model: Model, image: Array, latents: Array, num_transitions: int, exact: bool) -> Array:
-    if not exact:
-        q = model.encoder(image)
-        return q.draw(jax.random.normal(key, q.mean.shape, q.mean.dtype))
-    kernel = posterior_kernel(model, image)
-    state = kernel.init(latents)
-    state, _ = jax.lax.scan(
-        lambda state, k: (kernel.step(jax.random.fold_in(key, k), state)[0], None), state, jnp.arange(num_transitions)
-    )
-    return state.position
+    q = model.encoder(image)
+    if exact:
+        return follow(key, posterior_kernel(model, image, q), latents, q, num_transitions)[0]
+    return q.draw(jax.random.normal(key, q.mean.shape, q.mean.dtype))
 
 
 def mixing(found: Inpainted) -> dict[str, Any]:

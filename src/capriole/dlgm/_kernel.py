@@ -42,13 +42,16 @@ def image_leapfrog(
     latent: int,
     pixels: int,
     num_leapfrogs: int = 5,
-    step_size: float = 0.1,
+    step_size: float | tuple[float, float] = 0.1,
     width: int = 200,
     embedding: int = 512,
     dtype: Any = jnp.float32,
 ) -> LearnedLeapfrog:
-    """An untrained learned leapfrog on latents with image embeddings; close to HMC with the same step size."""
-    if num_leapfrogs < 1 or not step_size > 0:
+    """An untrained learned leapfrog on latents with image embeddings; close to HMC with the same step size.
+
+    A pair of step sizes, for kicks and drifts, is trained as two (see `rotation_step_sizes`).
+    """
+    if num_leapfrogs < 1 or not jnp.all(jnp.asarray(step_size) > 0):
         raise ValueError(f"num_leapfrogs and step_size must be positive, got {num_leapfrogs} and {step_size}")
 
     dtype = jnp.dtype(dtype)

@@ -87,9 +87,13 @@ class Diagonal(NamedTuple):
         """``mean + sd * noise``, the reparametrised draw."""
         return self.mean + jnp.exp(self.log_sd) * noise
 
+    def standardise(self, point: Vector) -> Vector:
+        """``(point - mean) / sd``; `draw` undone."""
+        return (point - self.mean) * jnp.exp(-self.log_sd)
+
     def logpdf(self, point: Vector) -> Scalar:
         """Normalised log density, per image."""
-        z = (point - self.mean) * jnp.exp(-self.log_sd)
+        z = self.standardise(point)
         return -jnp.sum(z**2 / 2 + self.log_sd, axis=0) - point.shape[0] * jnp.log(2 * jnp.pi).astype(z.dtype) / 2
 
     def kl(self) -> Scalar:
@@ -168,3 +172,17 @@ class LatentPosterior(AbstractLogDensity):
     def __call__(self, position: Vector) -> Scalar:
         """Shape ``(*columns)``."""
         return self.power * self.likelihood(position) - jnp.sum(position**2, axis=0) / 2
+
+
+class InUnits(AbstractLogDensity):
+    """``u -> logdensity(mean + sd u)``: a density of latents in units of a diagonal Gaussian, one per column.
+
+    The constant log sd is left out. The Gaussian must not depend on the latents; an encoder's q(z | x) does not.
+    """
+
+    logdensity: AbstractLogDensity
+    units: Diagonal
+
+    def __call__(self, position: Vector) -> Scalar:
+        """Shape ``(*columns)``."""
+        return self.logdensity(self.units.draw(position))

@@ -7,13 +7,13 @@ from .._train import Progress
 from ._data import Dataset
 from ._report import write_report
 from ._settings import SCHEME_NAMES, Settings
-from ._stages import evaluate_stage, inpaint_stage, posterior_stage, train_stage
+from ._stages import evaluate_stage, inpaint_stage, posterior_stage, sampling_stage, train_stage
 
 
 def run_paper(
     settings: Settings, data: Dataset, folder: Path, *, progress: Callable[[Progress], None] | None = None
 ) -> Path:
-    """Train and evaluate every scheme with every seed, in-paint with the first seed's models, look at posteriors.
+    """Train and evaluate every scheme with every seed; in-paint and sample posteriors with the first seed's models.
 
     Each model lives in ``folder/<scheme>-<seed>``. What is there already is not done again. Returns the report.
     """
@@ -25,5 +25,6 @@ def run_paper(
             if seed == 0:
                 inpaint_stage(model, data)
             if seed == 0 and scheme == "l2hmc":
+                sampling_stage(model, data)
                 posterior_stage(model, data)
     return write_report(folder, data)

@@ -46,9 +46,9 @@ def draw_posterior(
 ) -> PosteriorDraws:
     """``num_chains`` chains per image, from q, for ``num_steps`` steps of the model's kernel; drops the first half."""
     columns = jnp.repeat(images, num_chains, axis=1)
-    kernel = posterior_kernel(model, columns)
     start_key, chain_key = jax.random.split(key)
     q = model.encoder(columns)
+    kernel = posterior_kernel(model, columns, q)
     start = q.draw(jax.random.normal(start_key, q.mean.shape, q.mean.dtype))
 
     @eqx.filter_jit
@@ -59,9 +59,9 @@ def draw_posterior(
                 return state, jnp.mean(info.acceptance_rate)
 
             state, rates = jax.lax.scan(step, state, jnp.arange(thin))
-            return state, (state.position, jnp.mean(rates))
+            return state, (kernel.target.units.draw(state.position), jnp.mean(rates))
 
-        return jax.lax.scan(draw, kernel.init(start), jnp.arange(num_steps // thin))[1]
+        return jax.lax.scan(draw, kernel.init(kernel.target.units.standardise(start)), jnp.arange(num_steps // thin))[1]
 
     position, rates = run(kernel, start)
     position, rates = position[len(position) // 2 :], rates[len(rates) // 2 :]

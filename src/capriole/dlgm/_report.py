@@ -9,6 +9,8 @@ from . import _page as html
 from ._data import Dataset, load_dataset
 from ._figures import LABELS, decoder_means, diagram, likelihood_curves
 from ._files import CheckpointError, read_json, write_bytes, write_json
+from ._goals import verdicts
+from ._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
 from ._settings import SCHEME_NAMES
 from ._stages import Loaded, decoder_pictures, load_model, save_figure, settings_in
 from ._train import CHECKPOINT
@@ -27,11 +29,17 @@ def write_report(folder: Path, data: Dataset | None = None) -> Path:
     models = [load_model(place, data) for place in places]
     by_scheme = {s: [m for m in models if m.scheme == s] for s in SCHEME_NAMES}
     by_scheme = {scheme: found for scheme, found in by_scheme.items() if found}
-    results = {"models": [_facts(m) for m in models], "differences": differences(by_scheme)}
-    write_json(folder / "results.json", results)
+    results = {
+        "settings": models[0].settings.as_dict(),
+        "models": [_facts(m) for m in models],
+        "differences": differences(by_scheme),
+    }
+    results = read_json(write_json(folder / "results.json", results))
     sections = {
+        "Goals": _goals(results),
         "What was trained": _setting(models),
-        "Figure 2: log-likelihood": _likelihood(folder, by_scheme, results["differences"]),
+        "Figure 2: log-likelihood": _likelihood(folder, by_scheme),
+        "Sampling posteriors": _sampling(by_scheme),
         "Figure 3a: in-painting": _inpainting(by_scheme),
         "Figure 3b: the shape of a posterior": _posterior(by_scheme),
         "Figure 4: the model": [html.picture(save_figure(folder / "diagram.png", diagram()), "L2HMC-DLGM")],
@@ -47,44 +55,72 @@ def _stage(model: Loaded, name: str) -> dict[str, Any] | None:
 
 
 def _facts(model: Loaded) -> dict[str, Any]:
-    stages = {name: _stage(model, f"{name}.json") for name in ("evaluation", "inpainting", "posterior")}
-    last = model.history[-1] if model.history else {}
-    return {"scheme": model.scheme, "seed": model.seed, "last_epoch": last} | stages
+    stages = {name: _stage(model, f"{name}.json") for name in ("evaluation", "sampling", "inpainting", "posterior")}
+    curve = [record for record in model.history if "validation_log_likelihood" in record]
+    return model.stamp() | {"epochs": len(model.history), "curve": curve} | stages
 
 
 def differences(by_scheme: dict[str, list[Loaded]]) -> list[dict[str, Any]]:
-    """Test log-likelihood of L2HMC-DLGM less that of the others: same images, so paired; mean over seeds."""
+    """Test log-likelihoods of one scheme less those of another: same images and seeds, so paired."""
     out = []
-    for other in ("hmc", "elbo"):
+    for one, other in (("l2hmc", "hmc"), ("l2hmc", "elbo"), ("hmc", "elbo")):
         pairs = []
-        for a in by_scheme.get("l2hmc", []):
+        for a in by_scheme.get(one, []):
             for b in by_scheme.get(other, []):
                 first, second = _stage(a, "evaluation.json"), _stage(b, "evaluation.json")
                 if a.seed == b.seed and first and second:
                     pairs.append(np.subtract(first["test"]["per_image"], second["test"]["per_image"]))
         if pairs:
-            by_image = np.mean(pairs, axis=0)
-            seeds = [float(np.mean(pair)) for pair in pairs]
+            by_image, by_seed = np.mean(pairs, axis=0), np.mean(pairs, axis=1)
             out.append(
                 {
-                    "of": "l2hmc",
+                    "of": one,
                     "less": other,
                     "mean": float(np.mean(by_image)),
-                    "se_over_images": float(np.std(by_image, ddof=1) / np.sqrt(len(by_image))),
-                    "by_seed": seeds,
+                    "se_over_images": _error(by_image),
+                    "se_over_seeds": _error(by_seed),
+                    "by_seed": by_seed.tolist(),
                 }
             )
     return out
 
 
+def _error(values: np.ndarray) -> float:
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+
+
+def _goals(results: dict[str, Any]) -> list[str]:
+    rows = [[v.goal, v.bound, v.measured, "met" if v.passed else "not met"] for v in verdicts(results)]
+    if not rows:
+        return [html.text("Nothing was evaluated yet.")]
+    words = "A difference counts if it exceeds two standard errors, the larger of those over images and over seeds."
+    return [html.table(["goal", "bound", "measured", "verdict"], rows), html.text(words)]
+
+
+def _sampling(by_scheme: dict[str, list[Loaded]]) -> list[str]:
+    rows = []
+    for models in by_scheme.values():
+        for m in models:
+            if stored := _stage(m, "sampling.json"):
+                rows += [sampling_row(stored, name, shown) for name, shown in SAMPLERS.items()]
+    if not rows:
+        return [html.text("Not run.")]
+    words = (
+        "Posteriors of test images under L2HMC-DLGM's decoder: bulk ESS of the worst latent over gradients, mean over "
+        "images. Both kinds of HMC are tuned in length and step size on the first of these images, which favours them."
+    )
+    return [html.text(words), html.table(SAMPLING_HEADER, rows)]
+
+
 def _setting(models: list[Loaded]) -> list[str]:
     s = models[0].settings
     words = (
-        f"Data: {s.dataset}, binarised anew for every minibatch of {s.batch}; latent dimension {s.latent}, two hidden "
-        f"layers of {s.hidden} softplus units; K = {s.num_transitions} transitions of {s.num_leapfrogs} leapfrogs; "
-        f"kernel networks of width {s.width}. HMC's step size is tuned anew for every epoch, over a grid, for the same "
-        "squared jump that trains the learned kernel. HMC and L2HMC spend the same decoder gradients; Hessian-vector "
-        "products of L2HMC's training come on top, and show in the seconds."
+        f"Data: {s.dataset}; {s.validation_images} of its training images are held out and choose the epoch whose "
+        f"model is kept. Images are binarised anew for every minibatch of {s.batch}. Latent dimension {s.latent}, two "
+        f"hidden layers of {s.hidden} softplus units. K = {s.num_transitions} transitions of {s.num_leapfrogs} "
+        f"leapfrogs, kernel networks of width {s.width}. HMC's step size is tuned anew for every epoch, by squared "
+        "jumps over a grid, and these gradients count. All three schemes spend the same decoder gradients on training, "
+        "the VAE through more epochs; Hessian-vector products of L2HMC's training come on top, and show in the seconds."
     )
     rows = []
     for m in models:
@@ -92,12 +128,13 @@ def _setting(models: list[Loaded]) -> list[str]:
         rate = last.get("acceptance_rate")
         shown = [f"{last['num_gradients']:.3g}", f"{last['seconds']:.0f}", "-" if rate is None else f"{rate:.2f}"]
         size = last.get("step_size")
-        rows.append([LABELS[m.scheme], m.seed, last["epoch"], *shown, "-" if size is None else f"{size:.3f}"])
-    header = ["model", "seed", "epochs", "decoder gradients", "seconds", "acceptance", "step size"]
+        epochs = f"{m.epoch} of {last['epoch']}"
+        rows.append([LABELS[m.scheme], m.seed, epochs, *shown, "-" if size is None else f"{size:.3f}"])
+    header = ["model", "seed", "epoch kept", "decoder gradients", "seconds", "acceptance", "step size"]
     return [html.text(words), html.table(header, rows)]
 
 
-def _likelihood(folder: Path, by_scheme: dict[str, list[Loaded]], found: list[dict[str, Any]]) -> list[str]:
+def _likelihood(folder: Path, by_scheme: dict[str, list[Loaded]]) -> list[str]:
     curves = likelihood_curves({scheme: [m.history for m in models] for scheme, models in by_scheme.items()})
     pieces = [
         html.claim(
@@ -135,14 +172,6 @@ def _likelihood(folder: Path, by_scheme: dict[str, list[Loaded]], found: list[di
             "model."
         )
     )
-    for d in found:
-        each = ", ".join(f"{value:+.2f}" for value in d["by_seed"])
-        pieces.append(
-            html.text(
-                f"Measured: {LABELS[d['of']]} less {LABELS[d['less']]}, test images: {d['mean']:+.2f} ± "
-                f"{d['se_over_images']:.2f} nats (by seed: {each})."
-            )
-        )
     return pieces
 
 

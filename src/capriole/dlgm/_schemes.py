@@ -1,11 +1,12 @@
-"""Three ways to train the same model, one pure step function each; they differ in where the decoder's z come from.
+"""Ways to train the same model, one pure step function each; they differ in where the decoder's z come from.
 
 ============ ============================ ======================= =====================================
 scheme       encoder steps on             decoder steps on        kernel steps on
 ============ ============================ ======================= =====================================
 `elbo_step`  ELBO                         ELBO                    -
-`hmc_step`   ELBO                         log p(x | z_K)          - (its step size is tuned, `_tuning`)
-`l2hmc_step` ELBO                         log p(x | z_K)          squared jumps of all K transitions
+`hmc_step`   ELBO                         log p(x | z_K)          - (its step size is tuned, `_train`)
+`l2hmc_step` ELBO                         log p(x | z_K)          squared jumps of all K transitions;
+                                                                  its guide on z_K (`_guide`)
 ============ ============================ ======================= =====================================
 
 z_0 ~ q(z | x), and z_K is z_0 after K Metropolis-Hastings transitions towards p(z | x), a constant for the decoder.
@@ -21,11 +22,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from .._dynamics import AbstractDynamics, LearnedLeapfrog
+from .._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog
 from .._objectives import AbstractObjective
 from .._transition import Transition
 from .._types import Info, Key, State, Vector
-from ._model import Decoder, Diagonal, Encoder, ImageLikelihood, Images, LatentPosterior, log_bernoulli
+from ._guide import Guided
+from ._model import Decoder, Diagonal, Encoder, ImageLikelihood, Images, InUnits, LatentPosterior, log_bernoulli
 
 
 class Model(eqx.Module):
@@ -98,7 +100,7 @@ def hmc_step(key: Key, state: DLGMState, pixels: Images, recipe: Recipe) -> tupl
     binary_key, encode_key, chain_key = jax.random.split(key, 3)
     images = binarise(binary_key, pixels)
     elbo, encoder_grads, q, z0 = _encode(state.model, images, encode_key)
-    latents, figures = follow(chain_key, posterior_kernel(state.model, images), z0, q, recipe.num_transitions)
+    latents, figures = follow(chain_key, posterior_kernel(state.model, images, q), z0, q, recipe.num_transitions)
     figures = (jnp.mean(figures[0]), jnp.mean(figures[1]))
     fit, decoder_grads = _decode(state.model.decoder, images, latents)
     metrics = StepMetrics(elbo, fit, *figures, loss=jnp.full_like(fit, jnp.nan))
@@ -111,8 +113,12 @@ def l2hmc_step(key: Key, state: DLGMState, pixels: Images, recipe: Recipe) -> tu
     images = binarise(binary_key, pixels)
     elbo, encoder_grads, q, z0 = _encode(state.model, images, encode_key)
     latents, figures, loss, kernel_grads = follow_and_learn(
-        chain_key, posterior_kernel(state.model, images), z0, q, recipe
+        chain_key, posterior_kernel(state.model, images, q), z0, q, recipe
     )
+    if isinstance(state.model.dynamics, Guided):
+        draws = jax.lax.stop_gradient(units_of(q).standardise(latents))
+        guide_grads = eqx.filter_grad(lambda d: d.guide.misfit(images, draws))(state.model.dynamics)
+        kernel_grads = jax.tree.map(jnp.add, kernel_grads, guide_grads)
     fit, decoder_grads = _decode(state.model.decoder, images, latents)
     metrics = StepMetrics(elbo, fit, *figures, loss)
     return _update(state, recipe, (encoder_grads, decoder_grads, kernel_grads)), metrics
@@ -128,25 +134,39 @@ def binarise(key: Key, pixels: Images) -> Images:
     return (jax.random.uniform(key, pixels.shape, pixels.dtype) < pixels).astype(pixels.dtype)
 
 
-def posterior_kernel(model: Model, images: Images) -> Transition:
-    """The model's dynamics on p(z | images): one column of latents per image, or several side by side."""
+def posterior_kernel(model: Model, images: Images, q: Diagonal) -> Transition:
+    """The model's dynamics on p(z | images), one column per image, in the coordinates that the dynamics works in.
+
+    `Leapfrog`, the HMC of the paper, moves the latents themselves; every other dynamics moves them in units of
+    ``q = model.encoder(images)``, where the posterior is near N(0, I) as far as the encoder is right. Map latents by
+    ``kernel.target.units``: `Diagonal.standardise` to the kernel's coordinates, `Diagonal.draw` back.
+    """
     if model.dynamics is None:
         raise ValueError("this model has no sampler: it was trained on the ELBO alone")
-    context = images if isinstance(model.dynamics, LearnedLeapfrog) else None
-    return Transition(LatentPosterior(ImageLikelihood(model.decoder, images)), model.dynamics, context)
+    context = images if isinstance(model.dynamics, LearnedLeapfrog | Guided) else None
+    units = jax.tree.map(jnp.zeros_like, q) if isinstance(model.dynamics, Leapfrog) else units_of(q)
+    target = InUnits(LatentPosterior(ImageLikelihood(model.decoder, images)), units)
+    return Transition(target, model.dynamics, context)
+
+
+def units_of(q: Diagonal) -> Diagonal:
+    """Constant units of length from q: its deviation, bounded from below by 0.01 as in the released code."""
+    return jax.lax.stop_gradient(Diagonal(q.mean, jnp.log(jnp.exp(2 * q.log_sd) + 1e-4) / 2))
 
 
 def follow(
     key: Key, kernel: Transition, start: Vector, q: Diagonal, num_transitions: int
 ) -> tuple[Vector, tuple[Array, Array]]:
-    """K transitions from ``start``: final latents; mean over K of acceptance and scaled jump, per chain."""
+    """K transitions from latents ``start``: final latents; mean over K of acceptance and scaled jump, per chain."""
+    units = kernel.target.units  # type: ignore[attr-defined]
 
     def body(state: State, k: Array) -> tuple[State, tuple[Array, Array]]:
         new, info = kernel.step(jax.random.fold_in(key, k), state)
-        return new, (info.acceptance_rate, scaled_jump(state, info, q))
+        return new, (info.acceptance_rate, scaled_jump(state, info, kernel, q))
 
-    end, (acceptance, jump) = jax.lax.scan(body, kernel.init(start), jnp.arange(num_transitions))
-    return end.position, (jnp.mean(acceptance, axis=0), jnp.mean(jump, axis=0))
+    first = kernel.init(units.standardise(start))
+    end, (acceptance, jump) = jax.lax.scan(body, first, jnp.arange(num_transitions))
+    return units.draw(end.position), (jnp.mean(acceptance, axis=0), jnp.mean(jump, axis=0))
 
 
 def follow_and_learn(
@@ -154,40 +174,41 @@ def follow_and_learn(
 ) -> tuple[Vector, tuple[Array, Array], Array, Any]:
     """As `follow`, with mean figures, the loss averaged over all K transitions and its gradient for the dynamics.
 
-    Each transition starts from a constant state, so memory holds one trajectory, whatever K.
+    Each transition starts from a constant state, so memory holds one trajectory, whatever K. The objective sees
+    positions in units of q, or in the frame of the guide if there is one.
     """
     params, static = eqx.partition(kernel.dynamics, eqx.is_inexact_array)
-    deviation = _deviation(q)
+    frame = kernel.dynamics.guide.frame(kernel.context) if isinstance(kernel.dynamics, Guided) else None
+    units = kernel.target.units  # type: ignore[attr-defined]
 
     def loss_fn(params: Any, key: Key, state: State) -> tuple[Array, Any]:
         here = Transition(kernel.logdensity, eqx.combine(params, static), kernel.context)
         proposal = here.propose(key, state)
-        loss = recipe.objective(state.position / deviation, proposal.end.position / deviation, proposal.acceptance)
-        return loss, proposal
+        ends = (state.position, proposal.end.position)
+        before, after = ends if frame is None else (frame.inner(end) for end in ends)
+        return recipe.objective(before, after, proposal.acceptance), proposal
 
     def body(carry: tuple[State, Any], k: Array) -> tuple[tuple[State, Any], tuple[Array, ...]]:
         state, total = carry
         propose_key, decide_key = jax.random.split(jax.random.fold_in(key, k))
         (loss, proposal), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, propose_key, state)
         new, info = kernel.decide(decide_key, state, proposal)
-        jump = jnp.mean(scaled_jump(state, info, q))
+        jump = jnp.mean(scaled_jump(state, info, kernel, q))
         total = jax.tree.map(lambda sum_, grad: sum_ + grad / recipe.num_transitions, total, grads)
         return (new, total), (jnp.mean(info.acceptance_rate), jump, loss)
 
     zeros = jax.tree.map(jnp.zeros_like, params)
-    (end, grads), figures = jax.lax.scan(body, (kernel.init(start), zeros), jnp.arange(recipe.num_transitions))
+    start_state = kernel.init(units.standardise(start))
+    (end, grads), figures = jax.lax.scan(body, (start_state, zeros), jnp.arange(recipe.num_transitions))
     acceptance, jump, loss = (jnp.mean(figure) for figure in figures)
-    return end.position, (acceptance, jump), loss, grads
+    return units.draw(end.position), (acceptance, jump), loss, grads
 
 
-def scaled_jump(state: State, info: Info, q: Diagonal) -> Array:
+def scaled_jump(state: State, info: Info, kernel: Transition, q: Diagonal) -> Array:
     """``A sum_i (z_i - z'_i)^2 / (var_q,i + 1e-4)`` per chain; 0 where the proposal was not finite."""
-    squared = jnp.sum(((info.proposal.position - state.position) / _deviation(q)) ** 2, axis=0)
+    unit = jnp.exp(kernel.target.units.log_sd - units_of(q).log_sd)  # type: ignore[attr-defined]
+    squared = jnp.sum(((info.proposal.position - state.position) * unit) ** 2, axis=0)
     return jnp.where(info.acceptance_rate > 0, info.acceptance_rate * squared, 0)
-
-
-def _deviation(q: Diagonal) -> Vector:
-    return jax.lax.stop_gradient(jnp.sqrt(jnp.exp(2 * q.log_sd) + 1e-4))
 
 
 def _elbo(encoder: Encoder, decoder: Decoder, images: Images, key: Key) -> tuple[Array, Array, tuple[Diagonal, Vector]]:

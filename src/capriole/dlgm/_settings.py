@@ -10,9 +10,11 @@ SCHEME_NAMES = ("elbo", "hmc", "l2hmc")
 class Settings:
     """Everything that a run can vary. Defaults are the paper's, where it says.
 
-    The VAE may train longer (``elbo_epochs``), since its steps are cheaper; the two others spend equal budgets by
-    construction. Figure 2's curves come from quick AIS every ``curve_every`` epochs with ``curve_temperatures``, the
-    table from the ``ais_`` settings. ``objective`` is ``paper`` or ``log_jump``.
+    All schemes may spend equal numbers of gradients of the decoder: the VAE, whose steps are cheap, through more
+    epochs (``elbo_epochs``), the others by construction. The last ``validation_images`` of the training set are kept
+    out of it; quick AIS on them every ``curve_every`` epochs (VAE: ``elbo_curve_every``) with ``curve_temperatures``
+    draws figure 2's curves and chooses the epoch whose model is kept. The table comes from the ``ais_`` settings.
+    ``objective`` is ``paper``, ``log_jump`` or ``log_esjd``.
     """
 
     dataset: str = "mnist"
@@ -20,27 +22,38 @@ class Settings:
     hidden: int = 1024
     width: int = 200
     embedding: int = 512
+    guide: int = 512
     batch: int = 512
     epochs: int = 300
-    elbo_epochs: int = 600
+    elbo_epochs: int = 8400
     learning_rate: float = 1e-3
+    encoder_learning_rate: float = 1e-3
+    elbo_learning_rate: float = 1e-3
     kernel_learning_rate: float = 1e-3
+    rotation: float = 1.5707963
     clip: float = 5.0
-    objective: str = "paper"
+    objective: str = "log_jump"
     num_transitions: int = 5
     num_leapfrogs: int = 5
     step_size: float = 0.1
     tuning_images: int = 64
+    validation_images: int = 5000
     curve_every: int = 25
+    elbo_curve_every: int = 300
     curve_images: int = 100
     curve_temperatures: int = 200
     curve_chains: int = 8
+    curve_leapfrogs: int = 5
     ais_images: int = 1000
+    ais_train_images: int = 1000
     ais_temperatures: int = 2000
     ais_chains: int = 20
     ais_leapfrogs: int = 10
     simulated_images: int = 100
     importance_samples: int = 1000
+    sampling_images: int = 50
+    sampling_chains: int = 8
+    sampling_steps: int = 4000
     inpaint_images: int = 200
     inpaint_sweeps: int = 500
     inpaint_transitions: int = 5
@@ -60,6 +73,38 @@ class Settings:
         """Epochs that a scheme trains for."""
         return self.elbo_epochs if scheme == "elbo" else self.epochs
 
+    def training_of(self, scheme: str) -> dict[str, Any]:
+        """What the training of a scheme depends on: the rest may change between a run and its continuation."""
+        chosen = {n: v for n, v in asdict(self).items() if not n.startswith(_JUDGING) and n not in _LENGTHS}
+        chosen |= {"epochs": self.epochs_of(scheme), "curve_every": self.curve_every_of(scheme)}
+        unused = {"elbo": (*_OF_CHAINS, *_OF_KERNEL), "hmc": _OF_KERNEL}.get(scheme, ())
+        return {name: value for name, value in chosen.items() if name not in unused}
+
+    def learning_rates_of(self, scheme: str) -> tuple[float, float]:
+        """Of encoder and decoder: a VAE's start together and low, else its latents collapse onto the prior."""
+        if scheme == "elbo":
+            return self.elbo_learning_rate, self.elbo_learning_rate
+        return self.encoder_learning_rate, self.learning_rate
+
+    def curve_every_of(self, scheme: str) -> int:
+        """Epochs between two points of a scheme's curve."""
+        return self.elbo_curve_every if scheme == "elbo" else self.curve_every
+
+
+_JUDGING = (
+    "ais_",
+    "simulated_",
+    "importance_",
+    "sampling_",
+    "inpaint_",
+    "classifier_",
+    "posterior_",
+    "shape_",
+    "seeds",
+)
+_LENGTHS = ("epochs", "elbo_epochs", "curve_every", "elbo_curve_every")
+_OF_CHAINS = ("num_transitions", "num_leapfrogs", "step_size", "tuning_images")
+_OF_KERNEL = ("width", "embedding", "guide", "kernel_learning_rate", "clip", "objective", "rotation")
 
 _BY_PRESET: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -68,22 +113,30 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "hidden": 32,
         "width": 16,
         "embedding": 16,
+        "guide": 16,
         "batch": 100,
         "epochs": 2,
         "elbo_epochs": 2,
         "num_transitions": 2,
         "num_leapfrogs": 3,
         "tuning_images": 16,
+        "validation_images": 100,
         "curve_every": 1,
+        "elbo_curve_every": 1,
         "curve_images": 10,
         "curve_temperatures": 20,
         "curve_chains": 4,
+        "curve_leapfrogs": 3,
         "ais_images": 10,
+        "ais_train_images": 10,
         "ais_temperatures": 20,
         "ais_chains": 4,
         "ais_leapfrogs": 3,
         "simulated_images": 10,
         "importance_samples": 20,
+        "sampling_images": 4,
+        "sampling_chains": 4,
+        "sampling_steps": 40,
         "inpaint_images": 6,
         "inpaint_sweeps": 10,
         "inpaint_transitions": 1,
@@ -101,25 +154,33 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "hidden": 200,
         "width": 64,
         "embedding": 128,
+        "guide": 200,
         "batch": 250,
-        "epochs": 60,
-        "elbo_epochs": 180,
-        "kernel_learning_rate": 3e-3,
-        "step_size": 0.3,
-        "curve_every": 15,
-        "curve_images": 50,
+        "epochs": 36,
+        "elbo_epochs": 468,
+        "learning_rate": 2e-3,
+        "num_transitions": 2,
+        "validation_images": 500,
+        "curve_every": 4,
+        "elbo_curve_every": 36,
         "curve_temperatures": 60,
-        "ais_images": 150,
-        "ais_temperatures": 300,
-        "ais_chains": 12,
-        "ais_leapfrogs": 5,
-        "simulated_images": 50,
+        "curve_chains": 4,
+        "curve_leapfrogs": 3,
+        "ais_images": 100,
+        "ais_train_images": 50,
+        "ais_temperatures": 400,
+        "ais_chains": 8,
+        "ais_leapfrogs": 3,
+        "simulated_images": 25,
         "importance_samples": 500,
+        "sampling_images": 20,
+        "sampling_steps": 1000,
         "inpaint_images": 100,
         "inpaint_sweeps": 200,
-        "posterior_steps": 2000,
-        "shape_images": 50,
-        "shape_chains": 32,
+        "posterior_chains": 256,
+        "posterior_steps": 1000,
+        "shape_images": 30,
+        "shape_chains": 16,
         "shape_steps": 500,
     },
     "paper": {},

@@ -4,6 +4,7 @@ A stage leaves one JSON file (and pictures) beside the checkpoint, stamped with 
 stage that is already done for this model can be told from one that is not.
 """
 
+import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +16,20 @@ import numpy as np
 from .._io import versions
 from .._train import Progress
 from ._classify import train_classifier
-from ._data import Dataset, load_dataset
+from ._data import Dataset, hold_out, load_dataset
 from ._evaluate import curve_point, evaluate, fixed_binary
 from ._figures import inpainting_figure, posterior_figure
-from ._files import CheckpointError, load_checkpoint, read_facts, read_json, write_bytes, write_json
+from ._files import CheckpointError, load_checkpoint, read_facts, read_json, save_checkpoint, write_bytes, write_json
 from ._inpaint import bottom_half, inpaint, mixing
 from ._posterior import draw_posterior, posterior_shape, shape_summary
+from ._sampling import compare_samplers
 from ._schemes import Model
 from ._settings import Settings, settings_from
 from ._train import CHECKPOINT, build, key_for, train_dlgm
+
+CONFIG = "config.json"
+BEST = "best.safetensors"
+"""The model of the best epoch, beside the checkpoint that training goes on from."""
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,13 +38,17 @@ type OnProgress = Callable[[Progress], None]
 
 
 class Loaded(NamedTuple):
-    """A trained model from its folder, with all that the stages need to know about it."""
+    """A trained model from its folder, with all that the stages need to know about it.
+
+    ``model`` is that of the ``epoch`` at which quick AIS on validation images was best; ``history`` goes on to the end.
+    """
 
     model: Model
     scheme: str
     seed: int
     settings: Settings
     history: list[dict[str, Any]]
+    epoch: int
     folder: Path
 
     def stamp(self) -> dict[str, Any]:
@@ -47,44 +57,61 @@ class Loaded(NamedTuple):
         return {
             "scheme": self.scheme,
             "seed": self.seed,
-            "epoch": len(self.history),
+            "epoch": self.epoch,
             "device": f"{device.platform} {device.device_kind}",
+            "cores": os.cpu_count(),
             "versions": versions() | {"python": platform.python_version()},
         }
 
 
+def _claim(folder: Path, scheme: str, settings: Settings, seed: int) -> None:
+    """Write config.json. Raises `CheckpointError` if the folder holds a run that trained otherwise."""
+    path = folder / CONFIG
+    if path.exists():
+        old = read_json(path)
+        same = old["scheme"] == scheme and old["seed"] == seed
+        if not same or settings_from(old["settings"]).training_of(scheme) != settings.training_of(scheme):
+            raise CheckpointError(f"{folder} holds a run with other settings; choose another folder or remove it")
+    write_json(path, {"scheme": scheme, "seed": seed, "settings": settings.as_dict()})
+
+
 def load_model(folder: Path, data: Dataset | None = None) -> Loaded:
     """The model in a folder written by `train_stage`. Raises `CheckpointError` if there is none or it is damaged."""
-    facts = read_facts(folder / CHECKPOINT)
-    settings = settings_from(facts["settings"])
+    facts, settings = read_facts(folder / CHECKPOINT), settings_in(folder)
     data = load_dataset(settings.dataset) if data is None else data
     state, _ = build(facts["scheme"], settings, data.train.shape[0], facts["seed"])
-    state, _ = load_checkpoint(folder / CHECKPOINT, state)
-    return Loaded(state.model, facts["scheme"], facts["seed"], settings, facts["history"], folder)
+    model, best = load_checkpoint(folder / BEST, state.model)
+    return Loaded(model, facts["scheme"], facts["seed"], settings, facts["history"], best["epoch"], folder)
 
 
 def settings_in(folder: Path) -> Settings:
-    """The settings of the model in a folder."""
-    return settings_from(read_facts(folder / CHECKPOINT)["settings"])
+    """The settings of the model in a folder. Raises `CheckpointError` if there is none."""
+    if not (folder / CHECKPOINT).exists():
+        raise CheckpointError(f"no checkpoint in {folder}; train first")
+    return settings_from(read_json(folder / CONFIG)["settings"])
 
 
 def train_stage(
     scheme: str, settings: Settings, data: Dataset, *, seed: int, folder: Path, progress: OnProgress | None = None
 ) -> Loaded:
-    """Train, or go on training, with quick AIS every ``curve_every`` epochs."""
-    path = folder / "config.json"
-    config = {"scheme": scheme, "seed": seed, "settings": settings.as_dict()}
-    if path.exists() and read_json(path) != config:
-        raise CheckpointError(f"{folder} holds a run with other settings; choose another folder or remove it")
-    write_json(path, config)
+    """Train, or go on training, with quick AIS on held-out training images; keeps the best model that it saw.
+
+    Test images play no part. What is kept is the model of one of the epochs on figure 2's curve.
+    """
+    _claim(folder, scheme, settings, seed)
+    kept, validation = hold_out(data, settings.validation_images)
 
     def on_epoch(model: Model, epoch: int) -> dict[str, float]:
-        if epoch % settings.curve_every and epoch not in (1, settings.epochs_of(scheme)):
+        if epoch % settings.curve_every_of(scheme) and epoch not in (1, settings.epochs_of(scheme)):
             return {}
-        return curve_point(key_for(seed, "curve"), model, data.train, data.test, settings)
+        found = curve_point(key_for(seed, "curve"), model, kept.train, validation, settings)
+        score = found["validation_log_likelihood"]
+        if epoch == 1 or score > read_facts(folder / BEST)["validation_log_likelihood"]:
+            save_checkpoint(folder / BEST, model, {"epoch": epoch, "validation_log_likelihood": score})
+        return found
 
-    trained = train_dlgm(scheme, settings, data, seed=seed, folder=folder, on_epoch=on_epoch, progress=progress)
-    return Loaded(trained.model, scheme, seed, settings, trained.history, folder)
+    train_dlgm(scheme, settings, kept, seed=seed, folder=folder, on_epoch=on_epoch, progress=progress)
+    return load_model(folder, data)
 
 
 def evaluate_stage(loaded: Loaded, data: Dataset, *, progress: OnProgress | None = None) -> dict[str, Any]:
@@ -96,6 +123,13 @@ def evaluate_stage(loaded: Loaded, data: Dataset, *, progress: OnProgress | None
             key_for(loaded.seed, "evaluate"), loaded.model, data.train, data.test, loaded.settings, progress=progress
         ),
     )
+
+
+def sampling_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
+    """``sampling.json``: effective draws of test images' latents per gradient, trained kernel against tuned HMC."""
+    images = fixed_binary(data.test, min(loaded.settings.sampling_images, data.test.shape[1]))
+    key = key_for(loaded.seed, "sampling")
+    return _once(loaded, "sampling.json", lambda: compare_samplers(key, loaded.model, images, loaded.settings))
 
 
 def inpaint_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:

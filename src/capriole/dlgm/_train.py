@@ -12,12 +12,13 @@ import optax
 from jaxtyping import Array
 
 from .._clock import CompileClock
-from .._dynamics import Leapfrog, LearnedLeapfrog
-from .._objectives import AbstractObjective, LogJump, PaperLoss
-from .._train import Progress, adam
+from .._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog, rotation_step_sizes
+from .._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss
+from .._train import Progress, adam, decay
 from .._types import Key
 from ._data import Dataset
 from ._files import load_checkpoint, save_checkpoint, write_lines
+from ._guide import Guide, Guided
 from ._kernel import image_leapfrog
 from ._model import Decoder, Encoder
 from ._schemes import SCHEMES, DLGMState, Model, Recipe, StepMetrics, binarise, follow, init_state, posterior_kernel
@@ -30,7 +31,7 @@ CHUNK = 10
 
 STEP_SIZES = tuple(float(size) for size in np.geomspace(0.02, 1.5, 14))
 
-PURPOSES = ("build", *SCHEME_NAMES, "curve", "evaluate", "inpaint", "posterior")
+PURPOSES = ("build", *SCHEME_NAMES, "curve", "evaluate", "inpaint", "posterior", "sampling")
 
 type OnEpoch = Callable[[Model, int], dict[str, float]]
 
@@ -47,44 +48,59 @@ def key_for(seed: int, purpose: str) -> Key:
     return jax.random.fold_in(jax.random.key(seed), PURPOSES.index(purpose))
 
 
-def build(scheme: str, settings: Settings, pixels: int, seed: int) -> tuple[DLGMState, Recipe]:
-    """A fresh training state and the recipe; encoder and decoder start alike in all schemes of one seed."""
+def build(
+    scheme: str, settings: Settings, pixels: int, seed: int, *, num_steps: int = 10**9
+) -> tuple[DLGMState, Recipe]:
+    """A fresh training state and the recipe; encoder and decoder start alike in all schemes of one seed.
+
+    Learning rates are constant for 60 % of ``num_steps`` and then fall to a twentieth.
+    """
     if scheme not in SCHEME_NAMES:
         raise ValueError(f"unknown scheme {scheme!r}; choose one of {', '.join(SCHEME_NAMES)}")
     s = settings
     keys = jax.random.split(key_for(seed, "build"), 3)
     encoder = Encoder(keys[0], latent=s.latent, hidden=s.hidden, pixels=pixels)
     decoder = Decoder(keys[1], latent=s.latent, hidden=s.hidden, pixels=pixels)
-    dynamics: Leapfrog | LearnedLeapfrog | None = None
-    if scheme == "hmc":
-        dynamics = Leapfrog(jnp.asarray(s.step_size, jnp.float32), s.num_leapfrogs)
-    if scheme == "l2hmc":
-        dynamics = image_leapfrog(
-            keys[2],
-            latent=s.latent,
-            pixels=pixels,
-            num_leapfrogs=s.num_leapfrogs,
-            step_size=s.step_size,
-            width=s.width,
-            embedding=s.embedding,
-        )
+    encoder_rate, decoder_rate = s.learning_rates_of(scheme)
     recipe = Recipe(
-        encoder=optax.adam(s.learning_rate),
-        decoder=optax.adam(s.learning_rate),
-        kernel=adam(s.kernel_learning_rate, clip=s.clip) if scheme == "l2hmc" else None,
+        encoder=optax.adam(decay(encoder_rate, num_steps=num_steps)),
+        decoder=optax.adam(decay(decoder_rate, num_steps=num_steps)),
+        kernel=adam(decay(s.kernel_learning_rate, num_steps=num_steps), clip=s.clip) if scheme == "l2hmc" else None,
         num_transitions=s.num_transitions,
-        objective=_objective(s.objective),
+        objective=_objective(s),
     )
-    return init_state(Model(encoder, decoder, dynamics), recipe), recipe
+    return init_state(Model(encoder, decoder, _dynamics(keys[2], scheme, s, pixels)), recipe), recipe
 
 
-def _objective(name: str) -> AbstractObjective:
-    match name:
+def _dynamics(key: Key, scheme: str, s: Settings, pixels: int) -> AbstractDynamics | None:
+    """What moves the latents; the untrained learned kernel turns by ``rotation`` in the frame of its guide."""
+    match scheme:
+        case "hmc":
+            return Leapfrog(jnp.asarray(s.step_size, jnp.float32), s.num_leapfrogs)
+        case "l2hmc":
+            kernel_key, guide_key = jax.random.split(key)
+            learned = image_leapfrog(
+                kernel_key,
+                latent=s.latent,
+                pixels=pixels,
+                num_leapfrogs=s.num_leapfrogs,
+                step_size=rotation_step_sizes(s.rotation, s.num_leapfrogs),
+                width=s.width,
+                embedding=s.embedding,
+            )
+            return Guided(Guide(guide_key, latent=s.latent, pixels=pixels, hidden=s.guide), learned)
+    return None
+
+
+def _objective(s: Settings) -> AbstractObjective:
+    match s.objective:
         case "paper":
             return PaperLoss()
         case "log_jump":
-            return LogJump()
-    raise ValueError(f"unknown objective {name!r}; choose paper or log_jump")
+            return LogJump(scale=(2 * s.latent) ** 0.5, squares=1.0)
+        case "log_esjd":  # in units of q, whose mean and variance are 0 and 1
+            return LogESJD(jnp.zeros(s.latent, jnp.float32), jnp.ones(s.latent, jnp.float32))
+    raise ValueError(f"unknown objective {s.objective!r}; choose paper, log_jump or log_esjd")
 
 
 def gradients_per_image(scheme: str, settings: Settings) -> int:
@@ -117,12 +133,12 @@ def train_dlgm(
     num_images = data.train.shape[1]
     if settings.batch > num_images:
         raise ValueError(f"a batch of {settings.batch} is larger than the training set of {num_images} images")
-    state, recipe = build(scheme, settings, data.train.shape[0], seed)
+    epochs, per_epoch = settings.epochs_of(scheme), num_images // settings.batch
+    state, recipe = build(scheme, settings, data.train.shape[0], seed, num_steps=epochs * per_epoch)
     history: list[dict[str, Any]] = []
     if (folder / CHECKPOINT).exists():
         state, facts = load_checkpoint(folder / CHECKPOINT, state)
         history = facts["history"]
-    epochs, per_epoch = settings.epochs_of(scheme), num_images // settings.batch
     pixels = jnp.asarray(data.train)
     order_key, step_key, tune_key = jax.random.split(key_for(seed, scheme), 3)
     for epoch in range(len(history), epochs):
@@ -147,7 +163,7 @@ def train_dlgm(
         record["num_gradients"] = before["num_gradients"] + cost
         record["seconds"] = before["seconds"] + clock.seconds
         if state.model.dynamics is not None:
-            record["step_size"] = float(_step_size(state.model))
+            record["step_size"] = _step_size(state.model)
         if on_epoch is not None:
             record |= on_epoch(state.model, epoch + 1)
         history.append(record)
@@ -207,16 +223,17 @@ def _jump_by_size(key: Key, model: Model, pixels: Array, grid: Array, num: int, 
     start = q.draw(jax.random.normal(noise_key, q.mean.shape, q.mean.dtype))
     q, start = jax.tree.map(lambda a: jnp.repeat(a, grid.shape[0], axis=1), (q, start))
     sized = eqx.tree_at(lambda m: m.dynamics.step_size, model, jnp.tile(grid, num))
-    _, (_, jump) = follow(chain_key, posterior_kernel(sized, images), start, q, num_transitions)
+    _, (_, jump) = follow(chain_key, posterior_kernel(sized, images, q), start, q, num_transitions)
     return jump.reshape(num, -1).mean(axis=0)
 
 
-def _step_size(model: Model) -> Any:
+def _step_size(model: Model) -> float:
+    """Step size of HMC, drift size of a learned leapfrog."""
     match model.dynamics:
         case Leapfrog() as dynamics:
-            return dynamics.step_size
-        case LearnedLeapfrog() as dynamics:
-            return jnp.exp(dynamics.log_step_size)
+            return float(dynamics.step_size)
+        case Guided(dynamics=LearnedLeapfrog() as dynamics):
+            return float(jnp.exp(dynamics.log_step_size[-1]))
     raise TypeError(f"no step size in {type(model.dynamics).__name__}")
 
 

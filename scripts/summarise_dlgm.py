@@ -1,0 +1,106 @@
+"""Write the tables between the ``dlgm`` markers of docs/paper-dlgm.md from the files under results/paper-dlgm.
+
+python scripts/summarise_dlgm.py           # rewrite the page
+python scripts/summarise_dlgm.py --check   # exit 1 if the page does not agree with the files
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from capriole.dlgm._goals import verdicts
+from capriole.dlgm._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- dlgm:begin -->", "<!-- dlgm:end -->"
+LABELS = {"elbo": "VAE", "hmc": "HMC-DLGM", "l2hmc": "L2HMC-DLGM"}
+LIKELIHOOD_HEADER = [
+    "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",
+]  # fmt: skip
+INPAINTING_HEADER = ["model", "z from", "distinct classes", "effective classes", "class switches per sweep"]
+
+
+def table(header, rows):
+    """A Markdown table and an empty line; nothing without rows."""
+    if not rows:
+        return []
+    return ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)] + [""]
+
+
+def likelihood_rows(models):
+    """One row per evaluated model."""
+    rows = []
+    for m in models:
+        if e := m["evaluation"]:
+            last, gap = m["curve"][-1], e["sandwich"]
+            values = [f"{e[part]['log_likelihood']:.2f} ± {e[part]['se']:.2f}" for part in ("test", "train")]
+            cost = [f"{last['num_gradients']:.3g}", f"{last['seconds']:.0f}"]
+            kept = f"{m['epoch']} of {m['epochs']}"
+            shown = f"{gap['gap']:.2f} ± {gap['gap_se']:.2f}"
+            rows.append([LABELS[m["scheme"]], str(m["seed"]), kept, *cost, *values, shown])
+    return rows
+
+
+def inpainting_rows(models):
+    """One row per model and method."""
+    figures = ("distinct_classes", "effective_classes", "switches_per_sweep")
+    return [
+        [LABELS[m["scheme"]], shown, *(f"{stored[f]['mean']:.2f} ± {stored[f]['se']:.2f}" for f in figures)]
+        for m in models
+        for method, shown in (("encoder", "q"), ("sampler", "the sampler"))
+        if (stored := (m["inpainting"] or {}).get(method))
+    ]
+
+
+def speed(step):
+    """Words on the training step's speed."""
+    rates, ratios = step["rates"], step["ratios"]
+    useful, machine = (f"{rates[name] / 1e9:.0f} GFLOP/s" for name in ("l2hmc_useful_flops", "matmul_flops"))
+    return (
+        f"A training step of L2HMC-DLGM at these sizes does {useful} of useful work, "
+        f"{ratios['l2hmc_useful_flops_over_matmul']:.2f} of the matrix product's {machine} in the same run "
+        f"(goal: at least 0.5), and takes {ratios['l2hmc_over_hmc_seconds']:.1f} times as long as one of HMC-DLGM."
+    )
+
+
+def block(folder):
+    """The text between the markers."""
+    if not (folder / "results.json").exists():
+        return "No results are stored under `results/paper-dlgm/` yet."
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    models, found = results["models"], verdicts(results)
+    first, num_seeds = models[0], len({m["seed"] for m in models})
+    met = sum(v.passed for v in found)
+    seeds = f"{num_seeds} seed" if num_seeds == 1 else f"{num_seeds} seeds"
+    words = (
+        f"{met} of {len(found)} goals are met ({seeds}, {first['device']}, {first['cores']} cores, "
+        f"jax {first['versions']['jax']}). A difference counts if it exceeds two standard errors, the larger of those "
+        "over images and over seeds."
+    )
+    rows = [[v.goal, v.bound, v.measured, "met" if v.passed else "**not met**"] for v in found]
+    lines = [words, "", *table(["goal", "bound", "measured", "verdict"], rows)]
+    lines += table(LIKELIHOOD_HEADER, likelihood_rows(models))
+    for m in models:
+        if m["sampling"]:
+            lines += table(SAMPLING_HEADER, [sampling_row(m["sampling"], *each) for each in SAMPLERS.items()])
+    lines += table(INPAINTING_HEADER, inpainting_rows(models))
+    if (folder / "step.json").exists():
+        lines.append(speed(json.loads((folder / "step.json").read_text(encoding="utf-8"))))
+    return "\n".join(lines).rstrip()
+
+
+def main():
+    """Rewrite or check docs/paper-dlgm.md."""
+    page = ROOT / "docs" / "paper-dlgm.md"
+    text = page.read_text(encoding="utf-8")
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    new = f"{head}{BEGIN}\n{block(ROOT / 'results' / 'paper-dlgm')}\n{END}{tail}"
+    if "--check" in sys.argv:
+        return int(new != text)
+    page.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Effective draws per gradient, and the goals read from stored results."""
+
+import numpy as np
+import pytest
+
+from capriole.dlgm._goals import verdicts
+from capriole.dlgm._sampling import worth
+
+
+def test_worth_of_independent_draws_is_one_over_the_gradients_and_of_stuck_chains_nothing():
+    draws = np.random.default_rng(0).normal(size=(3, 4, 500, 2))
+    found = worth(draws, 5)
+    assert found["worse_per_gradient"] == pytest.approx(1 / 5, rel=0.15)
+    assert found["max_rhat"] < 1.02
+    draws[1, :, :, 1] = 0.3
+    stuck = worth(draws, 5)
+    assert stuck["worse_per_gradient"] == pytest.approx(found["worse_per_gradient"] * 2 / 3, rel=0.1)
+    assert stuck["max_rhat"] == np.inf
+
+
+def test_worth_takes_the_worst_latent_and_the_squares():
+    rng = np.random.default_rng(1)
+    draws = rng.normal(size=(2, 4, 500, 2))
+    draws[:, :, 1::2, 0] = -draws[:, :, ::2, 0]  # antithetic: squares repeat themselves
+    found = worth(draws, 1)
+    assert found["ess_per_gradient"] > 0.85
+    assert found["worse_per_gradient"] == pytest.approx(0.5, rel=0.15)
+
+
+def results(gain=1.0, error=0.2, gap=0.5, ratio=4.0, rhat=1.01, classes=3.0, worse=3.5):
+    difference = {"of": "l2hmc", "less": "hmc", "mean": gain, "se_over_images": error, "se_over_seeds": None}
+    one = {"mean": 2.0, "se": 0.1}
+    return {
+        "differences": [difference | {"by_seed": [gain]}],
+        "models": [
+            {
+                "scheme": "l2hmc",
+                "evaluation": {"sandwich": {"gap": gap}},
+                "sampling": {
+                    "ess_per_gradient_over_hmc": ratio,
+                    "worse_per_gradient_over_hmc": worse,
+                    "kernel": {"ess_per_gradient": 0.1, "worse_per_gradient": 0.1, "max_rhat": rhat},
+                    "hmc": {"ess_per_gradient": 0.02, "worse_per_gradient": 0.02},
+                },
+                "inpainting": {
+                    "sampler": {"distinct_classes": one | {"mean": classes}}, "encoder": {"distinct_classes": one},
+                },
+                "posterior": {
+                    "many_images": {"num_images": 9, "non_gaussian_share": 0.5, "non_gaussian_share_se": 0.1}
+                },
+            }
+        ],
+    }  # fmt: skip
+
+
+def test_goals_are_met_by_good_results():
+    found = verdicts(results())
+    assert len(found) == 7
+    assert all(v.passed for v in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "index"),
+    [({"gain": 0.3}, 0), ({"gain": -1.0}, 0), ({"gap": 1.2}, 1), ({"ratio": 2.9}, 2), ({"worse": 2.0}, 3),
+     ({"rhat": 1.06}, 4), ({"rhat": None}, 4), ({"classes": 2.2}, 5)],
+)  # fmt: skip
+def test_each_goal_can_be_missed(change, index):
+    assert [i for i, v in enumerate(verdicts(results(**change))) if not v.passed] == [index]
