@@ -24,12 +24,12 @@ WARMUP = 100
 
 
 class Point(NamedTuple):
-    """Where the final run is: pass ``index`` of `THINS` starts at ``state``; ``settled`` if it is the one to keep.
+    """Where the final run is: pass ``round`` of `THINS` starts at ``state``; ``settled`` if it is the one to keep.
 
     ``spent`` gradients went into the warm-up and the passes given up before.
     """
 
-    index: int
+    round: int
     state: ChainState
     spent: int
     settled: bool = False
@@ -96,7 +96,7 @@ class InMemory:
         self, point: Point, key: Key, kernel: AbstractTransition, *, num_draws: int, progress: OnProgress
     ) -> Draws:
         """Draw."""
-        thin = THINS[point.index]
+        thin = THINS[point.round]
         show = on_draws(thin, progress)
         draws = draw_chains(key, kernel, point.state, num_draws=num_draws, thin=thin, progress=show)
         position = draws_to_user(kernel.target, draws.record.position)
@@ -118,16 +118,16 @@ def final_run(
 
     at = keeper.point(kernel, start, warm_up)
     while True:
-        pass_key = jax.random.fold_in(key, 3 + at.index)
+        pass_key = jax.random.fold_in(key, 3 + at.round)
         draws = keeper.draws(at, pass_key, kernel, num_draws=num_draws, progress=progress)
         judgement = judged(draws, draws.record.position)
-        last = at.index + 1 == len(THINS) or not draws.completed
+        last = at.round + 1 == len(THINS) or not draws.completed
         if at.settled or judgement.rhat_max < MAX_RHAT or last:
             break
-        at = Point(at.index + 1, draws.state, at.spent + draws.num_gradients)
+        at = Point(at.round + 1, draws.state, at.spent + draws.num_gradients)
         keeper.reached(at)
     keeper.reached(at._replace(settled=True))
-    return Final(draws, judgement, THINS[at.index], at.spent)
+    return Final(draws, judgement, THINS[at.round], at.spent)
 
 
 def phase_of(thin: int) -> str:

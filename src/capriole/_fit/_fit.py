@@ -128,7 +128,9 @@ def _nuts_problems(draws: PeerDraws) -> list[str]:
 
 def _verdict(found: Found, problems: list[str], figures: dict[str, Any]) -> Verdict:
     grave = [text for text in problems if text.startswith(("error", "R-hat")) or "in a row" in text]
-    rows = tuple(_all_counted(row, found.spent) if row.name == found.chosen else row for row in found.rows)
+    rows = found.rows
+    if found.kernel is not None:
+        rows = tuple(_all_counted(row, found.spent) if row.name == found.chosen else row for row in rows)
     comparison = (found.compared or Spent(0, 0.0, 0.0))._asdict() | {"decided": found.decided}
     costs = {"preparation": found.spent._asdict(), "comparison": comparison}
     settings = {"pilot": found.pilot} | figures | {"notes": list(found.notes)} | costs

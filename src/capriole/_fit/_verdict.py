@@ -35,20 +35,22 @@ class Row(NamedTuple):
 
         Raises ValueError for anything else.
         """
-        fields = {name: values.get(name) for name in cls._fields} if isinstance(values, dict) else {}
-        name, length, counts = fields.get("name"), fields.get("num_leapfrogs"), {}
+        fields: dict[str, Any] = {}
+        if isinstance(values, dict):
+            fields = {name: values.get(name) for name in cls._fields}
+        name, length = fields.get("name"), fields.get("num_leapfrogs")
         if not isinstance(name, str) or len(name) > 80 or not (length is None or _is_count(length)):
             raise ValueError(f"no row of a verdict: {str(values)[:80]!r}")
-        for count in ("fixed_gradients", "measured_gradients"):
-            counts[count] = fields.pop(count)
-            if not _is_count(counts[count]):
-                raise ValueError(f"the row {name!r} has {count} = {str(counts[count])[:80]!r}, expected a count")
-        for figure in fields.keys() - {"name", "num_leapfrogs"}:
+        counts = {"fixed_gradients", "measured_gradients"}
+        for count in counts:
+            if not _is_count(fields[count]):
+                raise ValueError(f"the row {name!r} has {count} = {str(fields[count])[:80]!r}, expected a count")
+        for figure in fields.keys() - counts - {"name", "num_leapfrogs"}:
             value = math.nan if fields[figure] is None else fields[figure]
             if type(value) not in (int, float):
                 raise ValueError(f"the row {name!r} has {figure} = {str(value)[:80]!r}, expected a number")
             fields[figure] = float(value)
-        return cls(**fields | counts)
+        return cls(**fields)
 
 
 def _is_count(value: object) -> bool:
@@ -89,14 +91,13 @@ class Verdict(NamedTuple):
     @classmethod
     def read(cls, content: dict[str, Any]) -> Self:
         """The verdict of a verdict.json (see `as_dict`), whoever wrote it. Raises ValueError if it is none."""
-        rows, problems, settings = (content.get(name) for name in ("rows", "problems", "settings"))
-        chosen, failed = content.get("chosen"), content.get("failed")
-        sound = (
-            isinstance(rows, list) and isinstance(problems, list) and all(isinstance(text, str) for text in problems)
-        )
-        if not sound or not isinstance(chosen, str) or not isinstance(failed, bool) or not isinstance(settings, dict):
-            raise ValueError("no verdict of capriole: rows, problems, settings, chosen or failed are not what they are")
-        return cls(tuple(Row.read(row) for row in rows), chosen, tuple(problems), failed, settings)
+        values: dict[str, Any] = {name: content.get(name) for name in cls._fields}
+        rows, problems = values["rows"], values["problems"]
+        kinds = {"rows": list, "chosen": str, "problems": list, "failed": bool, "settings": dict}
+        bad = [name for name, kind in kinds.items() if not isinstance(values[name], kind)]
+        if bad or not all(isinstance(text, str) for text in problems):
+            raise ValueError(f"no verdict of capriole: {', '.join(bad) or 'problems'} cannot be what is there")
+        return cls(**values | {"rows": tuple(Row.read(row) for row in rows), "problems": tuple(problems)})
 
     def row(self, name: str) -> Row | None:
         """The row called ``name``, if there is one."""

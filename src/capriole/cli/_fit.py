@@ -29,11 +29,10 @@ def start(origin: dict[str, Any], asked: dict[str, Any], *, out: Path, options: 
 
 def resume(out: Path, function: str | None, options: Options, *, more: int = 0) -> None:
     """Go on with the run in ``out``; with ``more``, that many further draws of its kernel."""
-    from ..runs import RunFolder, RunFolderError
+    from ..runs import RunFolder, RunFolderError, read_json
 
     def prepare() -> tuple[Any, Work]:
-        folder = RunFolder.open(out)
-        asked, origin = read_config(folder.read_json("config.json"))
+        asked, origin = read_config(read_json(out / "config.json"))
         named = origin["function"]
         if _is_file(named) and function is None:
             raise RunFolderError(
@@ -41,6 +40,7 @@ def resume(out: Path, function: str | None, options: Options, *, more: int = 0) 
                 f"capriole {'extend' if more else 'resume'} {out} {named}"
             )
         target = _target(origin, str(function) if _is_file(named) else named)
+        folder = RunFolder.open(out)
         return folder, _work(folder, target, asked, origin, options, more)
 
     survive(prepare, out, options)
@@ -55,7 +55,8 @@ def read_config(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     origin, seed = config.get("origin"), config.get("seed")
     if not isinstance(origin, dict) or not isinstance(origin.get("function"), str):
         raise RunFolderError("config.json does not say how the run was started; it cannot be resumed from the shell")
-    dim, spread = origin.get("dim"), origin.get("spread")
+    dim: Any = origin.get("dim")
+    spread: Any = origin.get("spread")
     sound = type(seed) is int and -(2**63) <= seed < 2**63 and isinstance(origin.get("float64"), bool)
     sound &= (dim is None and not _is_file(origin["function"])) or (type(dim) is int and 0 < dim <= 10**6)
     sound &= type(spread) in (int, float) and abs(spread) < 1e300

@@ -98,13 +98,13 @@ class CheckpointedFit(Keeper):
     def reached(self, point: Point) -> None:
         """Store a point; a settled one replaces itself."""
         facts = {"spent": point.spent, "settled": int(point.settled)}
-        self.checkpoints.write(_POINT, point.index, to_arrays({"state": point.state}), facts)
+        self.checkpoints.write(_POINT, point.round, to_arrays({"state": point.state}), facts)
 
     def draws(
         self, point: Point, key: Key, kernel: AbstractTransition, *, num_draws: int, progress: OnProgress
     ) -> Draws:
         """The draws of a pass, as many as are promised and ``more``; KeyboardInterrupt if it is stopped."""
-        thin, stage = THINS[point.index], f"draws-{point.index}"
+        thin, stage = THINS[point.round], f"draws-{point.round}"
         # The passes share one store: one that was given up must not be gone on with, whatever is damaged later.
         self.checkpoints.remove(keep=(SEARCH, _POINT, stage))
         stored = self.checkpoints.read(stage)

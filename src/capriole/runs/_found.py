@@ -100,7 +100,7 @@ def _rows(values: Any) -> tuple[Row, ...]:
 
 
 def _spent(values: Any) -> Spent:
-    fields = [values.get(name) for name in Spent._fields] if isinstance(values, dict) else [None]
+    fields: list[Any] = [values.get(name) if isinstance(values, dict) else None for name in Spent._fields]
     if not all(type(field) in (int, float) and 0 <= field < 2**63 for field in fields) or type(fields[0]) is not int:
         raise CheckpointError(f"the stored search says it took {str(values)[:80]!r}")
     return Spent(*fields)
