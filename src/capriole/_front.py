@@ -23,7 +23,7 @@ from ._ravel import as_logdensity, named_arrays
 from ._train import Progress, Recipe, TrainResult, adam, cooling, decay
 from ._transition import AbstractTransition, Transition, state_at
 from ._types import Key, Vector
-from ._whitening import Whitened, from_user, to_user
+from ._whitening import Whitened, draws_to_user, from_user
 
 if TYPE_CHECKING:
     import xarray
@@ -214,11 +214,8 @@ def to_tree(
 
 def user_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[str, np.ndarray]:
     """Positions (chains, draws, dim) of a kernel for ``logdensity`` as the user's variables and coordinates."""
-    if isinstance(logdensity, Whitened):
-        flat = position.reshape(-1, position.shape[-1]).T
-        position = to_user(logdensity, flat).T.reshape(position.shape)
-        logdensity = logdensity.logdensity
-    return named_arrays(logdensity, position)
+    inner = logdensity.logdensity if isinstance(logdensity, Whitened) else logdensity
+    return named_arrays(inner, draws_to_user(logdensity, position))
 
 
 def prepare(

@@ -46,14 +46,14 @@ def judge(
     draws = draw_chains(key, transition, transition.init(position), num_draws=total, chunk_size=CHUNK)
     if not draws.completed:
         raise KeyboardInterrupt
-    return judged(transition, draws, keep_from=num_warmup)
+    kept = draws.record.position[:, num_warmup:]
+    flat = kept.reshape(-1, kept.shape[-1]).T
+    return judged(draws, to_user(transition.target, flat).T.reshape(kept.shape))
 
 
-def judged(transition: AbstractTransition, draws: Draws, *, keep_from: int = 0) -> Judgement:
-    """The figures of draws that are there already."""
-    record = draws.record
-    flat = record.position[:, keep_from:].reshape(-1, record.position.shape[-1]).T
-    kept = to_user(transition.target, flat).T.reshape(record.position[:, keep_from:].shape)
+def judged(draws: Draws, kept: np.ndarray) -> Judgement:
+    """The figures of the last of the ``draws``; ``kept`` (chains, draws, dim) are those in the user's coordinates."""
+    record, keep_from = draws.record, draws.record.position.shape[1] - kept.shape[1]
     share = kept.shape[1] / record.position.shape[1]
     bulk, bulk_sq = worst_ess(kept)
     gradients = max(int(record.n_steps[:, keep_from:].sum()), 1)

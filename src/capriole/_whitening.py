@@ -66,6 +66,25 @@ def to_user(logdensity: AbstractLogDensity, position: Any) -> Any:
     return (on_host(whitening) if isinstance(position, np.ndarray) else whitening).forward(position)
 
 
+def draws_to_user(
+    logdensity: AbstractLogDensity, position: Float[np.ndarray, "chains draws dim"]
+) -> Float[np.ndarray, "chains draws dim"]:
+    """Draws of a kernel for ``logdensity`` in the user's coordinates.
+
+    One draw of all chains at a time: a product over many would round a draw differently according to how many come
+    with it, and draws written in pieces (after a resume) would not be those written in one.
+    """
+    if not isinstance(logdensity, Whitened):
+        return position
+    moved = _each_forward(logdensity.whitening, jnp.asarray(position.transpose(1, 2, 0)))
+    return np.ascontiguousarray(np.asarray(moved).transpose(2, 0, 1))
+
+
+@eqx.filter_jit
+def _each_forward(whitening: Whitening, draws: Float[Array, "draws dim chains"]) -> Float[Array, "draws dim chains"]:
+    return jax.lax.map(whitening.forward, draws)
+
+
 def from_user(logdensity: AbstractLogDensity, position: Any) -> Any:
     """Positions in the coordinates of a kernel for ``logdensity``, from the user's; NumPy in, NumPy out."""
     if not isinstance(logdensity, Whitened):

@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from capriole.cli._app import app
+from capriole.cli._fit import read_config
+from capriole.runs import DrawStore, RunFolderError
 
 QUICK = ["--num-chains", "4", "--num-draws", "60", "--train-steps", "0", "--no-compare"]
 FAR = """
@@ -26,8 +28,17 @@ def standard():
     jax.config.update("jax_enable_x64", before)
 
 
+def capriole(*words):
+    return CliRunner().invoke(app, [*map(str, words)])
+
+
 def run(*words):
-    return CliRunner().invoke(app, ["fit", *map(str, words)])
+    return capriole("fit", *words)
+
+
+def draws(folder):
+    store = DrawStore.open(folder / "draws.zarr")
+    return {name: store.read(name).tobytes() for name in store.layout.arrays}
 
 
 def test_the_folder_holds_verdict_draws_and_kernel(tmp_path):
@@ -54,3 +65,73 @@ def test_bad_input_is_status_2(tmp_path):
     assert found.exit_code == 2
     assert "--dim" in found.output
     assert run("scgg", *QUICK, "--out", tmp_path / "other").exit_code == 2
+
+
+def test_out_of_time_resumed_extended_and_shown(tmp_path):
+    out, model = tmp_path / "run", tmp_path / "model.py"
+    model.write_text("import jax.numpy as jnp\n\ndef f(x):\n    return -jnp.sum(x**2) / 2\n")
+    spec = f"{model}:f"
+    stopped = run(spec, "--dim", 2, *QUICK, "--num-draws", 2000, "--time-budget", 0.001, "--out", out)
+    assert stopped.exit_code == 75, stopped.output
+    assert f"capriole resume {out}" in stopped.output
+    again = run(spec, "--dim", 2, *QUICK, "--out", out)
+    assert again.exit_code == 2
+    assert "already holds a run" in again.output
+    unnamed = capriole("resume", out)
+    assert unnamed.exit_code == 2
+    assert "never chooses code to run" in unnamed.output
+    early = capriole("extend", out, spec, "--num-steps", 40)
+    assert early.exit_code == 2
+    assert "not finished; resume it" in early.output
+    done = capriole("resume", out, spec)
+    assert done.exit_code == 0, done.output
+    longer = capriole("extend", out, spec, "--num-steps", 40)
+    assert longer.exit_code == 0, longer.output
+    long = ["--num-draws", 2040]
+    assert run(spec, "--dim", 2, *QUICK, *long, "--out", tmp_path / "whole").exit_code == 0
+    for folder in (out, tmp_path / "whole"):  # R-hat is good at once: no thinning that the length could change
+        assert json.loads((folder / "verdict.json").read_text())["settings"]["thin"] == 1
+    assert draws(out) == draws(tmp_path / "whole")
+    shown = capriole("show", out)
+    assert shown.exit_code == 0, shown.output
+    assert "NUTS was not compared" in shown.output
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"origin": None},
+        {"origin": {"function": "f.py:f", "dim": None, "spread": 1.0, "float64": True}},
+        {"origin": {"function": "f.py:f", "dim": 10**9, "spread": 1.0, "float64": True}},
+        {"origin": {"function": "scg", "dim": None, "spread": "x", "float64": True}},
+        {"seed": 2**70},
+        {"num_draws": 10**12},
+        {"num_chains": True},
+        {"train_steps": -1},
+        {"spread": None},
+        {"criterion": ["gradients"]},
+        {"compare": 1},
+    ],
+    ids=str,
+)
+def test_configurations_are_checked_field_by_field(change):
+    origin = {"function": "scg", "dim": None, "spread": 1.0, "float64": True}
+    sound = {"seed": 0, "num_chains": 4, "num_draws": 60, "spread": 1.0, "train_steps": 0, "num_pilot_chains": 64}
+    sound |= {"compare": True, "criterion": "gradients", "origin": origin}
+    read_config(sound)
+    with pytest.raises((RunFolderError, ValueError), match="config"):
+        read_config(sound | change)
+
+
+@pytest.mark.parametrize(
+    "change", [{"rows": 3}, {"rows": [{"name": 7}]}, {"chosen": None}, {"problems": [1]}, {"settings": 0}], ids=str
+)
+def test_show_survives_verdicts_of_others(tmp_path, change):
+    row = {"name": "rotation", "num_leapfrogs": 1, "fixed_gradients": 0, "measured_gradients": 0}
+    sound = {"rows": [row], "chosen": "rotation", "problems": [], "failed": False, "settings": {}}
+    (tmp_path / "verdict.json").write_text(json.dumps(sound))
+    assert capriole("show", tmp_path).exit_code == 0
+    (tmp_path / "verdict.json").write_text(json.dumps(sound | change))
+    shown = capriole("show", tmp_path)
+    assert shown.exit_code == 2
+    assert "error: " in shown.output

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from capriole._fit._fit import _choose
+from capriole._fit._search import _choose
 from capriole._fit._verdict import Row, Verdict, break_even
 
 

@@ -1,6 +1,24 @@
 """The front door that needs no tuning knowledge: pilot, whitening, candidates, measurement, verdict, draws."""
 
+from ._final import THINS, Keeper, Point, on_draws, phase_of
 from ._fit import Fit, fit
+from ._search import Found, OnProgress, Spent
+from ._settings import Settings, settings_from
 from ._verdict import Row, Verdict
 
-__all__ = ["Fit", "Row", "Verdict", "fit"]
+__all__ = [
+    "THINS",
+    "Fit",
+    "Found",
+    "Keeper",
+    "OnProgress",
+    "Point",
+    "Row",
+    "Settings",
+    "Spent",
+    "Verdict",
+    "fit",
+    "on_draws",
+    "phase_of",
+    "settings_from",
+]

@@ -2,7 +2,7 @@
 
 import json
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 
 class Row(NamedTuple):
@@ -28,6 +28,33 @@ class Row(NamedTuple):
         """The lower of the two ESS per gradient; 0 where one is not defined."""
         value = min(self.ess_per_gradient, self.ess_sq_per_gradient)
         return value if math.isfinite(value) else 0.0
+
+    @classmethod
+    def read(cls, values: Any) -> Self:
+        """A row from plain values, whoever wrote them: None is NaN, further fields are passed over.
+
+        Raises ValueError for anything else.
+        """
+        fields: dict[str, Any] = {}
+        if isinstance(values, dict):
+            fields = {name: values.get(name) for name in cls._fields}
+        name, length = fields.get("name"), fields.get("num_leapfrogs")
+        if not isinstance(name, str) or len(name) > 80 or not (length is None or _is_count(length)):
+            raise ValueError(f"no row of a verdict: {str(values)[:80]!r}")
+        counts = {"fixed_gradients", "measured_gradients"}
+        for count in counts:
+            if not _is_count(fields[count]):
+                raise ValueError(f"the row {name!r} has {count} = {str(fields[count])[:80]!r}, expected a count")
+        for figure in fields.keys() - counts - {"name", "num_leapfrogs"}:
+            value = math.nan if fields[figure] is None else fields[figure]
+            if type(value) not in (int, float):
+                raise ValueError(f"the row {name!r} has {figure} = {str(value)[:80]!r}, expected a number")
+            fields[figure] = float(value)
+        return cls(**fields)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
 
 
 def break_even(ours: Row, other: Row, *, unit: str) -> float | None:
@@ -60,6 +87,17 @@ class Verdict(NamedTuple):
     problems: tuple[str, ...]
     failed: bool
     settings: dict[str, Any]
+
+    @classmethod
+    def read(cls, content: dict[str, Any]) -> Self:
+        """The verdict of a verdict.json (see `as_dict`), whoever wrote it. Raises ValueError if it is none."""
+        values: dict[str, Any] = {name: content.get(name) for name in cls._fields}
+        rows, problems = values["rows"], values["problems"]
+        kinds = {"rows": list, "chosen": str, "problems": list, "failed": bool, "settings": dict}
+        bad = [name for name, kind in kinds.items() if not isinstance(values[name], kind)]
+        if bad or not all(isinstance(text, str) for text in problems):
+            raise ValueError(f"no verdict of capriole: {', '.join(bad) or 'problems'} cannot be what is there")
+        return cls(**values | {"rows": tuple(Row.read(row) for row in rows), "problems": tuple(problems)})
 
     def row(self, name: str) -> Row | None:
         """The row called ``name``, if there is one."""

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -37,7 +37,7 @@ Every = Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints
 Folder = Annotated[Path, typer.Argument(help="A run folder.")]
 Function = Annotated[
     str | None,
-    typer.Argument(metavar="[FILE.py:FUNCTION]", help="For a run of `capriole sample`: its log density, once more."),
+    typer.Argument(metavar="[FILE.py:FUNCTION]", help="For a run of your own log density: the same, once more."),
 ]
 Devices = Annotated[int | None, typer.Option(min=1, help="Devices that share the chains; 1 unless given.")]
 Coordinator = Annotated[
@@ -148,11 +148,14 @@ def fit(
     out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print verdict.json instead of the table.")] = False,
     float32: Annotated[bool, typer.Option("--float32", help="Compute in single precision.")] = False,
+    time_budget: Budget = None,
+    checkpoint_every: Every = 10.0,
 ) -> None:
     """Find a good kernel by itself, judge it against NUTS, draw; status 3 if the verdict is `failed`."""
-    from ._fit import execute
+    from ._fit import start
+    from ._pipeline import Options
 
-    options = {
+    asked = {
         "seed": seed,
         "num_chains": num_chains,
         "num_draws": num_draws,
@@ -162,7 +165,8 @@ def fit(
     }
     name = function.rpartition(":")[2].replace("/", "-")
     folder = out or Path("runs") / f"fit-{name}-{seed}"
-    execute(function, options, dim=dim, spread=spread, out=folder, as_json=as_json, float32=float32)
+    origin = {"function": function, "dim": dim, "spread": spread, "float64": not float32}
+    start(origin, asked, out=folder, options=Options(as_json, time_budget, checkpoint_every))
 
 
 @app.command()
@@ -178,18 +182,16 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped, killed or out of time; the draws are those of a run that never was."""
     from ._machines import Machines
-    from ._pipeline import Options
-    from ._pipeline import resume as go_on
 
     machines = Machines(None, coordinator, num_processes, process_id)
-    go_on(folder, function, Options(as_json, time_budget, checkpoint_every, machines))
+    _go_on(folder, function, 0, as_json, time_budget, checkpoint_every, machines)
 
 
 @app.command()
 def extend(
     folder: Folder,
     function: Function = None,
-    num_steps: Annotated[int, typer.Option(min=1, help="Further steps per chain.")] = 1000,
+    num_steps: Annotated[int, typer.Option(min=1, help="Further steps (draws, for `fit`) per chain.")] = 1000,
     as_json: AsJson = False,
     time_budget: Budget = None,
     checkpoint_every: Every = 10.0,
@@ -199,11 +201,16 @@ def extend(
 ) -> None:
     """Add draws of the main kernel to a finished run; the same draws as if it had been longer from the start."""
     from ._machines import Machines
-    from ._pipeline import Options
-    from ._pipeline import resume as go_on
 
     machines = Machines(None, coordinator, num_processes, process_id)
-    go_on(folder, function, Options(as_json, time_budget, checkpoint_every, machines), more=num_steps)
+    _go_on(folder, function, num_steps, as_json, time_budget, checkpoint_every, machines)
+
+
+def _go_on(folder: Path, function: str | None, more: int, *options: Any) -> None:
+    from . import _fit, _pipeline
+
+    go_on = _fit.resume if _pipeline.is_fit(folder) else _pipeline.resume
+    go_on(folder, function, _pipeline.Options(*options), more=more)
 
 
 @app.command()
@@ -223,10 +230,13 @@ def doctor(
 @app.command()
 def show(folder: Folder) -> None:
     """Print the table of a finished run again."""
-    from ._show import show_file
+    from ._show import show_file, show_verdict
 
     try:
-        show_file(folder / "results.json")
+        if (folder / "verdict.json").exists():
+            show_verdict(folder / "verdict.json")
+        else:
+            show_file(folder / "results.json")
     except (OSError, ValueError) as error:
         fail(str(error))
 

@@ -1,69 +1,109 @@
 """``capriole fit``: the front door from the shell."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from ._app import fail
+from ._pipeline import Options, Work, survive
 from ._progress import LiveProgress
+from ._show import show_verdict
 
 FAILED = 3
 """Exit status of a run that ended but whose draws must not be trusted."""
 
 
-def execute(
-    function: str,
-    options: dict[str, Any],
-    *,
-    dim: int | None,
-    spread: float,
-    out: Path,
-    as_json: bool,
-    float32: bool,
-) -> None:
-    """Fit, write the folder, print the verdict. Status 2 after bad input, 3 if the verdict is ``failed``."""
-    import jax
-
-    from .._fit import fit
-    from .._io import save, versions
+def start(origin: dict[str, Any], asked: dict[str, Any], *, out: Path, options: Options) -> None:
+    """A new run in a new folder; ``asked`` are arguments of `capriole.fit`. Status 3 if the verdict is ``failed``."""
     from ..runs import RunFolder
 
-    jax.config.update("jax_enable_x64", not float32)
-    try:
-        target = _target(function, dim, spread)
+    def prepare() -> tuple[Any, Work]:
+        target = _target(origin, origin["function"])
         folder = RunFolder(out)
-        with LiveProgress() as live:
-            result = fit(target, progress=live.update, **options)
-        folder.write_json("config.json", {"function": function, "dim": target.dim, "spread": spread} | options)
-        folder.write_json("verdict.json", result.verdict.as_dict() | {"versions": versions()})
-        folder.write_draws(result.tree)
-        if result.transition is not None:
-            save(out / "kernel.safetensors", result.transition, dim=target.dim)
-        folder.close()
-    except KeyboardInterrupt:
-        typer.secho("stopped", fg="yellow", err=True)
-        raise typer.Exit(130) from None
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
-        fail(str(error))
-    if as_json:
-        typer.echo(json.dumps(result.verdict.as_dict(), indent=2))
+        return folder, _work(folder, target, asked, origin, options)
+
+    survive(prepare, out, options)
+    _show(out, options)
+
+
+def resume(out: Path, function: str | None, options: Options, *, more: int = 0) -> None:
+    """Go on with the run in ``out``; with ``more``, that many further draws of its kernel."""
+    from ..runs import RunFolder, RunFolderError, read_json
+
+    def prepare() -> tuple[Any, Work]:
+        asked, origin = read_config(read_json(out / "config.json"))
+        named = origin["function"]
+        if _is_file(named) and function is None:
+            raise RunFolderError(
+                f"this run fits a function of yours, and a run folder never chooses code to run: name it again, "
+                f"capriole {'extend' if more else 'resume'} {out} {named}"
+            )
+        target = _target(origin, str(function) if _is_file(named) else named)
+        folder = RunFolder.open(out)
+        return folder, _work(folder, target, asked, origin, options, more)
+
+    survive(prepare, out, options)
+    _show(out, options)
+
+
+def read_config(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments of `capriole.fit` in a config.json, and how to make the target again; all of it checked."""
+    from .._fit import settings_from
+    from ..runs import RunFolderError
+
+    origin, seed = config.get("origin"), config.get("seed")
+    if not isinstance(origin, dict) or not isinstance(origin.get("function"), str):
+        raise RunFolderError("config.json does not say how the run was started; it cannot be resumed from the shell")
+    dim: Any = origin.get("dim")
+    spread: Any = origin.get("spread")
+    sound = type(seed) is int and -(2**63) <= seed < 2**63 and isinstance(origin.get("float64"), bool)
+    sound &= (dim is None and not _is_file(origin["function"])) or (type(dim) is int and 0 < dim <= 10**6)
+    sound &= type(spread) in (int, float) and abs(spread) < 1e300
+    if not sound:
+        raise RunFolderError("config.json has a seed, dim, spread or precision that cannot be")
+    return {"seed": seed} | settings_from(config)._asdict(), origin
+
+
+def _work(
+    folder: Any, target: Any, asked: dict[str, Any], origin: dict[str, Any], options: Options, more: int = 0
+) -> Work:
+    def work(live: LiveProgress, progress: Callable[[Any], None]) -> None:
+        from .._fit import fit
+        from ..runs import CheckpointedFit
+
+        keeper = CheckpointedFit(folder, origin=origin, seconds=options.checkpoint_every, more=more)
+        fit(target, progress=progress, resume=keeper, **asked)
+
+    return work
+
+
+def _show(out: Path, options: Options) -> None:
+    from ..runs import read_json
+
+    if options.as_json:
+        typer.echo((out / "verdict.json").read_text(encoding="utf-8"), nl=False)
+        failed = read_json(out / "verdict.json")["failed"]
     else:
-        typer.echo(result.verdict.table())
-        for problem in result.verdict.problems:
-            typer.secho(problem, fg="yellow", err=True)
+        failed = show_verdict(out / "verdict.json")
         typer.echo(f"everything is in {out}")
-    if result.verdict.failed:
+    if failed:
         raise typer.Exit(FAILED)
 
 
-def _target(function: str, dim: int | None, spread: float) -> Any:
+def _is_file(function: str) -> bool:
+    return ".py:" in function
+
+
+def _target(origin: dict[str, Any], function: str) -> Any:
+    import jax
+
     from ..targets import make_target
     from ._user import load_target
 
-    if ".py:" not in function:
+    jax.config.update("jax_enable_x64", origin["float64"])
+    if not _is_file(function):
         return make_target(function)
-    if dim is None:
+    if origin["dim"] is None:
         raise ValueError(f"give the dimension of {function}: --dim N")
-    return load_target(function, dim=dim, spread=spread)
+    return load_target(function, dim=origin["dim"], spread=origin["spread"])

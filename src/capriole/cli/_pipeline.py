@@ -23,6 +23,10 @@ class Options(NamedTuple):
     machines: Machines = Machines()
 
 
+type Work = Callable[[LiveProgress, Callable[[Any], None]], None]
+"""What a command does: called with the live display and the progress callback to use."""
+
+
 class Job(NamedTuple):
     """What to run. ``origin`` says how to make it again: command, function, dim, spread, precision, devices."""
 
@@ -56,7 +60,17 @@ def start(
     _go(prepare, lambda run: run.execute(), out, options)
 
 
-def resume(out: Path, function: str | None, options: Options, *, more: int | None = None) -> None:
+def is_fit(out: Path) -> bool:
+    """Whether the run in ``out`` is one of ``capriole fit``; False if there is none that can be read."""
+    from ..runs import RunFolderError, read_json
+
+    try:
+        return read_json(out / "config.json").get("command") == "fit"
+    except RunFolderError:
+        return False
+
+
+def resume(out: Path, function: str | None, options: Options, *, more: int = 0) -> None:
     """Go on with the run in ``out``; with ``more``, that many further draws of its main kernel."""
     from ..runs import RunFolder, RunFolderError
 
@@ -69,15 +83,15 @@ def resume(out: Path, function: str | None, options: Options, *, more: int | Non
         if job.origin["command"] == "sample" and function is None:
             raise RunFolderError(
                 f"this run samples a function of yours, and a run folder never chooses code to run: name it again, "
-                f"capriole {'resume' if more is None else 'extend'} {out} {job.origin.get('function')}"
+                f"capriole {'extend' if more else 'resume'} {out} {job.origin.get('function')}"
             )
         if (out / "results.json").exists():
             finished = folder.read_json("results.json").get("completed") is True
         return folder, job, _target(job, function)
 
     def act(run: Any) -> None:
-        if finished or more is not None:
-            run.extend(more or 0)
+        if finished or more:
+            run.extend(more)
         else:
             run.execute()
 
@@ -125,7 +139,7 @@ def _trouble_in_one_line() -> Iterator[None]:
         yield
     except typer.Exit:  # a RuntimeError itself
         raise
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
         message = str(error) or type(error).__name__
         if is_joined():
             typer.secho(f"error: {message}; {GONE}", fg="red", err=True)
@@ -134,31 +148,54 @@ def _trouble_in_one_line() -> Iterator[None]:
 
 
 def _go(prepare: Callable[[], tuple[Any, Job, Any]], act: Callable[[Any], Any], out: Path, options: Options) -> None:
-    """Prepare, act, print. Status 130 or 143 after a signal, 75 out of time, 2 after bad input."""
+    """Prepare, act, print."""
     from ..experiments import Run
-    from ..runs import Stop, size
+    from ..runs import size
+
+    def ready() -> tuple[Any, Work]:
+        folder, job, target = prepare()
+
+        def work(live: LiveProgress, progress: Callable[[Any], None]) -> None:
+            run = Run(
+                job.target,
+                target,
+                job.settings,
+                folder,
+                preset=job.preset,
+                seed=job.seed,
+                progress=progress,
+                origin=job.origin,
+                checkpoint_seconds=options.checkpoint_every,
+                devices=chosen_devices(job.origin),
+            )
+            live.say(f"draws of all samplers will take up to {size(run.num_bytes)} in {out}")
+            act(run)
+            folder.tidy(keep=("pilot", "sample-l2hmc"))
+
+        return folder, work
+
+    if not survive(ready, out, options):
+        return
+    if options.as_json:
+        typer.echo((out / "results.json").read_text(encoding="utf-8"), nl=False)
+    else:
+        show_file(out / "results.json")
+        typer.echo(f"everything is in {out}")
+
+
+def survive(prepare: Callable[[], tuple[Any, Work]], out: Path, options: Options) -> bool:
+    """Work in the folder that ``prepare`` opens; whether this process is the one that reports.
+
+    Status 130, 143 (signals), 75 (budget), 2 (bad input).
+    """
+    from ..runs import Stop
 
     with _trouble_in_one_line(), Stop(time_budget=options.time_budget) as stop:
         options.machines.join()
-        folder, job, target = prepare()
-        devices = chosen_devices(job.origin)
+        folder, work = prepare()
         try:
             with LiveProgress(quiet=not folder.writes) as live:
-                run = Run(
-                    job.target,
-                    target,
-                    job.settings,
-                    folder,
-                    preset=job.preset,
-                    seed=job.seed,
-                    progress=stop.after(live.update),
-                    origin=job.origin,
-                    checkpoint_seconds=options.checkpoint_every,
-                    devices=devices,
-                )
-                live.say(f"draws of all samplers will take up to {size(run.num_bytes)} in {out}")
-                act(run)
-            folder.tidy(keep=("pilot", "sample-l2hmc"))
+                work(live, stop.after(live.update))
         except KeyboardInterrupt:
             typer.secho(
                 f"{stop.reason}; what was finished is in {out}; go on with: capriole resume {out}",
@@ -168,10 +205,4 @@ def _go(prepare: Callable[[], tuple[Any, Job, Any]], act: Callable[[Any], Any], 
             raise typer.Exit(stop.exit_code) from None
         finally:
             folder.close()
-    if not folder.writes:
-        return
-    if options.as_json:
-        typer.echo((out / "results.json").read_text(encoding="utf-8"), nl=False)
-    else:
-        show_file(out / "results.json")
-        typer.echo(f"everything is in {out}")
+    return folder.writes

@@ -54,6 +54,22 @@ def show_file(path: Path) -> None:
         raise ValueError(f"{path} is not a results.json of capriole: {type(error).__name__} {error}") from error
 
 
+def show_verdict(path: Path) -> bool:
+    """The table of a verdict.json, whoever wrote it, and whether it is ``failed``. Raises ValueError or OSError."""
+    from .._fit import Verdict
+    from ..runs import read_json
+
+    try:
+        verdict = Verdict.read(read_json(path))
+        lines = [verdict.table(), *verdict.problems]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path} is not a verdict.json of capriole: {error}") from error
+    console = Console()
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return verdict.failed
+
+
 def show_results(results: dict[str, Any]) -> None:
     """The table of a run: one row per sampler, ratios, cost of training, warnings."""
     console = Console()

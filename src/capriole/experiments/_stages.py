@@ -11,7 +11,7 @@ from .._pilot import Pilot, run_pilot
 from .._transition import hmc
 from .._types import Key, Vector
 from ..baselines import HMCTuning, tune_hmc
-from ..runs import Checkpoint, CheckpointError, Checkpoints, number
+from ..runs import Checkpoint, CheckpointError, Checkpoints, check_fingerprint, fingerprint, number
 
 PILOT = "pilot"
 _COUNT = "num_gradients"
@@ -33,8 +33,7 @@ def stored_pilot(
     pilot = run_pilot(key, logdensity, position, num_leapfrogs=num_leapfrogs)
     arrays = {name: np.asarray(value) for name, value in pilot._asdict().items() if name not in _APART}
     arrays |= {f"state/{name}": np.asarray(value) for name, value in pilot.state._asdict().items()}
-    points = np.asarray(pilot.state.position[:, :3])
-    arrays |= {"fingerprint/points": points, "fingerprint/values": np.asarray(logdensity(jnp.asarray(points)))}
+    arrays |= fingerprint(logdensity, pilot.state.position)
     checkpoints.write(PILOT, 1, arrays, {_COUNT: int(pilot.num_gradients)})
     return pilot
 
@@ -42,18 +41,9 @@ def stored_pilot(
 def _checked_pilot(found: Checkpoint, logdensity: AbstractLogDensity, position: Vector) -> Pilot:
     shapes = jax.eval_shape(lambda: run_pilot(jax.random.key(0), logdensity, position))
     arrays = dict(found.arrays)
-    points, values = arrays.pop("fingerprint/points", None), arrays.pop("fingerprint/values", None)
+    check_fingerprint(arrays, logdensity, dim=position.shape[0], num=position.shape[1])
     state = type(shapes.state)(*(_take(arrays, f"state/{name}", leaf) for name, leaf in shapes.state._asdict().items()))
     rest = {name: _take(arrays, name, leaf) for name, leaf in shapes._asdict().items() if name not in _APART}
-    if points is None or values is None or points.shape != (position.shape[0], min(3, position.shape[1])):
-        raise CheckpointError("the pilot's checkpoint has no fingerprint of its log density")
-    now = np.asarray(logdensity(jnp.asarray(points)))
-    close = 8 * np.finfo(now.dtype).eps * np.abs(values)
-    if now.dtype != values.dtype or not np.all((np.abs(now - values) <= close) | (now == values)):
-        raise CheckpointError(
-            f"the log density is not the one this run began with: at three stored points it had values "
-            f"{values.tolist()}, now it has {now.tolist()}; resume with the same function and data, or start a new run"
-        )
     return Pilot(state=state, num_gradients=number(found.facts, _COUNT), positions=None, **rest)
 
 

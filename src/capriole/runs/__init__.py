@@ -2,6 +2,8 @@
 
 from ._checkpoint import Checkpoint, CheckpointError, Checkpoints, number
 from ._errors import RunFolderError
+from ._fingerprint import check_fingerprint, fingerprint
+from ._fit import CheckpointedFit
 from ._folder import RunFolder, read_json, size
 from ._sampling import Streamed, stream_chains
 from ._stop import OUT_OF_TIME, Stop
@@ -12,6 +14,7 @@ __all__ = [
     "OUT_OF_TIME",
     "Checkpoint",
     "CheckpointError",
+    "CheckpointedFit",
     "CheckpointedTrainer",
     "Checkpoints",
     "DrawStore",
@@ -19,6 +22,8 @@ __all__ = [
     "RunFolderError",
     "Stop",
     "Streamed",
+    "check_fingerprint",
+    "fingerprint",
     "number",
     "open_draws",
     "read_json",

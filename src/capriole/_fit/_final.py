@@ -1,0 +1,143 @@
+"""The final run of `fit`: draws of the frozen kernel, longer and thinned while its chains disagree."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import jax
+
+from .._explore import CHUNK
+from .._judge import Judgement, judged
+from .._logdensity import AbstractLogDensity
+from .._sample import Draws, Record, draw_chains
+from .._train import Progress
+from .._transition import AbstractTransition
+from .._types import ChainState, Key, Vector
+from .._whitening import draws_to_user
+from ._rotations import per_chain
+from ._search import Found, OnProgress
+from ._verdict import Verdict
+
+if TYPE_CHECKING:
+    import xarray
+
+MAX_RHAT = 1.01
+THINS = (1, 4, 16)
+WARMUP = 100
+
+
+class Point(NamedTuple):
+    """Where the final run is: pass ``round`` of `THINS` starts at ``state``; ``settled`` if it is the one to keep.
+
+    ``spent`` gradients went into the warm-up and the passes given up before.
+    """
+
+    round: int
+    state: ChainState
+    spent: int
+    settled: bool = False
+
+
+class Final(NamedTuple):
+    """The pass that was kept, positions in the user's coordinates; ``warmup_gradients`` were spent before it."""
+
+    draws: Draws
+    judgement: Judgement
+    thin: int
+    warmup_gradients: int
+
+
+class Keeper(Protocol):
+    """Whoever keeps what `fit` has finished: `InMemory`, or `capriole.runs.CheckpointedFit`."""
+
+    def begin(self, config: dict[str, Any], position: Vector, progress: OnProgress) -> OnProgress:
+        """Called first, with all that the draws depend on and starting positions; returns the callback to use."""
+
+    def search(self, target: AbstractLogDensity, find: Callable[[], Found]) -> Found:
+        """What ``find`` finds, or found before."""
+
+    def compared(self, target: AbstractLogDensity, found: Found) -> None:
+        """Told what the search found once NUTS was measured afterwards."""
+
+    def point(self, kernel: AbstractTransition, start: Vector, warm_up: Callable[[], Point]) -> Point:
+        """Where the final run goes on; ``warm_up`` makes its beginning."""
+
+    def reached(self, point: Point) -> None:
+        """Told of every further point."""
+
+    def draws(
+        self, point: Point, key: Key, kernel: AbstractTransition, *, num_draws: int, progress: OnProgress
+    ) -> Draws:
+        """The draws of the pass at ``point``, positions in the user's coordinates."""
+
+    def finish(self, tree: "xarray.DataTree", verdict: Verdict) -> "xarray.DataTree":
+        """Called last; the draws as they are handed to the user."""
+
+
+class InMemory:
+    """Nothing outlives the call."""
+
+    def begin(self, config: dict[str, Any], position: Vector, progress: OnProgress) -> OnProgress:
+        """Nothing to prepare."""
+        return progress
+
+    def search(self, target: AbstractLogDensity, find: Callable[[], Found]) -> Found:
+        """Search."""
+        return find()
+
+    def compared(self, target: AbstractLogDensity, found: Found) -> None:
+        """Nothing to keep."""
+
+    def point(self, kernel: AbstractTransition, start: Vector, warm_up: Callable[[], Point]) -> Point:
+        """The beginning."""
+        return warm_up()
+
+    def reached(self, point: Point) -> None:
+        """Nothing to keep."""
+
+    def draws(
+        self, point: Point, key: Key, kernel: AbstractTransition, *, num_draws: int, progress: OnProgress
+    ) -> Draws:
+        """Draw."""
+        thin = THINS[point.round]
+        show = on_draws(thin, progress)
+        draws = draw_chains(key, kernel, point.state, num_draws=num_draws, thin=thin, chunk_size=CHUNK, progress=show)
+        position = draws_to_user(kernel.target, draws.record.position)
+        return draws._replace(record=draws.record._replace(position=position))
+
+    def finish(self, tree: "xarray.DataTree", verdict: Verdict) -> "xarray.DataTree":
+        """The tree itself."""
+        return tree
+
+
+def final_run(
+    key: Key, kernel: AbstractTransition, start: Vector, num_draws: int, keeper: Keeper, progress: OnProgress
+) -> Final:
+    """Warm-up and draws of the frozen kernel from ``start`` (dim, chains), in its coordinates."""
+    kernel = per_chain(kernel, start.shape[1])
+
+    def warm_up() -> Point:
+        warm = draw_chains(jax.random.fold_in(key, 2), kernel, kernel.init(start), num_draws=WARMUP, chunk_size=CHUNK)
+        return Point(0, warm.state, warm.num_gradients)
+
+    at = keeper.point(kernel, start, warm_up)
+    while True:
+        pass_key = jax.random.fold_in(key, 3 + at.round)
+        draws = keeper.draws(at, pass_key, kernel, num_draws=num_draws, progress=progress)
+        judgement = judged(draws, draws.record.position)
+        last = at.round + 1 == len(THINS) or not draws.completed
+        if at.settled or judgement.rhat_max < MAX_RHAT or last:
+            break
+        at = Point(at.round + 1, draws.state, at.spent + draws.num_gradients)
+        keeper.reached(at)
+    keeper.reached(at._replace(settled=True))
+    return Final(draws, judgement, THINS[at.round], at.spent)
+
+
+def phase_of(thin: int) -> str:
+    """What progress calls a pass."""
+    return "sample" if thin == 1 else f"sample 1 in {thin}"
+
+
+def on_draws(thin: int, progress: OnProgress) -> Callable[[Progress, Record], None] | None:
+    """``progress`` for a sampling loop, its events named after the pass."""
+    return None if progress is None else lambda event, _: progress(event._replace(phase=phase_of(thin)))

@@ -1,0 +1,271 @@
+"""The search of `fit`: pilot, whitening, candidates, measurement, choice."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._clock import CompileClock
+from .._explore import Exploration, explore
+from .._judge import judge
+from .._logdensity import AbstractLogDensity
+from .._train import Progress, TrainingDivergedError
+from .._transition import AbstractTransition
+from .._types import Key, Vector
+from .._whitening import Whitened, diagonal, from_user, padded
+from ._candidate import Candidate
+from ._nuts import nuts_row
+from ._rotations import rotations
+from ._settings import Settings
+from ._training import plans, train_candidate
+from ._verdict import Row
+
+NO_NETWORKS = 0.25
+"""Effective draws per gradient from which on no trained network gained anything on any target of the peers bench."""
+NUTS_AT_MOST = 0.2
+"""Effective draws of x and of x^2 per gradient that NUTS did not reach on any target of the peers bench (0.14)."""
+NUTS_STARTS = 8
+
+type OnProgress = Callable[[Progress], None] | None
+
+
+class Spent(NamedTuple):
+    """``seconds`` exclude ``compile_seconds``."""
+
+    num_gradients: int
+    seconds: float
+    compile_seconds: float
+
+
+class Found(NamedTuple):
+    """What the search found: all that the final run and the verdict need, so that it can be stored and read back.
+
+    ``kernel`` is None where NUTS was ``chosen``. ``starts`` and ``crowd`` (dim, n), in the user's coordinates, are
+    where the final chains and those of NUTS's measurement start; ``compared`` is what that took (None: not measured)
+    and ``decided`` says whether the choice waited for it. ``pilot`` holds plain values for the verdict.
+    """
+
+    chosen: str
+    kernel: AbstractTransition | None
+    rows: tuple[Row, ...]
+    starts: Vector
+    crowd: Vector
+    notes: tuple[str, ...]
+    spent: Spent
+    compared: Spent | None
+    decided: bool
+    pilot: dict[str, Any]
+
+
+def search(keys: Key, target: AbstractLogDensity, position: Vector, settings: Settings, progress: OnProgress) -> Found:
+    """The best kernel for ``target`` that pilot chains from ``position`` (dim, chains) lead to, and what it is worth.
+
+    ``keys`` (4,) are those of the pilot, of the candidates without and with networks, and of NUTS.
+    """
+    with CompileClock() as clock:
+        pilot = explore(keys[0], target, position, progress=progress)
+        whitening = padded(pilot.whitening, len(position)) if pilot.sharp is not None else pilot.whitening
+        white = Whitened(target, whitening)
+        candidates, notes = _candidates(keys[1], keys[2], white, pilot, settings.train_steps, progress)
+        candidates, places = _from_everywhere(keys[1], candidates, pilot)
+        candidates = _confirmed(jax.random.fold_in(keys[1], 99), candidates, places, settings.criterion, pilot, notes)
+    gradients = pilot.num_gradients + sum(c.num_gradients for c in _paid(candidates))
+    found = Found(
+        chosen="",
+        kernel=None,
+        rows=tuple(_row(candidate, pilot) for candidate in candidates),
+        starts=jnp.asarray(spread_out(places, settings.num_chains), position.dtype),
+        crowd=jnp.asarray(spread_out(places, NUTS_STARTS), position.dtype),
+        notes=tuple(notes),
+        spent=Spent(gradients, clock.seconds, clock.compile_seconds),
+        compared=None,
+        decided=False,
+        pilot=_facts(pilot),
+    )
+    if settings.compare and not _sure(found.rows, pilot, settings.criterion):
+        found = with_nuts(keys[3], target, found)._replace(decided=True)
+    chosen = _choose(found.rows, settings.criterion)
+    kernel = next((c.transition for c in candidates if c.name == chosen), None)
+    return found._replace(chosen=chosen, kernel=kernel)
+
+
+def with_nuts(key: Key, target: AbstractLogDensity, found: Found) -> Found:
+    """NUTS's row added, and what measuring it took."""
+    with CompileClock() as clock:
+        row = nuts_row(key, target, found.crowd)
+    spent = Spent(row.measured_gradients, clock.seconds, clock.compile_seconds)
+    return found._replace(rows=(*found.rows, row), compared=spent)
+
+
+def _sure(rows: Sequence[Row], pilot: Exploration, criterion: str) -> bool:
+    """Whether a candidate beats whatever NUTS may reach; not to be said where the pilot's chains disagree."""
+    return criterion == "gradients" and pilot.agreed and max(row.worst for row in rows) > NUTS_AT_MOST
+
+
+def _from_everywhere(key: Key, candidates: list[Candidate], pilot: Exploration) -> tuple[list[Candidate], np.ndarray]:
+    """The candidates as they are to be compared, and all places (dim, n) that any chain found.
+
+    Where chains disagree, every sampler is measured from all those places: else one that sits in the mode where it
+    started would win, with a fine ESS and R-hat.
+    """
+    found = [c.found for c in candidates if c.found is not None]
+    places = np.concatenate([np.asarray(pilot.position), *found], axis=1)
+    if not pilot.agreed:
+        crowd = spread_out(places, pilot.position.shape[1])
+        candidates = [_judged_again(key, c, crowd) for c in candidates]
+    return candidates, places
+
+
+def _confirmed(
+    key: Key, candidates: list[Candidate], places: np.ndarray, criterion: str, pilot: Exploration, notes: list[str]
+) -> list[Candidate]:
+    """The candidates, the best of them, if it has networks, measured again in a run twice as long from far places.
+
+    A kernel whose chains stick in a rare place looks better in a short run than it is. Then the next one is tried.
+    """
+    crowd = spread_out(places, pilot.position.shape[1])
+    seen: set[str] = set()
+    while True:
+        name = _choose([_row(c, pilot) for c in candidates], criterion)
+        i = next(i for i, c in enumerate(candidates) if c.name == name)
+        if "network" not in name or name in seen:
+            return candidates
+        again = _judged_again(key, candidates[i], crowd, num_draws=1000)
+        if again.judgement.worst < 0.5 * candidates[i].judgement.worst:
+            notes.append(
+                f"the {name} gave {candidates[i].judgement.worst:.2g} effective draws per gradient in a short run, "
+                f"{again.judgement.worst:.2g} in a long one"
+            )
+        candidates = [*candidates[:i], again, *candidates[i + 1 :]]
+        seen.add(name)
+
+
+def _candidates(
+    search_key: Key,
+    train_key: Key,
+    white: Whitened,
+    pilot: Exploration,
+    train_steps: int,
+    progress: OnProgress,
+) -> tuple[list[Candidate], list[str]]:
+    """All candidates, measured; and notes on those whose training collapsed."""
+    start = jnp.asarray(from_user(white, np.asarray(pilot.position)))
+    agreed = pilot.agreed
+    found = rotations(search_key, white, start, sharp=pilot.sharp, polish=agreed, progress=progress)
+    notes: list[str] = []
+    if not train_steps:
+        return found, notes
+    if max(c.judgement.worst for c in found) > NO_NETWORKS:
+        notes.append(
+            f"no network was trained: a kernel without one gives over {NO_NETWORKS} effective draws per gradient"
+        )
+        return found, notes
+    start_from = found[0]
+    angle = float(start_from.transition.dynamics.angle)  # type: ignore[attr-defined]
+    white = start_from.transition.target  # type: ignore[assignment]
+    to_beat = max(c.judgement.worst for c in found)
+    pool = pilot.draws.reshape(-1, pilot.draws.shape[-1]).T
+    if not agreed:
+        white = Whitened(white.logdensity, diagonal(pool, dtype=start.dtype))
+    dim = pool.shape[0]
+    for i, plan in enumerate(
+        plans(
+            dim=dim,
+            best=start_from,
+            angle=angle,
+            agreed=agreed,
+            step_size=pilot.step_size,
+            num_steps=train_steps,
+        )
+    ):
+        key = jax.random.fold_in(train_key, i)
+        pick_key = jax.random.fold_in(train_key, 1000 + i)
+        chosen = np.asarray(jax.random.choice(pick_key, pool.shape[1], (plan.num_chains,)))
+        position = jnp.asarray(from_user(white, pool[:, chosen]))
+        if agreed and i and found[-1].judgement.worst < 1.1 * max(c.judgement.worst for c in found[:-1]):
+            notes.append(f"no {plan.name} was trained: the smaller one gained less than 10 %")
+            break
+        try:
+            found.append(
+                train_candidate(
+                    key,
+                    plan,
+                    white,
+                    position,
+                    step_size=pilot.step_size,
+                    to_beat=to_beat,
+                    progress=progress,
+                )
+            )
+        except TrainingDivergedError as error:
+            notes.append(str(error))
+    return found, notes
+
+
+def _paid(candidates: list[Candidate]) -> list[Candidate]:
+    """Those whose gradients count once: both rotations came out of one search."""
+    return [c for c in candidates if c.name != "jittered rotation"]
+
+
+def _row(candidate: Candidate, pilot: Exploration) -> Row:
+    j = candidate.judgement
+    return Row(
+        name=candidate.name,
+        num_leapfrogs=candidate.num_leapfrogs,
+        ess_per_gradient=j.ess_per_gradient,
+        ess_sq_per_gradient=j.ess_sq_per_gradient,
+        ess_per_second=j.ess_per_second,
+        acceptance_rate=j.acceptance_rate,
+        rhat_max=j.rhat_max,
+        fixed_gradients=pilot.num_gradients + candidate.num_gradients,
+        fixed_seconds=pilot.seconds + pilot.compile_seconds + candidate.seconds + candidate.compile_seconds,
+    )
+
+
+def _choose(rows: Sequence[Row], criterion: str) -> str:
+    """The best by the criterion; of those within 10 % of it the first, so kernels without networks come first."""
+
+    def score(row: Row) -> float:
+        value = row.worst if criterion == "gradients" else row.ess_per_second
+        return float(np.nan_to_num(value))
+
+    top = max(score(row) for row in rows)
+    return next(row.name for row in rows if score(row) >= 0.9 * top)
+
+
+def spread_out(places: np.ndarray, num: int) -> np.ndarray:
+    """``num`` of the positions (dim, n): half of them as far from one another as can be, half evenly through the list.
+
+    Farthest-first traversal in robustly scaled coordinates: a mode that any chain found is among them.
+    """
+    low, middle, high = np.quantile(places, [0.25, 0.5, 0.75], axis=1)
+    scaled = np.arcsinh((places - middle[:, None]) / np.maximum(high - low, 1e-12 * (1 + np.abs(middle)))[:, None])
+    picked = [int(np.argmin(np.sum(scaled**2, axis=0)))]
+    nearest = np.sum((scaled - scaled[:, picked]) ** 2, axis=0)
+    while len(picked) < min(num // 2, places.shape[1]):
+        picked.append(int(np.argmax(nearest)))
+        nearest = np.minimum(nearest, np.sum((scaled - scaled[:, picked[-1:]]) ** 2, axis=0))
+    evenly = np.linspace(0, places.shape[1] - 1, num - len(picked)).astype(int)
+    return places[:, [*picked, *evenly]]
+
+
+def _judged_again(key: Key, candidate: Candidate, places: np.ndarray, *, num_draws: int = 500) -> Candidate:
+    start = jnp.asarray(from_user(candidate.transition.target, places.astype(jnp.zeros(()).dtype)))
+    judgement = judge(jax.random.fold_in(key, 7), candidate.transition, start, num_draws=num_draws)
+    return candidate._replace(judgement=judgement, num_gradients=candidate.num_gradients + judgement.num_gradients)
+
+
+def _facts(pilot: Exploration) -> dict[str, Any]:
+    return {
+        "windows": pilot.num_windows,
+        "rhat_max": pilot.rhat_max,
+        "apart": pilot.apart,
+        "agreed": pilot.agreed,
+        "step_size": pilot.step_size,
+        "acceptance_rate": pilot.acceptance_rate,
+        "num_gradients": pilot.num_gradients,
+        "seconds": pilot.seconds,
+        "compile_seconds": pilot.compile_seconds,
+    }

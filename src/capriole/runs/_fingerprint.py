@@ -1,0 +1,35 @@
+"""Whether a log density is the one that a run began with: its values at a few stored points."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from .._container import Arrays
+from .._logdensity import AbstractLogDensity
+from .._types import Vector
+from ._checkpoint import CheckpointError
+
+POINTS = 3
+_POINTS, _VALUES = "fingerprint/points", "fingerprint/values"
+
+
+def fingerprint(logdensity: AbstractLogDensity, position: Vector) -> Arrays:
+    """The arrays to store: the first positions (dim, 3) of ``position`` (dim, chains) and the values there."""
+    points = np.asarray(position[:, :POINTS])
+    return {_POINTS: points, _VALUES: np.asarray(logdensity(jnp.asarray(points)))}
+
+
+def check_fingerprint(arrays: Arrays, logdensity: AbstractLogDensity, *, dim: int, num: int) -> None:
+    """Take the fingerprint of ``num`` positions out of ``arrays`` and compare it.
+
+    Raises `CheckpointError` if there is none, or if a value differs by more than 8 rounding errors.
+    """
+    points, values = arrays.pop(_POINTS, None), arrays.pop(_VALUES, None)
+    if points is None or values is None or points.shape != (dim, min(POINTS, num)):
+        raise CheckpointError("the checkpoint has no fingerprint of its log density")
+    now = np.asarray(logdensity(jnp.asarray(points)))
+    close = 8 * np.finfo(now.dtype).eps * np.abs(values)
+    if now.dtype != values.dtype or not np.all((np.abs(now - values) <= close) | (now == values)):
+        raise CheckpointError(
+            f"the log density is not the one this run began with: at three stored points it had values "
+            f"{values.tolist()}, now it has {now.tolist()}; resume with the same function and data, or start a new run"
+        )

@@ -1,0 +1,169 @@
+"""`capriole.fit` that survives: its search is stored whole, its draws go to disk as they come."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from .._fit import THINS, Found, Keeper, OnProgress, Point, Verdict, on_draws, phase_of
+from .._io import versions
+from .._logdensity import AbstractLogDensity
+from .._sample import Draws
+from .._transition import AbstractTransition
+from .._types import ChainState, Key, Vector
+from ._checkpoint import CheckpointError, fill, number, to_arrays
+from ._errors import RunFolderError
+from ._folder import RunFolder
+from ._found import SEARCH, read_found, write_found
+from ._sampling import Streamed, stream_chains
+from ._store import DrawStore, open_draws
+
+if TYPE_CHECKING:
+    import xarray
+
+MEASURED_BYTES = 128 << 20
+"""Positions read back for R-hat and the verdict: all of them up to this size, else the last draws that fit."""
+
+_POINT = "point"
+
+
+class CheckpointedFit(Keeper):
+    """For ``capriole.fit(resume=...)``: everything in ``folder``, and what is finished there is not done again.
+
+    The search is stored when it is finished (one that was interrupted starts again), the draws as in `stream_chains`.
+    ``more`` adds that many draws to the pass that a finished run kept. ``origin`` (plain values) is kept in
+    config.json; checkpoints are written when ``seconds`` have passed. The draws of `Fit.tree` stay on disk.
+    NUTS's own draws are written when they are complete, and drawn again by a run that goes on.
+
+    Raises `RunFolderError` or `CheckpointError` for a folder of another run, or a damaged one.
+    """
+
+    def __init__(
+        self, folder: RunFolder, *, origin: dict[str, Any] | None = None, seconds: float = 10.0, more: int = 0
+    ):
+        self.folder, self.origin, self.seconds, self.more = folder, origin, seconds, more
+        self.streamed: Streamed | None = None
+
+    def begin(self, config: dict[str, Any], position: Vector, progress: OnProgress) -> OnProgress:
+        """Claim the folder, and make sure that the draws have room."""
+        self.folder.claim({"command": "fit"} | config | {"origin": self.origin})
+        self.checkpoints, self.position = self.folder.checkpoints, position
+        self.num_chains = config["num_chains"]
+        self._check_space(config["num_draws"])
+
+        def watched(event: Any) -> None:
+            self.folder.metrics.write(event)
+            if progress is not None:
+                progress(event)
+
+        return watched
+
+    def search(self, target: AbstractLogDensity, find: Callable[[], Found]) -> Found:
+        """What was found before, or is found now; read back in either case, so that both go on the same."""
+        kernel = self.folder.path / "kernel.safetensors"
+        stored = self.checkpoints.read(SEARCH)
+        if stored is None:
+            self._needs_an_end()
+            self.checkpoints.remove()  # draws, if any, were those of another search
+            self.folder.metrics.path.unlink(missing_ok=True)
+            write_found(self.checkpoints, kernel, target, find())
+            stored = self.checkpoints.read(SEARCH)
+        assert stored is not None
+        found = read_found(stored, kernel, target, num_chains=self.num_chains, position=self.position)
+        if self.more and found.kernel is None:
+            raise RunFolderError("the draws are those of NUTS, which cannot be extended; start a longer run")
+        return found
+
+    def compared(self, target: AbstractLogDensity, found: Found) -> None:
+        """Store NUTS's measurement with the search."""
+        write_found(self.checkpoints, self.folder.path / "kernel.safetensors", target, found)
+
+    def point(self, kernel: AbstractTransition, start: Vector, warm_up: Callable[[], Point]) -> Point:
+        """The last point reached, or the beginning."""
+        stored = self.checkpoints.read(_POINT)
+        if stored is None:
+            self._needs_an_end()
+            self.reached(warm_up())
+            stored = self.checkpoints.read(_POINT)
+        assert stored is not None
+        if stored.step >= len(THINS):
+            raise CheckpointError(f"the checkpoint says pass {stored.step} of {len(THINS)}")
+        state = fill({"state": jax.eval_shape(kernel.init, start)}, stored.arrays)["state"]
+        point = Point(stored.step, state, number(stored.facts, "spent"), number(stored.facts, "settled") > 0)
+        if not point.settled:
+            self._needs_an_end()
+        return point
+
+    def reached(self, point: Point) -> None:
+        """Store a point; a settled one replaces itself."""
+        facts = {"spent": point.spent, "settled": int(point.settled)}
+        self.checkpoints.write(_POINT, point.round, to_arrays({"state": point.state}), facts)
+
+    def draws(
+        self, point: Point, key: Key, kernel: AbstractTransition, *, num_draws: int, progress: OnProgress
+    ) -> Draws:
+        """The draws of a pass, as many as are promised and ``more``; KeyboardInterrupt if it is stopped."""
+        thin, stage = THINS[point.round], f"draws-{point.round}"
+        # The passes share one store: one that was given up must not be gone on with, whatever is damaged later.
+        self.checkpoints.remove(keep=(SEARCH, _POINT, stage))
+        stored = self.checkpoints.read(stage)
+        if stored is not None:
+            num_draws = max(num_draws, number(stored.facts, "goal"), stored.step)
+            self.folder.metrics.rewind(phase_of(thin), stored.step)
+        num_draws, self.more = num_draws + self.more, 0
+        self._check_space(num_draws)
+        streamed = self.streamed = stream_chains(
+            key,
+            kernel,
+            point.state,
+            self.folder.draws_path("fit", main=True),
+            self.checkpoints,
+            num_draws=num_draws,
+            stage=stage,
+            thin=thin,
+            seconds=self.seconds,
+            progress=on_draws(thin, progress),
+        )
+        if not streamed.completed:
+            raise KeyboardInterrupt
+        gradients = int(streamed.store.read("sample_stats/n_steps").sum(dtype=np.int64))
+        return streamed.draws(_first_measured(streamed.store, point.state))._replace(num_gradients=gradients)
+
+    def finish(self, tree: "xarray.DataTree", verdict: Verdict) -> "xarray.DataTree":
+        """The verdict into its file and into the attributes of the draws; the draws as they are on disk."""
+        attributes = dict(tree["posterior"].attrs)
+        path = self.folder.draws_path("fit", main=True)
+        if self.streamed is None:
+            store = _stored(path, {str(name): array.values for name, array in tree["posterior"].items()})
+        else:
+            store = self.streamed.store
+            attributes["sampling_time"] = self.streamed.seconds
+        store.annotate(attributes)
+        self.folder.write_json("verdict.json", verdict.as_dict() | {"versions": versions()})
+        self.folder.tidy(keep=(SEARCH, _POINT, *(f"draws-{i}" for i in range(len(THINS)))))
+        return open_draws(path)
+
+    def num_bytes(self, num_draws: int) -> int:
+        """Size of that many draws of every chain: positions, 6 floats and 11 bytes of flags and counts each."""
+        return num_draws * self.num_chains * ((self.position.shape[0] + 6) * self.position.dtype.itemsize + 11)
+
+    def _check_space(self, num_draws: int) -> None:
+        self.folder.check_space(self.num_bytes(num_draws))
+
+    def _needs_an_end(self) -> None:
+        if self.more:
+            raise RunFolderError(f"the run in {self.folder.path} is not finished; resume it before extending it")
+
+
+def _first_measured(store: DrawStore, state: ChainState) -> int:
+    """The first draw to read back."""
+    return max(0, store.committed - max(1, MEASURED_BYTES // state.position.nbytes))
+
+
+def _stored(path: Any, posterior: dict[str, np.ndarray]) -> DrawStore:
+    """Draws of NUTS, which come all at once and without statistics, in a store like any other."""
+    num_draws = next(iter(posterior.values())).shape[1]
+    store = DrawStore.create(path, posterior, {}, num_draws=num_draws)
+    store.append(posterior, {})
+    return store

@@ -1,0 +1,189 @@
+"""`capriole.fit` in a run folder: killed, stopped, resumed and extended, it draws what it would have drawn."""
+
+import json
+import shutil
+import signal
+import time
+
+import fitted
+import hostile
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import capriole
+from capriole import diagnostics
+from capriole._fit._final import InMemory, final_run
+from capriole._fit._search import Found
+from capriole._ravel import as_logdensity
+from capriole.runs import CheckpointError, RunFolder, RunFolderError, open_draws
+from capriole.runs._found import read_found
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An undisturbed run, and its draws."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    with jax.numpy_dtype_promotion("standard"):
+        found = fitted.tiny_fit(folder)
+    return folder, fitted.drawn(folder), found
+
+
+def test_the_folder_holds_what_memory_would(whole):
+    folder, draws, found = whole
+    with jax.numpy_dtype_promotion("standard"):
+        memory = capriole.fit(fitted.logdensity, fitted.INIT, **fitted.OPTIONS)
+    for name in ("a", "b"):
+        np.testing.assert_array_equal(found.tree["posterior"][name].values, memory.tree["posterior"][name].values)
+        np.testing.assert_array_equal(draws[name], memory.tree["posterior"][name].values)
+    assert found.tree["posterior"].attrs["sampler"] == memory.tree["posterior"].attrs["sampler"]
+    stored = capriole.Verdict.read(json.loads((folder / "verdict.json").read_text()))
+    assert stored.table() == found.verdict.table()
+    events = [json.loads(line)["stage"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert events[0] == "pilot"
+    assert events[-1] == "sample"
+
+
+@pytest.mark.parametrize("stage", ["search", "draws"])
+def test_killed_and_resumed(whole, tmp_path, stage):
+    """SIGKILL in the first half of a run's search, or after the first checkpoint with draws."""
+    folder = tmp_path / "run"
+    process = fitted.start(folder)
+    trigger = {"search": "metrics.jsonl", "draws": "checkpoints/draws-0.*[1-9]*.safetensors"}[stage]
+    while not list(folder.glob(trigger)) and process.is_alive():
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, "the run was over before it could be killed"
+    assert list((folder / "checkpoints").glob("search.*")) == [] or stage == "draws"
+    fitted.tiny_fit(folder)
+    assert_same(fitted.drawn(folder), whole[1])
+
+
+def test_extended_is_longer(whole, tmp_path):
+    """Stopped while it draws, resumed, extended, stopped again: the draws of a run that was longer from the start."""
+    folder, num = tmp_path / "run", fitted.OPTIONS["num_draws"]
+    with pytest.raises(KeyboardInterrupt):
+        fitted.tiny_fit(folder, progress=fitted.stop_at("sample", 200))
+    with pytest.raises(RunFolderError, match="not finished; resume it before"):
+        fitted.tiny_fit(folder, more=50)
+    fitted.tiny_fit(folder, progress=fitted.never("pilot"))
+    assert_same(fitted.drawn(folder), whole[1])
+    with pytest.raises(KeyboardInterrupt):
+        fitted.tiny_fit(folder, more=300, progress=fitted.stop_at("sample", num + 200))
+    fitted.tiny_fit(folder)
+    memory = capriole.fit(fitted.logdensity, fitted.INIT, **fitted.OPTIONS | {"num_draws": num + 300})
+    np.testing.assert_array_equal(fitted.drawn(folder)["b"], memory.tree["posterior"]["b"].values)
+    assert open_draws(folder)["posterior"].attrs["failed"] == 0
+
+
+def test_another_log_density_kernel_or_configuration_is_refused(whole, tmp_path):
+    folder = fitted.copied(whole[0], tmp_path / "run")
+    with pytest.raises(CheckpointError, match="not the one this run began with"):
+        fitted.tiny_fit(folder, logdensity=lambda p: 2 * fitted.logdensity(p))
+    with pytest.raises(RunFolderError, match="seed was 3, now 4"):
+        fitted.tiny_fit(folder, seed=4)
+    (folder / "kernel.safetensors").write_bytes(b"another")
+    with pytest.raises(RunFolderError, match="not the kernel that the search of this run left"):
+        fitted.tiny_fit(folder)
+
+
+@pytest.mark.parametrize(("field", "value"), fitted.HOSTILE, ids=lambda v: str(v)[:20])
+def test_hostile_searches_are_refused(whole, tmp_path, field, value):
+    folder = fitted.copied(whole[0], tmp_path / "run")
+    fitted.rewrite(folder, field, value)
+    with pytest.raises(CheckpointError):
+        fitted.tiny_fit(folder)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**32 - 1))
+def test_spoiled_searches_do_no_harm(whole, tmp_path, monkeypatch, seed):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "checkpoints").mkdir(parents=True)
+    for name in ("config.json", "kernel.safetensors", *(f"checkpoints/{p.name}" for p in whole[0].glob("*/search.*"))):
+        shutil.copy(whole[0] / name, folder / name)
+    how = hostile.spoil(folder, "checkpoint", np.random.default_rng(seed))
+    target, _ = as_logdensity(fitted.logdensity, fitted.INIT)
+    place = RunFolder.open(folder)
+    try:
+        stored = place.checkpoints.read("search")
+        read_found(stored, folder / "kernel.safetensors", target, num_chains=4, position=jnp.zeros((3, 16)))
+    except hostile.REFUSALS:
+        pass
+    except Exception as error:
+        pytest.fail(f"{how}: {error!r}")
+    finally:
+        place.close()
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("passes", [2, 3])
+def test_thinned_passes_go_on_where_they_were(tmp_path, monkeypatch, passes):
+    """R-hat that is too high at first: the run is thinned, stopped in each pass, and ends as if it had not been."""
+    found = fitted.by_hand()
+
+    def run(name, stops):
+        rhats = {pass_: (2.0 if pass_ < passes - 1 else 1.0) for pass_ in range(3)}
+        keeper = None
+
+        def rhat(_):
+            return np.array([rhats[keeper.index]])
+
+        monkeypatch.setattr(diagnostics, "rhat", rhat)
+        for stop in stops:
+            keeper = fitted.Watched(RunFolder(tmp_path / name, new=False))
+            progress = keeper.begin(fitted.CONFIG, found.starts, fitted.stop_at(*stop))
+            with pytest.raises(KeyboardInterrupt):
+                final_run(jax.random.key(1), found.kernel, found.starts, 400, keeper, progress)
+            keeper.folder.close()
+        keeper = fitted.Watched(RunFolder(tmp_path / name, new=False))
+        progress = keeper.begin(fitted.CONFIG, found.starts, None)
+        final = final_run(jax.random.key(1), found.kernel, found.starts, 400, keeper, progress)
+        keeper.folder.close()
+        return final
+
+    plain = run("plain", [])
+    stopped = run("stopped", [("sample", 200), ("sample 1 in 4", 200), ("sample 1 in 16", 200)][:passes])
+    assert (plain.thin, stopped.thin) == (4 ** (passes - 1),) * 2
+    assert plain.warmup_gradients == stopped.warmup_gradients
+    assert_same(stopped.draws.record._asdict(), plain.draws.record._asdict())
+
+    keeper = fitted.Watched(RunFolder(tmp_path / "stopped", new=False), more=100)
+    keeper.begin(fitted.CONFIG, found.starts, None)
+    at = keeper.point(found.kernel, found.starts, lambda: pytest.fail("the warm-up is not repeated"))
+    extended = final_run(jax.random.key(1), found.kernel, found.starts, 400, keeper, None)
+    key = jax.random.fold_in(jax.random.key(1), 3 + at.round)
+    longer = InMemory().draws(at, key, found.kernel, num_draws=500, progress=None)
+    assert_same(extended.draws.record._asdict(), longer.record._asdict())
+    keeper.folder.close()
+
+
+def test_draws_of_nuts_are_stored_whole(tmp_path, monkeypatch):
+    from capriole._fit import _fit
+
+    def search(keys, target, position, settings, progress):
+        row = capriole._fit.Row("NUTS", None, 0.1, 0.1, 1.0, 0.8, 1.0, 5, 1.0, 9)
+        spent = capriole._fit.Spent(5, 1.0, 0.0)
+        return Found("NUTS", None, (row,), position[:, :4], position[:, :8], (), spent, spent, True, {})
+
+    monkeypatch.setattr(_fit, "search", search)
+    found = fitted.tiny_fit(tmp_path / "run")
+    again = fitted.tiny_fit(tmp_path / "run")
+    np.testing.assert_array_equal(found.tree["posterior"]["b"].values, again.tree["posterior"]["b"].values)
+    assert found.transition is None
+    with pytest.raises(RunFolderError, match="cannot be extended"):
+        fitted.tiny_fit(tmp_path / "run", more=10)
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, other[name], err_msg=name)
