@@ -7,8 +7,9 @@ import pytest
 
 from capriole import PerChain, Transition, Whitened, Whitening, draw_chains, estimate_whitening, hmc
 from capriole._explore import APART, MIXED, change, explore, farthest
-from capriole._judge import judge
+from capriole._judge import judge, worst_ess
 from capriole._whitening import fisher_whitening, from_user, identity, to_user
+from capriole.diagnostics import bulk_ess, bulk_ess_sq
 from capriole.targets import make_target
 
 
@@ -156,3 +157,15 @@ def test_whitened_draws_are_draws_of_the_target():
 def test_identity_changes_nothing():
     z = jnp.arange(6.0).reshape(3, 2)
     np.testing.assert_array_equal(identity(3, z.dtype).forward(z), z)
+
+
+def test_the_slowest_dimensions_are_looked_at():
+    """Dimension 7 of 10 moves by a slow walk: its ESS is the worst, of x and of x^2, and only few are computed."""
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(8, 500, 10))
+    for t in range(1, 500):
+        draws[:, t, 7] = 0.98 * draws[:, t - 1, 7] + 0.2 * draws[:, t, 7]
+    for found, exact in zip(worst_ess(draws), (bulk_ess(draws), bulk_ess_sq(draws)), strict=True):
+        assert found.shape == (6,)
+        assert found.min() == pytest.approx(exact.min(), rel=1e-6)
+    assert worst_ess(draws[..., :3])[0].shape == (3,)

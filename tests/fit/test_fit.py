@@ -7,8 +7,12 @@ import pytest
 
 import capriole
 from capriole import PerChain, Whitened, Whitening
+from capriole._explore import explore
+from capriole._fit import _search
+from capriole._fit._candidate import Candidate
 from capriole._fit._rotations import rotations, smoothed_best
 from capriole._fit._training import Plan, plans, train_candidate
+from capriole._judge import Judgement
 from capriole._whitening import identity
 from capriole.diagnostics import z_scores
 from capriole.targets import make_target
@@ -150,3 +154,30 @@ def test_hard_targets_get_other_networks():
     assert [p.num_leapfrogs for p in easy] == [2, 3]
     assert {p.name for p in hard} == {"small network", "network for tails", "network for modes"}
     assert all(p.squashed and p.hmc_share for p in hard[1:])
+
+
+def test_a_network_that_sticks_in_the_long_run_gives_way(monkeypatch):
+    """Measured 0.4 in a short run and 0.1 in a long one, against 0.2 without networks."""
+    pilot = explore(
+        jax.random.key(0), make_target("scg"), make_target("scg").start(jax.random.key(1), 16), max_windows=1
+    )
+
+    def candidate(name, worst):
+        judgement = Judgement(worst, worst, 1.0, 0.9, 1.0, 0, 0, 100, 1.0, 0.0)
+        return Candidate(name, None, judgement, 1)
+
+    long_run = {"small network": 0.1, "larger network": 0.3}
+    monkeypatch.setattr(_search, "_judged_again", lambda key, c, crowd, num_draws: candidate(c.name, long_run[c.name]))
+
+    def chosen(*measured):
+        notes = []
+        rows = _search._confirmed(
+            jax.random.key(2), [candidate(*m) for m in measured], np.zeros((2, 32)), "gradients", pilot, notes
+        )
+        return {c.name: c.judgement.worst for c in rows}, notes
+
+    found, notes = chosen(("rotation", 0.2), ("small network", 0.4))
+    assert found == {"rotation": 0.2, "small network": 0.1}
+    assert notes == ["the small network gave 0.4 effective draws per gradient in a short run, 0.1 in a long one"]
+    assert chosen(("rotation", 0.2), ("larger network", 0.35)) == ({"rotation": 0.2, "larger network": 0.3}, [])
+    assert chosen(("rotation", 0.5), ("small network", 0.4))[0]["small network"] == 0.4, "only the best is run again"
