@@ -153,7 +153,8 @@ def _candidates(
     """All candidates, measured; and notes on those whose training collapsed."""
     start = jnp.asarray(from_user(white, np.asarray(pilot.position)))
     agreed = pilot.agreed
-    found = rotations(search_key, white, start, sharp=pilot.sharp, polish=agreed, progress=progress)
+    sharp = pilot.sharp if agreed else None  # gradients of one mode, or of a rough surface, would mislead
+    found = rotations(search_key, white, start, sharp=sharp, polish=agreed, progress=progress)
     notes: list[str] = []
     if not train_steps:
         return found, notes
