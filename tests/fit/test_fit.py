@@ -12,6 +12,7 @@ from capriole._fit import _search
 from capriole._fit._candidate import Candidate
 from capriole._fit._rotations import rotations, smoothed_best
 from capriole._fit._training import Plan, plans, train_candidate
+from capriole._fit._verdict import Row
 from capriole._judge import Judgement
 from capriole._whitening import identity
 from capriole.diagnostics import z_scores
@@ -181,3 +182,20 @@ def test_a_network_that_sticks_in_the_long_run_gives_way(monkeypatch):
     assert notes == ["the small network gave 0.4 effective draws per gradient in a short run, 0.1 in a long one"]
     assert chosen(("rotation", 0.2), ("larger network", 0.35)) == ({"rotation": 0.2, "larger network": 0.3}, [])
     assert chosen(("rotation", 0.5), ("small network", 0.4))[0]["small network"] == 0.4, "only the best is run again"
+
+
+def test_chains_that_never_moved_do_not_win():
+    """64 frozen chains of 500 draws have an ESS of 64, which is 0.002 per gradient."""
+    figures = {
+        "num_leapfrogs": 1,
+        "ess_per_second": 1.0,
+        "acceptance_rate": 0.2,
+        "fixed_gradients": 0,
+        "fixed_seconds": 0.0,
+    }
+
+    def row(name, ess, rhat):
+        return Row(name=name, ess_per_gradient=ess, ess_sq_per_gradient=ess, rhat_max=rhat, **figures)
+
+    assert _search._choose([row("frozen", 0.002, 12.0), row("slow", 0.0015, 1.2)], "gradients") == "slow"
+    assert _search._choose([row("frozen", 0.002, 12.0), row("worse", 0.001, 9.0)], "gradients") == "frozen"

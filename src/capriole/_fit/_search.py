@@ -27,6 +27,8 @@ NO_NETWORKS = 0.25
 NUTS_AT_MOST = 0.2
 """Effective draws of x and of x^2 per gradient that NUTS did not reach on any target of the peers bench (0.14)."""
 NUTS_STARTS = 8
+UNMIXED = 1.5
+"""R-hat from which on chains have told nothing of one another."""
 
 type OnProgress = Callable[[Progress], None] | None
 
@@ -226,11 +228,15 @@ def _row(candidate: Candidate, pilot: Exploration) -> Row:
 
 
 def _choose(rows: Sequence[Row], criterion: str) -> str:
-    """The best by the criterion; of those within 10 % of it the first, so kernels without networks come first."""
+    """The best by the criterion; of those within 10 % of it the first, so kernels without networks come first.
+
+    Chains that stay where they started have an ESS of about their number, more than chains that slowly mix: rows whose
+    R-hat is `UNMIXED` or more come after all others.
+    """
 
     def score(row: Row) -> float:
         value = row.worst if criterion == "gradients" else row.ess_per_second
-        return float(np.nan_to_num(value))
+        return float(np.nan_to_num(value)) * (1.0 if row.rhat_max < UNMIXED else 1e-9)
 
     top = max(score(row) for row in rows)
     return next(row.name for row in rows if score(row) >= 0.9 * top)
