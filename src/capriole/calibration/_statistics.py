@@ -14,7 +14,7 @@ type Ranks = Int[np.ndarray, " draws"]
 def one_sample_p(values: Values, cdf: Callable[[np.ndarray], np.ndarray]) -> float:
     """Bound on the p-value of the distance between independent draws and a distribution::
 
-    D = sup |F_n - F|;    p <= 2 exp(-2 n D^2)       (Dvoretzky, Kiefer, Wolfowitz 1956; Massart 1990)
+        D = sup |F_n - F|;    p <= 2 exp(-2 n D^2)       (Dvoretzky, Kiefer, Wolfowitz 1956; Massart 1990)
     """
     u = np.sort(cdf(values))
     n = len(u)
