@@ -12,9 +12,9 @@ type Ranks = Int[np.ndarray, " draws"]
 
 
 def one_sample_p(values: Values, cdf: Callable[[np.ndarray], np.ndarray]) -> float:
-    """Bound on the p-value of the distance between independent draws and a distribution::
+    """Bound ``2 exp(-2 n D^2)`` on the p-value of ``D = sup |F_n - F|`` between independent draws and a distribution.
 
-        D = sup |F_n - F|;    p <= 2 exp(-2 n D^2)       (Dvoretzky, Kiefer, Wolfowitz 1956; Massart 1990)
+    Source: Dvoretzky, Kiefer and Wolfowitz 1956; Massart 1990.
     """
     u = np.sort(cdf(values))
     n = len(u)
