@@ -5,9 +5,8 @@ python scripts/summarise_calibration.py --check   # exit 1 if the page does not 
 """
 
 import sys
-from pathlib import Path
 
-from summarise_toy import table
+from _page import ROOT, rewrite, table
 
 from capriole.experiments._calibrate_report import figures, lead, load_cells
 from capriole.experiments._calibrate_tables import (
@@ -24,9 +23,7 @@ from capriole.experiments._calibrate_tables import (
 )
 from capriole.report import save
 
-ROOT = Path(__file__).parent.parent
 CELLS = ROOT / "results" / "calibration"
-BEGIN, END = "<!-- calibration:begin -->", "<!-- calibration:end -->"
 
 
 def block(cells: Cells) -> str:
@@ -47,19 +44,11 @@ def block(cells: Cells) -> str:
 
 def main() -> int:
     """Rewrite or check docs/calibration.md."""
-    page = ROOT / "docs" / "calibration.md"
-    text = page.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
     cells = load_cells(CELLS)
     if "--check" not in sys.argv:
         for name, figure in figures(cells).items():
             save(figure, CELLS / f"{name}.png")
-    new = f"{head}{BEGIN}\n{block(cells)}\n{END}{tail}"
-    if "--check" in sys.argv:
-        return int(new != text)
-    page.write_text(new, encoding="utf-8")
-    return 0
+    return rewrite("docs/calibration.md", "calibration", block(cells))
 
 
 if __name__ == "__main__":

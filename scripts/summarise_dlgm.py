@@ -6,25 +6,17 @@ python scripts/summarise_dlgm.py --check   # exit 1 if the page does not agree w
 
 import json
 import sys
-from pathlib import Path
+
+from _page import ROOT, rewrite, table
 
 from capriole.dlgm._goals import verdicts
 from capriole.dlgm._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
 
-ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- dlgm:begin -->", "<!-- dlgm:end -->"
 LABELS = {"elbo": "VAE", "hmc": "HMC-DLGM", "l2hmc": "L2HMC-DLGM"}
 LIKELIHOOD_HEADER = [
     "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",
 ]  # fmt: skip
 INPAINTING_HEADER = ["model", "z from", "distinct classes", "effective classes", "class switches per sweep"]
-
-
-def table(header, rows):
-    """A Markdown table and an empty line; nothing without rows."""
-    if not rows:
-        return []
-    return ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)] + [""]
 
 
 def likelihood_rows(models):
@@ -91,15 +83,7 @@ def block(folder):
 
 def main():
     """Rewrite or check docs/paper-dlgm.md."""
-    page = ROOT / "docs" / "paper-dlgm.md"
-    text = page.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
-    new = f"{head}{BEGIN}\n{block(ROOT / 'results' / 'paper-dlgm')}\n{END}{tail}"
-    if "--check" in sys.argv:
-        return int(new != text)
-    page.write_text(new, encoding="utf-8")
-    return 0
+    return rewrite("docs/paper-dlgm.md", "dlgm", block(ROOT / "results" / "paper-dlgm"))
 
 
 if __name__ == "__main__":

@@ -5,17 +5,13 @@ python scripts/summarise_peers.py --check   # exit 1 if the page does not agree 
 """
 
 import sys
-from pathlib import Path
 
-from summarise_toy import table
+from _page import ROOT, rewrite, table
 
 from capriole.experiments._peers_goals import verdicts
 from capriole.experiments._peers_judge import Cells, standings
 from capriole.experiments._peers_report import lead, load_cells
 from capriole.experiments._peers_tables import COST_HEADER, GOAL_HEADER, RANK_HEADER, cost_rows, goal_rows, rank_rows
-
-ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- peers:begin -->", "<!-- peers:end -->"
 
 
 def block(cells: Cells) -> str:
@@ -36,15 +32,7 @@ def block(cells: Cells) -> str:
 
 def main() -> int:
     """Rewrite or check docs/peers.md."""
-    page = ROOT / "docs" / "peers.md"
-    text = page.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
-    new = f"{head}{BEGIN}\n{block(load_cells(ROOT / 'results' / 'peers'))}\n{END}{tail}"
-    if "--check" in sys.argv:
-        return int(new != text)
-    page.write_text(new, encoding="utf-8")
-    return 0
+    return rewrite("docs/peers.md", "peers", block(load_cells(ROOT / "results" / "peers")))
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from _page import ROOT, rewrite
+
 from capriole.experiments._peers_goals import verdicts
 from capriole.experiments._peers_judge import standings
 from capriole.experiments._peers_report import load_cells
 from capriole.experiments._peers_tables import goal_rows
-
-ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def load(root: Path) -> dict[str, list[dict]]:
@@ -125,16 +124,8 @@ def against_peers(root: Path) -> list[str]:
 
 def main() -> int:
     """Rewrite or check README.md."""
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
     peers = "\n".join(against_peers(ROOT / "results"))
-    new = f"{head}{BEGIN}\n{block(load(ROOT / 'results'))}\n\n{peers}\n{END}{tail}"
-    if "--check" in sys.argv:
-        return int(new != text)
-    readme.write_text(new, encoding="utf-8")
-    return 0
+    return rewrite("README.md", "results", f"{block(load(ROOT / 'results'))}\n\n{peers}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ python scripts/summarise_toy.py --check   # exit 1 if the page does not agree wi
 """
 
 import sys
-from pathlib import Path
+
+from _page import ROOT, rewrite, table
 
 from capriole.experiments._toy_goals import verdicts
 from capriole.experiments._toy_report import (
@@ -25,17 +26,6 @@ from capriole.experiments._toy_tables import (
     mode_rows,
     paper_rows,
 )
-
-ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- toy:begin -->", "<!-- toy:end -->"
-
-
-def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table and an empty line; nothing without rows."""
-    if not rows:
-        return []
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, ["---"] * len(header), *rows)]
-    return ["| " + " | ".join(row) + " |" for row in cells] + [""]
 
 
 def block(cells: Cells) -> str:
@@ -61,15 +51,7 @@ def block(cells: Cells) -> str:
 
 def main() -> int:
     """Rewrite or check docs/paper-toy.md."""
-    page = ROOT / "docs" / "paper-toy.md"
-    text = page.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
-    new = f"{head}{BEGIN}\n{block(load_cells(ROOT / 'results' / 'paper-toy'))}\n{END}{tail}"
-    if "--check" in sys.argv:
-        return int(new != text)
-    page.write_text(new, encoding="utf-8")
-    return 0
+    return rewrite("docs/paper-toy.md", "toy", block(load_cells(ROOT / "results" / "paper-toy")))
 
 
 if __name__ == "__main__":
