@@ -30,6 +30,7 @@ CHUNK = 100
 _UPDATE = 4
 _MOST = 1.2
 _MOST_GRADIENTS = 4096
+_SCOUT_STEPS = 40
 
 
 class Exploration(NamedTuple):
@@ -75,12 +76,16 @@ def explore(
     logdensity: AbstractLogDensity,
     position: Vector,
     *,
+    num_chains: int = 64,
     num_steps: int = 200,
     num_leapfrogs: int = 8,
     max_windows: int = 8,
     progress: Callable[[Progress], None] | None = None,
 ) -> Exploration:
-    """Windows of plain HMC on all chains, each in the coordinates that the one before found white.
+    """Windows of plain HMC on ``num_chains`` chains, each in the coordinates that the one before found white.
+
+    The first of them start from the first of ``position`` (dim, starts); the other starts are scouts, run for a few
+    steps, so that a mode which few starts lead to is met: the second window goes on from places far apart among all.
 
     Each window steers the step size to acceptance 0.8 and pools the second half of its steps over all chains into the
     next whitening; it multiplies the ratio of scales that can be told apart, so that a few windows undo large
@@ -89,9 +94,10 @@ def explore(
     same compiled program then serves the search for rotations.
     Its draws are adaptive: they set scales and starts and are never returned as a sample.
     """
-    dim, chains = position.shape
+    dim, chains = position.shape[0], min(num_chains, position.shape[1])
     with CompileClock() as clock:
         whitening, count, gradients, settled = _from_starts(position), 0, 0, False
+        position, others = position[:, :chains], np.asarray(position[:, chains:])
         while not settled and count < max_windows:
             whitening = padded(whitening, dim)
             host = on_host(whitening)
@@ -105,12 +111,17 @@ def explore(
             draws = pooled.reshape(window.draws.shape).transpose(2, 1, 0)
             updated = estimate_whitening(pooled, num_independent=chains * num_steps / 10, dtype=position.dtype)
             apart = farthest(draws)
-            settled = rhat < MIXED and apart < APART and change(whitening, updated) < 1.5
+            settled = not others.size and rhat < MIXED and apart < APART and change(whitening, updated) < 1.5
+            if others.size:
+                met, spent = _scouted(jax.random.fold_in(key, 1000), white, host, others, chains, num_leapfrogs)
+                places = np.concatenate([np.asarray(position), met], axis=1)
+                position = jnp.asarray(spread_out(places, chains, num_far=chains // 4))
+                gradients, others = gradients + spent, others[:, :0]
             whitening = updated
             if progress is not None:
                 figures = {"acceptance_rate": window.acceptance_rate, "rhat": rhat}
                 progress(Progress("pilot", count, max_windows, clock.elapsed, figures))
-        sharp, spent = _sharp(logdensity, pooled, position)
+        sharp, spent = by_gradients(logdensity, pooled, position)
     return Exploration(
         position=position,
         draws=np.ascontiguousarray(draws),
@@ -154,20 +165,57 @@ def _window(key: Key, target: Whitened, position: Vector, num_steps: int, num_le
     return _Window(draws, np.asarray(state.position), math.exp(log_turn), float(np.mean(rates)), spent)
 
 
-def _sharp(logdensity: AbstractLogDensity, draws: np.ndarray, position: Vector) -> tuple[Whitening | None, int]:
-    """The whitening by gradients at up to `_MOST_GRADIENTS` of the draws, and their number; None if there are too few.
+def _scouted(
+    key: Key, target: Whitened, host: Whitening, starts: np.ndarray, chains: int, num_leapfrogs: int
+) -> tuple[np.ndarray, int]:
+    """Where short runs from ``starts`` (dim, n), ``chains`` at a time, end, in the user's coordinates; gradients.
 
-    They are evaluated as many at a time as there are chains: that program is there already.
+    Those that never moved tell nothing: they may have started outside the support.
+    """
+    ends, spent = [], 0
+    for i in range(starts.shape[1] // chains):
+        batch = host.inverse(starts[:, i * chains : (i + 1) * chains])
+        window = _window(jax.random.fold_in(key, i), target, jnp.asarray(batch), _SCOUT_STEPS, num_leapfrogs)
+        ends.append(host.forward(window.last[:, (window.last != batch).any(axis=0)]))
+        spent += window.num_gradients
+    return np.concatenate(ends or [starts[:, :0]], axis=1), spent
+
+
+def by_gradients(logdensity: AbstractLogDensity, draws: np.ndarray, position: Vector) -> tuple[Whitening | None, int]:
+    """The whitening by gradients at up to `_MOST_GRADIENTS` of the draws (dim, n), and their number.
+
+    None if they are too few or one is not finite. They are evaluated as many at a time as there are chains in
+    ``position``: that program is there already.
     """
     chains = position.shape[1]
-    every = max(1, draws.shape[1] // _MOST_GRADIENTS)
-    some = draws[:, ::every][:, : draws[:, ::every].shape[1] // chains * chains]
+    some = draws[:, :: max(1, draws.shape[1] // _MOST_GRADIENTS)][:, :_MOST_GRADIENTS]
+    some = some[:, : some.shape[1] // chains * chains]
+    if not some.size:
+        return None, 0
     blocks = np.split(some.astype(position.dtype), some.shape[1] // chains, axis=1)
     grads = [np.asarray(state_at(logdensity, jnp.asarray(block)).logdensity_grad) for block in blocks]
     try:
         return fisher_whitening(some, np.concatenate(grads, axis=1), dtype=position.dtype), some.shape[1]
     except ValueError:  # too few draws, or a gradient that is not finite
         return None, some.shape[1]
+
+
+def spread_out(places: np.ndarray, num: int, num_far: int | None = None) -> np.ndarray:
+    """``num`` of the positions (dim, n): ``num_far`` of them (default: half) as far from one another as can be, the
+    others evenly through the list.
+
+    Farthest-first traversal in robustly scaled coordinates: a mode that any chain found is among them.
+    """
+    num_far = num // 2 if num_far is None else num_far
+    low, middle, high = np.quantile(places, [0.25, 0.5, 0.75], axis=1)
+    scaled = np.arcsinh((places - middle[:, None]) / np.maximum(high - low, 1e-12 * (1 + np.abs(middle)))[:, None])
+    picked = [int(np.argmin(np.sum(scaled**2, axis=0)))]
+    nearest = np.sum((scaled - scaled[:, picked]) ** 2, axis=0)
+    while len(picked) < min(num_far, places.shape[1]):
+        picked.append(int(np.argmax(nearest)))
+        nearest = np.minimum(nearest, np.sum((scaled - scaled[:, picked[-1:]]) ** 2, axis=0))
+    evenly = np.linspace(0, places.shape[1] - 1, num - len(picked)).astype(int)
+    return places[:, [*picked, *evenly]]
 
 
 def farthest(draws: Float[np.ndarray, "chains draws dim"]) -> float:

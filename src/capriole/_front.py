@@ -219,21 +219,30 @@ def user_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[st
 
 
 def prepare(
-    logdensity: Callable, init: Any, key: Key, *, num_chains: int, spread: float
+    logdensity: Callable, init: Any, key: Key, *, num_chains: int, spread: float, num_more: int = 0
 ) -> tuple[AbstractLogDensity, Vector]:
-    """The checked log density in the library's layout and starting positions of shape (dim, chains)."""
+    """The checked log density in the library's layout and starting positions of shape (dim, chains).
+
+    ``num_more`` further ones, which nobody has checked, follow them.
+    """
     if num_chains < 1:
         raise ValueError(f"num_chains must be at least 1, got {num_chains}")
     if init is None:
         if not isinstance(logdensity, AbstractLogDensity) or not hasattr(logdensity, "start"):
             raise ValueError("pass init, one position of the log density, e.g. init=jnp.zeros(3)")
-        return logdensity, logdensity.start(key, num_chains)
+        position = logdensity.start(key, num_chains)
+        more = logdensity.start(jax.random.fold_in(key, 1), num_more) if num_more else position[:, :0]
+        return logdensity, jnp.concatenate([position, more], axis=1)
     target, flat = as_logdensity(logdensity, init)
     check_logdensity(target, flat)
-    position = flat[:, None] + spread * jax.random.normal(key, (num_chains, flat.size), flat.dtype).T
+
+    def start(key: Key, num: int) -> Vector:
+        return flat[:, None] + spread * jax.random.normal(key, (num, flat.size), flat.dtype).T
+
+    position = start(key, num_chains)
     check_dtype(target, position)
     check_starts(state_at(target, position))
-    return target, position
+    return target, jnp.concatenate([position, start(jax.random.fold_in(key, 1), num_more)], axis=1)
 
 
 def as_key(seed: int | Key) -> Key:

@@ -27,6 +27,8 @@ from ._verdict import Row, Verdict
 if TYPE_CHECKING:
     import xarray
 
+_SCOUTS = 3
+
 
 class Fit(NamedTuple):
     """Draws as an ArviZ DataTree, the `Verdict`, and the frozen kernel (None where the verdict chose NUTS)."""
@@ -54,7 +56,8 @@ def fit(
     """Find a good kernel for ``logdensity``, say what it is worth, and draw ``num_draws`` from each of ``num_chains``.
 
     ``logdensity`` and ``init`` are as in `capriole.train`. A pilot of many short HMC chains, started at
-    ``init + spread * N(0, I)``, finds white coordinates; rotations in them need no networks and often suffice; a small
+    ``init + spread * N(0, I)``, finds white coordinates (three times as many scouts look for modes that few starts
+    lead to); rotations in them need no networks and often suffice; a small
     and a larger network are trained from the best of them for ``train_steps`` (0: none), others with tempering where
     the pilot's chains disagree. Every candidate, and NUTS, is measured on fresh chains; the best ESS per
     gradient wins (``criterion="seconds"``: per second, for cheap log densities), its kernel is frozen, and the draws
@@ -72,8 +75,9 @@ def fit(
     settings.check()
     keeper = InMemory() if resume is None else resume
     keys = jax.random.split(as_key(seed), 6)
-    target, position = prepare(logdensity, init, keys[0], num_chains=num_pilot_chains, spread=spread)
-    check_starts(state_at(target, position))
+    starts = {"num_chains": num_pilot_chains, "num_more": _SCOUTS * num_pilot_chains}
+    target, position = prepare(logdensity, init, keys[0], spread=spread, **starts)
+    check_starts(state_at(target, position[:, :num_pilot_chains]))
     progress = keeper.begin(_config(seed, position, settings), position, progress)
     found = keeper.search(target, lambda: search(keys[1:5], target, position, settings, progress))
     tree, problems, figures = _drawn(keys[5], seed, target, found, num_draws, keeper, progress)

@@ -13,13 +13,13 @@ from jaxtyping import Array
 
 from .._clock import CompileClock
 from .._dynamics import AbstractDynamics, CrankNicolson, Rotation
-from .._explore import CHUNK
+from .._explore import CHUNK, by_gradients
 from .._judge import judge, worst_ess
 from .._sample import draw_chains
 from .._train import Progress
-from .._transition import AbstractTransition, Jittered, Transition, state_at
+from .._transition import AbstractTransition, Jittered, Transition
 from .._types import Key, Vector
-from .._whitening import Whitened, Whitening, estimate_whitening, fisher_whitening, from_user, padded, to_user
+from .._whitening import Whitened, Whitening, estimate_whitening, from_user, padded, to_user
 from ._candidate import Candidate
 
 LENGTHS = (1, 2, 3, 4)
@@ -29,7 +29,6 @@ _DRAWS = 500
 _WARMUP = 50
 _JITTER = 0.25
 _FINER = 1.35
-_MOST_GRADIENTS = 4096
 GOOD_ENOUGH = 0.5
 """Effective draws per gradient from which on jitter, a gradient-free rotation and refined angles are not tried."""
 
@@ -148,10 +147,10 @@ def _polished(key: Key, search: _Search, position: Vector) -> _Search:
     """Whitened anew by the best draws so far, with a finer grid of angles around each best one."""
     source = max((t for t in (search.turned, search.free) if t), key=lambda trial: trial.num_independent)
     if search.sharp:
-        every = source.draws[:, :: max(1, source.draws.shape[1] // _MOST_GRADIENTS)][:, :_MOST_GRADIENTS]
-        grads = state_at(search.target.logdensity, jnp.asarray(every, position.dtype)).logdensity_grad
-        whitening = fisher_whitening(every, np.asarray(grads), dtype=position.dtype)
-        search = search._replace(num_gradients=search.num_gradients + every.shape[1])
+        whitening, spent = by_gradients(search.target.logdensity, source.draws, position)
+        search = search._replace(num_gradients=search.num_gradients + spent)
+        if whitening is None:
+            return search
     else:
         rank = search.target.whitening.stretches.shape[0]
         whitening = estimate_whitening(source.draws, num_independent=source.num_independent, dtype=position.dtype)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._clock import CompileClock
-from .._explore import Exploration, explore
+from .._explore import APART, Exploration, explore, spread_out
 from .._judge import judge
 from .._logdensity import AbstractLogDensity
 from .._train import Progress, TrainingDivergedError
@@ -68,7 +68,7 @@ def search(keys: Key, target: AbstractLogDensity, position: Vector, settings: Se
     ``keys`` (4,) are those of the pilot, of the candidates without and with networks, and of NUTS.
     """
     with CompileClock() as clock:
-        pilot = explore(keys[0], target, position, progress=progress)
+        pilot = explore(keys[0], target, position, num_chains=settings.num_pilot_chains, progress=progress)
         whitening = padded(pilot.whitening, len(position)) if pilot.sharp is not None else pilot.whitening
         white = Whitened(target, whitening)
         candidates, notes = _candidates(keys[1], keys[2], white, pilot, settings.train_steps, progress)
@@ -103,7 +103,11 @@ def with_nuts(key: Key, target: AbstractLogDensity, found: Found) -> Found:
 
 
 def _sure(rows: Sequence[Row], pilot: Exploration, criterion: str) -> bool:
-    """Whether a candidate beats whatever NUTS may reach; not to be said where the pilot's chains disagree."""
+    """Whether NUTS cannot be the choice: a candidate beats whatever it may reach, or plain HMC's chains sat apart, as
+    NUTS's would, whatever a short run of it says.
+    """
+    if pilot.apart >= APART:
+        return True
     return criterion == "gradients" and pilot.agreed and max(row.worst for row in rows) > NUTS_AT_MOST
 
 
@@ -241,22 +245,6 @@ def _choose(rows: Sequence[Row], criterion: str) -> str:
 
     top = max(score(row) for row in rows)
     return next(row.name for row in rows if score(row) >= 0.9 * top)
-
-
-def spread_out(places: np.ndarray, num: int) -> np.ndarray:
-    """``num`` of the positions (dim, n): half of them as far from one another as can be, half evenly through the list.
-
-    Farthest-first traversal in robustly scaled coordinates: a mode that any chain found is among them.
-    """
-    low, middle, high = np.quantile(places, [0.25, 0.5, 0.75], axis=1)
-    scaled = np.arcsinh((places - middle[:, None]) / np.maximum(high - low, 1e-12 * (1 + np.abs(middle)))[:, None])
-    picked = [int(np.argmin(np.sum(scaled**2, axis=0)))]
-    nearest = np.sum((scaled - scaled[:, picked]) ** 2, axis=0)
-    while len(picked) < min(num // 2, places.shape[1]):
-        picked.append(int(np.argmax(nearest)))
-        nearest = np.minimum(nearest, np.sum((scaled - scaled[:, picked[-1:]]) ** 2, axis=0))
-    evenly = np.linspace(0, places.shape[1] - 1, num - len(picked)).astype(int)
-    return places[:, [*picked, *evenly]]
 
 
 def _judged_again(key: Key, candidate: Candidate, places: np.ndarray, *, num_draws: int = 500) -> Candidate:

@@ -4,6 +4,8 @@ import json
 import math
 from typing import Any, NamedTuple, Self
 
+from .._explore import APART
+
 
 class Row(NamedTuple):
     """One sampler, as measured: worst dimension, bulk ESS of x and of x^2.
@@ -109,9 +111,13 @@ class Verdict(NamedTuple):
         return self.row("NUTS")
 
     def break_even(self, unit: str) -> float | None:
-        """Effective draws above which the chosen kernel is cheaper than NUTS; None if never or not compared."""
+        """Effective draws above which the chosen kernel is cheaper than NUTS; None if never or not comparable."""
         chosen, nuts = self.row(self.chosen), self.nuts
-        return None if chosen is None or nuts is None or chosen is nuts else break_even(chosen, nuts, unit=unit)
+        return (
+            None
+            if chosen is None or nuts is None or chosen is nuts or self._apart
+            else break_even(chosen, nuts, unit=unit)
+        )
 
     def recommendation(self) -> str:
         """One plain sentence or two."""
@@ -122,6 +128,11 @@ class Verdict(NamedTuple):
             return f"Sampled with the {self.chosen}; NUTS was not compared."
         if chosen is nuts:
             return "NUTS is the better buy on this target: no candidate beat it, and the draws are NUTS's."
+        if self._apart:
+            return (
+                f"Sampled with the {self.chosen}. NUTS was no choice: chains of plain HMC stayed apart on this target, "
+                "so a short run of NUTS says nothing of how it moves between the places where they sat."
+            )
         gain = chosen.worst / nuts.worst if nuts.worst > 0 else math.inf
         words = []
         for unit, name in (("gradients", "in gradients"), ("seconds", "in time")):
@@ -135,6 +146,13 @@ class Verdict(NamedTuple):
         return (
             f"The {self.chosen} gives {gain:.2g} times NUTS's effective draws per gradient; " + "; ".join(words) + "."
         )
+
+    @property
+    def _apart(self) -> bool:
+        """Whether chains of the pilot sat in different places."""
+        pilot = self.settings.get("pilot")
+        value = pilot.get("apart") if isinstance(pilot, dict) else None
+        return isinstance(value, int | float) and value >= APART
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; NaN and infinities become None."""

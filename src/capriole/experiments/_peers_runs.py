@@ -55,7 +55,9 @@ class Started(AbstractTarget):
         return self.inner(position)
 
     def start(self, key: Key, num: int) -> Vector:
-        """The first ``num`` of the starts that every sampler gets, at most 64."""
+        """The first ``num`` of the starts that every sampler gets; of more than 64, others drawn like them."""
+        if num > self.positions.shape[1]:
+            return self.inner.start(key, num)
         return self.positions[:, :num]
 
 
