@@ -65,7 +65,9 @@ def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: f
     if agreed:
         return [small, large]
     hard = Plan("", 2, 64, step_size, 12 * num_steps, learning_rate=2e-3, squashed=True, hmc_share=0.2, patient=True)
-    curved = hard._replace(name="network for tails", feature=jnp.arcsinh, companion_moves=1)
+    curved = hard._replace(
+        name="network for tails", num_leapfrogs=5, learning_rate=3e-3, feature=jnp.arcsinh, companion_moves=1
+    )
     modes = hard._replace(
         name="network for modes",
         num_leapfrogs=4,
@@ -159,7 +161,7 @@ def make_recipe(plan: Plan, position: Vector, step_size: float) -> Recipe:
     if plan.feature is None:
         every = LogESJD(mean, variance, ceiling=_NO_CEILING, sharpness=1.0)
     else:
-        every = LogESJD(mean, variance, acceptance=1.0, ceiling=2.1, feature=plan.feature)
+        every = LogESJD(mean, variance, acceptance=4.0, ceiling=_NO_CEILING, feature=plan.feature)
     parts: list[tuple[AbstractObjective, float]] = [(every, plan.esjd_weight), (LogJump(), plan.jump_weight)]
     used = [(objective, weight) for objective, weight in parts if weight]
     objective = used[0][0] if len(used) == 1 else WeightedSum(*zip(*used, strict=True))
