@@ -25,19 +25,23 @@ SLOW = 1.1
 """R-hat below which chains that are only slow still count as agreeing when the pilot's windows are used up."""
 APART = 6.0
 """Distance of a chain's mean from the mean of all, in its own standard deviations, from which on it sits elsewhere."""
+LOST = 50.0
+"""Nats below the median of all chains from which on the estimated mass of a chain's place counts as none."""
 CHUNK = 100
 """Steps of a compiled run of the pilot and of the search after it."""
 _UPDATE = 4
 _MOST = 1.2
 _MOST_GRADIENTS = 4096
 _SCOUT_STEPS = 40
+_LEAVE_FROM = 3
 
 
 class Exploration(NamedTuple):
     """What the pilot found.
 
     ``position`` (dim, chains) are the chains' last positions and ``draws`` (chains, draws, dim) those of the last
-    window, both in the user's coordinates; ``rhat_max`` and ``apart`` are theirs. ``sharp`` is the whitening that
+    window, both in the user's coordinates; ``rhat_max`` and ``apart`` are theirs. ``num_lost`` counts chains that were
+    taken out of places without mass. ``sharp`` is the whitening that
     their gradients give (None: too few draws). Where the chains have not ``agreed``, the target has several modes, or
     places where HMC sticks.
     """
@@ -51,6 +55,7 @@ class Exploration(NamedTuple):
     step_size: float
     acceptance_rate: float
     num_windows: int
+    num_lost: int
     num_gradients: int
     seconds: float
     compile_seconds: float
@@ -62,9 +67,10 @@ class Exploration(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """A window of the pilot: draws (dim, draws, chains) and last positions in whitened coordinates."""
+    """A window of the pilot: draws (dim, draws, chains), their log densities and last positions, whitened."""
 
     draws: np.ndarray
+    lp: np.ndarray
     last: np.ndarray
     turn: float
     acceptance_rate: float
@@ -96,7 +102,7 @@ def explore(
     """
     dim, chains = position.shape[0], min(num_chains, position.shape[1])
     with CompileClock() as clock:
-        whitening, count, gradients, settled = _from_starts(position), 0, 0, False
+        whitening, count, gradients, settled, num_lost = _from_starts(position), 0, 0, False, 0
         position, others = position[:, :chains], np.asarray(position[:, chains:])
         while not settled and count < max_windows:
             whitening = padded(whitening, dim)
@@ -105,6 +111,9 @@ def explore(
             white = Whitened(logdensity, whitening)
             window = _window(jax.random.fold_in(key, count), white, start, num_steps, num_leapfrogs)
             gradients, count = gradients + window.num_gradients, count + 1
+            if count >= _LEAVE_FROM:
+                window, lost = _without_the_lost(window)
+                num_lost += lost
             rhat = float(np.max(diagnostics.rhat(window.draws.transpose(2, 1, 0))))
             position = jnp.asarray(host.forward(window.last))
             pooled = host.forward(window.draws.reshape(dim, -1))
@@ -132,6 +141,7 @@ def explore(
         step_size=math.sqrt(2 * math.tan(window.turn / 2) * math.sin(window.turn)),
         acceptance_rate=window.acceptance_rate,
         num_windows=count,
+        num_lost=num_lost,
         num_gradients=gradients + spent,
         seconds=clock.seconds,
         compile_seconds=clock.compile_seconds,
@@ -148,7 +158,7 @@ def _window(key: Key, target: Whitened, position: Vector, num_steps: int, num_le
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     length, dtype = jnp.asarray(num_leapfrogs), position.dtype
     state: Any = None
-    log_turn, kept, rates, chunks = math.log(0.1), [], [], num_steps // _UPDATE
+    log_turn, kept, lp, rates, chunks = math.log(0.1), [], [], [], num_steps // _UPDATE
     for k in range(chunks):
         turns = np.exp(log_turn) * generator.uniform(0.6, 1.2, position.shape[1])
         kernel = Transition(target, Rotation(jnp.asarray(num_leapfrogs * turns, dtype), length))
@@ -159,10 +169,35 @@ def _window(key: Key, target: Whitened, position: Vector, num_steps: int, num_le
         log_turn = min(log_turn + 2 / math.sqrt(k + 1) * (rate - 0.8), math.log(_MOST))
         if k >= chunks // 2:
             kept.append(record.position)
+            lp.append(record.lp)
             rates.append(rate)
     draws = np.concatenate(kept).transpose(1, 0, 2)
     spent = chunks * _UPDATE * num_leapfrogs * position.shape[1]
-    return _Window(draws, np.asarray(state.position), math.exp(log_turn), float(np.mean(rates)), spent)
+    last = np.asarray(state.position)
+    return _Window(draws, np.concatenate(lp), last, math.exp(log_turn), float(np.mean(rates)), spent)
+
+
+def _without_the_lost(window: _Window) -> tuple[_Window, int]:
+    """The window with chains that sit where next to no mass is replaced by others of its chains; and their number.
+
+    With the mean log density of a chain and its deviations, the mass of the place where it sits is about::
+
+        log mass = mean log p + sum_i log sd_i
+
+    A chain that hardly moves has no deviations to speak of; it gets the median of all, which is generous only to one
+    whose density is high, as in the neck of a funnel. Below the median by more than `LOST` nats it is lost: in a minor
+    mode that rough starts led to, which no sampler needs to visit. Up to half of the chains are replaced.
+    """
+    moves = np.mean(np.any(np.diff(window.draws, axis=1) != 0, axis=0), axis=0)
+    volume = np.sum(np.log(np.maximum(window.draws.std(axis=1), 1e-300)), axis=0)
+    mass = window.lp.mean(axis=0) + np.where(moves > 0.1, volume, np.median(volume))
+    lost = np.flatnonzero(~(mass > np.median(mass) - LOST))
+    if not lost.size or 2 * lost.size > mass.size:
+        return window, 0
+    source = np.arange(mass.size)
+    source[lost] = np.resize(np.setdiff1d(source, lost), lost.size)
+    parts = {"draws": window.draws[..., source], "lp": window.lp[:, source], "last": window.last[:, source]}
+    return window._replace(**parts), int(lost.size)
 
 
 def _scouted(

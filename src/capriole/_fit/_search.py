@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._clock import CompileClock
-from .._explore import APART, Exploration, explore, spread_out
+from .._explore import APART, LOST, Exploration, explore, spread_out
 from .._judge import judge
 from .._logdensity import AbstractLogDensity
 from .._train import Progress, TrainingDivergedError
@@ -74,6 +74,11 @@ def search(keys: Key, target: AbstractLogDensity, position: Vector, settings: Se
         candidates, notes = _candidates(keys[1], keys[2], white, pilot, settings.train_steps, progress)
         candidates, places = _from_everywhere(keys[1], candidates, pilot)
         candidates = _confirmed(jax.random.fold_in(keys[1], 99), candidates, places, settings.criterion, pilot, notes)
+    if pilot.num_lost:
+        notes.append(
+            f"{pilot.num_lost} pilot chains were taken out of places that hold less than exp(-{LOST:.0f}) of the mass, "
+            "as estimated there"
+        )
     gradients = pilot.num_gradients + sum(c.num_gradients for c in _paid(candidates))
     found = Found(
         chosen="",
@@ -259,6 +264,7 @@ def _facts(pilot: Exploration) -> dict[str, Any]:
         "rhat_max": pilot.rhat_max,
         "apart": pilot.apart,
         "agreed": pilot.agreed,
+        "num_lost": pilot.num_lost,
         "step_size": pilot.step_size,
         "acceptance_rate": pilot.acceptance_rate,
         "num_gradients": pilot.num_gradients,
