@@ -131,6 +131,39 @@ def test_the_pilot_tells_that_chains_disagree():
     assert found.num_windows == 2
 
 
+def two_places(depth):
+    """Log density of a Gaussian at 0 and one at 20 with ``exp(-depth)`` of its mass, in two dimensions."""
+
+    def logdensity(x):
+        return jnp.logaddexp(-jnp.sum(x**2) / 2, -jnp.sum((x - 20) ** 2) / 2 - depth)
+
+    return PerChain(logdensity)
+
+
+@pytest.mark.parametrize(("depth", "lost"), [(100.0, 4), (5.0, 0)])
+def test_chains_in_a_place_without_mass_are_taken_out_and_others_are_not(depth, lost):
+    near = jax.random.normal(jax.random.key(1), (2, 28))
+    starts = jnp.concatenate([near, 20 + near[:, :4]], axis=1)
+    found = explore(jax.random.key(0), two_places(depth), starts, max_windows=4)
+    assert found.num_lost == lost
+    assert found.agreed == (lost > 0)
+
+
+def test_scouts_bring_a_mode_that_the_first_chains_do_not_meet():
+    near = jax.random.normal(jax.random.key(1), (2, 32))
+    scouts = jnp.concatenate([near[:, :30], 20 + near[:, 30:]], axis=1)
+    alone = explore(jax.random.key(0), two_places(1.0), near, max_windows=3)
+    helped = explore(
+        jax.random.key(0), two_places(1.0), jnp.concatenate([near, scouts], axis=1), num_chains=32, max_windows=3
+    )
+    assert alone.agreed
+    assert not np.any(np.asarray(alone.position)[0] > 10)
+    assert not helped.agreed
+    assert np.any(np.asarray(helped.position)[0] > 10)
+    assert helped.position.shape == (2, 32)
+    assert helped.num_gradients > alone.num_gradients
+
+
 def test_the_judge_measures_in_the_users_coordinates():
     target = make_target("scg")
     white = Whitened(target, estimate_whitening(np.asarray(target.sample(jax.random.key(0), 10_000))))

@@ -196,8 +196,8 @@ def _without_the_lost(window: _Window) -> tuple[_Window, int]:
         return window, 0
     source = np.arange(mass.size)
     source[lost] = np.resize(np.setdiff1d(source, lost), lost.size)
-    parts = {"draws": window.draws[..., source], "lp": window.lp[:, source], "last": window.last[:, source]}
-    return window._replace(**parts), int(lost.size)
+    draws, lp, last = window.draws[..., source], window.lp[:, source], window.last[:, source]
+    return window._replace(draws=draws, lp=lp, last=last), int(lost.size)
 
 
 def _scouted(

@@ -51,6 +51,14 @@ def test_nuts_may_win_and_failure_is_said_first():
     assert "was not compared" in verdict(row()).recommendation()
 
 
+def test_nuts_is_not_compared_with_where_plain_chains_sat_apart():
+    far = verdict(row(ess=0.02, sq=0.02), NUTS)._replace(settings={"pilot": {"apart": 40.0}})
+    assert "NUTS was no choice" in far.recommendation()
+    assert far.break_even("gradients") is None
+    near = far._replace(settings={"pilot": {"apart": 1.0}})
+    assert "NUTS is cheaper" in near.recommendation()
+
+
 def test_the_table_marks_the_chosen_and_json_is_plain():
     made = verdict(row(), NUTS._replace(rhat_max=float("nan")))
     assert "*rotation" in made.table()

@@ -159,7 +159,7 @@ def make_recipe(plan: Plan, position: Vector, step_size: float) -> Recipe:
     values = feature(position)
     mean, variance = jnp.mean(values, axis=1), jnp.var(values, axis=1)
     if plan.feature is None:
-        every = LogESJD(mean, variance, ceiling=_NO_CEILING, sharpness=1.0)
+        every = LogESJD(mean, variance, acceptance=1.0, reciprocal=1.0, ceiling=_NO_CEILING, sharpness=1.0)
     else:
         every = LogESJD(mean, variance, acceptance=4.0, ceiling=_NO_CEILING, feature=plan.feature)
     parts: list[tuple[AbstractObjective, float]] = [(every, plan.esjd_weight), (LogJump(), plan.jump_weight)]
