@@ -11,7 +11,7 @@ import sys
 import pytest
 import typer
 
-from capriole.runs import DrawStore
+from capriole.runs import DrawStore, RunFolder
 
 MODEL = """
 import jax.numpy as jnp
@@ -100,6 +100,25 @@ def test_stopped_out_of_time_resumed_and_extended(tmp_path):
     assert steps == sorted(set(steps))
 
 
+def test_processes_meet_before_signals_are_taken(tmp_path):
+    """JAX takes SIGTERM when they do; what is set afterwards is what counts."""
+    from capriole.cli._pipeline import Options, survive
+
+    before, handlers = signal.getsignal(signal.SIGTERM), []
+
+    class Meeting:
+        def join(self):
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    def work(*_):
+        handlers.append(signal.getsignal(signal.SIGTERM))
+
+    assert survive(lambda: (RunFolder(tmp_path / "run"), work), tmp_path, Options(machines=Meeting()))
+    assert handlers[0] is before
+    assert handlers[1] is not before
+
+
+@pytest.mark.slow
 def test_two_processes_stopped_and_resumed(tmp_path):
     """SIGTERM to the second of two processes stops both; two more draw what two devices of one process draw."""
     whole, out = tmp_path / "whole", tmp_path / "run"
