@@ -5,6 +5,7 @@ no chains is copied to every device, and the compiler inserts what communication
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +44,25 @@ def copied[T](tree: T, devices: Devices) -> T:
     """The arrays of ``tree``, a whole copy on every device."""
     sharding = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec())
     return _placed(lambda leaf: _put(leaf, sharding), tree)
+
+
+def divided_map[T](function: Callable[..., T], devices: Devices, *, like: T) -> Callable[..., T]:
+    """``function(common, per_chain)``, by every device for its own chains; the result has chains last, as ``like`` has.
+
+    What `divided` leaves to the compiler is said outright here. Where it is differentiated with respect to ``common``
+    every device sums over its own chains, loops included, before the devices add up their sums, once.
+    """
+    mesh = Mesh(np.asarray(devices), (AXIS,))
+
+    def last_axis(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: PartitionSpec(*[None] * (leaf.ndim - 1), AXIS), tree)
+
+    def mapped(common: Any, per_chain: Any) -> T:
+        specs = {"in_specs": (PartitionSpec(), last_axis(per_chain)), "out_specs": last_axis(like)}
+        # Unchecked: the check would refuse a user's log density with a loop that starts at a constant.
+        return jax.shard_map(function, mesh=mesh, check_vma=False, **specs)(common, per_chain)
+
+    return mapped
 
 
 def whole[T](tree: T) -> T:

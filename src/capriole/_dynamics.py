@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from ._devices import divided_map
 from ._logdensity import AbstractLogDensity, value_and_grad
 from ._networks import LINEAR, MLP, AbstractNetwork, Squashed, column
 from ._types import Flag, Key, Phase, Scalar, Vector
@@ -215,6 +217,35 @@ class LearnedLeapfrog(AbstractDynamics):
     def num_gradients(self) -> int:
         """M, one per step: the gradient at the end of a step is reused at the start of the next."""
         return self.masks.shape[0]
+
+
+class Divided(AbstractDynamics):
+    """A dynamics whose chains are divided over devices, which sum the gradient of its parameters once.
+
+    Left to itself the compiler sums in every step of the backward loop, and then M meetings of the devices cost more
+    than all arithmetic of a small kernel.
+    """
+
+    dynamics: AbstractDynamics
+    devices: tuple[jax.Device, ...] = eqx.field(static=True)
+
+    def __call__(
+        self, logdensity: AbstractLogDensity, phase: Phase, forward: Flag, context: Vector | None = None
+    ) -> tuple[Phase, Scalar]:
+        """Image of ``phase`` and log-det, of the dynamics."""
+        arrays, static = eqx.partition((self.dynamics, logdensity), eqx.is_array)
+
+        def apply(arrays: Any, chains: tuple[Phase, Flag, Vector | None]) -> tuple[Phase, Scalar]:
+            dynamics, logdensity = eqx.combine(arrays, static)
+            return dynamics(logdensity, *chains)
+
+        mapped = divided_map(apply, self.devices, like=(phase, phase.logdensity))
+        return mapped(arrays, (phase, forward, context))
+
+    @property
+    def num_gradients(self) -> int | Int[Array, ""]:
+        """Those of the dynamics."""
+        return self.dynamics.num_gradients
 
 
 def _clock(num_leapfrogs: int, dtype: jnp.dtype) -> Float[Array, "steps 2"]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from ._clock import CompileClock
 from ._devices import Devices, check_devices, copied, divided, whole
-from ._dynamics import LearnedLeapfrog
+from ._dynamics import Divided, LearnedLeapfrog
 from ._logdensity import AbstractLogDensity, Tempered
 from ._objectives import AbstractObjective
 from ._transition import AbstractTransition, Proposal, Transition, on_devices, state_at
@@ -125,11 +125,14 @@ def init_train_state(transition: Transition, position: Vector, recipe: Recipe) -
     return TrainState(transition, recipe.optimizer.init(params), transition.init(position), jnp.zeros((), jnp.int32))
 
 
-def train_step(key: Key, train_state: TrainState, recipe: Recipe) -> tuple[TrainState, Metrics]:
+def train_step(
+    key: Key, train_state: TrainState, recipe: Recipe, devices: tuple[jax.Device, ...] | None = None
+) -> tuple[TrainState, Metrics]:
     """One iteration of Algorithm 1: propose once for every chain, step on the loss, accept or reject the chains.
 
     The gradient runs through the whole trajectory, second derivatives of the log density included. Only the
     dynamics is trained; log density and context are constant. A non-finite gradient leaves the kernel as it was.
+    ``devices`` are those that the chains are divided over, if they are.
     """
     transition, opt_state, chains, step = train_state
     target_key, burn_in_key, decide_key, companion_key = jax.random.split(key, 4)
@@ -141,7 +144,10 @@ def train_step(key: Key, train_state: TrainState, recipe: Recipe) -> tuple[Train
     params, static = eqx.partition(transition.dynamics, eqx.is_inexact_array)
 
     def loss_fn(params: Any) -> tuple[Float[Array, ""], Proposal]:
-        kernel = eqx.tree_at(lambda t: t.dynamics, hot, eqx.combine(params, static))
+        dynamics = eqx.combine(params, static)
+        if devices is not None and starts.logdensity.shape[0] % len(devices) == 0:  # burn_in may draw any number
+            dynamics = Divided(dynamics, devices)
+        kernel = eqx.tree_at(lambda t: t.dynamics, hot, dynamics)
         proposal = kernel.propose(target_key, starts)
         at_target, in_burn_in = _part(proposal, slice(0, num)), _part(proposal, slice(num, None))
         loss = _loss(recipe.objective, at_target)
@@ -194,14 +200,19 @@ def _with_burn_in(key: Key, kernel: Transition, chains: State, recipe: Recipe) -
 
 @eqx.filter_jit
 def _train_chunk(
-    key: Key, train_state: TrainState, recipe: Recipe, num_steps: Int[Array, ""], capacity: int
+    key: Key,
+    train_state: TrainState,
+    recipe: Recipe,
+    num_steps: Int[Array, ""],
+    capacity: int,
+    devices: tuple[jax.Device, ...] | None,
 ) -> tuple[TrainState, Metrics]:
     """``num_steps`` iterations, at most ``capacity``; the length is data, so a short last chunk compiles nothing."""
     arrays, static = eqx.partition(train_state, eqx.is_array)
 
     def body(i: Array, carry: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
         state = eqx.combine(carry[0], static)
-        state, metrics = train_step(jax.random.fold_in(key, state.step), state, recipe)
+        state, metrics = train_step(jax.random.fold_in(key, state.step), state, recipe, devices)
         return eqx.filter(state, eqx.is_array), jax.tree.map(lambda kept, new: kept.at[i].set(new), carry[1], metrics)
 
     dtype = train_state.chains.logdensity.dtype
@@ -245,6 +256,7 @@ def train(
     done = sum(len(chunk.loss) for chunk in chunks)
     if devices is not None:
         check_devices(devices, position.shape[1])
+        devices = tuple(devices)
         state, key, recipe = _spread(state, devices), copied(key, devices), copied(recipe, devices)
     with CompileClock() as clock:
         try:
@@ -252,7 +264,7 @@ def train(
                 length = min(chunk_size, num_steps - done)
                 attempt = jax.random.fold_in(key, rollbacks)
                 steps = jnp.asarray(length) if devices is None else copied(jnp.asarray(length), devices)
-                candidate, metrics = _train_chunk(attempt, state, recipe, steps, chunk_size)
+                candidate, metrics = _train_chunk(attempt, state, recipe, steps, chunk_size, devices)
                 metrics = Metrics(*(np.asarray(kept)[:length] for kept in metrics))
                 if not _is_healthy(candidate, metrics, min_acceptance):
                     rollbacks, in_a_row = rollbacks + 1, in_a_row + 1

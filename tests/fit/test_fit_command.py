@@ -1,6 +1,10 @@
 """``capriole fit``: the folder it writes, its statuses, its errors."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -95,6 +99,33 @@ def test_out_of_time_resumed_extended_and_shown(tmp_path):
     shown = capriole("show", out)
     assert shown.exit_code == 0, shown.output
     assert "NUTS was not compared" in shown.output
+
+
+def test_stopped_by_sigterm_and_resumed(tmp_path):
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    words = ["fit", "scg", *QUICK, "--num-draws", 20_000]
+    slowly = ["--checkpoint-every", 0]  # so that the signal comes in time
+    command = [sys.executable, "-m", "capriole", *map(str, [*words, *slowly, "--out", out])]
+    env = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": os.environ.get("CAPRIOLE_TEST_CACHE", ""),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
+        for line in process.stderr:
+            if line.startswith("sample:"):
+                process.send_signal(signal.SIGTERM)
+                break
+        rest = process.stderr.read()
+        assert process.wait(timeout=120) == 143, rest
+    assert "stopped by SIGTERM" in rest
+    assert f"capriole resume {out}" in rest
+    assert 0 < DrawStore.open(out / "draws.zarr").committed < 20_000
+    assert not (out / "verdict.json").exists()
+    done = capriole("resume", out)
+    assert done.exit_code == 0, done.output
+    assert capriole(*words, "--out", whole).exit_code == 0
+    assert draws(out) == draws(whole)
 
 
 @pytest.mark.parametrize(

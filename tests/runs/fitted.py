@@ -41,6 +41,8 @@ HOSTILE = [
     ("starts", np.full((3, 4), np.nan)),
     ("crowd", np.zeros((2, 8))),
     ("fingerprint/values", np.zeros(3, np.int8)),
+    ("fingerprint/values", np.zeros(0)),
+    ("fingerprint/points", np.zeros((3, 3), np.int8)),
 ]
 
 

@@ -27,12 +27,14 @@ from capriole import (
     save,
 )
 from capriole._container import digest
+from capriole._fit import Found, Row, Spent
 from capriole.runs import CheckpointError, DrawStore, RunFolder, RunFolderError, number, open_draws
 from capriole.runs._checkpoint import fill
+from capriole.runs._found import SEARCH, read_found, write_found
 from kernels import learned
 
 REFUSALS = (KernelFileError, CheckpointError, RunFolderError)
-KINDS = ("kernel", "whitened", "checkpoint", "config", "draws")
+KINDS = ("kernel", "whitened", "checkpoint", "config", "draws", "found")
 KERNELS = {"kernel": "kernel.safetensors", "whitened": "whitened.safetensors"}
 CONFIG = {"target": "scg", "preset": "smoke", "seed": 3, "origin": {"command": "run", "float64": True}, "width": 10}
 VALUES = [
@@ -74,6 +76,8 @@ def make(folder: Path) -> Path:
     stream(folder, progress=stop_at(20))
     for old in sorted((folder / "checkpoints").iterdir())[:-1]:
         old.unlink()
+    (folder / "found").mkdir()
+    write_found(checkpoints(folder / "found"), folder / "found" / KERNELS["kernel"], KERNEL.logdensity, found())
     return folder
 
 
@@ -91,11 +95,19 @@ def whitened() -> Mixture:
     return Mixture(parts, (0.5, 0.3, 0.2))
 
 
+def found() -> Found:
+    """What the search of `capriole.fit` might find, every field filled."""
+    rows = tuple(Row(name, 3, 0.3, 0.2, 900.0, 0.8, 1.001, 4000, 1.5, 900) for name in ("jittered rotation", "NUTS"))
+    starts, spent = STATE.position[:, :4], Spent(9000, 2.5, 1.5)
+    notes = ("a network was not trained: rotations suffice",)
+    return Found(rows[0].name, whitened(), rows, starts, STATE.position, notes, spent, spent, False, {"rhat": 1.01})
+
+
 def copy(sound: Path, folder: Path, kind: str) -> None:
     """What reading ``kind`` needs, fresh."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    names = KERNELS | {"checkpoint": "checkpoints", "config": "config.json", "draws": "draws.zarr"}
+    names = KERNELS | {"checkpoint": "checkpoints", "config": "config.json", "draws": "draws.zarr", "found": "found"}
     source = sound / names[kind]
     (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / source.name)
 
@@ -106,12 +118,14 @@ def read(folder: Path, kind: str) -> str:
         if kind in KERNELS:
             load(folder / KERNELS[kind], KERNEL.logdensity)
         elif kind == "checkpoint":
-            found = checkpoints(folder).read("sample")
-            if found is not None:
-                fill({"key": KEY, "state": STATE}, found.arrays)
-                number(found.facts, "goal")
+            stored = checkpoints(folder).read("sample")
+            if stored is not None:
+                fill({"key": KEY, "state": STATE}, stored.arrays)
+                number(stored.facts, "goal")
         elif kind == "config":
             _read_config(folder)
+        elif kind == "found":
+            _read_found(folder / "found")
         else:
             store = DrawStore.open(folder / "draws.zarr")
             for name in store.layout.arrays:
@@ -138,6 +152,12 @@ def _read_config(folder: Path) -> None:
         place.close()
 
 
+def _read_found(folder: Path) -> None:
+    stored, kernel = checkpoints(folder).read(SEARCH), folder / KERNELS["kernel"]
+    assert stored is not None
+    read_found(stored, kernel, KERNEL.logdensity, num_chains=4, position=STATE.position)
+
+
 def spoil(folder: Path, kind: str, rng: np.random.Generator) -> str:
     """Change one file of the kind in one way, and say how."""
     path = _choose(folder, kind, rng)
@@ -158,6 +178,10 @@ def _choose(folder: Path, kind: str, rng: np.random.Generator) -> Path:
             return next(path for path in (folder / "checkpoints").iterdir())
         case "config":
             return folder / "config.json"
+        case "found" if rng.random() < 0.2:
+            return folder / "found" / KERNELS["kernel"]
+        case "found":
+            return next(path for path in (folder / "found" / "checkpoints").iterdir())
     files = sorted(path for path in (folder / "draws.zarr").rglob("*") if path.is_file())
     metadata = [path for path in files if path.suffix == ".json"]
     pool = metadata if rng.random() < 0.7 else files

@@ -6,22 +6,25 @@ Without a port it uses the two devices of its own process. ``die``: process 1 ki
 """
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import conftest  # noqa: F401 (the configuration of the tests)
 from capriole import Transition, draw_chains
-from capriole._devices import is_first_process
+from capriole._devices import copied, is_first_process
+from capriole._train import _spread, _train_chunk, init_train_state
 from capriole.cli._machines import Machines, leave
 
 if len(sys.argv) > 2:
     Machines(None, f"localhost:{sys.argv[3]}", 2, int(sys.argv[2])).join()
 
-from tiny import KERNEL, KEY, NUM, STATE, stop_at, stream, train  # it computes: first the processes meet
+from tiny import KERNEL, KEY, NUM, RECIPE, STATE, stop_at, stream, train  # it computes: first the processes meet
 
 folder, devices = Path(sys.argv[1]), jax.devices()
 assert len(devices) == 2, devices
@@ -32,6 +35,26 @@ def die(event, _):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def meetings():
+    """For every collective operation of training: in how many loops it is, by the compiled program."""
+    state = _spread(init_train_state(KERNEL, STATE.position, RECIPE), devices)
+    copies = copied((KEY, RECIPE, jnp.asarray(20)), devices)
+    lowered = _train_chunk.lower(copies[0], state, *copies[1:], 20, tuple(devices))
+    loops, found, here = {}, [], ""
+    for line in lowered.compile().compiled.as_text().splitlines():
+        if line.endswith("{") and "=" not in line.split("(")[0]:
+            here = line.removeprefix("ENTRY ").split()[0]
+        elif body := re.search(r" while\(.*body=([^ ,]+)", line):
+            loops[body[1]] = here
+        elif re.search(r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(-start)?\(", line):
+            found.append(here)
+
+    def depth(name):
+        return 1 + depth(loops[name]) if name in loops else 0
+
+    return [depth(name) for name in found]
+
+
 if sys.argv[4:] == ["die"]:
     try:
         stream(folder, devices=devices, progress=die)
@@ -39,6 +62,8 @@ if sys.argv[4:] == ["die"]:
         sys.stderr.write(f"error: {error}\n")
         leave(2)
 with jax.numpy_dtype_promotion("standard"):
+    found = meetings()
+    assert set(found) == {1}, f"devices should meet once per iteration, not in every leapfrog: {found}"
     train(folder, devices=devices, progress=stop_at(20))
     trained = train(folder, devices=devices)
 assert not stream(folder, devices=devices, progress=stop_at(20)).completed

@@ -4,13 +4,14 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 import typer
 
-from capriole.runs import DrawStore
+from capriole.runs import DrawStore, RunFolder
 
 MODEL = """
 import jax.numpy as jnp
@@ -29,12 +30,25 @@ ENVIRONMENT = os.environ | {
 }
 
 
+TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+
+
 def command(*args):
     return [sys.executable, "-m", "capriole", *map(str, args)]
 
 
-def capriole(*args):
-    return subprocess.run(command(*args), capture_output=True, text=True, timeout=300, check=False, env=ENVIRONMENT)
+def capriole(*args, **env):
+    env = ENVIRONMENT | env
+    return subprocess.run(command(*args), capture_output=True, text=True, timeout=300, check=False, env=env)
+
+
+def start_both(*args):
+    """The same command in two processes of one device each, which meet at a free port."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        place = ["--coordinator", f"localhost:{probe.getsockname()[1]}", "--num-processes", 2]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
+    return [subprocess.Popen(command(*args, *place, "--process-id", i), **options) for i in range(2)]
 
 
 def draws(folder, stop=None):
@@ -84,6 +98,53 @@ def test_stopped_out_of_time_resumed_and_extended(tmp_path):
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     steps = [line["step"] for line in lines if line["stage"] == "train"]
     assert steps == sorted(set(steps))
+
+
+def test_processes_meet_before_signals_are_taken(tmp_path):
+    """JAX takes SIGTERM when they do; what is set afterwards is what counts."""
+    from capriole.cli._pipeline import Options, survive
+
+    before, handlers = signal.getsignal(signal.SIGTERM), []
+
+    class Meeting:
+        def join(self):
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    def work(*_):
+        handlers.append(signal.getsignal(signal.SIGTERM))
+
+    assert survive(lambda: (RunFolder(tmp_path / "run"), work), tmp_path, Options(machines=Meeting()))
+    assert handlers[0] is before
+    assert handlers[1] is not before
+
+
+@pytest.mark.slow
+def test_two_processes_stopped_and_resumed(tmp_path):
+    """SIGTERM to the second of two processes stops both; two more draw what two devices of one process draw."""
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    options = [*TINY, "--train-steps", 500, "--num-steps", 400]
+    done = capriole("run", "scg", *options, "--devices", 2, "--out", whole, **TWO_DEVICES)
+    assert done.returncode == 0, done.stderr
+
+    first, second = start_both("run", "scg", *options, "--out", out)
+    for line in first.stderr:
+        if line.startswith("train:"):
+            second.send_signal(signal.SIGTERM)
+            break
+    (_, rest), (_, other) = first.communicate(timeout=600), second.communicate(timeout=600)
+    assert (first.returncode, second.returncode) == (130, 143), rest + other
+    assert f"stopped; what was finished is in {out}; go on with: capriole resume {out}" in rest
+    assert "stopped by SIGTERM" in other
+    assert list((out / "checkpoints").glob("train.*"))
+    assert not (out / "draws.zarr").exists()
+
+    both = start_both("resume", out)
+    outputs = [process.communicate(timeout=600) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert json.loads((out / "results.json").read_text())["completed"] is True
+    assert [f"everything is in {out}" in printed for printed, _ in outputs] == [True, False]
+    assert draws(out) == draws(whole)
+    assert DrawStore.open(out / "draws.zarr").layout.parts == 2
 
 
 def test_a_run_folder_never_chooses_code_to_run(tmp_path):

@@ -1,26 +1,19 @@
 """`capriole.fit` in a run folder: killed, stopped, resumed and extended, it draws what it would have drawn."""
 
 import json
-import shutil
 import signal
 import time
 
 import fitted
-import hostile
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import capriole
 from capriole import diagnostics
 from capriole._fit._final import InMemory, final_run
 from capriole._fit._search import Found
-from capriole._ravel import as_logdensity
 from capriole.runs import CheckpointError, RunFolder, RunFolderError, open_draws
-from capriole.runs._found import read_found
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -99,30 +92,6 @@ def test_hostile_searches_are_refused(whole, tmp_path, field, value):
     fitted.rewrite(folder, field, value)
     with pytest.raises(CheckpointError):
         fitted.tiny_fit(folder)
-
-
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(seed=st.integers(0, 2**32 - 1))
-def test_spoiled_searches_do_no_harm(whole, tmp_path, monkeypatch, seed):
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "run"
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "checkpoints").mkdir(parents=True)
-    for name in ("config.json", "kernel.safetensors", *(f"checkpoints/{p.name}" for p in whole[0].glob("*/search.*"))):
-        shutil.copy(whole[0] / name, folder / name)
-    how = hostile.spoil(folder, "checkpoint", np.random.default_rng(seed))
-    target, _ = as_logdensity(fitted.logdensity, fitted.INIT)
-    place = RunFolder.open(folder)
-    try:
-        stored = place.checkpoints.read("search")
-        read_found(stored, folder / "kernel.safetensors", target, num_chains=4, position=jnp.zeros((3, 16)))
-    except hostile.REFUSALS:
-        pass
-    except Exception as error:
-        pytest.fail(f"{how}: {error!r}")
-    finally:
-        place.close()
-    assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.parametrize("passes", [2, 3])

@@ -190,8 +190,10 @@ def survive(prepare: Callable[[], tuple[Any, Work]], out: Path, options: Options
     """
     from ..runs import Stop
 
-    with _trouble_in_one_line(), Stop(time_budget=options.time_budget) as stop:
-        options.machines.join()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_trouble_in_one_line())
+        options.machines.join()  # before Stop: JAX takes SIGTERM for itself when processes meet
+        stop = stack.enter_context(Stop(time_budget=options.time_budget))
         folder, work = prepare()
         try:
             with LiveProgress(quiet=not folder.writes) as live:

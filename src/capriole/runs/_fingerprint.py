@@ -24,8 +24,11 @@ def check_fingerprint(arrays: Arrays, logdensity: AbstractLogDensity, *, dim: in
     Raises `CheckpointError` if there is none, or if a value differs by more than 8 rounding errors.
     """
     points, values = arrays.pop(_POINTS, None), arrays.pop(_VALUES, None)
+    missing = CheckpointError("the checkpoint has no fingerprint of its log density")
     if points is None or values is None or points.shape != (dim, min(POINTS, num)):
-        raise CheckpointError("the checkpoint has no fingerprint of its log density")
+        raise missing
+    if values.shape != points.shape[1:] or points.dtype.kind != "f":
+        raise missing
     now = np.asarray(logdensity(jnp.asarray(points)))
     close = 8 * np.finfo(now.dtype).eps * np.abs(values)
     if now.dtype != values.dtype or not np.all((np.abs(now - values) <= close) | (now == values)):
