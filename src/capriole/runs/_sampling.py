@@ -246,12 +246,16 @@ class _Writer:
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """Chunks (draws, ..., chains) one after the other, as (chains, draws, ...), copied once."""
+    """Chunks (draws, ..., chains) one after the other, as (chains, draws, ...).
+
+    Each is transposed as a matrix while it is small, which is several times faster than moving the axis of the whole.
+    """
     _, *rest, chains = parts[0].shape
     joined = np.empty((chains, sum(map(len, parts)), *rest), parts[0].dtype)
     done = 0
     for part in parts:
-        joined[:, done : done + len(part)] = np.moveaxis(part, -1, 0)
+        turned = np.ascontiguousarray(part.reshape(-1, chains).T)
+        joined[:, done : done + len(part)] = turned.reshape(chains, len(part), *rest)
         done += len(part)
     return joined
 
