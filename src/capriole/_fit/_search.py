@@ -17,7 +17,7 @@ from .._types import Key, Vector
 from .._whitening import Whitened, diagonal, from_user, padded
 from ._candidate import Candidate
 from ._nuts import nuts_row
-from ._rotations import rotations
+from ._rotations import GOOD_ENOUGH, rotations
 from ._settings import Settings
 from ._training import plans, train_candidate
 from ._verdict import Row
@@ -71,7 +71,7 @@ def search(keys: Key, target: AbstractLogDensity, position: Vector, settings: Se
         pilot = explore(keys[0], target, position, num_chains=settings.num_pilot_chains, progress=progress)
         whitening = padded(pilot.whitening, len(position)) if pilot.sharp is not None else pilot.whitening
         white = Whitened(target, whitening)
-        candidates, notes = _candidates(keys[1], keys[2], white, pilot, settings.train_steps, progress)
+        candidates, notes = _candidates(keys[1], keys[2], white, pilot, settings, progress)
         candidates, places = _from_everywhere(keys[1], candidates, pilot)
         candidates = _confirmed(jax.random.fold_in(keys[1], 99), candidates, places, settings.criterion, pilot, notes)
     if pilot.num_lost:
@@ -133,21 +133,24 @@ def _from_everywhere(key: Key, candidates: list[Candidate], pilot: Exploration) 
 def _confirmed(
     key: Key, candidates: list[Candidate], places: np.ndarray, criterion: str, pilot: Exploration, notes: list[str]
 ) -> list[Candidate]:
-    """The candidates, the best of them, if it has networks, measured again in a run twice as long from far places.
+    """The candidates, the best of them, if its chains may stick, measured again in a long run from far places.
 
-    A kernel whose chains stick in a rare place looks better in a short run than it is. Then the next one is tried.
+    A kernel whose chains stick in a rare place looks better in a short run than it is: networks, and the rotation that
+    no gradient steers unless it is `GOOD_ENOUGH`. Then the next one is tried.
     """
     crowd = spread_out(places, pilot.position.shape[1])
     seen: set[str] = set()
     while True:
         name = _choose([_row(c, pilot) for c in candidates], criterion)
         i = next(i for i, c in enumerate(candidates) if c.name == name)
-        if "network" not in name or name in seen:
+        before = candidates[i].judgement.worst
+        free = name == "Crank-Nicolson" and before < GOOD_ENOUGH
+        if name in seen or not (free or "network" in name):
             return candidates
-        again = _judged_again(key, candidates[i], crowd, num_draws=1000)
-        if again.judgement.worst < 0.5 * candidates[i].judgement.worst:
+        again = _judged_again(key, candidates[i], crowd, num_draws=2000 if free else 1000)
+        if again.judgement.worst < 0.5 * before:
             notes.append(
-                f"the {name} gave {candidates[i].judgement.worst:.2g} effective draws per gradient in a short run, "
+                f"the {name} gave {before:.2g} effective draws per gradient in a short run, "
                 f"{again.judgement.worst:.2g} in a long one"
             )
         candidates = [*candidates[:i], again, *candidates[i + 1 :]]
@@ -159,7 +162,7 @@ def _candidates(
     train_key: Key,
     white: Whitened,
     pilot: Exploration,
-    train_steps: int,
+    settings: Settings,
     progress: OnProgress,
 ) -> tuple[list[Candidate], list[str]]:
     """All candidates, measured; and notes on those whose training collapsed."""
@@ -168,7 +171,9 @@ def _candidates(
     sharp = pilot.sharp if agreed else None  # gradients of one mode, or of a rough surface, would mislead
     found = rotations(search_key, white, start, sharp=sharp, polish=agreed, progress=progress)
     notes: list[str] = []
-    if not train_steps:
+    long_key = jax.random.fold_in(search_key, 98)
+    found = _confirmed(long_key, found, np.asarray(pilot.position), settings.criterion, pilot, notes)
+    if not settings.train_steps:
         return found, notes
     if max(c.judgement.worst for c in found) > NO_NETWORKS:
         notes.append(
@@ -190,7 +195,7 @@ def _candidates(
             angle=angle,
             agreed=agreed,
             step_size=pilot.step_size,
-            num_steps=train_steps,
+            num_steps=settings.train_steps,
         )
     ):
         key = jax.random.fold_in(train_key, i)

@@ -53,13 +53,13 @@ class Plan(NamedTuple):
 def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: float, num_steps: int) -> list[Plan]:
     """Which networks to train: a small and a larger one from the best rotation, and others where chains disagree.
 
-    Networks let fewer leapfrogs do: the small one has one less than the best rotation (at least one), the larger one
-    as many. ``agreed`` says whether the pilot's chains mixed. If not, the target has several modes or places where HMC
+    Networks let fewer leapfrogs do: the small one has one less than the best rotation, at least two, the larger one as
+    many, at least three. ``agreed`` says whether the pilot's chains mixed. If not, the target has several modes or places where HMC
     sticks: then networks with squashed inputs are trained beside plain HMC moves of all step sizes, one on the features
      arcsinh x (funnels, tails), one on a density that cools from temperature 60 (modes).
     """
     width = int(np.clip(2 * dim, 16, 64))
-    m, shorter = best.num_leapfrogs, max(1, best.num_leapfrogs - 1)
+    m, shorter = max(3, best.num_leapfrogs), max(2, best.num_leapfrogs - 1)
     small = Plan("small network", shorter, width, rotation_step_sizes(min(angle, 1.5 * shorter), shorter), num_steps)
     large = Plan("larger network", m, min(2 * width, 128), rotation_step_sizes(angle, m), num_steps)
     if agreed:
