@@ -103,7 +103,7 @@ def explore(
     dim, chains = position.shape[0], min(num_chains, position.shape[1])
     with CompileClock() as clock:
         whitening, count, gradients, settled, num_lost = _from_starts(position), 0, 0, False, 0
-        position, others = position[:, :chains], np.asarray(position[:, chains:])
+        position, others = jnp.asarray(np.asarray(position)[:, :chains]), np.asarray(position)[:, chains:]
         while not settled and count < max_windows:
             whitening = padded(whitening, dim)
             host = on_host(whitening)

@@ -230,19 +230,14 @@ def prepare(
     if init is None:
         if not isinstance(logdensity, AbstractLogDensity) or not hasattr(logdensity, "start"):
             raise ValueError("pass init, one position of the log density, e.g. init=jnp.zeros(3)")
-        position = logdensity.start(key, num_chains)
-        more = logdensity.start(jax.random.fold_in(key, 1), num_more) if num_more else position[:, :0]
-        return logdensity, jnp.concatenate([position, more], axis=1)
+        return logdensity, logdensity.start(key, num_chains + num_more)
     target, flat = as_logdensity(logdensity, init)
     check_logdensity(target, flat)
-
-    def start(key: Key, num: int) -> Vector:
-        return flat[:, None] + spread * jax.random.normal(key, (num, flat.size), flat.dtype).T
-
-    position = start(key, num_chains)
+    every = flat[:, None] + spread * jax.random.normal(key, (num_chains + num_more, flat.size), flat.dtype).T
+    position = jnp.asarray(np.asarray(every)[:, :num_chains])
     check_dtype(target, position)
     check_starts(state_at(target, position))
-    return target, jnp.concatenate([position, start(jax.random.fold_in(key, 1), num_more)], axis=1)
+    return target, every
 
 
 def as_key(seed: int | Key) -> Key:

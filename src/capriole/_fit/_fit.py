@@ -77,7 +77,7 @@ def fit(
     keys = jax.random.split(as_key(seed), 6)
     starts = {"num_chains": num_pilot_chains, "num_more": _SCOUTS * num_pilot_chains}
     target, position = prepare(logdensity, init, keys[0], spread=spread, **starts)
-    check_starts(state_at(target, position[:, :num_pilot_chains]))
+    check_starts(state_at(target, jnp.asarray(np.asarray(position)[:, :num_pilot_chains])))
     progress = keeper.begin(_config(seed, position, settings), position, progress)
     found = keeper.search(target, lambda: search(keys[1:5], target, position, settings, progress))
     tree, problems, figures = _drawn(keys[5], seed, target, found, num_draws, keeper, progress)

@@ -54,9 +54,9 @@ def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: f
     """Which networks to train: a small and a larger one from the best rotation, and others where chains disagree.
 
     Networks let fewer leapfrogs do: the small one has one less than the best rotation, at least two, the larger one as
-    many, at least three. ``agreed`` says whether the pilot's chains mixed. If not, the target has several modes or places where HMC
-    sticks: then networks with squashed inputs are trained beside plain HMC moves of all step sizes, one on the features
-     arcsinh x (funnels, tails), one on a density that cools from temperature 60 (modes).
+    many, at least three. ``agreed`` says whether the pilot's chains mixed. If not, the target has several modes or
+    places where HMC sticks: then networks with squashed inputs are trained beside plain HMC moves of all step sizes,
+    one on the features arcsinh x (funnels, tails), one on a density that cools from temperature 60 (modes).
     """
     width = int(np.clip(2 * dim, 16, 64))
     m, shorter = max(3, best.num_leapfrogs), max(2, best.num_leapfrogs - 1)

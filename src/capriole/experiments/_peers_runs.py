@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .. import diagnostics
@@ -21,7 +22,7 @@ LONGER = (4, 16)
 """How many times as long a run may be made once if R-hat fails; `capriole.fit` does the same by itself."""
 
 _STARTS, _SAMPLER, _ONE_MODE = 11, 12, 13
-_MOST_STARTS = 64
+_MOST_STARTS, _SCOUTS = 64, 192
 
 
 class BenchRun(NamedTuple):
@@ -55,15 +56,15 @@ class Started(AbstractTarget):
         return self.inner(position)
 
     def start(self, key: Key, num: int) -> Vector:
-        """The first ``num`` of the starts that every sampler gets; of more than 64, others drawn like them."""
-        if num > self.positions.shape[1]:
-            return self.inner.start(key, num)
-        return self.positions[:, :num]
+        """The first ``num`` of the starts that every sampler gets; beyond 64 they are scouts of `capriole.fit`."""
+        return jnp.asarray(np.asarray(self.positions)[:, :num])
 
 
 def started(target: AbstractTarget, seed: int) -> Started:
     """``target`` with its starts at ``seed``, made before any clock runs."""
-    return Started(inner=target, positions=target.start(_key(seed, _STARTS), _MOST_STARTS), dim=target.dim)
+    key = _key(seed, _STARTS)
+    first, more = target.start(key, _MOST_STARTS), target.start(jax.random.fold_in(key, 1), _SCOUTS)
+    return Started(inner=target, positions=jnp.concatenate([first, more], axis=1), dim=target.dim)
 
 
 def run_sampler(
