@@ -46,7 +46,7 @@ def fit(
     num_chains: int = 16,
     num_draws: int = 1000,
     spread: float = 1.0,
-    train_steps: int = 1500,
+    train_steps: int = 3000,
     num_pilot_chains: int = 64,
     compare: bool = True,
     criterion: str = "gradients",

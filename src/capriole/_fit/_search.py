@@ -136,7 +136,7 @@ def _confirmed(
     """The candidates, the best of them, if its chains may stick, measured again in a long run from far places.
 
     A kernel whose chains stick in a rare place looks better in a short run than it is: networks, and the rotation that
-    no gradient steers unless it is `GOOD_ENOUGH`. Then the next one is tried.
+    no gradient steers unless it is `GOOD_ENOUGH`. Once one was measured so, whoever takes its place is as well.
     """
     crowd = spread_out(places, pilot.position.shape[1])
     seen: set[str] = set()
@@ -145,7 +145,7 @@ def _confirmed(
         i = next(i for i, c in enumerate(candidates) if c.name == name)
         before = candidates[i].judgement.worst
         free = name == "Crank-Nicolson" and before < GOOD_ENOUGH
-        if name in seen or not (free or "network" in name):
+        if name in seen or not (seen or free or "network" in name):
             return candidates
         again = _judged_again(key, candidates[i], crowd, num_draws=2000 if free else 1000)
         if again.judgement.worst < 0.5 * before:

@@ -29,7 +29,8 @@ type OnProgress = Callable[[Progress], None] | None
 class Plan(NamedTuple):
     """How one network candidate is built and trained; see `plans`.
 
-    Training goes in ``rounds``, each measured; a plan that is not ``patient`` ends when a round gains less than 3 %.
+    Training goes in ``rounds``, each measured; a plan that is not ``patient`` ends when two rounds in a row gain
+    less than 3 %.
     """
 
     name: str
@@ -64,7 +65,7 @@ def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: f
     large = Plan("larger network", m, min(2 * width, 128), rotation_step_sizes(angle, m), num_steps)
     if agreed:
         return [small, large]
-    hard = Plan("", 2, 64, step_size, 12 * num_steps, learning_rate=2e-3, squashed=True, hmc_share=0.2, patient=True)
+    hard = Plan("", 2, 64, step_size, 6 * num_steps, learning_rate=2e-3, squashed=True, hmc_share=0.2, patient=True)
     curved = hard._replace(
         name="network for tails", num_leapfrogs=5, learning_rate=3e-3, feature=jnp.arcsinh, companion_moves=1
     )
@@ -72,7 +73,7 @@ def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: f
         name="network for modes",
         num_leapfrogs=4,
         width=32,
-        num_steps=7 * num_steps,
+        num_steps=7 * num_steps // 2,
         learning_rate=3e-3,
         num_chains=512,
         temperature=60.0,
@@ -122,7 +123,7 @@ def train_candidate(
         return Mixture((learned, hmc_move(step_size, target)), (1 - plan.hmc_share, plan.hmc_share))
 
     best: tuple[AbstractTransition, Judgement] | None = None
-    spent = 0
+    spent, flat = 0, 0
     with CompileClock() as clock:
         for i in range(plan.rounds):
             try:
@@ -142,10 +143,10 @@ def train_candidate(
             kernel = frozen(result)
             measured = judge(jax.random.fold_in(judge_key, i), kernel, position[:, : min(64, chains)])
             spent += result.num_gradients + measured.num_gradients
-            flat = best is not None and measured.worst < 1.03 * best[1].worst
+            flat = flat + 1 if best is not None and measured.worst < 1.03 * best[1].worst else 0
             if best is None or measured.worst > best[1].worst:
                 best = kernel, measured
-            if (flat or measured.worst < _HOPELESS * to_beat) and not plan.patient:
+            if (flat == 2 or best[1].worst < _HOPELESS * to_beat) and not plan.patient:
                 break
     if best is None:
         raise TrainingDivergedError(f"training the {plan.name} collapsed in its first round")

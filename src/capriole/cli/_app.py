@@ -141,7 +141,7 @@ def fit(
     seed: Seed = 0,
     num_chains: Annotated[int, typer.Option(min=4, help="Chains of the final run.")] = 16,
     num_draws: Annotated[int, typer.Option(min=10, help="Draws of each chain.")] = 1000,
-    train_steps: Annotated[int, typer.Option(min=0, help="Training iterations per network; 0: no networks.")] = 1500,
+    train_steps: Annotated[int, typer.Option(min=0, help="Training iterations per network; 0: no networks.")] = 3000,
     criterion: Annotated[str, typer.Option(help="What counts: gradients or seconds.")] = "gradients",
     spread: Annotated[float, typer.Option(help="Standard deviation of the starts around 0.")] = 1.0,
     compare: Annotated[bool, typer.Option(help="Measure NUTS too.")] = True,

@@ -34,7 +34,7 @@ class PeersSettings:
     crowd_chains: int = 64
     num_draws: int = 1000
     num_warmup: int = 1000
-    train_steps: int = 1500
+    train_steps: int = 3000
     coordinates: int | None = None
     max_gradients: float = 5e7
     max_values: float = 6e7
@@ -59,7 +59,7 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "max_gradients": 0.0,
     },
     "laptop": {},
-    "paper": {"num_draws": 2000, "train_steps": 5000, "max_gradients": 5e8, "max_values": 2e8},
+    "paper": {"num_draws": 2000, "train_steps": 10000, "max_gradients": 5e8, "max_values": 2e8},
 }
 
 
