@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAX_RHAT = 1.01
 THINS = (1, 4, 16)
-WARMUP = 100
+WARMUP = 200
 
 
 class Point(NamedTuple):
