@@ -16,6 +16,7 @@ from .._transition import AbstractTransition
 from .._types import Key, Vector
 from .._whitening import Whitened, diagonal, from_user, padded
 from ._candidate import Candidate
+from ._final import WARMUP
 from ._nuts import nuts_row
 from ._rotations import GOOD_ENOUGH, rotations
 from ._settings import Settings
@@ -259,7 +260,7 @@ def _choose(rows: Sequence[Row], criterion: str) -> str:
 
 def _judged_again(key: Key, candidate: Candidate, places: np.ndarray, *, num_draws: int = 500) -> Candidate:
     start = jnp.asarray(from_user(candidate.transition.target, places.astype(jnp.zeros(()).dtype)))
-    judgement = judge(jax.random.fold_in(key, 7), candidate.transition, start, num_draws=num_draws)
+    judgement = judge(jax.random.fold_in(key, 7), candidate.transition, start, num_draws=num_draws, num_warmup=WARMUP)
     return candidate._replace(judgement=judgement, num_gradients=candidate.num_gradients + judgement.num_gradients)
 
 
