@@ -14,7 +14,7 @@ from .._transition import AbstractTransition
 from .._types import ChainState, Key, Vector
 from .._whitening import draws_to_user
 from ._rotations import per_chain
-from ._search import Found, OnProgress
+from ._search import WARMUP, Found, OnProgress
 from ._verdict import Verdict
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 MAX_RHAT = 1.01
 THINS = (1, 4, 16)
-WARMUP = 200
 
 
 class Point(NamedTuple):

@@ -16,7 +16,6 @@ from .._transition import AbstractTransition
 from .._types import Key, Vector
 from .._whitening import Whitened, diagonal, from_user, padded
 from ._candidate import Candidate
-from ._final import WARMUP
 from ._nuts import nuts_row
 from ._rotations import GOOD_ENOUGH, rotations
 from ._settings import Settings
@@ -29,6 +28,8 @@ NO_NETWORKS = 0.25
 NUTS_AT_MOST = 0.2
 """Effective draws of x and of x^2 per gradient that NUTS did not reach on any target of the peers bench (0.14)."""
 NUTS_STARTS = 8
+WARMUP = 200
+"""Draws left out of runs that start far out on purpose."""
 UNMIXED = 1.5
 """R-hat from which on chains have told nothing of one another."""
 
