@@ -17,6 +17,7 @@ LIKELIHOOD_HEADER = [
     "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",
 ]  # fmt: skip
 INPAINTING_HEADER = ["model", "z from", "distinct classes", "effective classes", "class switches per sweep"]
+INPAINTING_METHODS = {"encoder": "q", "sampler": "the sampler", "difference": "the sampler less q, paired"}
 
 
 def likelihood_rows(models):
@@ -39,7 +40,7 @@ def inpainting_rows(models):
     return [
         [LABELS[m["scheme"]], shown, *(f"{stored[f]['mean']:.2f} ± {stored[f]['se']:.2f}" for f in figures)]
         for m in models
-        for method, shown in (("encoder", "q"), ("sampler", "the sampler"))
+        for method, shown in INPAINTING_METHODS.items()
         if (stored := (m["inpainting"] or {}).get(method))
     ]
 

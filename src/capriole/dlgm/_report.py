@@ -15,6 +15,8 @@ from ._settings import SCHEME_NAMES
 from ._stages import Loaded, decoder_pictures, load_model, save_figure, settings_in
 from ._train import CHECKPOINT
 
+INPAINTING_METHODS = {"encoder": "q", "sampler": "sampler", "difference": "sampler less q, paired"}
+
 
 def write_report(folder: Path, data: Dataset | None = None) -> Path:
     """``report.html`` and ``results.json`` from all models trained in subfolders of ``folder``.
@@ -186,11 +188,10 @@ def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
     for scheme, models in by_scheme.items():
         for m in models:
             if stored := _stage(m, "inpainting.json"):
-                for method in ("encoder", "sampler"):
+                for method, shown in INPAINTING_METHODS.items():
                     if method in stored:
                         cells = (_pm(stored[method][name]) for name in ("distinct_classes", "switches_per_sweep"))
-                        name = "q" if method == "encoder" else "sampler"
-                        rows.append([LABELS[scheme], m.seed, name, *cells, f"{stored['classifier_accuracy']:.3f}"])
+                        rows.append([LABELS[scheme], m.seed, shown, *cells, f"{stored['classifier_accuracy']:.3f}"])
                 if m.seed == models[0].seed:
                     pieces.append(html.picture(m.folder / "inpainting.png", LABELS[scheme]))
     if not rows:
