@@ -50,7 +50,7 @@ def speed(step):
     rates, ratios = step["rates"], step["ratios"]
     useful, machine = (f"{rates[name] / 1e9:.0f} GFLOP/s" for name in ("l2hmc_useful_flops", "matmul_flops"))
     return (
-        f"A training step of L2HMC-DLGM at these sizes does {useful} of useful work, "
+        f"A training step of L2HMC-DLGM on {step['settings']['batch']} images does {useful} of useful work, "
         f"{ratios['l2hmc_useful_flops_over_matmul']:.2f} of the matrix product's {machine} in the same run "
         f"(goal: at least 0.5), and takes {ratios['l2hmc_over_hmc_seconds']:.1f} times as long as one of HMC-DLGM."
     )

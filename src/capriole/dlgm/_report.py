@@ -118,11 +118,12 @@ def _setting(models: list[Loaded]) -> list[str]:
     s = models[0].settings
     words = (
         f"Data: {s.dataset}; {s.validation_images} of its training images are held out and choose the epoch whose "
-        f"model is kept. Images are binarised anew for every minibatch of {s.batch}. Latent dimension {s.latent}, two "
-        f"hidden layers of {s.hidden} softplus units. K = {s.num_transitions} transitions of {s.num_leapfrogs} "
-        f"leapfrogs, kernel networks of width {s.width}. HMC's step size is tuned anew for every epoch, by squared "
-        "jumps over a grid, and these gradients count. All three schemes spend the same decoder gradients on training, "
-        "the VAE through more epochs; Hessian-vector products of L2HMC's training come on top, and show in the seconds."
+        f"model is kept. Images are binarised anew for every minibatch of {s.batch} (VAE: {s.elbo_batch}). Latent "
+        f"dimension {s.latent}, two hidden layers of {s.hidden} softplus units. K = {s.num_transitions} transitions of "
+        f"{s.num_leapfrogs} leapfrogs, kernel networks of width {s.width}. HMC's step size is tuned anew for every "
+        "epoch, by squared jumps over a grid, and these gradients count. All three schemes spend the same decoder "
+        "gradients on training, the VAE through more epochs; Hessian-vector products of L2HMC's training come on top, "
+        "and show in the seconds."
     )
     rows = []
     for m in models:
