@@ -91,7 +91,7 @@ def decoder_means(means: dict[str, Float[np.ndarray, "pixels images"]], *, side:
     columns = min(10, next(iter(means.values())).shape[1])
     rows = max(pictures.shape[1] // columns for pictures in means.values())
     figure = _figure(3.2 * len(means), 3.1 * rows / columns + 0.35)
-    figure.get_layout_engine().set(wspace=0.04)  # type: ignore[union-attr]
+    figure.set_layout_engine("constrained", wspace=0.04)
     panels: Any = figure.subplots(1, len(means))
     for axes, (scheme, pictures) in zip(np.atleast_1d(panels), means.items(), strict=True):
         count = pictures.shape[1] // columns * columns
