@@ -46,7 +46,7 @@ def likelihood_curves(histories: dict[str, list[list[dict[str, Any]]]]) -> "Figu
     if np.isfinite(best):
         panels[0].set_ylim(best - 30, best + 2)
     panels[0].set_ylabel("log p(x), AIS (nats)")
-    panels[0].legend(frameon=False, loc="upper left", title="solid: validation, dashed: train")
+    panels[1].legend(frameon=False, loc="upper left", title="solid: validation, dashed: train")
     return figure
 
 
@@ -81,7 +81,8 @@ def posterior_figure(projected: Float[np.ndarray, "chains draws"]) -> "Figure":
     axes.plot(grid, gauss, color="black", linewidth=1.5, label="Gaussian of the same mean and variance")
     axes.set_xlabel("projection on the direction of highest variance")
     axes.set_ylabel("density")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
