@@ -80,7 +80,7 @@ class Settings:
 
     def training_of(self, scheme: str) -> dict[str, Any]:
         """What the training of a scheme depends on: the rest may change between a run and its continuation."""
-        chosen = {n: v for n, v in asdict(self).items() if not n.startswith(_JUDGING) and n not in _LENGTHS}
+        chosen = {n: v for n, v in asdict(self).items() if not n.startswith(_JUDGING) and n not in _BY_SCHEME}
         chosen |= {"epochs": self.epochs_of(scheme), "curve_every": self.curve_every_of(scheme)}
         chosen["batch"] = self.batch_of(scheme)
         unused = {"elbo": (*_OF_CHAINS, *_OF_KERNEL), "hmc": _OF_KERNEL}.get(scheme, ())
@@ -108,7 +108,7 @@ _JUDGING = (
     "shape_",
     "seeds",
 )
-_LENGTHS = ("batch", "elbo_batch", "epochs", "elbo_epochs", "curve_every", "elbo_curve_every")
+_BY_SCHEME = ("batch", "elbo_batch", "epochs", "elbo_epochs", "curve_every", "elbo_curve_every")
 _OF_CHAINS = ("num_transitions", "num_leapfrogs", "step_size", "tuning_images")
 _OF_KERNEL = ("width", "embedding", "guide", "kernel_learning_rate", "clip", "objective", "rotation")
 
