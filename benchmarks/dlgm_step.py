@@ -1,6 +1,6 @@
 """Speed of one training step of the latent-variable model: useful FLOP/s of L2HMC-DLGM over the machine's matmul.
 
-    python benchmarks/dlgm_step.py [--preset laptop|paper] [--out results/dlgm_step.json]
+    python benchmarks/dlgm_step.py [--preset laptop|paper] [--batch N] [--out results/paper-dlgm/step.json]
 
 Useful operations are those of the matrix products that the mathematics needs: per leapfrog and image the decoder
 forward and backward, both once more for the Hessian-vector product, the kernel's networks forward and backward (for
@@ -25,7 +25,7 @@ from capriole.dlgm import SCHEME_NAMES, build, settings_for
 from capriole.dlgm._schemes import SCHEMES
 
 PIXELS = 784
-SIZES = ("latent", "hidden", "batch", "width", "embedding", "guide", "num_transitions", "num_leapfrogs")
+SIZES = ("latent", "hidden", "batch", "elbo_batch", "width", "embedding", "guide", "num_transitions", "num_leapfrogs")
 
 
 def useful_flops(settings, model):
@@ -62,12 +62,12 @@ def matmul():
 
 def pieces_of(settings):
     pieces = {"matmul_flops": matmul()}
-    pixels = jax.random.uniform(jax.random.key(2), (PIXELS, settings.batch))
     for scheme in SCHEME_NAMES:
+        pixels = jax.random.uniform(jax.random.key(2), (PIXELS, settings.batch_of(scheme)))
         state, recipe = build(scheme, settings, PIXELS, 0)
         step = eqx.filter_jit(SCHEMES[scheme])
         pieces[f"{scheme}_steps_per_second"] = (
-            lambda step=step, state=state, recipe=recipe: jax.block_until_ready(
+            lambda step=step, state=state, recipe=recipe, pixels=pixels: jax.block_until_ready(
                 step(jax.random.key(3), state, pixels, recipe)[1]
             ),
             1,
@@ -91,10 +91,11 @@ def measure(pieces, rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="laptop")
+    parser.add_argument("--batch", type=int, help="images per step of the two samplers, instead of the preset's")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rounds", type=int, default=8)
     options = parser.parse_args()
-    settings = settings_for(options.preset)
+    settings = settings_for(options.preset, batch=options.batch)
     pieces, flops = pieces_of(settings)
     rates = measure(pieces, options.rounds)
     useful = flops * rates["l2hmc_steps_per_second"]

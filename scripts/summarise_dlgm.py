@@ -17,6 +17,7 @@ LIKELIHOOD_HEADER = [
     "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",
 ]  # fmt: skip
 INPAINTING_HEADER = ["model", "z from", "distinct classes", "effective classes", "class switches per sweep"]
+INPAINTING_METHODS = {"encoder": "q", "sampler": "the sampler", "difference": "the sampler less q, paired"}
 
 
 def likelihood_rows(models):
@@ -39,7 +40,7 @@ def inpainting_rows(models):
     return [
         [LABELS[m["scheme"]], shown, *(f"{stored[f]['mean']:.2f} ± {stored[f]['se']:.2f}" for f in figures)]
         for m in models
-        for method, shown in (("encoder", "q"), ("sampler", "the sampler"))
+        for method, shown in INPAINTING_METHODS.items()
         if (stored := (m["inpainting"] or {}).get(method))
     ]
 
@@ -49,7 +50,7 @@ def speed(step):
     rates, ratios = step["rates"], step["ratios"]
     useful, machine = (f"{rates[name] / 1e9:.0f} GFLOP/s" for name in ("l2hmc_useful_flops", "matmul_flops"))
     return (
-        f"A training step of L2HMC-DLGM at these sizes does {useful} of useful work, "
+        f"A training step of L2HMC-DLGM on {step['settings']['batch']} images does {useful} of useful work, "
         f"{ratios['l2hmc_useful_flops_over_matmul']:.2f} of the matrix product's {machine} in the same run "
         f"(goal: at least 0.5), and takes {ratios['l2hmc_over_hmc_seconds']:.1f} times as long as one of HMC-DLGM."
     )

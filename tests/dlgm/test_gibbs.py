@@ -20,6 +20,7 @@ from capriole.dlgm import (
     image_leapfrog,
     inpaint,
     mixing,
+    mixing_difference,
     posterior_shape,
     shape_summary,
     train_classifier,
@@ -140,6 +141,23 @@ def test_mixing_counts_classes_and_switches():
     assert found["distinct_classes"]["mean"] == pytest.approx(4 / 3)
     assert found["switches_per_sweep"]["mean"] == pytest.approx((1 + 1 / 79) / 3)
     assert found["effective_classes"]["mean"] < 1.4
+
+
+def test_differences_of_mixing_are_paired_over_images():
+    rng = np.random.default_rng(2)
+    busy = np.arange(40) % 4  # images go through 1 to 4 classes
+    classes = np.arange(100)[:, None] % (1 + busy)
+    more = classes.copy()
+    more[::10, :10] = 9  # ten of 40 images see one class more
+    confidence = rng.uniform(size=(100, 40))
+    one, other = Inpainted(more, confidence, {}), Inpainted(classes, confidence, {})
+    found = mixing_difference(one, other)
+    gained = found["distinct_classes"]
+    assert gained == {"mean": 0.25, "se": pytest.approx(np.sqrt(0.25 * 0.75 / 39))}
+    assert gained["se"] < mixing(other)["distinct_classes"]["se"]
+    assert found["confidence"] == {"mean": 0.0, "se": 0.0}
+    with pytest.raises(ValueError, match="got 40 and 39"):
+        mixing_difference(one, Inpainted(classes[:, 1:], confidence[:, 1:], {}))
 
 
 def test_the_classifier_learns_and_bad_methods_are_refused(standard_promotion):

@@ -46,7 +46,13 @@ def test_the_whole_section_runs_and_its_report_has_every_figure(finished):
     assert [(d["of"], d["less"]) for d in results["differences"]] == [
         ("l2hmc", "hmc"), ("l2hmc", "elbo"), ("hmc", "elbo"),
     ]  # fmt: skip
-    assert results["models"][2]["sampling"]["kernel"]["num_leapfrogs"] == 3
+    l2hmc = results["models"][2]
+    assert l2hmc["sampling"]["kernel"]["num_leapfrogs"] == 3
+    assert "difference" not in results["models"][0]["inpainting"]
+    kernel, q, paired = (
+        l2hmc["inpainting"][name]["distinct_classes"]["mean"] for name in ("sampler", "encoder", "difference")
+    )
+    assert paired == pytest.approx(kernel - q)
 
 
 def test_calling_again_does_nothing_again(finished):

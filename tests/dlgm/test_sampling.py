@@ -44,6 +44,7 @@ def results(gain=1.0, error=0.2, gap=0.5, ratio=4.0, rhat=1.01, classes=3.0, wor
                 },
                 "inpainting": {
                     "sampler": {"distinct_classes": one | {"mean": classes}}, "encoder": {"distinct_classes": one},
+                    "difference": {"distinct_classes": {"mean": classes - 2.0, "se": 0.15}},
                 },
                 "posterior": {
                     "many_images": {"num_images": 9, "non_gaussian_share": 0.5, "non_gaussian_share_se": 0.1}

@@ -11,7 +11,7 @@ from ._evaluate import evaluate, importance_bound, log_likelihood, sandwich
 from ._files import CheckpointError
 from ._guide import Guide, Guided
 from ._idx import DataError, parse_idx
-from ._inpaint import Inpainted, bottom_half, inpaint, mixing
+from ._inpaint import Inpainted, bottom_half, inpaint, mixing, mixing_difference
 from ._kernel import ImageNetwork, image_leapfrog
 from ._model import Decoder, Diagonal, Encoder, Feedforward, ImageLikelihood, LatentPosterior, log_bernoulli
 from ._paper import run_paper
@@ -87,6 +87,7 @@ __all__ = [
     "log_bernoulli",
     "log_likelihood",
     "mixing",
+    "mixing_difference",
     "parse_idx",
     "plan_ais",
     "posterior_kernel",

@@ -24,10 +24,11 @@ def _figure(width: float, height: float) -> "Figure":
 def likelihood_curves(histories: dict[str, list[list[dict[str, Any]]]]) -> "Figure":
     """Figure 2: quick AIS on train (dashed) and validation (solid) images against epochs and against decoder gradients.
 
-    ``histories[scheme]`` holds one list of epoch records per seed.
+    ``histories[scheme]`` holds one list of epoch records per seed. Points more than 30 nats below the best are cut off.
     """
     figure = _figure(9, 4)
     panels: Any = figure.subplots(1, 2, sharey=True)
+    best = -np.inf
     axes_of = {"epoch": "epoch", "num_gradients": "decoder gradients"}
     for axes, (key, label) in zip(panels, axes_of.items(), strict=True):
         for scheme, runs in histories.items():
@@ -37,12 +38,15 @@ def likelihood_curves(histories: dict[str, list[list[dict[str, Any]]]]) -> "Figu
                 for name, style in (("validation_log_likelihood", "-"), ("train_log_likelihood", "--")):
                     shown = LABELS[scheme] if i == 0 and style == "-" else None
                     y = [r[name] for r in points]
+                    best = max(best, *y)
                     axes.plot(x, y, style, color=COLOURS[scheme], label=shown, marker=".", linewidth=1.2, alpha=0.85)
         axes.set_xscale("log")
         axes.set_xlabel(label)
         axes.grid(visible=True, alpha=0.25)
+    if np.isfinite(best):
+        panels[0].set_ylim(best - 30, best + 2)
     panels[0].set_ylabel("log p(x), AIS (nats)")
-    panels[0].legend(frameon=False, title="solid: validation, dashed: train")
+    panels[1].legend(frameon=False, loc="upper left", title="solid: validation, dashed: train")
     return figure
 
 
@@ -77,7 +81,8 @@ def posterior_figure(projected: Float[np.ndarray, "chains draws"]) -> "Figure":
     axes.plot(grid, gauss, color="black", linewidth=1.5, label="Gaussian of the same mean and variance")
     axes.set_xlabel("projection on the direction of highest variance")
     axes.set_ylabel("density")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -85,7 +90,9 @@ def posterior_figure(projected: Float[np.ndarray, "chains draws"]) -> "Figure":
 def decoder_means(means: dict[str, Float[np.ndarray, "pixels images"]], *, side: int) -> "Figure":
     """Figure 5: E[x | z] for the same latents z ~ N(0, I) under each model."""
     columns = min(10, next(iter(means.values())).shape[1])
-    figure = _figure(3 * len(means) + 0.2, 3.4)
+    rows = max(pictures.shape[1] // columns for pictures in means.values())
+    figure = _figure(3.2 * len(means), 3.1 * rows / columns + 0.35)
+    figure.set_layout_engine("constrained", wspace=0.04)
     panels: Any = figure.subplots(1, len(means))
     for axes, (scheme, pictures) in zip(np.atleast_1d(panels), means.items(), strict=True):
         count = pictures.shape[1] // columns * columns
@@ -98,10 +105,10 @@ def decoder_means(means: dict[str, Float[np.ndarray, "pixels images"]], *, side:
 
 def diagram() -> "Figure":
     """Figure 4: how one minibatch passes through L2HMC-DLGM, and what each part learns from."""
-    figure = _figure(9, 2.9)
+    figure = _figure(9, 2.7)
     axes = figure.subplots()
-    axes.set_xlim(0, 100)
-    axes.set_ylim(0, 32)
+    axes.set_xlim(0, 96)
+    axes.set_ylim(0, 31)
     axes.axis("off")
     boxes = {
         "image $x$": (1, "0.93"),
@@ -118,10 +125,10 @@ def diagram() -> "Figure":
         _arrow(axes, (right, 18), (left, 18))
     axes.plot([7.5, 7.5, 62.5], [23.3, 28, 28], color="0.35", linewidth=1)
     _arrow(axes, (62.5, 28), (62.5, 23))
-    axes.text(35, 28.5, "embedding of $x$", fontsize=8, color="0.35", ha="center")
+    axes.text(35, 28.5, "embedding and guide of $x$", fontsize=8, color="0.35", ha="center")
     learns = {
         25.5: "steps on the ELBO,\nand on nothing else",
-        62.5: "steps on the squared jumps\nof all $K$ transitions",
+        62.5: "steps on the squared jumps\nof all $K$ transitions,\nits guide on $z_K$",
     }
     learns[85.5] = "steps on $\\log p(x\\mid z_K)$,\n$z_K$ a constant"
     for x, text in learns.items():

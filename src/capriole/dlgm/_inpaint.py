@@ -103,16 +103,32 @@ def mixing(found: Inpainted) -> dict[str, Any]:
     ``distinct_classes`` counts those seen in at least 5 % of the sweeps; ``effective_classes`` is the exponential
     of the entropy of their shares; ``switches_per_sweep`` is the share of sweeps that change the class.
     """
+    return {name: _mean_and_error(values) for name, values in _mixing_by_image(found).items()}
+
+
+def mixing_difference(found: Inpainted, other: Inpainted) -> dict[str, Any]:
+    """`mixing` of ``found`` less that of ``other``, both from the same images: errors are those of paired differences.
+
+    Raises ValueError if the numbers of images differ.
+    """
+    if found.classes.shape[1] != other.classes.shape[1]:
+        numbers = f"{found.classes.shape[1]} and {other.classes.shape[1]}"
+        raise ValueError(f"paired differences need the same images, got {numbers} of them; in-paint the same ones")
+    first, second = _mixing_by_image(found), _mixing_by_image(other)
+    return {name: _mean_and_error(first[name] - second[name]) for name in first}
+
+
+def _mixing_by_image(found: Inpainted) -> dict[str, np.ndarray]:
     seen = found.classes[len(found.classes) // 5 :]
     shares = np.stack([np.bincount(column, minlength=seen.max() + 1) for column in seen.T]) / len(seen)
     entropy = -np.sum(np.where(shares > 0, shares * np.log(np.maximum(shares, 1e-300)), 0), axis=1)
-    figures = {
+    return {
         "distinct_classes": np.sum(shares >= 0.05, axis=1),
         "effective_classes": np.exp(entropy),
         "switches_per_sweep": np.mean(seen[1:] != seen[:-1], axis=0),
         "confidence": np.mean(found.confidence[len(found.classes) // 5 :], axis=0),
     }
-    return {
-        name: {"mean": float(np.mean(v)), "se": float(np.std(v, ddof=1) / np.sqrt(len(v)))}
-        for name, v in figures.items()
-    }
+
+
+def _mean_and_error(values: np.ndarray) -> dict[str, float]:
+    return {"mean": float(np.mean(values)), "se": float(np.std(values, ddof=1) / np.sqrt(len(values)))}

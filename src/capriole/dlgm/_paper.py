@@ -15,7 +15,8 @@ def run_paper(
 ) -> Path:
     """Train and evaluate every scheme with every seed; in-paint and sample posteriors with the first seed's models.
 
-    Each model lives in ``folder/<scheme>-<seed>``. What is there already is not done again. Returns the report.
+    Each model lives in ``folder/<scheme>-<seed>``. What is there already is not done again. The report is written after
+    every seed, so that a run that is stopped leaves one on the seeds that are complete. Returns the report.
     """
     for seed in range(settings.seeds):
         for scheme in SCHEME_NAMES:
@@ -27,4 +28,5 @@ def run_paper(
             if seed == 0 and scheme == "l2hmc":
                 sampling_stage(model, data)
                 posterior_stage(model, data)
-    return write_report(folder, data)
+        report = write_report(folder, data)
+    return report

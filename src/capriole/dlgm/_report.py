@@ -15,6 +15,8 @@ from ._settings import SCHEME_NAMES
 from ._stages import Loaded, decoder_pictures, load_model, save_figure, settings_in
 from ._train import CHECKPOINT
 
+INPAINTING_METHODS = {"encoder": "q", "sampler": "sampler", "difference": "sampler less q, paired"}
+
 
 def write_report(folder: Path, data: Dataset | None = None) -> Path:
     """``report.html`` and ``results.json`` from all models trained in subfolders of ``folder``.
@@ -116,11 +118,12 @@ def _setting(models: list[Loaded]) -> list[str]:
     s = models[0].settings
     words = (
         f"Data: {s.dataset}; {s.validation_images} of its training images are held out and choose the epoch whose "
-        f"model is kept. Images are binarised anew for every minibatch of {s.batch}. Latent dimension {s.latent}, two "
-        f"hidden layers of {s.hidden} softplus units. K = {s.num_transitions} transitions of {s.num_leapfrogs} "
-        f"leapfrogs, kernel networks of width {s.width}. HMC's step size is tuned anew for every epoch, by squared "
-        "jumps over a grid, and these gradients count. All three schemes spend the same decoder gradients on training, "
-        "the VAE through more epochs; Hessian-vector products of L2HMC's training come on top, and show in the seconds."
+        f"model is kept. Images are binarised anew for every minibatch of {s.batch} (VAE: {s.elbo_batch}). Latent "
+        f"dimension {s.latent}, two hidden layers of {s.hidden} softplus units. K = {s.num_transitions} transitions of "
+        f"{s.num_leapfrogs} leapfrogs, kernel networks of width {s.width}. HMC's step size is tuned anew for every "
+        "epoch, by squared jumps over a grid, and these gradients count. All three schemes spend the same decoder "
+        "gradients on training, the VAE through more epochs; Hessian-vector products of L2HMC's training come on top, "
+        "and show in the seconds."
     )
     rows = []
     for m in models:
@@ -186,11 +189,10 @@ def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
     for scheme, models in by_scheme.items():
         for m in models:
             if stored := _stage(m, "inpainting.json"):
-                for method in ("encoder", "sampler"):
+                for method, shown in INPAINTING_METHODS.items():
                     if method in stored:
                         cells = (_pm(stored[method][name]) for name in ("distinct_classes", "switches_per_sweep"))
-                        name = "q" if method == "encoder" else "sampler"
-                        rows.append([LABELS[scheme], m.seed, name, *cells, f"{stored['classifier_accuracy']:.3f}"])
+                        rows.append([LABELS[scheme], m.seed, shown, *cells, f"{stored['classifier_accuracy']:.3f}"])
                 if m.seed == models[0].seed:
                     pieces.append(html.picture(m.folder / "inpainting.png", LABELS[scheme]))
     if not rows:

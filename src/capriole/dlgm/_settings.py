@@ -11,10 +11,10 @@ class Settings:
     """Everything that a run can vary. Defaults are the paper's, where it says.
 
     All schemes may spend equal numbers of gradients of the decoder: the VAE, whose steps are cheap, through more
-    epochs (``elbo_epochs``), the others by construction. The last ``validation_images`` of the training set are kept
-    out of it; quick AIS on them every ``curve_every`` epochs (VAE: ``elbo_curve_every``) with ``curve_temperatures``
-    draws figure 2's curves and chooses the epoch whose model is kept. The table comes from the ``ais_`` settings.
-    ``objective`` is ``paper``, ``log_jump`` or ``log_esjd``.
+    epochs (``elbo_epochs``), the others by construction; the VAE has a batch of its own as well (``elbo_batch``). The
+    last ``validation_images`` of the training set are kept out of it; quick AIS on them every ``curve_every`` epochs
+    (VAE: ``elbo_curve_every``) with ``curve_temperatures`` draws figure 2's curves and chooses the epoch whose model is
+    kept. The table comes from the ``ais_`` settings. ``objective`` is ``paper``, ``log_jump`` or ``log_esjd``.
     """
 
     dataset: str = "mnist"
@@ -24,6 +24,7 @@ class Settings:
     embedding: int = 512
     guide: int = 512
     batch: int = 512
+    elbo_batch: int = 512
     epochs: int = 300
     elbo_epochs: int = 8400
     learning_rate: float = 1e-3
@@ -73,10 +74,15 @@ class Settings:
         """Epochs that a scheme trains for."""
         return self.elbo_epochs if scheme == "elbo" else self.epochs
 
+    def batch_of(self, scheme: str) -> int:
+        """Images in a minibatch: the samplers' steps are dear, so that small batches, hence more steps, serve them."""
+        return self.elbo_batch if scheme == "elbo" else self.batch
+
     def training_of(self, scheme: str) -> dict[str, Any]:
         """What the training of a scheme depends on: the rest may change between a run and its continuation."""
-        chosen = {n: v for n, v in asdict(self).items() if not n.startswith(_JUDGING) and n not in _LENGTHS}
+        chosen = {n: v for n, v in asdict(self).items() if not n.startswith(_JUDGING) and n not in _BY_SCHEME}
         chosen |= {"epochs": self.epochs_of(scheme), "curve_every": self.curve_every_of(scheme)}
+        chosen["batch"] = self.batch_of(scheme)
         unused = {"elbo": (*_OF_CHAINS, *_OF_KERNEL), "hmc": _OF_KERNEL}.get(scheme, ())
         return {name: value for name, value in chosen.items() if name not in unused}
 
@@ -102,7 +108,7 @@ _JUDGING = (
     "shape_",
     "seeds",
 )
-_LENGTHS = ("epochs", "elbo_epochs", "curve_every", "elbo_curve_every")
+_BY_SCHEME = ("batch", "elbo_batch", "epochs", "elbo_epochs", "curve_every", "elbo_curve_every")
 _OF_CHAINS = ("num_transitions", "num_leapfrogs", "step_size", "tuning_images")
 _OF_KERNEL = ("width", "embedding", "guide", "kernel_learning_rate", "clip", "objective", "rotation")
 
@@ -115,6 +121,7 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "embedding": 16,
         "guide": 16,
         "batch": 100,
+        "elbo_batch": 100,
         "epochs": 2,
         "elbo_epochs": 2,
         "num_transitions": 2,
@@ -155,7 +162,8 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "width": 64,
         "embedding": 128,
         "guide": 200,
-        "batch": 250,
+        "batch": 50,
+        "elbo_batch": 250,
         "epochs": 36,
         "elbo_epochs": 468,
         "learning_rate": 2e-3,

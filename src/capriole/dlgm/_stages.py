@@ -20,7 +20,7 @@ from ._data import Dataset, hold_out, load_dataset
 from ._evaluate import curve_point, evaluate, fixed_binary
 from ._figures import inpainting_figure, posterior_figure
 from ._files import CheckpointError, load_checkpoint, read_facts, read_json, save_checkpoint, write_bytes, write_json
-from ._inpaint import bottom_half, inpaint, mixing
+from ._inpaint import Inpainted, bottom_half, inpaint, mixing, mixing_difference
 from ._posterior import draw_posterior, posterior_shape, shape_summary
 from ._sampling import compare_samplers
 from ._schemes import Model
@@ -143,9 +143,10 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     judge = train_classifier(judge_key, data, num_epochs=s.classifier_epochs)
     images = fixed_binary(data.test, min(s.inpaint_images, data.test.shape[1]))
     figures: dict[str, Any] = {"num_images": images.shape[1], "classifier_accuracy": judge.accuracy}
-    pictures = {}
+    pictures, results = {}, dict[str, Inpainted]()
     for method in ("encoder",) if loaded.scheme == "elbo" else ("encoder", "sampler"):
-        found = inpaint(
+        # One key: both start from the same coins and the same z, so that their difference is paired over images.
+        results[method] = found = inpaint(
             run_key,
             loaded.model,
             images,
@@ -157,6 +158,8 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
         )
         figures[method] = mixing(found)
         pictures[f"z from {'q' if method == 'encoder' else 'the sampler'}"] = found.pictures
+    if "sampler" in results:
+        figures["difference"] = mixing_difference(results["sampler"], results["encoder"])
     save_figure(loaded.folder / "inpainting.png", inpainting_figure(pictures, side=data.side))
     return figures
 

@@ -130,10 +130,10 @@ def train_dlgm(
     one would. Raises ValueError if a batch is larger than the training set, `CheckpointError` for a checkpoint that is
     damaged or of another model.
     """
-    num_images = data.train.shape[1]
-    if settings.batch > num_images:
-        raise ValueError(f"a batch of {settings.batch} is larger than the training set of {num_images} images")
-    epochs, per_epoch = settings.epochs_of(scheme), num_images // settings.batch
+    num_images, batch = data.train.shape[1], settings.batch_of(scheme)
+    if batch > num_images:
+        raise ValueError(f"a batch of {batch} is larger than the training set of {num_images} images")
+    epochs, per_epoch = settings.epochs_of(scheme), num_images // batch
     state, recipe = build(scheme, settings, data.train.shape[0], seed, num_steps=epochs * per_epoch)
     history: list[dict[str, Any]] = []
     if (folder / CHECKPOINT).exists():
@@ -143,7 +143,7 @@ def train_dlgm(
     order_key, step_key, tune_key = jax.random.split(key_for(seed, scheme), 3)
     for epoch in range(len(history), epochs):
         before = history[-1] if history else {"seconds": 0.0, "num_gradients": 0}
-        cost = gradients_per_image(scheme, settings) * per_epoch * settings.batch
+        cost = gradients_per_image(scheme, settings) * per_epoch * batch
         with CompileClock() as clock:
             if scheme == "hmc":
                 tuned, spent = tune_step_size(jax.random.fold_in(tune_key, epoch), state.model, pixels, settings)
@@ -153,7 +153,7 @@ def train_dlgm(
             for first in range(0, per_epoch, CHUNK):
                 length = min(CHUNK, per_epoch - first)
                 where = (jnp.asarray(first), jnp.asarray(length))
-                state, metrics = _chunk(step_key, SCHEMES[scheme], state, pixels, order, where, recipe, settings.batch)
+                state, metrics = _chunk(step_key, SCHEMES[scheme], state, pixels, order, where, recipe, batch)
                 chunks.append(jax.tree.map(lambda kept, length=length: np.asarray(kept)[:length], metrics))
                 if progress is not None:
                     done = epoch * per_epoch + first + length
