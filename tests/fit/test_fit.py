@@ -184,6 +184,14 @@ def test_a_network_that_sticks_in_the_long_run_gives_way(monkeypatch):
     assert chosen(("rotation", 0.5), ("small network", 0.4))[0]["small network"] == 0.4, "only the best is run again"
 
 
+def test_places_that_a_kernel_ran_away_to_are_not_visited():
+    target = make_target("scg")
+    pilot = explore(jax.random.key(0), target, target.start(jax.random.key(1), 16), max_windows=1)
+    places = np.concatenate([np.asarray(pilot.position), [[1e3, 1e30, np.nan], [0.0, 1e30, 0.0]]], axis=1)
+    kept = _search._worth_a_visit(target, places, pilot)
+    np.testing.assert_array_equal(kept, np.asarray(pilot.position))
+
+
 def test_chains_that_never_moved_do_not_win():
     """64 frozen chains of 500 draws have an ESS of 64, which is 0.002 per gradient."""
     figures = {

@@ -12,7 +12,7 @@ from .._explore import APART, LOST, Exploration, explore, spread_out
 from .._judge import judge
 from .._logdensity import AbstractLogDensity
 from .._train import Progress, TrainingDivergedError
-from .._transition import AbstractTransition
+from .._transition import AbstractTransition, state_at
 from .._types import Key, Vector
 from .._whitening import Whitened, diagonal, from_user, padded
 from ._candidate import Candidate
@@ -74,7 +74,7 @@ def search(keys: Key, target: AbstractLogDensity, position: Vector, settings: Se
         whitening = padded(pilot.whitening, len(position)) if pilot.sharp is not None else pilot.whitening
         white = Whitened(target, whitening)
         candidates, notes = _candidates(keys[1], keys[2], white, pilot, settings, progress)
-        candidates, places = _from_everywhere(keys[1], candidates, pilot)
+        candidates, places = _from_everywhere(keys[1], target, candidates, pilot)
         candidates = _confirmed(jax.random.fold_in(keys[1], 99), candidates, places, settings.criterion, pilot, notes)
     if pilot.num_lost:
         notes.append(
@@ -118,18 +118,32 @@ def _sure(rows: Sequence[Row], pilot: Exploration, criterion: str) -> bool:
     return criterion == "gradients" and pilot.agreed and max(row.worst for row in rows) > NUTS_AT_MOST
 
 
-def _from_everywhere(key: Key, candidates: list[Candidate], pilot: Exploration) -> tuple[list[Candidate], np.ndarray]:
+def _from_everywhere(
+    key: Key, target: AbstractLogDensity, candidates: list[Candidate], pilot: Exploration
+) -> tuple[list[Candidate], np.ndarray]:
     """The candidates as they are to be compared, and all places (dim, n) that any chain found.
 
     Where chains disagree, every sampler is measured from all those places: else one that sits in the mode where it
     started would win, with a fine ESS and R-hat.
     """
-    found = [c.found for c in candidates if c.found is not None]
+    found = [_worth_a_visit(target, c.found, pilot) for c in candidates if c.found is not None]
     places = np.concatenate([np.asarray(pilot.position), *found], axis=1)
     if not pilot.agreed:
         crowd = spread_out(places, pilot.position.shape[1])
         candidates = [_judged_again(key, c, crowd) for c in candidates]
     return candidates, places
+
+
+def _worth_a_visit(target: AbstractLogDensity, places: np.ndarray, pilot: Exploration) -> np.ndarray:
+    """Those of ``places`` (dim, n), where chains that trained a kernel ended, that are not far from all mass.
+
+    A kernel in training may run away: left out is where log density or gradient is not finite, or the former more than
+    `LOST` below the lowest of the pilot's chains.
+    """
+    end = state_at(target, jnp.asarray(places, pilot.position.dtype))
+    lowest = np.min(state_at(target, pilot.position).logdensity)
+    finite = np.isfinite(np.asarray(end.logdensity_grad)).all(axis=0)
+    return places[:, finite & (np.asarray(end.logdensity) > lowest - LOST)]
 
 
 def _confirmed(
