@@ -117,7 +117,7 @@ def against_peers(root: Path) -> list[str]:
     rows = goal_rows(verdicts({name: standings(found) for name, found in cells.items()}))
     head = (
         "`capriole.fit` against NUTS (diagonal and dense metric), ChEES-HMC and MCLMC, wrong or unmixed samplers never "
-        f"ranked, on {len(cells)} targets, one seed ([docs/peers.md](docs/peers.md)):"
+        f"ranked, on {len(cells)} targets, one to three seeds ([docs/peers.md](docs/peers.md)):"
     )
     return [head, "", *(f"- {goal}: {found}" for goal, _, found, *_ in rows)]
 
