@@ -1,6 +1,8 @@
 """One configuration for all tests: float64, strict dtypes, type-checked signatures, an optional compilation cache."""
 
+import gc
 import os
+from pathlib import Path
 
 import jax
 
@@ -21,6 +23,19 @@ with install_import_hook(MODULES, "typechecker.check"):
     import capriole._candidates
     import capriole._front
     import capriole._io  # noqa: F401 (and so everything the hook covers)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_compiled_programs():
+    """Forget compiled programs after a module if there are many.
+
+    Each is some memory maps, of which Linux allows a process 65,530; one more ends it with a segmentation fault in XLA.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
