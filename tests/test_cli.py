@@ -174,7 +174,6 @@ def test_bad_arguments_are_refused_in_one_line(args, complaint, tmp_path):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX")
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
     result = capriole("run", "scg", *TINY, "--out", tmp_path / "file" / "run")

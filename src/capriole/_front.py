@@ -221,7 +221,7 @@ def user_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[st
 def prepare(
     logdensity: Callable, init: Any, key: Key, *, num_chains: int, spread: float, num_more: int = 0
 ) -> tuple[AbstractLogDensity, Vector]:
-    """The checked log density in the library's layout and starting positions of shape (dim, chains).
+    """The checked log density in the library's layout and checked starting positions of shape (dim, chains).
 
     ``num_more`` further ones, which nobody has checked, follow them.
     """
@@ -230,10 +230,11 @@ def prepare(
     if init is None:
         if not isinstance(logdensity, AbstractLogDensity) or not hasattr(logdensity, "start"):
             raise ValueError("pass init, one position of the log density, e.g. init=jnp.zeros(3)")
-        return logdensity, logdensity.start(key, num_chains + num_more)
-    target, flat = as_logdensity(logdensity, init)
-    check_logdensity(target, flat)
-    every = flat[:, None] + spread * jax.random.normal(key, (num_chains + num_more, flat.size), flat.dtype).T
+        target, every = logdensity, logdensity.start(key, num_chains + num_more)
+    else:
+        target, flat = as_logdensity(logdensity, init)
+        check_logdensity(target, flat)
+        every = flat[:, None] + spread * jax.random.normal(key, (num_chains + num_more, flat.size), flat.dtype).T
     position = jnp.asarray(np.asarray(every)[:, :num_chains])
     check_dtype(target, position)
     check_starts(state_at(target, position))

@@ -1,10 +1,6 @@
 """``capriole fit``: the folder it writes, its statuses, its errors."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 
 import jax
 import pytest
@@ -13,6 +9,7 @@ from typer.testing import CliRunner
 from capriole.cli._app import app
 from capriole.cli._fit import read_config
 from capriole.runs import DrawStore, RunFolderError
+from commands import stop_by_sigterm
 
 QUICK = ["--num-chains", "4", "--num-draws", "60", "--train-steps", "0", "--no-compare"]
 FAR = """
@@ -104,22 +101,8 @@ def test_out_of_time_resumed_extended_and_shown(tmp_path):
 def test_stopped_by_sigterm_and_resumed(tmp_path):
     out, whole = tmp_path / "run", tmp_path / "whole"
     words = ["fit", "scg", *QUICK, "--num-draws", 20_000]
-    slowly = ["--checkpoint-every", 0]  # so that the signal comes in time
-    command = [sys.executable, "-m", "capriole", *map(str, [*words, *slowly, "--out", out])]
-    env = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": os.environ.get("CAPRIOLE_TEST_CACHE", ""),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
-        for line in process.stderr:
-            if line.startswith("sample:"):
-                process.send_signal(signal.SIGTERM)
-                break
-        rest = process.stderr.read()
-        assert process.wait(timeout=120) == 143, rest
-    assert "stopped by SIGTERM" in rest
-    assert f"capriole resume {out}" in rest
+    # A checkpoint after every chunk slows it, so that the signal comes in time.
+    stop_by_sigterm(*words, "--checkpoint-every", 0, out=out, phase="sample")
     assert 0 < DrawStore.open(out / "draws.zarr").committed < 20_000
     assert not (out / "verdict.json").exists()
     done = capriole("resume", out)

@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 
 import pytest
 import typer
 
 from capriole.runs import DrawStore, RunFolder
+from commands import ENVIRONMENT, command, stop_by_sigterm
 
 MODEL = """
 import jax.numpy as jnp
@@ -23,18 +22,7 @@ def outside(x):
     return jnp.where(x[0] > 0, jnp.log(x[0]), jnp.nan) - jnp.sum(x**2)
 """
 TINY = ["--preset", "smoke", "--train-steps", "600", "--num-chains", "4", "--num-leapfrogs", "2"]
-ENVIRONMENT = os.environ | {
-    "JAX_COMPILATION_CACHE_DIR": os.environ.get("CAPRIOLE_TEST_CACHE", ""),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
-
-
 TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-
-
-def command(*args):
-    return [sys.executable, "-m", "capriole", *map(str, args)]
 
 
 def capriole(*args, **env):
@@ -63,20 +51,7 @@ def test_stopped_out_of_time_resumed_and_extended(tmp_path):
     assert "draws of all samplers will take up to" in done.stderr
     assert not (whole / "stages").exists()
 
-    with subprocess.Popen(
-        command("run", "scg", *TINY, "--num-steps", 400, "--out", out),
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    ) as run:
-        for line in run.stderr:
-            if line.startswith("train:"):
-                run.send_signal(signal.SIGTERM)
-                break
-        rest = run.stderr.read()
-        assert run.wait(timeout=120) == 143, rest
-    assert "stopped by SIGTERM" in rest
-    assert f"capriole resume {out}" in rest
+    stop_by_sigterm("run", "scg", *TINY, "--num-steps", 400, out=out, phase="train")
     assert list((out / "checkpoints").glob("train.*"))
 
     early = capriole("extend", out)

@@ -17,15 +17,13 @@ from capriole import targets
 from capriole._logdensity import value_and_grad as _value_and_grad
 from capriole.targets import TARGETS, AbstractExactTarget, AbstractMultimodalTarget, make_target
 
-X64 = jax.config.jax_enable_x64
-DTYPE = jnp.float64 if X64 else jnp.float32
-RTOL = 1e-11 if X64 else 2e-5
+DTYPE, RTOL = jnp.float64, 1e-11
 KEY = jax.random.key(20)
 NUM = 100_000
 DATA_FOLDER = importlib.resources.files("capriole.targets") / "data"
 EXACT = [name for name in TARGETS if name != "logistic"]
 MULTIMODAL = ["mog", "mog-asym", "mog2", "rings"]
-DTYPES = [jnp.float32, pytest.param(jnp.float64, marks=pytest.mark.skipif(not X64, reason="x64 is off"))]
+DTYPES = [jnp.float32, jnp.float64]
 
 target_names = pytest.mark.parametrize("name", TARGETS)
 exact_names = pytest.mark.parametrize("name", EXACT)
@@ -94,7 +92,6 @@ def test_many_chains_are_one_chain_many_times(name):
         assert [int(target.mode(x[:, i])) for i in range(6)] == target.mode(x[:, :6]).tolist()
 
 
-@pytest.mark.skipif(not X64, reason="finite differences need x64")
 @target_names
 def test_gradient_is_the_finite_difference(name):
     target, x, _, score = case(name)
@@ -151,7 +148,6 @@ def test_density_and_draws_satisfy_stein_identities(name):
         assert stein_z(draws, score / 1.1, fields) > 10  # the control: a density 10 % too flat is seen
 
 
-@pytest.mark.skipif(not X64, reason="the ripple's phase is rounded in float32")
 @pytest.mark.parametrize("name", ["rough-well", "rougher-well"])
 def test_wells_have_the_ripple_of_their_density(name):
     target, draws, *_ = case(name)
@@ -213,9 +209,9 @@ def test_formulas_of_the_literature():
         "rings": np.log(np.sum(np.exp(-(((np.hypot(a, b) - np.arange(1, 6)) / 0.2) ** 2)))),
     }
     for name, value in expected.items():
-        np.testing.assert_allclose(make_target(name, dtype=DTYPE)(x), value, rtol=max(RTOL, 1e-9))
+        np.testing.assert_allclose(make_target(name, dtype=DTYPE)(x), value, rtol=1e-9)
     scales = make_target("icg", dtype=DTYPE).variance
-    np.testing.assert_allclose(scales, np.logspace(-2, 2, 50), rtol=max(RTOL, 1e-9))
+    np.testing.assert_allclose(scales, np.logspace(-2, 2, 50), rtol=1e-9)
     assert targets.rougher_well().wavelength == targets.rougher_well().eta ** 2
     np.testing.assert_allclose(targets.mog2().variance, [25.5, 0.5], rtol=1e-6)
 
@@ -245,7 +241,7 @@ def test_logistic_is_the_posterior_of_the_data():
     w = np.asarray(case("logistic")[1][:, 0], np.float64)
     p = 1 / (1 + np.exp(-features @ w))
     expected = np.sum(labels * np.log(p) + (1 - labels) * np.log1p(-p)) - w @ w / 2
-    np.testing.assert_allclose(target(jnp.asarray(w, DTYPE)), expected, rtol=max(RTOL, 1e-9))
+    np.testing.assert_allclose(target(jnp.asarray(w, DTYPE)), expected, rtol=1e-9)
     narrow = targets.LogisticRegression(features=features, labels=labels, prior_scale=0.5, dtype=DTYPE)
     difference = target(jnp.asarray(w, DTYPE)) - narrow(jnp.asarray(w, DTYPE))
     np.testing.assert_allclose(difference, w @ w * (4 - 1) / 2, rtol=1e-4)

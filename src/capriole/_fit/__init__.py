@@ -3,10 +3,11 @@
 from ._final import THINS, Keeper, Point, on_draws, phase_of
 from ._fit import Fit, fit
 from ._search import Found, OnProgress, Spent
-from ._settings import Settings, settings_from
+from ._settings import SCOUTS, Settings, settings_from
 from ._verdict import Row, Verdict
 
 __all__ = [
+    "SCOUTS",
     "THINS",
     "Fit",
     "Found",

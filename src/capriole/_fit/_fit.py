@@ -8,26 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import diagnostics
-from .._check import check_starts
 from .._front import as_key, prepare, to_datatree
 from .._judge import Judgement
 from .._logdensity import AbstractLogDensity
 from .._sample import Draws
 from .._train import Progress
-from .._transition import AbstractTransition, state_at
+from .._transition import AbstractTransition
 from .._types import Key, Vector
 from .._whitening import from_user
 from ..baselines import PeerDraws
 from ._final import MAX_RHAT, InMemory, Keeper, final_run
 from ._nuts import nuts_tree
 from ._search import Found, OnProgress, Spent, search, with_nuts
-from ._settings import Settings
+from ._settings import SCOUTS, Settings
 from ._verdict import Row, Verdict
 
 if TYPE_CHECKING:
     import xarray
-
-_SCOUTS = 3
 
 
 class Fit(NamedTuple):
@@ -75,9 +72,8 @@ def fit(
     settings.check()
     keeper = InMemory() if resume is None else resume
     keys = jax.random.split(as_key(seed), 6)
-    starts = {"num_chains": num_pilot_chains, "num_more": _SCOUTS * num_pilot_chains}
+    starts = {"num_chains": num_pilot_chains, "num_more": SCOUTS * num_pilot_chains}
     target, position = prepare(logdensity, init, keys[0], spread=spread, **starts)
-    check_starts(state_at(target, jnp.asarray(np.asarray(position)[:, :num_pilot_chains])))
     progress = keeper.begin(_config(seed, position, settings), position, progress)
     found = keeper.search(target, lambda: search(keys[1:5], target, position, settings, progress))
     tree, problems, figures = _drawn(keys[5], seed, target, found, num_draws, keeper, progress)

@@ -126,8 +126,9 @@ def _from_everywhere(
     Where chains disagree, every sampler is measured from all those places: else one that sits in the mode where it
     started would win, with a fine ESS and R-hat.
     """
-    found = [_worth_a_visit(target, c.found, pilot) for c in candidates if c.found is not None]
-    places = np.concatenate([np.asarray(pilot.position), *found], axis=1)
+    places = np.asarray(pilot.position)
+    if found := [c.found for c in candidates if c.found is not None]:
+        places = np.concatenate([places, _worth_a_visit(target, np.concatenate(found, axis=1), pilot)], axis=1)
     if not pilot.agreed:
         crowd = spread_out(places, pilot.position.shape[1])
         candidates = [_judged_again(key, c, crowd) for c in candidates]

@@ -3,6 +3,8 @@
 from typing import Any, NamedTuple
 
 CRITERIA = ("gradients", "seconds")
+SCOUTS = 3
+"""Scouts of the pilot for each of its chains."""
 _RANGES = {
     "num_chains": (4, 10**6),
     "num_draws": (1, 10**9),

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import diagnostics
 from .._clock import CompileClock
-from .._fit import Fit, fit
+from .._fit import SCOUTS, Fit, fit
 from .._front import sample
 from .._types import Key, Scalar, Vector
 from ..agreement import RHAT_LIMIT
@@ -22,7 +22,7 @@ LONGER = (4, 16)
 """How many times as long a run may be made once if R-hat fails; `capriole.fit` does the same by itself."""
 
 _STARTS, _SAMPLER, _ONE_MODE = 11, 12, 13
-_MOST_STARTS, _SCOUTS = 64, 192
+_MOST_STARTS = 64
 
 
 class BenchRun(NamedTuple):
@@ -63,7 +63,7 @@ class Started(AbstractTarget):
 def started(target: AbstractTarget, seed: int) -> Started:
     """``target`` with its starts at ``seed``, made before any clock runs."""
     key = _key(seed, _STARTS)
-    first, more = target.start(key, _MOST_STARTS), target.start(jax.random.fold_in(key, 1), _SCOUTS)
+    first, more = target.start(key, _MOST_STARTS), target.start(jax.random.fold_in(key, 1), SCOUTS * _MOST_STARTS)
     return Started(inner=target, positions=jnp.concatenate([first, more], axis=1), dim=target.dim)
 
 

@@ -72,7 +72,9 @@ def stream_chains(
     ``devices`` is as in `draw_chains`. With several processes all of them call this with the same arguments and a
     ``path`` in a folder they share: each writes its own chains, the first one commits what all have written.
     """
-    writer = _Writer(key, transition, state, path, checkpoints, stage=stage, thin=thin, num_draws=num_draws)
+    writer = _Writer(
+        key, transition, state, path, checkpoints, stage=stage, thin=thin, num_draws=num_draws, chunk_size=chunk_size
+    )
     completed = True
     if writer.drawn < num_draws:
         writer.extend(num_draws)
@@ -84,7 +86,7 @@ def stream_chains(
             options["devices"] = devices
             for new, record in draw_chunks(key, transition, state, num_draws=left, **options) if left > 0 else ():
                 writer.add(new, record, clock)
-                if writer.pending >= writer.store.block or any_process(time.monotonic() - last >= seconds):
+                if writer.is_block_full or any_process(time.monotonic() - last >= seconds):
                     writer.submit()
                     last = time.monotonic()
                 if progress is not None:
@@ -123,6 +125,7 @@ class _Writer:
         stage: str,
         thin: int,
         num_draws: int,
+        chunk_size: int,
     ):
         self.key, self.target, self.state, self.thin = key, transition.target, state, thin
         self.checkpoints, self.stage = checkpoints, stage
@@ -137,7 +140,7 @@ class _Writer:
             self._restore(found, path)
         elif is_first_process():
             example = self._groups([_example(key, transition, state, self.parts)])
-            self.store = DrawStore.create(path, *example, num_draws=num_draws, parts=self.parts)
+            self.store = DrawStore.create(path, *example, num_draws=num_draws, parts=self.parts, chunk_size=chunk_size)
         any_process(False)  # the others open what the first one made
         if not is_first_process():
             self.store = DrawStore.open(path)
@@ -166,9 +169,9 @@ class _Writer:
         return self.chunks[-1].first + len(self.chunks[-1].record.lp) if self.chunks else self._submitted
 
     @property
-    def pending(self) -> int:
-        """Draws not yet handed to the thread."""
-        return self.drawn - self._submitted
+    def is_block_full(self) -> bool:
+        """Whether the draws not yet handed to the thread reach the end of a block."""
+        return self.drawn // self.store.block > self._submitted // self.store.block
 
     def add(self, state: ChainState, record: Record, clock: CompileClock) -> None:
         """Take over a chunk."""

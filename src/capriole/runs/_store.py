@@ -43,11 +43,22 @@ class DrawStore:
             self._arrays: dict[str, Any] = {name: root[name] for name in self.layout.arrays}
 
     @classmethod
-    def create(cls, path: Path, posterior: Arrays, sample_stats: Arrays, *, num_draws: int, parts: int = 1) -> Self:
+    def create(
+        cls,
+        path: Path,
+        posterior: Arrays,
+        sample_stats: Arrays,
+        *,
+        num_draws: int,
+        parts: int = 1,
+        chunk_size: int = 1,
+    ) -> Self:
         """An empty store for ``num_draws`` draws shaped like these examples (chains, draws, ...); replaces an old one.
 
-        A block is as long as ``num_draws``, or as fits into 16 MB. With several ``parts`` the store has that many times
-        the chains of the examples, and each part is written on its own (by a process of its own).
+        A block is as long as ``num_draws``, or as fits into 16 MB, then a multiple of the ``chunk_size`` in which draws
+        come, if it holds one: what fills a block is written once, what straddles two is read and written again. With
+        several ``parts`` the store has that many times the chains of the examples, and each part is written on its own
+        (by a process of its own).
         """
         import zarr
         from zarr.codecs import Crc32cCodec
@@ -57,7 +68,9 @@ class DrawStore:
             examples = {f"posterior/{k}": v for k, v in posterior.items()}
             examples |= {f"sample_stats/{k}": v for k, v in sample_stats.items()}
             per_draw = sum(example[:, 0].nbytes for example in examples.values())
-            block = max(1, min(num_draws, BLOCK_BYTES // per_draw))
+            fitting = BLOCK_BYTES // per_draw
+            fitting -= fitting % chunk_size if fitting > chunk_size else 0
+            block = max(1, min(num_draws, fitting))
             root = zarr.open_group(path, mode="w", zarr_format=3)
             for group in GROUPS:
                 root.create_group(group)
