@@ -13,7 +13,7 @@ from tiny import CHUNK, KERNEL, KEY, NUM, RECIPE, STATE, assert_holds, checkpoin
 
 from capriole import train_kernel
 from capriole._train import Snapshot
-from capriole.runs import CheckpointError, DrawStore, RunFolderError, open_draws
+from capriole.runs import CheckpointError, DrawStore, RunFolderError, _blocks, _store, open_draws
 
 
 def assert_same_training(a, b):
@@ -190,3 +190,15 @@ def test_kill_nine(tmp_path):
         in_time += kills.kill(folder, "sample", rng.uniform(0, 0.2))
         assert kills.finish(folder) == whole_run
     assert in_time >= 3, "too few kills came in time to mean anything"
+
+
+def test_what_fills_a_block_is_written_once(tmp_path, monkeypatch):
+    """25 draws would fit into a block and come 10 at a time: it takes 20, and none is read to be added to."""
+    (tmp_path / "probe").mkdir()
+    store = stream(tmp_path / "probe", num_draws=CHUNK).store
+    per_draw = sum(store.read(name, 0, 1).nbytes for name in store.layout.arrays)
+    monkeypatch.setattr(_store, "BLOCK_BYTES", 25 * per_draw)
+    monkeypatch.delattr(_blocks, "_read_block")
+    found = stream(tmp_path, seconds=1e9)
+    assert found.store.block == 20
+    assert_holds(tmp_path, whole())
