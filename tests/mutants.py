@@ -105,10 +105,9 @@ class MutantTransition(Transition):
         return jnp.where(self.bug == BUGS.index(name), wrong, right)
 
     def propose(self, rng_key, state):
-        momentum_key, direction_key = jax.random.split(rng_key)
-        shape = state.position.shape[::-1]
-        momentum = jax.random.normal(momentum_key, shape, state.position.dtype).T
-        forward = jax.random.bernoulli(direction_key, 0.5, state.logdensity.shape)
+        dim, *columns = state.position.shape
+        normal = jax.random.normal(rng_key, (*columns[::-1], dim + 1), state.position.dtype).T
+        momentum, forward = normal[:-1], normal[-1] > 0
         forward = self._if("always forward", True, forward)
         forward = self._if("one coin for all chains", forward[:1], forward)
         forward = self._if("direction from the state", forward | (state.position[0] > 1), forward)

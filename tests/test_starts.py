@@ -112,8 +112,8 @@ def test_factors_of_the_step_size_cover_their_range_evenly_in_log():
     state = kernel.init(jnp.zeros((1, 20_000)))
     _, info = kernel.step(jax.random.key(6), state)
     # From the origin of a nearly flat start, x' = eps v: the spread of log |x'| - log |v| is the factor's.
-    momentum_key = jax.random.split(jax.random.split(jax.random.split(jax.random.key(6))[1])[0])[0]
-    momentum = jax.random.normal(momentum_key, (20_000, 1)).T
+    propose_key = jax.random.split(jax.random.split(jax.random.key(6))[1])[0]
+    momentum = jax.random.normal(propose_key, (20_000, 2)).T[:1]
     sign = jnp.where(info.forward, 1, -1)
     factor = np.asarray(info.proposal.position / momentum * sign)[0] / 0.1
     assert 0.0099 < factor.min() < 0.011

@@ -7,7 +7,8 @@ import pytest
 
 from capriole import PerChain, Transition, Whitened, Whitening, draw_chains, estimate_whitening, hmc
 from capriole._explore import APART, MIXED, change, explore, farthest
-from capriole._judge import judge, worst_ess
+from capriole._judge import judge
+from capriole._quick import worst_ess
 from capriole._whitening import fisher_whitening, from_user, identity, to_user
 from capriole.diagnostics import bulk_ess, bulk_ess_sq
 from capriole.targets import make_target

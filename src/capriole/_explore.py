@@ -2,21 +2,21 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from . import diagnostics
 from ._clock import CompileClock
 from ._dynamics import Rotation
 from ._logdensity import AbstractLogDensity
+from ._quick import worst_rhat
 from ._sample import draw_chunks
 from ._train import Progress
-from ._transition import Transition, state_at
-from ._types import Key, Vector
+from ._transition import AbstractTransition, Transition, state_at
+from ._types import Key, State, Vector
 from ._whitening import Whitened, Whitening, estimate_whitening, fisher_whitening, identity, on_host, padded
 
 MIXED = 1.05
@@ -114,7 +114,7 @@ def explore(
             if count >= _LEAVE_FROM:
                 window, lost = _without_the_lost(window)
                 num_lost += lost
-            rhat = float(np.max(diagnostics.rhat(window.draws.transpose(2, 1, 0))))
+            rhat = worst_rhat(window.draws.transpose(2, 1, 0))
             position = jnp.asarray(host.forward(window.last))
             pooled = host.forward(window.draws.reshape(dim, -1))
             draws = pooled.reshape(window.draws.shape).transpose(2, 1, 0)
@@ -162,7 +162,7 @@ def _window(key: Key, target: Whitened, position: Vector, num_steps: int, num_le
     for k in range(chunks):
         turns = np.exp(log_turn) * generator.uniform(0.6, 1.2, position.shape[1])
         kernel = Transition(target, Rotation(jnp.asarray(num_leapfrogs * turns, dtype), length))
-        state = kernel.init(position) if state is None else state
+        state = start_state(kernel, position) if state is None else state
         steps: dict[str, Any] = {"num_draws": _UPDATE, "first_step": k * _UPDATE, "chunk_size": CHUNK}
         ((state, record),) = draw_chunks(key, kernel, state, **steps)
         rate = float(record.acceptance_rate.mean())
@@ -175,6 +175,19 @@ def _window(key: Key, target: Whitened, position: Vector, num_steps: int, num_le
     spent = chunks * _UPDATE * num_leapfrogs * position.shape[1]
     last = np.asarray(state.position)
     return _Window(draws, np.concatenate(lp), last, math.exp(log_turn), float(np.mean(rates)), spent)
+
+
+def start_state(kernel: AbstractTransition, position: Vector) -> State:
+    """``kernel.init(position)`` for a kernel of `State`s.
+
+    Where the target is whitened, the program that evaluates the user's own log density, compiled when starts were
+    checked, serves it: the rest is done on the host.
+    """
+    if not isinstance(kernel.target, Whitened):
+        return cast(State, kernel.init(position))
+    host = on_host(kernel.target.whitening)
+    there = state_at(kernel.target.logdensity, jnp.asarray(host.forward(np.asarray(position))))
+    return State(position, there.logdensity, jnp.asarray(host.force(np.asarray(there.logdensity_grad))))
 
 
 def _without_the_lost(window: _Window) -> tuple[_Window, int]:

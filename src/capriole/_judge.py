@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from . import diagnostics
-from ._explore import CHUNK
+from ._explore import CHUNK, start_state
 from ._health import STUCK_STEPS
+from ._quick import worst_ess, worst_rhat
 from ._sample import Draws, draw_chains
 from ._transition import AbstractTransition
 from ._types import Key, Vector
@@ -43,16 +44,19 @@ def judge(
 ) -> Judgement:
     """Run all chains from ``position`` (dim, chains), in the kernel's coordinates; measure what follows the warm-up."""
     total = num_warmup + num_draws
-    draws = draw_chains(key, transition, transition.init(position), num_draws=total, chunk_size=CHUNK)
+    draws = draw_chains(key, transition, start_state(transition, position), num_draws=total, chunk_size=CHUNK)
     if not draws.completed:
         raise KeyboardInterrupt
     kept = draws.record.position[:, num_warmup:]
     flat = kept.reshape(-1, kept.shape[-1]).T
-    return judged(draws, to_user(transition.target, flat).T.reshape(kept.shape))
+    return judged(draws, to_user(transition.target, flat).T.reshape(kept.shape), every_rhat=False)
 
 
-def judged(draws: Draws, kept: np.ndarray) -> Judgement:
-    """The figures of the last of the ``draws``; ``kept`` (chains, draws, dim) are those in the user's coordinates."""
+def judged(draws: Draws, kept: np.ndarray, *, every_rhat: bool = True) -> Judgement:
+    """The figures of the last of the ``draws``; ``kept`` (chains, draws, dim) are those in the user's coordinates.
+
+    R-hat is that of all dimensions, or of those where a quick look finds the chains furthest apart.
+    """
     record, keep_from = draws.record, draws.record.position.shape[1] - kept.shape[1]
     share = kept.shape[1] / record.position.shape[1]
     bulk, bulk_sq = worst_ess(kept)
@@ -63,35 +67,10 @@ def judged(draws: Draws, kept: np.ndarray) -> Judgement:
         ess_sq_per_gradient=float(np.min(bulk_sq)) / gradients,
         ess_per_second=float(min(np.min(bulk), np.min(bulk_sq))) / max(draws.seconds * share, 1e-9),
         acceptance_rate=float(record.acceptance_rate[:, keep_from:].mean()),
-        rhat_max=float(np.max(diagnostics.rhat(kept))),
+        rhat_max=float(np.max(diagnostics.rhat(kept))) if every_rhat else worst_rhat(kept),
         num_stuck=int(np.sum(diagnostics.longest_rejection(accepted) >= min(STUCK_STEPS, kept.shape[1]))),
         num_nonfinite=int(record.nonfinite[:, keep_from:].sum()),
         num_gradients=gradients,
         seconds=draws.seconds * share,
         compile_seconds=draws.compile_seconds,
     )
-
-
-_LOOKED_AT = 6
-
-
-def worst_ess(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bulk ESS of x and of (x - mean)^2 for the `_LOOKED_AT` dimensions that a quick look finds slowest.
-
-    ArviZ takes 1 to 20 ms for each dimension. Draws have shape (chains, draws, dim).
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        centred = np.asarray(draws, np.float64) - draws.mean(axis=(0, 1))
-        squares = centred**2
-    return diagnostics.bulk_ess(_slowest(centred)), diagnostics.bulk_ess(_slowest(squares))
-
-
-def _slowest(values: np.ndarray) -> np.ndarray:
-    """The dimensions whose averages over 25 draws vary most, for their variance; those that are not finite first."""
-    chains, draws, dim = values.shape
-    if dim <= _LOOKED_AT or draws < 50:
-        return values
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        blocks = values[:, : draws - draws % 25].reshape(chains, -1, 25, dim).mean(axis=2)
-        slowness = np.nan_to_num(blocks.var(axis=(0, 1)) / values.var(axis=(0, 1)), nan=np.inf)
-    return values[:, :, np.argsort(-slowness)[:_LOOKED_AT]]

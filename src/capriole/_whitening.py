@@ -38,6 +38,10 @@ class Whitening(eqx.Module):
         """Gradients in the user's coordinates from those in whitened ones: ``force`` by the transposed inverse."""
         return self._stretch(force, 1 / self.stretches) / column(self.scale, force)
 
+    def force(self, gradient: Any) -> Any:
+        """Gradients in whitened coordinates from those in the user's; `gradient` undone."""
+        return self._stretch(gradient * column(self.scale, gradient), self.stretches)
+
     def _stretch(self, z: Any, stretches: Any) -> Any:
         if not self.stretches.size:
             return z

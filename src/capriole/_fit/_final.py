@@ -1,11 +1,12 @@
 """The final run of `fit`: draws of the frozen kernel, longer and thinned while its chains disagree."""
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 
-from .._explore import CHUNK
+from .._explore import CHUNK, start_state
 from .._judge import Judgement, judged
 from .._logdensity import AbstractLogDensity
 from .._sample import Draws, Record, draw_chains
@@ -37,12 +38,15 @@ class Point(NamedTuple):
 
 
 class Final(NamedTuple):
-    """The pass that was kept, positions in the user's coordinates; ``warmup_gradients`` were spent before it."""
+    """The pass that was kept, positions in the user's coordinates; ``warmup_gradients`` were spent before it, and
+    ``check_seconds`` after it, on judging it.
+    """
 
     draws: Draws
     judgement: Judgement
     thin: int
     warmup_gradients: int
+    check_seconds: float
 
 
 class Keeper(Protocol):
@@ -115,21 +119,24 @@ def final_run(
     kernel = per_chain(kernel, start.shape[1])
 
     def warm_up() -> Point:
-        warm = draw_chains(jax.random.fold_in(key, 2), kernel, kernel.init(start), num_draws=WARMUP, chunk_size=CHUNK)
+        state = start_state(kernel, start)
+        warm = draw_chains(jax.random.fold_in(key, 2), kernel, state, num_draws=WARMUP, chunk_size=CHUNK)
         return Point(0, warm.state, warm.num_gradients)
 
     at = keeper.point(kernel, start, warm_up)
     while True:
         pass_key = jax.random.fold_in(key, 3 + at.round)
         draws = keeper.draws(at, pass_key, kernel, num_draws=num_draws, progress=progress)
+        drawn = time.perf_counter()
         judgement = judged(draws, draws.record.position)
+        check_seconds = time.perf_counter() - drawn
         last = at.round + 1 == len(THINS) or not draws.completed
         if at.settled or judgement.rhat_max < MAX_RHAT or last:
             break
         at = Point(at.round + 1, draws.state, at.spent + draws.num_gradients)
         keeper.reached(at)
     keeper.reached(at._replace(settled=True))
-    return Final(draws, judgement, THINS[at.round], at.spent)
+    return Final(draws, judgement, THINS[at.round], at.spent, check_seconds)
 
 
 def phase_of(thin: int) -> str:

@@ -1,5 +1,6 @@
 """``fit``: one call from a log density to draws and a verdict."""
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -107,7 +108,9 @@ def _drawn(
     start = jnp.asarray(from_user(found.kernel.target, np.asarray(found.starts)))
     final = final_run(key, found.kernel, start, num_draws, keeper, progress)
     figures = {"thin": final.thin, "final": final.judgement._asdict(), "warmup_gradients": final.warmup_gradients}
+    drawn = time.perf_counter()
     tree = to_datatree(final.draws, target, seed=repr(seed))
+    figures["seconds_after_the_draws"] = final.check_seconds + time.perf_counter() - drawn
     return tree, _problems(final.draws, final.judgement), figures
 
 

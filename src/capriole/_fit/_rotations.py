@@ -13,8 +13,9 @@ from jaxtyping import Array
 
 from .._clock import CompileClock
 from .._dynamics import AbstractDynamics, CrankNicolson, Rotation
-from .._explore import CHUNK, by_gradients
-from .._judge import judge, worst_ess
+from .._explore import CHUNK, by_gradients, start_state
+from .._judge import judge
+from .._quick import quick_ess, worst_ess
 from .._sample import draw_chains
 from .._train import Progress
 from .._transition import AbstractTransition, Jittered, Transition
@@ -30,7 +31,12 @@ _WARMUP = 50
 _JITTER = 0.25
 _FINER = 1.35
 GOOD_ENOUGH = 0.5
-"""Effective draws per gradient from which on jitter, a gradient-free rotation and refined angles are not tried."""
+"""Effective draws per gradient from which on a gradient-free rotation and refined angles are not tried."""
+NO_NETWORKS = 0.25
+"""Effective draws per gradient above which neither jitter nor networks are tried: where a kernel without them lay
+between this and `GOOD_ENOUGH` on the bench, trained ones were 8 % better at most (Cox process) or worse (logistic), and
+jittered ones always worse than the better of the two rotations."""
+_PROMISING = 0.25
 
 
 class Trial(NamedTuple):
@@ -71,9 +77,10 @@ def rotations(
 
     Every length in `LENGTHS` is tried with a grid of angles side by side, 8 chains each; the score is the worst
     dimension's bulk ESS of x and of x^2 per gradient, in the user's coordinates. ``sharp`` is another whitening, kept
-    if the shortest rotation does better in it. Where no rotation is `GOOD_ENOUGH`, jitter and a gradient-free rotation
-    are tried too, and with ``polish`` coordinates are whitened anew by the grid's draws, which are more and less
-    dependent than the pilot's, and angles are refined there; what was better before stays.
+    if the shortest rotation does better in it. Where no rotation is `GOOD_ENOUGH`, a gradient-free rotation is tried
+    too, and with ``polish`` coordinates are whitened anew by the grid's draws, which are more and less
+    dependent than the pilot's, and angles are refined there; what was better before stays. Jitter is tried where both
+    stay below `NO_NETWORKS`.
     """
     with CompileClock() as clock:
         search = _search(key, target, sharp, position, clock, progress)
@@ -99,12 +106,13 @@ def rotations(
         return Transition(target, _rotation(best, a))
 
     found = [candidate(0, "rotation", rotation, angle, wide)]
-    if search.free is not None:
-        found += [
-            candidate(1, "jittered rotation", lambda a: Jittered(rotation(a), 1 - _JITTER, 1 + _JITTER), angle, wide),
-            candidate(2, "Crank-Nicolson", lambda a: Transition(target, CrankNicolson(a)), free_angle, wide_free),
-        ]
-    return found
+    if search.free is None:
+        return found
+    turned = candidate(2, "Crank-Nicolson", lambda a: Transition(target, CrankNicolson(a)), free_angle, wide_free)
+    if max(c.judgement.worst for c in (*found, turned)) < NO_NETWORKS:
+        low, high = 1 - _JITTER, 1 + _JITTER
+        found.append(candidate(1, "jittered rotation", lambda a: Jittered(rotation(a), low, high), angle, wide))
+    return [*found, turned]
 
 
 def _search(
@@ -208,13 +216,15 @@ def _best_angle(
 ) -> Trial:
     """All angles of the grid in one compiled run, each with its own chains."""
     kernel = Transition(target, build(jnp.asarray(np.repeat(angles, _CHAINS), position.dtype)))
-    state = kernel.init(_tiled(position))
+    state = start_state(kernel, _tiled(position))
     draws = draw_chains(key, kernel, state, num_draws=_WARMUP + _DRAWS, chunk_size=CHUNK)
     if not draws.completed:
         raise KeyboardInterrupt
     kept = draws.record.position[:, _WARMUP:]
     kept = to_user(target, kept.reshape(-1, kept.shape[-1]).T).T.reshape(_ANGLES, _CHAINS, _DRAWS, -1)
-    ess = np.asarray([_both(block) for block in kept])
+    quick = np.asarray([quick_ess(block) for block in kept])
+    promising = quick >= _PROMISING * quick.max()  # the others are far below half of the best, and left out anyway
+    ess = np.asarray([_both(block) if hope else (0.0, 0.0) for block, hope in zip(kept, promising, strict=True)])
     worst = ess.min(axis=1)
     good = worst >= 0.5 * worst.max()
     angle, value = smoothed_best(angles[good], ess[good])

@@ -17,14 +17,11 @@ from .._types import Key, Vector
 from .._whitening import Whitened, diagonal, from_user, padded
 from ._candidate import Candidate
 from ._nuts import nuts_row
-from ._rotations import GOOD_ENOUGH, rotations
+from ._rotations import GOOD_ENOUGH, NO_NETWORKS, rotations
 from ._settings import Settings
-from ._training import plans, train_candidate
+from ._training import mixed_candidate, plans, train_candidate
 from ._verdict import Row
 
-NO_NETWORKS = 0.25
-"""Effective draws per gradient above which none is trained: where a kernel without networks lay between this and
-`GOOD_ENOUGH` on the bench, trained ones were 8 % better at most (Cox process) or worse (logistic)."""
 NUTS_AT_MOST = 0.2
 """Effective draws of x and of x^2 per gradient that NUTS did not reach on any target of the peers bench (0.14)."""
 NUTS_STARTS = 8
@@ -236,7 +233,21 @@ def _candidates(
             )
         except TrainingDivergedError as error:
             notes.append(str(error))
-    return found, notes
+    return (_with_mixture(jax.random.fold_in(train_key, 99), found, pilot) if agreed else found), notes
+
+
+def _with_mixture(key: Key, found: list[Candidate], pilot: Exploration) -> list[Candidate]:
+    """The candidates, and the best network with the gradient-free rotation mixed in; before the networks if better."""
+    trained = [c for c in found if "network" in c.name]
+    free = next((c for c in found if c.name == "Crank-Nicolson"), None)
+    if not trained or free is None:
+        return found
+    best = max(trained, key=lambda c: c.judgement.worst)
+    start = jnp.asarray(from_user(best.transition.target, np.asarray(pilot.position)))
+    mixed = mixed_candidate(key, best, free, start)
+    better = mixed.judgement.worst >= best.judgement.worst
+    first = len(found) - len(trained) if better else len(found)
+    return [*found[:first], mixed, *found[first:]]
 
 
 def _paid(candidates: list[Candidate]) -> list[Candidate]:

