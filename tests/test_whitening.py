@@ -66,9 +66,19 @@ def test_gradients_make_a_gaussian_white_from_few_and_biased_draws(condition):
 
 def test_one_chain_of_many_in_another_mode_is_noticed():
     draws = np.random.default_rng(0).normal(size=(64, 100, 2))
-    assert farthest(draws) < 1
+    assert farthest(draws)[0] < 1
     draws[5, :, 1] += 10
-    assert farthest(draws) > APART
+    apart, frozen = farthest(draws)
+    assert apart > APART
+    assert frozen == 0
+
+
+def test_a_frozen_chain_is_counted_and_sits_nowhere():
+    draws = np.random.default_rng(0).normal(size=(64, 100, 2))
+    draws[5] = draws[5, :1] + 1.0
+    apart, frozen = farthest(draws)
+    assert apart < 1
+    assert frozen == 1
 
 
 @pytest.mark.parametrize("condition", [1e2, 1e10])

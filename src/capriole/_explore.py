@@ -33,6 +33,7 @@ _UPDATE = 4
 _MOST = 1.2
 _MOST_GRADIENTS = 4096
 _SCOUT_STEPS = 40
+_FROZEN = 0.1
 _LEAVE_FROM = 3
 
 
@@ -41,9 +42,9 @@ class Exploration(NamedTuple):
 
     ``position`` (dim, chains) are the chains' last positions and ``draws`` (chains, draws, dim) those of the last
     window, both in the user's coordinates; ``rhat_max`` and ``apart`` are theirs. ``num_lost`` counts chains that were
-    taken out of places without mass. ``sharp`` is the whitening that
-    their gradients give (None: too few draws). Where the chains have not ``agreed``, the target has several modes, or
-    places where HMC sticks.
+    taken out of places without mass, ``num_frozen`` those that hardly moved, of which ``apart`` knows nothing.
+    ``sharp`` is the whitening that their gradients give (None: too few draws). Where the chains have not ``agreed``,
+    the target has several modes, or places where HMC sticks.
     """
 
     position: Vector
@@ -56,14 +57,15 @@ class Exploration(NamedTuple):
     acceptance_rate: float
     num_windows: int
     num_lost: int
+    num_frozen: int
     num_gradients: int
     seconds: float
     compile_seconds: float
 
     @property
     def agreed(self) -> bool:
-        """Whether all chains saw the same distribution: R-hat below `SLOW` and no chain `APART`."""
-        return self.rhat_max < SLOW and self.apart < APART
+        """Whether all chains saw the same distribution: R-hat below `SLOW`, no chain `APART` and none frozen."""
+        return self.rhat_max < SLOW and self.apart < APART and not self.num_frozen
 
 
 class _Window(NamedTuple):
@@ -119,8 +121,9 @@ def explore(
             pooled = host.forward(window.draws.reshape(dim, -1))
             draws = pooled.reshape(window.draws.shape).transpose(2, 1, 0)
             updated = estimate_whitening(pooled, num_independent=chains * num_steps / 10, dtype=position.dtype)
-            apart = farthest(draws)
-            settled = not others.size and rhat < MIXED and apart < APART and change(whitening, updated) < 1.5
+            apart, num_frozen = farthest(draws)
+            mixed = rhat < MIXED and apart < APART and not num_frozen
+            settled = not others.size and mixed and change(whitening, updated) < 1.5
             if others.size:
                 met, spent = _scouted(jax.random.fold_in(key, 1000), white, host, others, chains, num_leapfrogs)
                 places = np.concatenate([np.asarray(position), met], axis=1)
@@ -142,6 +145,7 @@ def explore(
         acceptance_rate=window.acceptance_rate,
         num_windows=count,
         num_lost=num_lost,
+        num_frozen=num_frozen,
         num_gradients=gradients + spent,
         seconds=clock.seconds,
         compile_seconds=clock.compile_seconds,
@@ -266,14 +270,17 @@ def spread_out(places: np.ndarray, num: int, num_far: int | None = None) -> np.n
     return places[:, [*picked, *evenly]]
 
 
-def farthest(draws: Float[np.ndarray, "chains draws dim"]) -> float:
-    """Largest distance of a chain's mean from the median of all chains' means, in standard deviations of that chain.
+def farthest(draws: Float[np.ndarray, "chains draws dim"]) -> tuple[float, int]:
+    """How far apart chains sit, and the number of frozen ones, which moved in less than `_FROZEN` of their steps.
 
-    R-hat hardly notices one chain of 64 in another mode; this does.
+    The former is the largest distance of a chain's mean from the median of all chains' means, in standard deviations of
+    that chain, the frozen left out. R-hat hardly notices one chain of 64 in another mode; this does.
     """
-    means = draws.mean(axis=1)
+    moves = np.mean(np.any(np.diff(draws, axis=1) != 0, axis=2), axis=1)
+    means, moving = draws.mean(axis=1), moves >= _FROZEN
     spread = np.maximum(draws.std(axis=1), 1e-12 * (1 + np.abs(means)))
-    return float(np.max(np.abs(means - np.median(means, axis=0)) / spread))
+    distance = np.max(np.abs(means - np.median(means, axis=0)) / spread, axis=1)
+    return float(np.max(distance[moving], initial=0.0)), int(np.sum(~moving))
 
 
 def change(old: Whitening, new: Whitening) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 
 from . import diagnostics
 
-_LOOKED_AT = 6
+_LOOKED_AT = 4
 _BLOCK = 25
 
 

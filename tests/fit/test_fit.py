@@ -8,7 +8,7 @@ import pytest
 import capriole
 from capriole import PerChain, Whitened, Whitening
 from capriole._explore import explore
-from capriole._fit import _search
+from capriole._fit import _fit, _search
 from capriole._fit._candidate import Candidate
 from capriole._fit._rotations import rotations, smoothed_best
 from capriole._fit._training import Plan, plans, train_candidate
@@ -100,6 +100,23 @@ def test_a_target_whose_chains_never_meet_is_said_to_have_failed():
     posterior = found.tree["posterior"]["x"].values
     mixed = ((posterior > 0).mean(axis=1) > 0) & ((posterior > 0).mean(axis=1) < 1)
     assert mixed.all() or found.verdict.failed
+
+
+def test_nuts_draws_where_the_kernel_fails_in_its_final_run(monkeypatch):
+    monkeypatch.setattr(_fit, "_problems", lambda draws, judgement: ["R-hat is 1.300, above 1.01"])
+    options = {"seed": 3, "num_chains": 8, "num_draws": 300, "num_pilot_chains": 32, "train_steps": 0}
+    given_up = capriole.fit(logdensity, INIT, **options)
+    verdict = given_up.verdict
+    assert verdict.chosen == "NUTS"
+    assert given_up.transition is None
+    assert not verdict.failed
+    assert "failed in its final run and NUTS drew instead: R-hat is 1.300" in verdict.settings["notes"][-1]
+    assert verdict.settings["warmup_gradients"] > 8 * 300  # the run that was given up is paid for, too
+    draws = given_up.tree["posterior"]["b"].values
+    assert np.abs(z_scores(draws, np.zeros(2), np.asarray(SCALE)[1:] ** 2)).max() < 5
+    apart = capriole.fit(logdensity, INIT, **options, compare=False)
+    assert apart.verdict.failed
+    assert apart.transition is not None
 
 
 def test_rotations_of_a_white_gaussian_turn_by_a_right_angle():

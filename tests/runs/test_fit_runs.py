@@ -11,6 +11,7 @@ import pytest
 
 import capriole
 from capriole import diagnostics
+from capriole._fit import _fit
 from capriole._fit._final import InMemory, final_run
 from capriole._fit._search import Found
 from capriole.runs import CheckpointError, RunFolder, RunFolderError, open_draws
@@ -156,3 +157,15 @@ def assert_same(one, other):
     assert one.keys() == other.keys()
     for name, values in one.items():
         np.testing.assert_array_equal(values, other[name], err_msg=name)
+
+
+def test_nuts_in_the_place_of_a_kernel_that_failed_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(_fit, "_problems", lambda draws, judgement: ["R-hat is 1.300, above 1.01"])
+    options = {"num_draws": 100, "compare": True}
+    first = fitted.tiny_fit(tmp_path / "run", **options)
+    assert first.verdict.chosen == "NUTS"
+    assert not (tmp_path / "run" / "kernel.safetensors").exists()
+    monkeypatch.undo()
+    again = fitted.tiny_fit(tmp_path / "run", **options)
+    assert again.verdict.chosen == "NUTS"
+    np.testing.assert_array_equal(again.tree["posterior"]["b"].values, first.tree["posterior"]["b"].values)

@@ -64,7 +64,8 @@ def fit(
     ``compare=False`` leaves it out.
 
     If chains of the final run disagree (R-hat above 1.01) they go on 4 and then 16 times as long, thinned to
-    the same number of draws. If they still do, or chains are stuck, the verdict says ``failed`` and why.
+    the same number of draws. If they still do, or chains are stuck, NUTS gets its chance unless it is ruled out: where
+    its draws pass they are returned, with a note. Else the verdict says ``failed`` and why.
 
     ``resume`` keeps what is finished in a folder and goes on from it: `capriole.runs.CheckpointedFit`.
     Raises ValueError for a log density or init that cannot work.
@@ -72,7 +73,7 @@ def fit(
     settings = Settings(num_chains, num_draws, float(spread), train_steps, num_pilot_chains, compare, criterion)
     settings.check()
     keeper = InMemory() if resume is None else resume
-    keys = jax.random.split(as_key(seed), 6)
+    keys = [jax.random.fold_in(as_key(seed), i) for i in range(6)]  # a split would be one more program to compile
     starts = {"num_chains": num_pilot_chains, "num_more": SCOUTS * num_pilot_chains}
     target, position = prepare(logdensity, init, keys[0], spread=spread, **starts)
     progress = keeper.begin(_config(seed, position, settings), position, progress)
@@ -80,6 +81,11 @@ def fit(
     tree, problems, figures = _drawn(keys[5], seed, target, found, num_draws, keeper, progress)
     if compare and found.compared is None:
         found = with_nuts(keys[4], target, found)
+        keeper.compared(target, found)
+    fails = compare and found.kernel is not None and _grave(problems) and not found.apart
+    if fails and (instead := _drawn_by_nuts(keys[5], target, found, num_draws)) is not None:
+        tree, last = instead
+        found, problems, figures = _given_up(found, problems), [], _figures_of_nuts(last, figures)
         keeper.compared(target, found)
     figures |= {"seed": repr(seed), "criterion": criterion, "num_chains": num_chains}
     verdict = _verdict(found, problems, figures)
@@ -104,7 +110,7 @@ def _drawn(
     """Draws of what was found, what is wrong with them, and figures of the run for the verdict."""
     if found.kernel is None:
         tree, last = nuts_tree(key, target, found.starts, num_draws=num_draws)
-        return tree, _nuts_problems(last), {"warmup_gradients": last.warmup_gradients}
+        return tree, _nuts_problems(last), _figures_of_nuts(last, {})
     start = jnp.asarray(from_user(found.kernel.target, np.asarray(found.starts)))
     final = final_run(key, found.kernel, start, num_draws, keeper, progress)
     figures = {"thin": final.thin, "final": final.judgement._asdict(), "warmup_gradients": final.warmup_gradients}
@@ -112,6 +118,30 @@ def _drawn(
     tree = to_datatree(final.draws, target, seed=repr(seed))
     figures["seconds_after_the_draws"] = final.check_seconds + time.perf_counter() - drawn
     return tree, _problems(final.draws, final.judgement), figures
+
+
+def _drawn_by_nuts(
+    key: Key, target: AbstractLogDensity, found: Found, num_draws: int
+) -> tuple["xarray.DataTree", PeerDraws] | None:
+    """NUTS's draws where the kernel that was found failed in its final run; None if they are no better."""
+    tree, last = nuts_tree(key, target, found.starts, num_draws=num_draws)
+    return None if _nuts_problems(last) else (tree, last)
+
+
+def _given_up(found: Found, problems: list[str]) -> Found:
+    note = f"the {found.chosen} failed in its final run and NUTS drew instead: {'; '.join(_grave(problems))}"
+    return found._replace(kernel=None, chosen="NUTS", decided=True, notes=(*found.notes, note))
+
+
+def _figures_of_nuts(last: PeerDraws, before: dict[str, Any]) -> dict[str, Any]:
+    """Figures of NUTS's draws; all gradients of the run ``before``, which was given up, count as spent."""
+    spent = before["warmup_gradients"] + before["final"]["num_gradients"] if before else 0
+    return {"warmup_gradients": last.warmup_gradients + spent}
+
+
+def _grave(problems: list[str]) -> list[str]:
+    """Those for which draws must not be used."""
+    return [text for text in problems if text.startswith(("error", "R-hat")) or "in a row" in text]
 
 
 def _problems(draws: Draws, judgement: Judgement) -> list[str]:
@@ -131,14 +161,13 @@ def _nuts_problems(draws: PeerDraws) -> list[str]:
 
 
 def _verdict(found: Found, problems: list[str], figures: dict[str, Any]) -> Verdict:
-    grave = [text for text in problems if text.startswith(("error", "R-hat")) or "in a row" in text]
     rows = found.rows
     if found.kernel is not None:
         rows = tuple(_all_counted(row, found.spent) if row.name == found.chosen else row for row in rows)
     comparison = (found.compared or Spent(0, 0.0, 0.0))._asdict() | {"decided": found.decided}
     costs = {"preparation": found.spent._asdict(), "comparison": comparison}
     settings = {"pilot": found.pilot} | figures | {"notes": list(found.notes)} | costs
-    return Verdict(rows, found.chosen, tuple(problems), bool(grave), settings)
+    return Verdict(rows, found.chosen, tuple(problems), bool(_grave(problems)), settings)
 
 
 def _all_counted(row: Row, total: Spent) -> Row:

@@ -60,11 +60,19 @@ class Found(NamedTuple):
     decided: bool
     pilot: dict[str, Any]
 
+    @property
+    def apart(self) -> bool:
+        """Whether chains of plain HMC sat apart, as NUTS's would, whatever a run of it says."""
+        distance = self.pilot.get("apart")
+        return isinstance(distance, int | float) and distance >= APART
 
-def search(keys: Key, target: AbstractLogDensity, position: Vector, settings: Settings, progress: OnProgress) -> Found:
+
+def search(
+    keys: Sequence[Key], target: AbstractLogDensity, position: Vector, settings: Settings, progress: OnProgress
+) -> Found:
     """The best kernel for ``target`` that pilot chains from ``position`` (dim, chains) lead to, and what it is worth.
 
-    ``keys`` (4,) are those of the pilot, of the candidates without and with networks, and of NUTS.
+    ``keys`` are those of the pilot, of the candidates without and with networks, and of NUTS.
     """
     with CompileClock() as clock:
         pilot = explore(keys[0], target, position, num_chains=settings.num_pilot_chains, progress=progress)
@@ -107,9 +115,7 @@ def with_nuts(key: Key, target: AbstractLogDensity, found: Found) -> Found:
 
 
 def _sure(rows: Sequence[Row], pilot: Exploration, criterion: str) -> bool:
-    """Whether NUTS cannot be the choice: a candidate beats whatever it may reach, or plain HMC's chains sat apart, as
-    NUTS's would, whatever a short run of it says.
-    """
+    """Whether NUTS cannot be the choice: a candidate beats whatever it may reach, or plain HMC's chains sat apart."""
     if pilot.apart >= APART:
         return True
     return criterion == "gradients" and pilot.agreed and max(row.worst for row in rows) > NUTS_AT_MOST
@@ -298,6 +304,7 @@ def _facts(pilot: Exploration) -> dict[str, Any]:
         "apart": pilot.apart,
         "agreed": pilot.agreed,
         "num_lost": pilot.num_lost,
+        "num_frozen": pilot.num_frozen,
         "step_size": pilot.step_size,
         "acceptance_rate": pilot.acceptance_rate,
         "num_gradients": pilot.num_gradients,

@@ -76,7 +76,10 @@ class CheckpointedFit(Keeper):
         return found
 
     def compared(self, target: AbstractLogDensity, found: Found) -> None:
-        """Store NUTS's measurement with the search."""
+        """Store NUTS's measurement with the search; where NUTS took the kernel's place, forget the kernel's draws."""
+        if found.kernel is None:
+            self.streamed = None
+            self.checkpoints.remove(keep=(SEARCH,))
         write_found(self.checkpoints, self.folder.path / "kernel.safetensors", target, found)
 
     def point(self, kernel: AbstractTransition, start: Vector, warm_up: Callable[[], Point]) -> Point:

@@ -24,9 +24,7 @@ _MOST = 100
 def write_found(checkpoints: Checkpoints, kernel: Path, target: AbstractLogDensity, found: Found) -> None:
     """The kernel into its own file, everything else into the checkpoint; a later call may add NUTS's measurement."""
     digest = None
-    if found.kernel is None:
-        kernel.unlink(missing_ok=True)
-    else:
+    if found.kernel is not None:
         save(kernel, found.kernel, dim=found.starts.shape[0])
         digest = _digest(kernel)
     arrays: Arrays = {"starts": np.asarray(found.starts), "crowd": np.asarray(found.crowd)}
@@ -43,6 +41,8 @@ def write_found(checkpoints: Checkpoints, kernel: Path, target: AbstractLogDensi
     plain = json.loads(json.dumps(facts, default=float))
     step = 1 if found.compared is None else 2
     checkpoints.write(SEARCH, step, arrays | fingerprint(target, found.starts), plain)
+    if found.kernel is None:  # only now: a search that names a kernel must find it
+        kernel.unlink(missing_ok=True)
 
 
 def read_found(
