@@ -161,7 +161,7 @@ def assert_same(one, other):
 
 def test_nuts_in_the_place_of_a_kernel_that_failed_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(_fit, "_problems", lambda draws, judgement: ["R-hat is 1.300, above 1.01"])
-    options = {"num_draws": 100, "compare": True}
+    options = {"num_chains": 16, "num_draws": 500, "compare": True}
     first = fitted.tiny_fit(tmp_path / "run", **options)
     assert first.verdict.chosen == "NUTS"
     assert not (tmp_path / "run" / "kernel.safetensors").exists()
