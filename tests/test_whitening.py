@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 from capriole import PerChain, Transition, Whitened, Whitening, draw_chains, estimate_whitening, hmc
-from capriole._explore import APART, MIXED, change, explore, farthest
+from capriole._explore import APART, MIXED, change, explore, farthest, start_state
 from capriole._judge import judge
-from capriole._quick import worst_ess
 from capriole._whitening import fisher_whitening, from_user, identity, to_user
-from capriole.diagnostics import bulk_ess, bulk_ess_sq
 from capriole.targets import make_target
 
 
@@ -44,6 +42,18 @@ def test_gradients_transform_against_positions():
     x = whitening.forward(z)
     force = jax.grad(lambda z: jnp.sum(density(whitening.forward(z))))(z)
     np.testing.assert_allclose(whitening.gradient(force), -np.sinh(x), rtol=1e-10)
+    np.testing.assert_allclose(whitening.force(whitening.gradient(force)), force, rtol=1e-10)
+
+
+def test_a_state_made_on_the_host_is_the_kernels_own():
+    density = PerChain(lambda x: -jnp.sum(jnp.cosh(x)))
+    kernel = hmc(Whitened(density, some(4, 2)), step_size=0.1, num_leapfrogs=1)
+    z = jnp.asarray(np.random.default_rng(1).normal(size=(4, 3)))
+    for made, own in zip(start_state(kernel, z), kernel.init(z), strict=True):
+        assert made.dtype == own.dtype
+        np.testing.assert_allclose(made, own, rtol=1e-10)
+    plain = hmc(density, step_size=0.1, num_leapfrogs=1)
+    np.testing.assert_array_equal(start_state(plain, z).logdensity, plain.init(z).logdensity)
 
 
 @pytest.mark.parametrize("condition", [1e2, 1e8])
@@ -201,15 +211,3 @@ def test_whitened_draws_are_draws_of_the_target():
 def test_identity_changes_nothing():
     z = jnp.arange(6.0).reshape(3, 2)
     np.testing.assert_array_equal(identity(3, z.dtype).forward(z), z)
-
-
-def test_the_slowest_dimensions_are_looked_at():
-    """Dimension 7 of 10 moves by a slow walk: its ESS is the worst, of x and of x^2, and only few are computed."""
-    rng = np.random.default_rng(0)
-    draws = rng.normal(size=(8, 500, 10))
-    for t in range(1, 500):
-        draws[:, t, 7] = 0.98 * draws[:, t - 1, 7] + 0.2 * draws[:, t, 7]
-    for found, exact in zip(worst_ess(draws), (bulk_ess(draws), bulk_ess_sq(draws)), strict=True):
-        assert found.shape == (4,)
-        assert found.min() == pytest.approx(exact.min(), rel=1e-6)
-    assert worst_ess(draws[..., :3])[0].shape == (3,)

@@ -20,7 +20,8 @@ def worst_ess(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def quick_ess(draws: np.ndarray) -> float:
     """A rough figure for the lower of the two in the worst dimension, for telling the hopeless from the rest.
 
-    From the variance of averages over `_BLOCK` draws; 0 if not finite. Needs at least two blocks.
+    From the variance of averages over `_BLOCK` draws, so at least one for each block however slow the chain; 0 if not
+    finite. Needs at least two blocks.
     """
     slowest = max(float(np.max(_slowness(values))) for values in _centred(draws))
     return draws.shape[0] * draws.shape[1] / (_BLOCK * slowest) if 0 < slowest < np.inf else 0.0

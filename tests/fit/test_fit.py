@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import capriole
-from capriole import PerChain, Whitened, Whitening
+from capriole import CrankNicolson, PerChain, Rotation, Transition, Whitened, Whitening
 from capriole._explore import explore
 from capriole._fit import _fit, _search
 from capriole._fit._candidate import Candidate
@@ -161,6 +161,27 @@ def test_a_trained_candidate_is_the_best_that_was_measured():
     assert found.name == "small network"
     assert found.num_gradients > 0
     assert found.judgement.worst > 0
+
+
+def test_the_best_network_is_tried_with_the_gradient_free_rotation_mixed_in(monkeypatch):
+    target = Whitened(make_target("scg"), identity(2, jnp.zeros(()).dtype))
+    position = make_target("scg").start(jax.random.key(1), 16)
+    pilot = explore(jax.random.key(0), make_target("scg"), position, max_windows=1)
+    free = Transition(target, CrankNicolson(jnp.asarray(1.0)))
+    slow = Transition(target, Rotation(jnp.asarray(0.1), 2))
+
+    def candidate(name, worst, kernel):
+        return Candidate(name, kernel, Judgement(worst, worst, 1.0, 0.9, 1.0, 0, 0, 100, 1.0, 0.0), 2)
+
+    known = [candidate("Crank-Nicolson", 0.1, free), candidate("small network", 1e-9, slow)]
+    found = _search._with_mixture(jax.random.key(2), known, pilot)
+    names = ["Crank-Nicolson", "small network and Crank-Nicolson", "small network"]
+    assert [c.name for c in found] == names, "before the network, since it is better"
+    assert found[1].transition.transitions == (slow, free)
+    assert found[1].num_gradients == found[1].judgement.num_gradients > 0
+    known = [known[0], candidate("small network", 1e9, slow)]
+    assert [c.name for c in _search._with_mixture(jax.random.key(2), known, pilot)] == [names[0], names[2], names[1]]
+    assert _search._with_mixture(jax.random.key(2), known[:1], pilot) == known[:1]
 
 
 def test_hard_targets_get_other_networks():
