@@ -86,8 +86,10 @@ def rotations(
         search = _search(key, target, sharp, position, clock, progress)
         position = _moved(position, target, search.target)
         for i in range(2 if polish and search.free is not None else 0):
-            new = _polished(jax.random.fold_in(key, 300 + i), search, position)
-            position, search = _moved(position, search.target, new.target), new
+            old, search = search, _polished(jax.random.fold_in(key, 300 + i), search, position)
+            if search.target is old.target:
+                break  # no better than before
+            position = _moved(position, old.target, search.target)
     target, best = search.target, search.num_leapfrogs
     free = search.free or search.turned
     angle, free_angle = (jnp.asarray(t.angle, position.dtype) for t in (search.turned, free))
