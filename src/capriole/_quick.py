@@ -28,13 +28,13 @@ def quick_ess(draws: np.ndarray) -> float:
 
 
 def worst_rhat(draws: np.ndarray) -> float:
-    """R-hat of the worst of those dimensions in which chains differ most, in the average of x or of |x - median|.
+    """R-hat of the worst of those dimensions in which chains differ most, in the average of x or of |x - mean|.
 
     Where all dimensions must be vouched for, take the largest of `diagnostics.rhat`.
     """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         wide = np.asarray(draws, np.float64)
-        folded = np.abs(wide - np.median(wide, axis=(0, 1)))
+        folded = np.abs(wide - wide.mean(axis=(0, 1)))
         apart = np.maximum(*(_apart(values) for values in (wide, folded)))
     return float(np.max(diagnostics.rhat(draws[:, :, np.argsort(-apart)[:_LOOKED_AT]])))
 
