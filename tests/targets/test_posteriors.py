@@ -232,3 +232,21 @@ def test_registry_names_are_found_and_hinted():
     assert all(all(entry) for entry in POSTERIORS.values())
     with pytest.raises(ValueError, match="did you mean 'posteriordb/arK-arK'"):
         make_target("arK-arK")
+
+
+@pytest.mark.parametrize("log_scale", [0.0, -3.0, -20.0])
+@pytest.mark.parametrize("narrow", [0, 1])
+def test_a_mixture_is_right_where_one_scale_is_tiny(log_scale, narrow):
+    """A scale of exp(-20) once gave a log density of +1e6: the narrow component's sums cancelled."""
+    from capriole.targets._series import NormalMixture
+
+    values = np.random.default_rng(0).normal(size=200) * 2
+    target = NormalMixture(values=values, dtype="float64")
+    means, scales = np.array([-1.3, 1.2]), np.array([1.5, 1.5])
+    scales[narrow] = np.exp(log_scale)
+    u = np.array([means[0], np.log(means[1] - means[0]), *np.log(scales), 0.4])
+    theta = 1 / (1 + np.exp(-0.4))
+    each = -(((values[:, None] - means) / scales) ** 2) / 2 - np.log(scales) + np.log([theta, 1 - theta])
+    exact = np.sum(np.logaddexp(*each.T)) - np.sum(means**2 + scales**2) / 8
+    exact += 5 * np.log(theta * (1 - theta)) + u[1] + u[2] + u[3]
+    np.testing.assert_allclose(target(jnp.asarray(u)), exact, rtol=1e-9)

@@ -119,7 +119,8 @@ class HiddenMarkov(AbstractPosterior):
 class NormalMixture(AbstractPosterior):
     """``y_n ~ theta N(mu_1, s_1) + (1 - theta) N(mu_2, s_2)``, priors N(0, 2), N+(0, 2), Beta(5, 5), mu_1 < mu_2;
     ``u = (mu_1, log(mu_2 - mu_1), log s_1, log s_2, logit theta)``. Each component's log density is a polynomial in y,
-    so that all rows and chains take one product with the ``powers`` (1, y, y^2) and one softplus of the difference.
+    so that all rows and chains take one product with the ``powers`` (1, y, y^2) and one softplus of the difference
+    from the wider one: from the narrower one, sums of 1e20 would cancel where its scale is tiny.
     """
 
     powers: Float[Array, "rows 3"]
@@ -136,8 +137,9 @@ class NormalMixture(AbstractPosterior):
         weights, precisions = jnp.stack([log_sigmoid(odds), log_sigmoid(-odds)]), jnp.exp(-2 * log_scales)
         constants = weights - log_scales - means**2 * precisions / 2
         each = jnp.stack([constants, means * precisions, -precisions / 2])
-        first, excess = each[:, 0], each[:, 1] - each[:, 0]
-        likelihood = self.powers.sum(axis=0) @ first + jnp.sum(softplus(self.powers @ excess), axis=0)
+        each = jnp.where(precisions[0] < precisions[1], each, each[:, ::-1])
+        wide, excess = each[:, 0], each[:, 1] - each[:, 0]
+        likelihood = self.powers.sum(axis=0) @ wide + jnp.sum(softplus(self.powers @ excess), axis=0)
         priors = -jnp.sum(means**2 + jnp.exp(2 * log_scales), axis=0) / 8 + 5 * jnp.sum(weights, axis=0)
         return likelihood + priors + jnp.sum(position[1:4], axis=0)
 
