@@ -11,13 +11,18 @@ from _page import ROOT, rewrite, table
 
 from capriole.dlgm._goals import verdicts
 from capriole.dlgm._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
+from capriole.dlgm._stages import INPAINTING_ROWS
 
 LABELS = {"elbo": "VAE", "hmc": "HMC-DLGM", "l2hmc": "L2HMC-DLGM"}
 LIKELIHOOD_HEADER = [
     "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",
 ]  # fmt: skip
-INPAINTING_HEADER = ["model", "z from", "distinct classes", "effective classes", "class switches per sweep"]
-INPAINTING_METHODS = {"encoder": "q", "sampler": "the sampler", "difference": "the sampler less q, paired"}
+INPAINTING_FIGURES = {
+    "distinct_classes": "distinct classes",
+    "confident_classes": "of them sure",
+    "switches_per_sweep": "class switches per sweep",
+    "log_likelihood": "log p(x) of the last pictures",
+}
 
 
 def likelihood_rows(models):
@@ -36,13 +41,17 @@ def likelihood_rows(models):
 
 def inpainting_rows(models):
     """One row per model and method."""
-    figures = ("distinct_classes", "effective_classes", "switches_per_sweep")
     return [
-        [LABELS[m["scheme"]], shown, *(f"{stored[f]['mean']:.2f} ± {stored[f]['se']:.2f}" for f in figures)]
+        [LABELS[m["scheme"]], shown, *(plus_minus(stored[f]) if f in stored else "-" for f in INPAINTING_FIGURES)]
         for m in models
-        for method, shown in INPAINTING_METHODS.items()
+        for method, shown in INPAINTING_ROWS.items()
         if (stored := (m["inpainting"] or {}).get(method))
     ]
+
+
+def plus_minus(figure):
+    """Mean and standard error."""
+    return f"{figure['mean']:.2f} ± {figure['se']:.2f}"
 
 
 def speed(step):
@@ -76,7 +85,7 @@ def block(folder):
     for m in models:
         if m["sampling"]:
             lines += table(SAMPLING_HEADER, [sampling_row(m["sampling"], *each) for each in SAMPLERS.items()])
-    lines += table(INPAINTING_HEADER, inpainting_rows(models))
+    lines += table(["model", "z from", *INPAINTING_FIGURES.values()], inpainting_rows(models))
     if (folder / "step.json").exists():
         lines.append(speed(json.loads((folder / "step.json").read_text(encoding="utf-8"))))
     return "\n".join(lines).rstrip()

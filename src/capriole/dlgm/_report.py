@@ -12,10 +12,15 @@ from ._files import CheckpointError, read_json, write_bytes, write_json
 from ._goals import verdicts
 from ._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
 from ._settings import SCHEME_NAMES
-from ._stages import Loaded, decoder_pictures, load_model, save_figure, settings_in
+from ._stages import INPAINTING_ROWS, Loaded, decoder_pictures, load_model, save_figure, settings_in
 from ._train import CHECKPOINT
 
-INPAINTING_METHODS = {"encoder": "q", "sampler": "sampler", "difference": "sampler less q, paired"}
+INPAINTING_FIGURES = {
+    "distinct_classes": "distinct classes per image",
+    "confident_classes": "of them sure",
+    "switches_per_sweep": "class switches per sweep",
+    "log_likelihood": "log p(x) of the last pictures",
+}
 
 
 def write_report(folder: Path, data: Dataset | None = None) -> Path:
@@ -189,9 +194,11 @@ def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
     for scheme, models in by_scheme.items():
         for m in models:
             if stored := _stage(m, "inpainting.json"):
-                for method, shown in INPAINTING_METHODS.items():
+                for method, shown in INPAINTING_ROWS.items():
                     if method in stored:
-                        cells = (_pm(stored[method][name]) for name in ("distinct_classes", "switches_per_sweep"))
+                        cells = (
+                            _pm(stored[method][name]) if name in stored[method] else "-" for name in INPAINTING_FIGURES
+                        )
                         rows.append([LABELS[scheme], m.seed, shown, *cells, f"{stored['classifier_accuracy']:.3f}"])
                 if m.seed == models[0].seed:
                     pieces.append(html.picture(m.folder / "inpainting.png", LABELS[scheme]))
@@ -201,8 +208,7 @@ def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
         "model",
         "seed",
         "z from",
-        "distinct classes per image",
-        "class switches per sweep",
+        *INPAINTING_FIGURES.values(),
         "classifier accuracy",
     ]
     return [*pieces, html.table(header, rows)]
