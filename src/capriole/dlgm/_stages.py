@@ -176,7 +176,7 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
             found.last,
             latent=s.latent,
             num_temperatures=s.ais_temperatures,
-            num_chains=s.ais_chains,
+            num_chains=s.curve_chains,
             num_leapfrogs=s.ais_leapfrogs,
         )
         scores[method] = ais.log_likelihood
