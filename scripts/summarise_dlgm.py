@@ -17,6 +17,7 @@ LABELS = {"elbo": "VAE", "hmc": "HMC-DLGM", "l2hmc": "L2HMC-DLGM"}
 LIKELIHOOD_HEADER = [
     "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",
 ]  # fmt: skip
+STEPS = ("step.json", "step-small.json")
 INPAINTING_FIGURES = {
     "distinct_classes": "distinct classes",
     "confident_classes": "of them sure",
@@ -54,15 +55,23 @@ def plus_minus(figure):
     return f"{figure['mean']:.2f} ± {figure['se']:.2f}"
 
 
-def speed(step):
-    """Words on the training step's speed."""
-    rates, ratios = step["rates"], step["ratios"]
-    useful, machine = (f"{rates[name] / 1e9:.0f} GFLOP/s" for name in ("l2hmc_useful_flops", "matmul_flops"))
-    return (
-        f"A training step of L2HMC-DLGM on {step['settings']['batch']} images does {useful} of useful work, "
-        f"{ratios['l2hmc_useful_flops_over_matmul']:.2f} of the matrix product's {machine} in the same run "
-        f"(goal: at least 0.5), and takes {ratios['l2hmc_over_hmc_seconds']:.1f} times as long as one of HMC-DLGM."
-    )
+def speed(steps):
+    """Words on the training step's speed, and where its time goes, for one or several sizes of the batch."""
+    lines = []
+    for step in steps:
+        rates, ratios, batch = step["rates"], step["ratios"], step["settings"]["batch"]
+        useful, machine = (f"{rates[name] / 1e9:.0f} GFLOP/s" for name in ("l2hmc_useful_flops", "matmul_flops"))
+        shapes = " and ".join(f"{share:.2f} ({shape})" for shape, share in step["products"].items())
+        lines += [
+            f"A training step of L2HMC-DLGM on {batch} images does {useful} of useful work, "
+            f"{ratios['l2hmc_useful_flops_over_matmul']:.2f} of the matrix product's {machine} in the same run "
+            f"(goal: at least 0.5), and takes {ratios['l2hmc_over_hmc_seconds']:.1f} times as long as one of HMC-DLGM. "
+            f"Single products of the decoder's two larger matrices reach {shapes} of that rate.",
+            "",
+        ]
+    names = [f"ms, {step['settings']['batch']} images" for step in steps]
+    rows = [[part, *(f"{step['profile'][part]:.2f}" for step in steps)] for part in steps[0]["profile"]]
+    return [*lines, *table(["part of a step", *names], rows)]
 
 
 def block(folder):
@@ -86,14 +95,38 @@ def block(folder):
         if m["sampling"]:
             lines += table(SAMPLING_HEADER, [sampling_row(m["sampling"], *each) for each in SAMPLERS.items()])
     lines += table(["model", "z from", *INPAINTING_FIGURES.values()], inpainting_rows(models))
-    if (folder / "step.json").exists():
-        lines.append(speed(json.loads((folder / "step.json").read_text(encoding="utf-8"))))
+    paths = [path for name in STEPS if (path := folder / name).exists()]
+    if paths:
+        lines += speed([json.loads(path.read_text(encoding="utf-8")) for path in paths])
     return "\n".join(lines).rstrip()
+
+
+def trial_rows(trials):
+    """One row per trial of training settings; the last figure of its curve where it was stopped."""
+    rows = []
+    for t in trials:
+        last, judged = t["curve"][-1], t["validation"]
+        stopped = t["epochs_done"] < t["epochs"]
+        done = f"stopped after {t['epochs_done']} of {t['epochs']}" if stopped else str(t["epochs"])
+        shown = (f"{judged['log_likelihood']:.2f}", plus_minus(judged["less_reference"])) if judged else ("-", "-")
+        rate = f"{t['kernel_learning_rate']:g}" if t["scheme"] == "l2hmc" else "-"
+        sizes = (str(t["num_transitions"]), str(t["num_leapfrogs"]), str(t["batch"]), rate)
+        curve = f"{last['validation_log_likelihood']:.1f}" + (f" at epoch {last['epoch']}" if stopped else "")
+        rows.append([LABELS[t["scheme"]], *sizes, done, str(t["steps"]), curve, *shown])
+    return rows
+
+
+def trials(folder):
+    """The table of trials."""
+    stored = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
+    header = ["scheme", "K", "M", "batch", "kernel's rate", "epochs", "steps", "quick AIS", "AIS", "less HMC, 2, 5, 25"]
+    return "\n".join(table(header, trial_rows(stored["trials"]))).rstrip()
 
 
 def main():
     """Rewrite or check docs/paper-dlgm.md."""
-    return rewrite("docs/paper-dlgm.md", "dlgm", block(ROOT / "results" / "paper-dlgm"))
+    page, folder = "docs/paper-dlgm.md", ROOT / "results" / "paper-dlgm"
+    return max(rewrite(page, "dlgm", block(folder)), rewrite(page, "dlgm-trials", trials(folder)))
 
 
 if __name__ == "__main__":

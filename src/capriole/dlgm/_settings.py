@@ -162,7 +162,7 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "width": 64,
         "embedding": 128,
         "guide": 200,
-        "batch": 50,
+        "batch": 25,
         "elbo_batch": 250,
         "epochs": 36,
         "elbo_epochs": 468,
