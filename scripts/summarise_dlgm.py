@@ -9,6 +9,7 @@ import sys
 
 from _page import ROOT, rewrite, table
 
+from capriole.dlgm._burn_in import BURN_IN_HEADER, burn_in_row
 from capriole.dlgm._goals import verdicts
 from capriole.dlgm._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
 from capriole.dlgm._stages import INPAINTING_ROWS
@@ -94,6 +95,8 @@ def block(folder):
     for m in models:
         if m["sampling"]:
             lines += table(SAMPLING_HEADER, [sampling_row(m["sampling"], *each) for each in SAMPLERS.items()])
+    rows = [burn_in_row(LABELS[m["scheme"]], m["seed"], m["burn_in"]) for m in models if m.get("burn_in")]
+    lines += table(BURN_IN_HEADER, rows)
     lines += table(["model", "z from", *INPAINTING_FIGURES.values()], inpainting_rows(models))
     paths = [path for name in STEPS if (path := folder / name).exists()]
     if paths:

@@ -25,6 +25,7 @@ from capriole.dlgm import (
     shape_summary,
     train_classifier,
 )
+from capriole.dlgm._burn_in import shortfall
 
 NOTHING = np.zeros((0, 0))
 BOTTOM = np.array([1.0, 0.0])
@@ -116,6 +117,18 @@ def test_posterior_draws_have_the_moments_of_the_posterior_and_are_told_from_a_g
     _, mean, variance = exact()
     assert abs(last.mean() - mean) < 4 * np.sqrt(variance / 2000)
     assert abs(last.var() - variance) < 4 * variance * np.sqrt(2 / 2000)
+
+
+def test_the_shortfall_of_latents_shrinks_with_transitions():
+    far = model(Leapfrog(jnp.asarray(1.0), 3))
+    far = eqx.tree_at(lambda m: m.encoder.network.biases[-1], far, jnp.asarray([4.0, -2.0]))
+    image = jnp.asarray([[0.0], [1.0], [BOTTOM[0]], [BOTTOM[1]]])
+    found = shortfall(jax.random.key(5), far, jnp.repeat(image, 4, axis=1), num_chains=500, num_steps=60)
+    assert found["0"]["mean"] > 5
+    assert found["0"]["mean"] > found["1"]["mean"] > found["3"]["mean"]
+    assert abs(found["20"]["mean"]) < 0.2
+    with pytest.raises(ValueError, match="at least 40 transitions, got 39"):
+        shortfall(jax.random.key(5), far, image, num_chains=2, num_steps=39)
 
 
 def test_the_shape_of_gaussian_draws_passes_and_that_of_skewed_draws_does_not():

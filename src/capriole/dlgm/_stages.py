@@ -15,6 +15,7 @@ import numpy as np
 
 from .._io import versions
 from .._train import Progress
+from ._burn_in import shortfall
 from ._classify import train_classifier
 from ._data import Dataset, hold_out, load_dataset
 from ._evaluate import curve_point, evaluate, fixed_binary, log_likelihood
@@ -142,6 +143,19 @@ def sampling_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     return _once(loaded, "sampling.json", lambda: compare_samplers(key, loaded.model, images, loaded.settings))
 
 
+def burn_in_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
+    """``burn_in.json``: by how many nats the latents after a few transitions fall short of the posterior's."""
+    s = loaded.settings
+    images = fixed_binary(data.test, min(s.shape_images, data.test.shape[1]))
+    sizes = {"num_chains": s.sampling_chains, "num_steps": s.shape_steps}
+    key = key_for(loaded.seed, "burn_in")
+    return _once(
+        loaded,
+        "burn_in.json",
+        lambda: sizes | {"num_images": images.shape[1], "shortfall": shortfall(key, loaded.model, images, **sizes)},
+    )
+
+
 def inpaint_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     """``inpainting.json`` and ``inpainting.png``: block Gibbs with q and, where there is one, with the sampler.
 
@@ -153,7 +167,7 @@ def inpaint_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
 
 def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     s = loaded.settings
-    judge_key, run_key = jax.random.split(key_for(loaded.seed, "inpaint"))
+    judge_key, run_key, score_key = jax.random.split(key_for(loaded.seed, "inpaint"), 3)
     judge = train_classifier(judge_key, data, num_epochs=s.classifier_epochs)
     images = fixed_binary(data.test, min(s.inpaint_images, data.test.shape[1]))
     figures: dict[str, Any] = {"num_images": images.shape[1], "classifier_accuracy": judge.accuracy}
@@ -171,7 +185,7 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
             draw_with="encoder" if method == "encoder" else "sampler",
         )
         ais = log_likelihood(
-            jax.random.fold_in(run_key, 1),
+            score_key,
             loaded.model.decoder,
             found.last,
             latent=s.latent,
