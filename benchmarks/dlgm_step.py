@@ -2,11 +2,12 @@
 
     python benchmarks/dlgm_step.py [--preset laptop|paper] [--batch N] [--out results/paper-dlgm/step.json]
 
-Useful operations are those of the matrix products that the mathematics needs: per leapfrog and image the decoder
-forward and backward, both once more for the Hessian-vector product, the kernel's networks forward and backward (for
-weights and for inputs), embeddings, guide, encoder and decoder steps. Recomputation, softplus, the guide's small
-triangular products and random numbers are not counted. The machine's rate is that of a 1024 x 1024 by 1024 x 512
-float32 product, timed in turn with the steps.
+Steps are timed ten at a time, the way training runs them. Useful operations are those of the matrix products that the
+mathematics needs: per leapfrog and image the decoder forward and backward, both once more for the Hessian-vector
+product, the kernel's networks forward and backward (for weights and for inputs), embeddings, guide, encoder and decoder
+steps. Recomputation, softplus, the guide's small triangular products and random numbers are not counted. The machine's
+rate is that of a 1024 x 1024 by 1024 x 512 float32 product, timed in turn with the steps; ``products`` has its share at
+the decoder's own shapes, ``profile`` the milliseconds per step of the parts of a step of L2HMC-DLGM, each timed alone.
 """
 
 import argparse
@@ -21,10 +22,13 @@ import jax
 import jax.numpy as jnp
 
 from capriole._io import versions
-from capriole.dlgm import SCHEME_NAMES, build, settings_for
-from capriole.dlgm._schemes import SCHEMES
+from capriole._logdensity import value_and_grad
+from capriole.dlgm import SCHEME_NAMES, ImageLikelihood, build, posterior_kernel, settings_for
+from capriole.dlgm import _schemes as schemes
+from capriole.dlgm._train import CHUNK, _chunk
 
 PIXELS = 784
+REPEATS = 20
 SIZES = ("latent", "hidden", "batch", "elbo_batch", "width", "embedding", "guide", "num_transitions", "num_leapfrogs")
 
 
@@ -63,16 +67,84 @@ def matmul():
 def pieces_of(settings):
     pieces = {"matmul_flops": matmul()}
     for scheme in SCHEME_NAMES:
-        pixels = jax.random.uniform(jax.random.key(2), (PIXELS, settings.batch_of(scheme)))
+        batch = settings.batch_of(scheme)
+        pixels = jax.random.uniform(jax.random.key(2), (PIXELS, CHUNK * batch))
         state, recipe = build(scheme, settings, PIXELS, 0)
-        step = eqx.filter_jit(SCHEMES[scheme])
-        pieces[f"{scheme}_steps_per_second"] = (
-            lambda step=step, state=state, recipe=recipe, pixels=pixels: jax.block_until_ready(
-                step(jax.random.key(3), state, pixels, recipe)[1]
-            ),
-            1,
-        )
+        order, where = jnp.arange(CHUNK * batch), (jnp.asarray(0), jnp.asarray(CHUNK))
+        run = (jax.random.key(3), schemes.SCHEMES[scheme], state, pixels, order, where, recipe, batch)
+        pieces[f"{scheme}_steps_per_second"] = lambda run=run: jax.block_until_ready(_chunk(*run)[1]), CHUNK
     return pieces, useful_flops(settings, state.model)
+
+
+def repeated(function, first, work=1.0):
+    """REPEATS calls in one program, each waiting for the last, and their work."""
+
+    @eqx.filter_jit
+    def run(first):
+        def body(_, carry):
+            out = jax.tree.leaves(eqx.filter(function(carry), eqx.is_inexact_array))
+            return carry + 1e-20 * sum(leaf.ravel()[0] for leaf in jax.lax.optimization_barrier(out))
+
+        return jax.lax.fori_loop(0, REPEATS, body, first)
+
+    return lambda: jax.block_until_ready(run(first)), REPEATS * work
+
+
+def parts_of(settings):
+    """Products at the decoder's shapes (rates); parts of a step, each with how often a step has it (calls/s)."""
+    state, recipe = build("l2hmc", settings, PIXELS, 0)
+    model, batch, chain = state.model, settings.batch, settings.num_transitions * settings.num_leapfrogs
+    key = jax.random.key(4)
+    images = schemes.binarise(key, jax.random.uniform(key, (PIXELS, batch)))
+    latents = jax.random.normal(key, (settings.latent, batch))
+    inner, last = model.decoder.network.weights[1:]
+    likelihood, q = ImageLikelihood(model.decoder, images), model.encoder(images)
+    network = model.dynamics.dynamics.momentum_network
+    context, time_ = jnp.zeros((settings.width, batch)), jnp.zeros((2, batch))
+
+    def force(z):
+        return value_and_grad(likelihood, z)
+
+    def curvature(z):
+        out, pullback = jax.vjp(force, z)
+        return out, pullback(out)
+
+    def encode(x):
+        elbo, grads, _, start = schemes._encode(model, x, key)
+        return elbo, grads, start
+
+    def kick(z):
+        def total(both):
+            return sum(jnp.sum(part) for part in both[0](both[1], latents, time_, context))
+
+        return eqx.filter_value_and_grad(total)((network, z))
+
+    def update(factor):
+        parts = eqx.filter((model.encoder, model.decoder, model.dynamics), eqx.is_inexact_array)
+        return schemes._update(state, recipe, jax.tree.map(lambda w: w * factor, parts)).model
+
+    kernel = posterior_kernel(model, images, q)
+    products = {}
+    for weight in (inner, last):
+        columns = jax.random.normal(key, (weight.shape[1], batch))
+        name = f"{weight.shape[0]} x {weight.shape[1]} by {weight.shape[1]} x {batch}"
+        products[name] = repeated(lambda x, w=weight: w @ x, columns, 2 * weight.size * batch)
+    calls = {
+        "all transitions and their gradient": (
+            1, repeated(lambda z: schemes.follow_and_learn(key, kernel, z, q, recipe), latents)),
+        "of it: decoder, gradient and Hessian-vector product": (chain, repeated(curvature, latents)),
+        "of it: kernel networks": (4 * chain, repeated(kick, latents)),
+        "of it: image embeddings": (2 * settings.num_transitions, repeated(
+            lambda x: eqx.filter_grad(lambda n: jnp.sum(n(x)))(network.embedding), images)),
+        "guide: frame": (1, repeated(model.dynamics.guide.frame, images)),
+        "guide: gradient": (1, repeated(
+            lambda z: eqx.filter_grad(lambda g: g.misfit(images, z))(model.dynamics.guide), latents)),
+        "encoder and its way through the decoder": (1, repeated(encode, images)),
+        "decoder": (1, repeated(lambda z: schemes._decode(model.decoder, images, z), latents)),
+        "optimizers": (1, repeated(update, jnp.ones(()))),
+        "binarisation": (1, repeated(lambda x: schemes.binarise(key, x), images)),
+    }  # fmt: skip
+    return products, calls
 
 
 def measure(pieces, rounds):
@@ -97,7 +169,11 @@ def main():
     options = parser.parse_args()
     settings = settings_for(options.preset, batch=options.batch)
     pieces, flops = pieces_of(settings)
-    rates = measure(pieces, options.rounds)
+    products, calls = parts_of(settings)
+    rates = measure(pieces | products | {name: piece for name, (_, piece) in calls.items()}, options.rounds)
+    shares = {name: rates.pop(name) / rates["matmul_flops"] for name in products}
+    profile = {name: 1e3 * times / rates.pop(name) for name, (times, _) in calls.items()}
+    profile = {"the whole step": 1e3 / rates["l2hmc_steps_per_second"]} | profile
     useful = flops * rates["l2hmc_steps_per_second"]
     result = {
         "preset": options.preset,
@@ -107,6 +183,8 @@ def main():
             "l2hmc_useful_flops_over_matmul": useful / rates["matmul_flops"],
             "l2hmc_over_hmc_seconds": rates["hmc_steps_per_second"] / rates["l2hmc_steps_per_second"],
         },
+        "products": shares,
+        "profile": profile,
         "versions": versions() | {"python": platform.python_version()},
         "machine": platform.machine(),
         "cores": os.cpu_count(),

@@ -9,15 +9,22 @@ import sys
 
 from _page import ROOT, rewrite, table
 
+from capriole.dlgm._burn_in import BURN_IN_HEADER, burn_in_row
 from capriole.dlgm._goals import verdicts
 from capriole.dlgm._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
+from capriole.dlgm._stages import INPAINTING_ROWS
 
 LABELS = {"elbo": "VAE", "hmc": "HMC-DLGM", "l2hmc": "L2HMC-DLGM"}
 LIKELIHOOD_HEADER = [
     "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",
 ]  # fmt: skip
-INPAINTING_HEADER = ["model", "z from", "distinct classes", "effective classes", "class switches per sweep"]
-INPAINTING_METHODS = {"encoder": "q", "sampler": "the sampler", "difference": "the sampler less q, paired"}
+STEPS = ("step.json", "step-small.json")
+INPAINTING_FIGURES = {
+    "distinct_classes": "distinct classes",
+    "confident_classes": "of them sure",
+    "switches_per_sweep": "class switches per sweep",
+    "log_likelihood": "log p(x) of the last pictures",
+}
 
 
 def likelihood_rows(models):
@@ -36,24 +43,36 @@ def likelihood_rows(models):
 
 def inpainting_rows(models):
     """One row per model and method."""
-    figures = ("distinct_classes", "effective_classes", "switches_per_sweep")
     return [
-        [LABELS[m["scheme"]], shown, *(f"{stored[f]['mean']:.2f} ± {stored[f]['se']:.2f}" for f in figures)]
+        [LABELS[m["scheme"]], shown, *(plus_minus(stored[f]) if f in stored else "-" for f in INPAINTING_FIGURES)]
         for m in models
-        for method, shown in INPAINTING_METHODS.items()
+        for method, shown in INPAINTING_ROWS.items()
         if (stored := (m["inpainting"] or {}).get(method))
     ]
 
 
-def speed(step):
-    """Words on the training step's speed."""
-    rates, ratios = step["rates"], step["ratios"]
-    useful, machine = (f"{rates[name] / 1e9:.0f} GFLOP/s" for name in ("l2hmc_useful_flops", "matmul_flops"))
-    return (
-        f"A training step of L2HMC-DLGM on {step['settings']['batch']} images does {useful} of useful work, "
-        f"{ratios['l2hmc_useful_flops_over_matmul']:.2f} of the matrix product's {machine} in the same run "
-        f"(goal: at least 0.5), and takes {ratios['l2hmc_over_hmc_seconds']:.1f} times as long as one of HMC-DLGM."
-    )
+def plus_minus(figure):
+    """Mean and standard error."""
+    return f"{figure['mean']:.2f} ± {figure['se']:.2f}"
+
+
+def speed(steps):
+    """Words on the training step's speed, and where its time goes, for one or several sizes of the batch."""
+    lines = []
+    for step in steps:
+        rates, ratios, batch = step["rates"], step["ratios"], step["settings"]["batch"]
+        useful, machine = (f"{rates[name] / 1e9:.0f} GFLOP/s" for name in ("l2hmc_useful_flops", "matmul_flops"))
+        shapes = " and ".join(f"{share:.2f} ({shape})" for shape, share in step["products"].items())
+        lines += [
+            f"A training step of L2HMC-DLGM on {batch} images does {useful} of useful work, "
+            f"{ratios['l2hmc_useful_flops_over_matmul']:.2f} of the matrix product's {machine} in the same run "
+            f"(goal: at least 0.5), and takes {ratios['l2hmc_over_hmc_seconds']:.1f} times as long as one of HMC-DLGM. "
+            f"Single products of the decoder's two larger matrices reach {shapes} of that rate.",
+            "",
+        ]
+    names = [f"ms, {step['settings']['batch']} images" for step in steps]
+    rows = [[part, *(f"{step['profile'][part]:.2f}" for step in steps)] for part in steps[0]["profile"]]
+    return [*lines, *table(["part of a step", *names], rows)]
 
 
 def block(folder):
@@ -76,15 +95,41 @@ def block(folder):
     for m in models:
         if m["sampling"]:
             lines += table(SAMPLING_HEADER, [sampling_row(m["sampling"], *each) for each in SAMPLERS.items()])
-    lines += table(INPAINTING_HEADER, inpainting_rows(models))
-    if (folder / "step.json").exists():
-        lines.append(speed(json.loads((folder / "step.json").read_text(encoding="utf-8"))))
+    rows = [burn_in_row(LABELS[m["scheme"]], m["seed"], m["burn_in"]) for m in models if m.get("burn_in")]
+    lines += table(BURN_IN_HEADER, rows)
+    lines += table(["model", "z from", *INPAINTING_FIGURES.values()], inpainting_rows(models))
+    paths = [path for name in STEPS if (path := folder / name).exists()]
+    if paths:
+        lines += speed([json.loads(path.read_text(encoding="utf-8")) for path in paths])
     return "\n".join(lines).rstrip()
+
+
+def trial_rows(trials):
+    """One row per trial of training settings; the last figure of its curve where it was stopped."""
+    rows = []
+    for t in trials:
+        last, judged = t["curve"][-1], t["validation"]
+        stopped = t["epochs_done"] < t["epochs"]
+        done = f"stopped after {t['epochs_done']} of {t['epochs']}" if stopped else str(t["epochs"])
+        shown = (f"{judged['log_likelihood']:.2f}", plus_minus(judged["less_reference"])) if judged else ("-", "-")
+        rate = f"{t['kernel_learning_rate']:g}" if t["scheme"] == "l2hmc" else "-"
+        sizes = (str(t["num_transitions"]), str(t["num_leapfrogs"]), str(t["batch"]), rate)
+        curve = f"{last['validation_log_likelihood']:.1f}" + (f" at epoch {last['epoch']}" if stopped else "")
+        rows.append([LABELS[t["scheme"]], *sizes, done, str(t["steps"]), curve, *shown])
+    return rows
+
+
+def trials(folder):
+    """The table of trials."""
+    stored = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
+    header = ["scheme", "K", "M", "batch", "kernel's rate", "epochs", "steps", "quick AIS", "AIS", "less HMC, 2, 5, 25"]
+    return "\n".join(table(header, trial_rows(stored["trials"]))).rstrip()
 
 
 def main():
     """Rewrite or check docs/paper-dlgm.md."""
-    return rewrite("docs/paper-dlgm.md", "dlgm", block(ROOT / "results" / "paper-dlgm"))
+    page, folder = "docs/paper-dlgm.md", ROOT / "results" / "paper-dlgm"
+    return max(rewrite(page, "dlgm", block(folder)), rewrite(page, "dlgm-trials", trials(folder)))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,25 @@ def column(vector: Shaped[Array | np.ndarray, " n"], like: Shaped[Array | np.nda
 
 
 @jax.custom_vjp
+def _back(weight: Array, grad: Array) -> Array:
+    """``weight.T @ grad`` by a copy of the transposed weight; its derivative by ``grad`` needs none (`linear`)."""
+    return jax.lax.optimization_barrier(weight.T) @ grad
+
+
+def _back_forward(weight: Array, grad: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _back(weight, grad), (weight, grad)
+
+
+def _back_backward(residual: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    weight, grad = residual
+    by_weight = jnp.outer(grad, cotangent) if grad.ndim == 1 else grad @ cotangent.T
+    return by_weight, weight @ cotangent
+
+
+_back.defvjp(_back_forward, _back_backward)
+
+
+@jax.custom_vjp
 def _linear(weight: Array, bias: Array, x: Array) -> Array:
     return weight @ x + column(bias, x)
 
@@ -58,10 +77,10 @@ def _linear_forward(weight: Array, bias: Array, x: Array) -> tuple[Array, tuple[
 def _linear_backward(residual: tuple[Array, Array], grad: Array) -> tuple[Array, Array, Array]:
     weight, x = residual
     if x.ndim == 1:
-        return jnp.outer(grad, x), grad, weight.T @ grad
+        return jnp.outer(grad, x), grad, _back(weight, grad)
     both = grad @ jnp.concatenate([x, jnp.ones_like(x[:1])]).T
     # Named too: where a log density is a network, its gradient is part of the trajectory that training keeps.
-    back = checkpoint_name(jax.lax.optimization_barrier(weight.T) @ grad, LINEAR)
+    back = checkpoint_name(_back(weight, grad), LINEAR)
     return both[:, :-1], both[:, -1], back
 
 

@@ -25,7 +25,9 @@ from capriole.dlgm import (
     shape_summary,
     train_classifier,
 )
+from capriole.dlgm._burn_in import shortfall
 
+NOTHING = np.zeros((0, 0))
 BOTTOM = np.array([1.0, 0.0])
 TOPS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], float)
 
@@ -101,6 +103,8 @@ def test_block_gibbs_with_the_sampler_draws_from_the_conditional_of_the_missing_
     assert np.abs(expected - 0.25).max() > 0.1, "uniform coins must not pass"
     assert np.all(found.pictures[20][kept] == images[kept])
     assert sorted(found.pictures) == [0, 1, 2, 5, 10, 20]
+    last = 2 * np.asarray(found.last[0]) + np.asarray(found.last[1])
+    assert np.all(last == found.classes[-1])
 
 
 def test_posterior_draws_have_the_moments_of_the_posterior_and_are_told_from_a_gaussian():
@@ -113,6 +117,18 @@ def test_posterior_draws_have_the_moments_of_the_posterior_and_are_told_from_a_g
     _, mean, variance = exact()
     assert abs(last.mean() - mean) < 4 * np.sqrt(variance / 2000)
     assert abs(last.var() - variance) < 4 * variance * np.sqrt(2 / 2000)
+
+
+def test_the_shortfall_of_latents_shrinks_with_transitions():
+    far = model(Leapfrog(jnp.asarray(1.0), 3))
+    far = eqx.tree_at(lambda m: m.encoder.network.biases[-1], far, jnp.asarray([4.0, -2.0]))
+    image = jnp.asarray([[0.0], [1.0], [BOTTOM[0]], [BOTTOM[1]]])
+    found = shortfall(jax.random.key(5), far, jnp.repeat(image, 4, axis=1), num_chains=500, num_steps=60)
+    assert found["0"]["mean"] > 5
+    assert found["0"]["mean"] > found["1"]["mean"] > found["3"]["mean"]
+    assert abs(found["20"]["mean"]) < 0.2
+    with pytest.raises(ValueError, match="at least 40 transitions, got 39"):
+        shortfall(jax.random.key(5), far, image, num_chains=2, num_steps=39)
 
 
 def test_the_shape_of_gaussian_draws_passes_and_that_of_skewed_draws_does_not():
@@ -137,8 +153,11 @@ def test_mixing_counts_classes_and_switches():
     classes = np.zeros((100, 3), int)
     classes[::2, 1] = 7  # switches every sweep
     classes[99, 2] = 3  # once, too rare to count
-    found = mixing(Inpainted(classes, np.full((100, 3), 0.9), {}))
+    sure = np.full((100, 3), 0.95)
+    sure[:, 1] = 0.8
+    found = mixing(Inpainted(classes, sure, {}, NOTHING))
     assert found["distinct_classes"]["mean"] == pytest.approx(4 / 3)
+    assert found["confident_classes"]["mean"] == pytest.approx(2 / 3)
     assert found["switches_per_sweep"]["mean"] == pytest.approx((1 + 1 / 79) / 3)
     assert found["effective_classes"]["mean"] < 1.4
 
@@ -150,14 +169,14 @@ def test_differences_of_mixing_are_paired_over_images():
     more = classes.copy()
     more[::10, :10] = 9  # ten of 40 images see one class more
     confidence = rng.uniform(size=(100, 40))
-    one, other = Inpainted(more, confidence, {}), Inpainted(classes, confidence, {})
+    one, other = Inpainted(more, confidence, {}, NOTHING), Inpainted(classes, confidence, {}, NOTHING)
     found = mixing_difference(one, other)
     gained = found["distinct_classes"]
     assert gained == {"mean": 0.25, "se": pytest.approx(np.sqrt(0.25 * 0.75 / 39))}
     assert gained["se"] < mixing(other)["distinct_classes"]["se"]
     assert found["confidence"] == {"mean": 0.0, "se": 0.0}
     with pytest.raises(ValueError, match="got 40 and 39"):
-        mixing_difference(one, Inpainted(classes[:, 1:], confidence[:, 1:], {}))
+        mixing_difference(one, Inpainted(classes[:, 1:], confidence[:, 1:], {}, NOTHING))
 
 
 def test_the_classifier_learns_and_bad_methods_are_refused(standard_promotion):

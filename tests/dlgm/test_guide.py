@@ -8,7 +8,7 @@ import optax
 import pytest
 from test_schemes import KEY, PLAIN, K, by_hand, learned, model, norm, pixels
 
-from capriole import Leapfrog, Rotation
+from capriole import Leapfrog, Rotation, Transition
 from capriole.dlgm import Guide, Guided, Model, Recipe, build, init_state, l2hmc_step, posterior_kernel, settings_for
 
 LOWER = np.array([[1.0, 0.0], [1.6, 0.5]])
@@ -60,7 +60,7 @@ def guided(inner):
 def test_without_images_it_says_so():
     m = model(guided(Rotation(jnp.asarray(0.9), 2)))
     x, _, q, z0 = by_hand(KEY, m, 3)
-    kernel = eqx.tree_at(lambda t: t.context, posterior_kernel(m, x, q), None)
+    kernel = Transition(posterior_kernel(m, x, q).logdensity, m.dynamics)
     with pytest.raises(ValueError, match="context=images"):
         kernel.step(KEY, kernel.init(z0))
 

@@ -48,11 +48,14 @@ def test_the_whole_section_runs_and_its_report_has_every_figure(finished):
     ]  # fmt: skip
     l2hmc = results["models"][2]
     assert l2hmc["sampling"]["kernel"]["num_leapfrogs"] == 3
+    assert results["models"][0]["burn_in"] is None
+    assert set(l2hmc["burn_in"]["shortfall"]) == {"0", "1", "2", "3", "5", "10", "20"}
     assert "difference" not in results["models"][0]["inpainting"]
     kernel, q, paired = (
         l2hmc["inpainting"][name]["distinct_classes"]["mean"] for name in ("sampler", "encoder", "difference")
     )
     assert paired == pytest.approx(kernel - q)
+    assert {"confident_classes", "log_likelihood"} < set(l2hmc["inpainting"]["patience"])
 
 
 def test_calling_again_does_nothing_again(finished):
@@ -106,7 +109,20 @@ def test_a_report_without_stages_says_so(finished, tmp_path):
         (tmp_path / "elbo-0" / name).unlink()
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "No model was evaluated yet." in page
-    assert page.count("Not run.") == 3
+    assert page.count("Not run.") == 4
+
+
+def test_in_painting_of_an_earlier_version_is_reported_without_its_goal(finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished / "l2hmc-0", tmp_path / "l2hmc-0")
+    path = tmp_path / "l2hmc-0" / "inpainting.json"
+    old = read_json(path)
+    write_json(path, {name: value for name, value in old.items() if name not in ("difference", "patient", "patience")})
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "digit classes per in-painted image" not in page
+    write_json(path, old)
+    assert "digit classes per in-painted image" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
 def test_json_has_no_nan(tmp_path):

@@ -16,13 +16,17 @@ from ._schemes import Model, follow, posterior_kernel
 KEPT = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 """Sweeps after which the picture is kept."""
 
+CONFIDENT = 0.9
+"""Share of the classifier above which a class counts for ``confident_classes``."""
+
 
 class Inpainted(NamedTuple):
-    """What a classifier saw after every sweep, and the pictures (probabilities) after `KEPT` sweeps."""
+    """What a classifier saw after every sweep, pictures (probabilities) after `KEPT` sweeps, the last binary images."""
 
     classes: Int[np.ndarray, "sweeps images"]
     confidence: Float[np.ndarray, "sweeps images"]
     pictures: dict[int, Float[np.ndarray, "pixels images"]]
+    last: Images
 
 
 def bottom_half(side: int) -> Bool[np.ndarray, " pixels"]:
@@ -65,7 +69,7 @@ def inpaint(
         confidence.append(np.asarray(seen[1]))
         if t + 1 in KEPT or t + 1 == num_sweeps:
             pictures[t + 1] = np.asarray(picture)
-    return Inpainted(np.stack(classes), np.stack(confidence), pictures)
+    return Inpainted(np.stack(classes), np.stack(confidence), pictures, image)
 
 
 @eqx.filter_jit
@@ -100,10 +104,11 @@ def _new_latents(key: Key, model: Model, image: Array, latents: Array, num_trans
 def mixing(found: Inpainted) -> dict[str, Any]:
     """How many classes an image goes through: means and standard errors over images, without the first fifth of sweeps.
 
-    ``distinct_classes`` counts those seen in at least 5 % of the sweeps; ``effective_classes`` is the exponential
-    of the entropy of their shares; ``switches_per_sweep`` is the share of sweeps that change the class.
+    ``distinct_classes`` counts those seen in at least 5 % of the sweeps, ``confident_classes`` those that the
+    classifier was sure of (`CONFIDENT`) in as many; ``effective_classes`` is the exponential of the entropy of their
+    shares; ``switches_per_sweep`` is the share of sweeps that change the class.
     """
-    return {name: _mean_and_error(values) for name, values in _mixing_by_image(found).items()}
+    return {name: mean_and_error(values) for name, values in _mixing_by_image(found).items()}
 
 
 def mixing_difference(found: Inpainted, other: Inpainted) -> dict[str, Any]:
@@ -115,20 +120,24 @@ def mixing_difference(found: Inpainted, other: Inpainted) -> dict[str, Any]:
         numbers = f"{found.classes.shape[1]} and {other.classes.shape[1]}"
         raise ValueError(f"paired differences need the same images, got {numbers} of them; in-paint the same ones")
     first, second = _mixing_by_image(found), _mixing_by_image(other)
-    return {name: _mean_and_error(first[name] - second[name]) for name in first}
+    return {name: mean_and_error(first[name] - second[name]) for name in first}
 
 
 def _mixing_by_image(found: Inpainted) -> dict[str, np.ndarray]:
-    seen = found.classes[len(found.classes) // 5 :]
+    settled = slice(len(found.classes) // 5, None)
+    seen, sure = found.classes[settled], found.confidence[settled] > CONFIDENT
+    confident = np.stack([np.mean((seen == c) & sure, axis=0) for c in range(seen.max() + 1)], axis=1)
     shares = np.stack([np.bincount(column, minlength=seen.max() + 1) for column in seen.T]) / len(seen)
     entropy = -np.sum(np.where(shares > 0, shares * np.log(np.maximum(shares, 1e-300)), 0), axis=1)
     return {
         "distinct_classes": np.sum(shares >= 0.05, axis=1),
+        "confident_classes": np.sum(confident >= 0.05, axis=1),
         "effective_classes": np.exp(entropy),
         "switches_per_sweep": np.mean(seen[1:] != seen[:-1], axis=0),
-        "confidence": np.mean(found.confidence[len(found.classes) // 5 :], axis=0),
+        "confidence": np.mean(found.confidence[settled], axis=0),
     }
 
 
-def _mean_and_error(values: np.ndarray) -> dict[str, float]:
+def mean_and_error(values: np.ndarray) -> dict[str, float]:
+    """Over images."""
     return {"mean": float(np.mean(values)), "se": float(np.std(values, ddof=1) / np.sqrt(len(values)))}

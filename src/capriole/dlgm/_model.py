@@ -22,7 +22,20 @@ type Images = Float[Array, "pixels *images"]
 @jax.custom_jvp
 def softplus(x: Array) -> Array:
     """``log(1 + exp(x))`` without overflow; its derivative is the logistic function, so any order is cheap."""
-    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+    small = jnp.exp(-jnp.abs(x))
+    return jnp.maximum(x, 0) + (_log1p(small) if x.dtype == jnp.float32 else jnp.log1p(small))
+
+
+def _log1p(x: Array) -> Array:
+    """``log(1 + x) = 2 artanh(t)``, t = x / (2 + x), for x in [0, 1]: 7 terms are all that float32 holds.
+
+    A quarter of the time of XLA's own log1p on CPUs, which was a fifth of a training step.
+    """
+    t = x / (2 + x)
+    square, series = t * t, jnp.zeros_like(t)
+    for k in (15, 13, 11, 9, 7, 5, 3):
+        series = series * square + 1 / k
+    return 2 * t + 2 * t * (square * series)
 
 
 @softplus.defjvp
@@ -123,10 +136,32 @@ def log_bernoulli(images: Images, logits: Array) -> Scalar:
     return _log_bernoulli(images, logits)
 
 
+AT_ONCE = 16
+"""Pixels that share a logarithm: 2^16 is far from overflow."""
+
+
 @jax.custom_vjp
 def _log_bernoulli(images: Array, logits: Array) -> Array:
-    # A product with ones: XLA on CPUs fuses softplus into a sum over pixels and then takes several times as long.
-    return jnp.ones(logits.shape[0], logits.dtype) @ (_by_image(images, logits, jnp.multiply) - softplus(logits))
+    # sum log(1 + e) = log prod (1 + e), 16 pixels at once: logarithms were most of the cost. The last sum is a product
+    # with ones: XLA on CPUs fuses a sum over pixels with what comes before, and then takes several times as long.
+    num, rows = logits.shape[0], -(-logits.shape[0] // AT_ONCE)
+    starts = list(range(0, num - rows + 1, rows))
+    out = _partial(images, logits, [slice(first, first + rows) for first in starts])
+    if rest := num - starts[-1] - rows:
+        out += _partial(images, logits, [slice(num - rest, num)])
+    return out
+
+
+def _partial(images: Array, logits: Array, parts: list[slice]) -> Array:
+    """The sum over pixels in ``parts``, which are of one length."""
+    total = jnp.zeros((), logits.dtype)
+    product = jnp.ones((), logits.dtype)
+    for part in parts:
+        logit = logits[part]
+        total = total + _by_image(images[part], logit, jnp.multiply) - jnp.maximum(logit, 0)
+        product = product * (1 + jnp.exp(-jnp.abs(logit)))
+    ones = jnp.ones(logits[parts[0]].shape[0], logits.dtype)
+    return ones @ (total - jnp.log(product))
 
 
 def _log_bernoulli_forward(images: Array, logits: Array) -> tuple[Array, tuple[Array, Array]]:

@@ -7,7 +7,7 @@ from .._train import Progress
 from ._data import Dataset
 from ._report import write_report
 from ._settings import SCHEME_NAMES, Settings
-from ._stages import evaluate_stage, inpaint_stage, posterior_stage, sampling_stage, train_stage
+from ._stages import burn_in_stage, evaluate_stage, inpaint_stage, posterior_stage, sampling_stage, train_stage
 
 
 def run_paper(
@@ -23,6 +23,8 @@ def run_paper(
             place = folder / f"{scheme}-{seed}"
             model = train_stage(scheme, settings, data, seed=seed, folder=place, progress=progress)
             evaluate_stage(model, data, progress=progress)
+            if scheme != "elbo":
+                burn_in_stage(model, data)
             if seed == 0:
                 inpaint_stage(model, data)
             if seed == 0 and scheme == "l2hmc":

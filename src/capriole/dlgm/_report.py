@@ -6,16 +6,22 @@ from typing import Any
 import numpy as np
 
 from . import _page as html
+from ._burn_in import BURN_IN_HEADER, burn_in_row
 from ._data import Dataset, load_dataset
 from ._figures import LABELS, decoder_means, diagram, likelihood_curves
 from ._files import CheckpointError, read_json, write_bytes, write_json
 from ._goals import verdicts
 from ._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
 from ._settings import SCHEME_NAMES
-from ._stages import Loaded, decoder_pictures, load_model, save_figure, settings_in
+from ._stages import INPAINTING_ROWS, Loaded, decoder_pictures, load_model, save_figure, settings_in
 from ._train import CHECKPOINT
 
-INPAINTING_METHODS = {"encoder": "q", "sampler": "sampler", "difference": "sampler less q, paired"}
+INPAINTING_FIGURES = {
+    "distinct_classes": "distinct classes per image",
+    "confident_classes": "of them sure",
+    "switches_per_sweep": "class switches per sweep",
+    "log_likelihood": "log p(x) of the last pictures",
+}
 
 
 def write_report(folder: Path, data: Dataset | None = None) -> Path:
@@ -42,6 +48,7 @@ def write_report(folder: Path, data: Dataset | None = None) -> Path:
         "What was trained": _setting(models),
         "Figure 2: log-likelihood": _likelihood(folder, by_scheme),
         "Sampling posteriors": _sampling(by_scheme),
+        "From q to the posterior": _burn_in(by_scheme),
         "Figure 3a: in-painting": _inpainting(by_scheme),
         "Figure 3b: the shape of a posterior": _posterior(by_scheme),
         "Figure 4: the model": [html.picture(save_figure(folder / "diagram.png", diagram()), "L2HMC-DLGM")],
@@ -57,7 +64,8 @@ def _stage(model: Loaded, name: str) -> dict[str, Any] | None:
 
 
 def _facts(model: Loaded) -> dict[str, Any]:
-    stages = {name: _stage(model, f"{name}.json") for name in ("evaluation", "sampling", "inpainting", "posterior")}
+    names = ("evaluation", "burn_in", "sampling", "inpainting", "posterior")
+    stages = {name: _stage(model, f"{name}.json") for name in names}
     curve = [record for record in model.history if "validation_log_likelihood" in record]
     return model.stamp() | {"epochs": len(model.history), "curve": curve} | stages
 
@@ -112,6 +120,22 @@ def _sampling(by_scheme: dict[str, list[Loaded]]) -> list[str]:
         "images. Both kinds of HMC are tuned in length and step size on the first of these images, which favours them."
     )
     return [html.text(words), html.table(SAMPLING_HEADER, rows)]
+
+
+def _burn_in(by_scheme: dict[str, list[Loaded]]) -> list[str]:
+    rows = [
+        burn_in_row(LABELS[m.scheme], m.seed, s)
+        for ms in by_scheme.values()
+        for m in ms
+        if (s := _stage(m, "burn_in.json"))
+    ]
+    if not rows:
+        return [html.text("Not run.")]
+    words = (
+        "Nats by which log p(x, z) of latents after so many transitions from q falls short of long chains', on test "
+        "images: the decoder learns from latents after K transitions."
+    )
+    return [html.text(words), html.table(BURN_IN_HEADER, rows)]
 
 
 def _setting(models: list[Loaded]) -> list[str]:
@@ -189,9 +213,11 @@ def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
     for scheme, models in by_scheme.items():
         for m in models:
             if stored := _stage(m, "inpainting.json"):
-                for method, shown in INPAINTING_METHODS.items():
+                for method, shown in INPAINTING_ROWS.items():
                     if method in stored:
-                        cells = (_pm(stored[method][name]) for name in ("distinct_classes", "switches_per_sweep"))
+                        cells = (
+                            _pm(stored[method][name]) if name in stored[method] else "-" for name in INPAINTING_FIGURES
+                        )
                         rows.append([LABELS[scheme], m.seed, shown, *cells, f"{stored['classifier_accuracy']:.3f}"])
                 if m.seed == models[0].seed:
                     pieces.append(html.picture(m.folder / "inpainting.png", LABELS[scheme]))
@@ -201,8 +227,7 @@ def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
         "model",
         "seed",
         "z from",
-        "distinct classes per image",
-        "class switches per sweep",
+        *INPAINTING_FIGURES.values(),
         "classifier accuracy",
     ]
     return [*pieces, html.table(header, rows)]

@@ -26,7 +26,7 @@ from .._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog
 from .._objectives import AbstractObjective
 from .._transition import Transition
 from .._types import Info, Key, State, Vector
-from ._guide import Guided
+from ._guide import Framed, Guided
 from ._model import Decoder, Diagonal, Encoder, ImageLikelihood, Images, InUnits, LatentPosterior, log_bernoulli
 
 
@@ -117,8 +117,8 @@ def l2hmc_step(key: Key, state: DLGMState, pixels: Images, recipe: Recipe) -> tu
     )
     if isinstance(state.model.dynamics, Guided):
         draws = jax.lax.stop_gradient(units_of(q).standardise(latents))
-        guide_grads = eqx.filter_grad(lambda d: d.guide.misfit(images, draws))(state.model.dynamics)
-        kernel_grads = jax.tree.map(jnp.add, kernel_grads, guide_grads)
+        guide_grads = eqx.filter_grad(lambda guide: guide.misfit(images, draws))(state.model.dynamics.guide)
+        kernel_grads = Guided(guide_grads, kernel_grads)
     fit, decoder_grads = _decode(state.model.decoder, images, latents)
     metrics = StepMetrics(elbo, fit, *figures, loss)
     return _update(state, recipe, (encoder_grads, decoder_grads, kernel_grads)), metrics
@@ -143,10 +143,11 @@ def posterior_kernel(model: Model, images: Images, q: Diagonal) -> Transition:
     """
     if model.dynamics is None:
         raise ValueError("this model has no sampler: it was trained on the ELBO alone")
-    context = images if isinstance(model.dynamics, LearnedLeapfrog | Guided) else None
-    units = jax.tree.map(jnp.zeros_like, q) if isinstance(model.dynamics, Leapfrog) else units_of(q)
+    dynamics = model.dynamics.at(images) if isinstance(model.dynamics, Guided) else model.dynamics
+    context = images if isinstance(dynamics, LearnedLeapfrog | Framed) else None
+    units = jax.tree.map(jnp.zeros_like, q) if isinstance(dynamics, Leapfrog) else units_of(q)
     target = InUnits(LatentPosterior(ImageLikelihood(model.decoder, images)), units)
-    return Transition(target, model.dynamics, context)
+    return Transition(target, dynamics, context)
 
 
 def units_of(q: Diagonal) -> Diagonal:
@@ -175,14 +176,17 @@ def follow_and_learn(
     """As `follow`, with mean figures, the loss averaged over all K transitions and its gradient for the dynamics.
 
     Each transition starts from a constant state, so memory holds one trajectory, whatever K. The objective sees
-    positions in units of q, or in the frame of the guide if there is one.
+    positions in units of q, or in the frame of the guide if there is one; the gradient is then for the dynamics there.
     """
-    params, static = eqx.partition(kernel.dynamics, eqx.is_inexact_array)
-    frame = kernel.dynamics.guide.frame(kernel.context) if isinstance(kernel.dynamics, Guided) else None
+    frame, learned = None, kernel.dynamics
+    if isinstance(learned, Framed):
+        frame, learned = learned.frame, learned.dynamics
+    params, static = eqx.partition(learned, eqx.is_inexact_array)
     units = kernel.target.units  # type: ignore[attr-defined]
 
     def loss_fn(params: Any, key: Key, state: State) -> tuple[Array, Any]:
-        here = Transition(kernel.logdensity, eqx.combine(params, static), kernel.context)
+        moving = eqx.combine(params, static)
+        here = Transition(kernel.logdensity, moving if frame is None else Framed(frame, moving), kernel.context)
         proposal = here.propose(key, state)
         ends = (state.position, proposal.end.position)
         before, after = ends if frame is None else (frame.inner(end) for end in ends)

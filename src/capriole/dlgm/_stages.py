@@ -15,12 +15,13 @@ import numpy as np
 
 from .._io import versions
 from .._train import Progress
+from ._burn_in import shortfall
 from ._classify import train_classifier
 from ._data import Dataset, hold_out, load_dataset
-from ._evaluate import curve_point, evaluate, fixed_binary
+from ._evaluate import curve_point, evaluate, fixed_binary, log_likelihood
 from ._figures import inpainting_figure, posterior_figure
 from ._files import CheckpointError, load_checkpoint, read_facts, read_json, save_checkpoint, write_bytes, write_json
-from ._inpaint import Inpainted, bottom_half, inpaint, mixing, mixing_difference
+from ._inpaint import Inpainted, bottom_half, inpaint, mean_and_error, mixing, mixing_difference
 from ._posterior import draw_posterior, posterior_shape, shape_summary
 from ._sampling import compare_samplers
 from ._schemes import Model
@@ -30,6 +31,16 @@ from ._train import CHECKPOINT, build, key_for, train_dlgm
 CONFIG = "config.json"
 BEST = "best.safetensors"
 """The model of the best epoch, beside the checkpoint that training goes on from."""
+
+PATIENCE = 4
+INPAINTING_METHODS = {"encoder": "q", "sampler": "the sampler", "patient": f"the sampler, {PATIENCE} times as long"}
+INPAINTING_DIFFERENCES = {"difference": ("sampler", "encoder"), "patience": ("patient", "sampler")}
+INPAINTING_ROWS = {
+    **INPAINTING_METHODS,
+    "difference": "the sampler less q, paired",
+    "patience": "4 times as long less once, paired",
+}
+"""Entries of ``inpainting.json`` and the words for them."""
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,20 +143,37 @@ def sampling_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     return _once(loaded, "sampling.json", lambda: compare_samplers(key, loaded.model, images, loaded.settings))
 
 
+def burn_in_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
+    """``burn_in.json``: by how many nats the latents after a few transitions fall short of the posterior's."""
+    s = loaded.settings
+    images = fixed_binary(data.test, min(s.shape_images, data.test.shape[1]))
+    sizes = {"num_chains": s.sampling_chains, "num_steps": s.shape_steps}
+    key = key_for(loaded.seed, "burn_in")
+    return _once(
+        loaded,
+        "burn_in.json",
+        lambda: sizes | {"num_images": images.shape[1], "shortfall": shortfall(key, loaded.model, images, **sizes)},
+    )
+
+
 def inpaint_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
-    """``inpainting.json`` and ``inpainting.png``: block Gibbs with q and, where there is one, with the sampler."""
+    """``inpainting.json`` and ``inpainting.png``: block Gibbs with q and, where there is one, with the sampler.
+
+    The sampler twice, the second time with `PATIENCE` times the transitions per sweep, which shows whether the first
+    time was enough. log p(x) of the last pictures, by AIS, tells which of them the model finds likely.
+    """
     return _once(loaded, "inpainting.json", lambda: _inpaint(loaded, data))
 
 
 def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     s = loaded.settings
-    judge_key, run_key = jax.random.split(key_for(loaded.seed, "inpaint"))
+    judge_key, run_key, score_key = jax.random.split(key_for(loaded.seed, "inpaint"), 3)
     judge = train_classifier(judge_key, data, num_epochs=s.classifier_epochs)
     images = fixed_binary(data.test, min(s.inpaint_images, data.test.shape[1]))
     figures: dict[str, Any] = {"num_images": images.shape[1], "classifier_accuracy": judge.accuracy}
-    pictures, results = {}, dict[str, Inpainted]()
-    for method in ("encoder",) if loaded.scheme == "elbo" else ("encoder", "sampler"):
-        # One key: both start from the same coins and the same z, so that their difference is paired over images.
+    pictures, results, scores = {}, dict[str, Inpainted](), {}
+    for method, shown in INPAINTING_METHODS.items() if loaded.scheme != "elbo" else [("encoder", "q")]:
+        # One key: all start from the same coins and the same z, so that differences are paired over images.
         results[method] = found = inpaint(
             run_key,
             loaded.model,
@@ -153,13 +181,25 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
             bottom_half(data.side),
             judge.classifier,
             num_sweeps=s.inpaint_sweeps,
-            num_transitions=s.inpaint_transitions,
-            draw_with=method,  # type: ignore[arg-type]
+            num_transitions=s.inpaint_transitions * (PATIENCE if method == "patient" else 1),
+            draw_with="encoder" if method == "encoder" else "sampler",
         )
-        figures[method] = mixing(found)
-        pictures[f"z from {'q' if method == 'encoder' else 'the sampler'}"] = found.pictures
-    if "sampler" in results:
-        figures["difference"] = mixing_difference(results["sampler"], results["encoder"])
+        ais = log_likelihood(
+            score_key,
+            loaded.model.decoder,
+            found.last,
+            latent=s.latent,
+            num_temperatures=s.ais_temperatures,
+            num_chains=s.curve_chains,
+            num_leapfrogs=s.ais_leapfrogs,
+        )
+        scores[method] = ais.log_likelihood
+        figures[method] = mixing(found) | {"log_likelihood": mean_and_error(scores[method])}
+        pictures[f"z from {shown}"] = found.pictures
+    for name, (one, other) in INPAINTING_DIFFERENCES.items():
+        if one in results:
+            figures[name] = mixing_difference(results[one], results[other])
+            figures[name] |= {"log_likelihood": mean_and_error(scores[one] - scores[other])}
     save_figure(loaded.folder / "inpainting.png", inpainting_figure(pictures, side=data.side))
     return figures
 

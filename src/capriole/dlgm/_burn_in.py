@@ -1,0 +1,55 @@
+"""How far from the posterior the latents are that the decoder learns from."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from .._types import Key, State
+from ._inpaint import mean_and_error
+from ._model import Images
+from ._schemes import Model, posterior_kernel
+
+AFTER = (0, 1, 2, 3, 5, 10, 20)
+"""Transitions after which the shortfall is measured."""
+
+BURN_IN_HEADER = ["model", "seed", *("z from q" if n == 0 else f"{n} transition{'s' * (n > 1)}" for n in AFTER)]
+
+
+def burn_in_row(label: str, seed: int, stored: dict[str, Any]) -> list[str]:
+    """A row under `BURN_IN_HEADER`."""
+    cells = (stored["shortfall"][str(after)] for after in AFTER)
+    return [label, str(seed), *(f"{cell['mean']:.2f} ± {cell['se']:.2f}" for cell in cells)]
+
+
+def shortfall(key: Key, model: Model, images: Images, *, num_chains: int, num_steps: int) -> dict[str, Any]:
+    """Mean log p(x, z) over the second half of long chains less that after a few transitions from z ~ q, in nats.
+
+    0 for exact draws; at K transitions it is what training's latents fall short of. Means and standard errors over
+    images, by number of transitions. Raises ValueError if the chains are too short for that.
+    """
+    if num_steps < 2 * AFTER[-1]:
+        raise ValueError(f"the long run needs at least {2 * AFTER[-1]} transitions, got {num_steps}")
+    columns = jnp.repeat(images, num_chains, axis=1)
+    start_key, chain_key = jax.random.split(key)
+    q = model.encoder(columns)
+    kernel = posterior_kernel(model, columns, q)
+    start = q.draw(jax.random.normal(start_key, q.mean.shape, q.mean.dtype))
+
+    @eqx.filter_jit
+    def run(kernel: Any, start: Array) -> Array:
+        def step(state: State, t: Array) -> tuple[State, Array]:
+            new, _ = kernel.step(jax.random.fold_in(chain_key, t), state)
+            return new, new.logdensity
+
+        first = kernel.init(kernel.target.units.standardise(start))
+        return jnp.concatenate([first.logdensity[None], jax.lax.scan(step, first, jnp.arange(num_steps))[1]])
+
+    by_image = (
+        np.asarray(run(kernel, start), np.float64).reshape(num_steps + 1, images.shape[1], num_chains).mean(axis=2)
+    )
+    settled = by_image[num_steps // 2 :].mean(axis=0)
+    return {str(after): mean_and_error(settled - by_image[after]) for after in AFTER}
