@@ -86,13 +86,15 @@ def search(
             f"{pilot.num_lost} pilot chains were taken out of places that hold less than exp(-{LOST:.0f}) of the mass, "
             "as estimated there"
         )
+    # Where chains agree, their far places are the tails: chains started there alone would not be draws of the target.
+    num_far = 1 if pilot.agreed else None
     gradients = pilot.num_gradients + sum(c.num_gradients for c in _paid(candidates))
     found = Found(
         chosen="",
         kernel=None,
         rows=tuple(_row(candidate, pilot) for candidate in candidates),
-        starts=jnp.asarray(spread_out(places, settings.num_chains), position.dtype),
-        crowd=jnp.asarray(spread_out(places, NUTS_STARTS), position.dtype),
+        starts=jnp.asarray(spread_out(places, settings.num_chains, num_far), position.dtype),
+        crowd=jnp.asarray(spread_out(places, NUTS_STARTS, num_far), position.dtype),
         notes=tuple(notes),
         spent=Spent(gradients, clock.seconds, clock.compile_seconds),
         compared=None,
