@@ -111,6 +111,7 @@ def test_nuts_draws_where_the_kernel_fails_in_its_final_run(monkeypatch):
     assert given_up.transition is None
     assert not verdict.failed
     assert "failed in its final run and NUTS drew instead: R-hat is 1.300" in verdict.settings["notes"][-1]
+    assert verdict.recommendation().startswith("The draws are NUTS's: the rotation failed in its final run")
     assert verdict.settings["warmup_gradients"] > 8 * 300  # the run that was given up is paid for, too
     draws = given_up.tree["posterior"]["b"].values
     assert np.abs(z_scores(draws, np.zeros(2), np.asarray(SCALE)[1:] ** 2)).max() < 5

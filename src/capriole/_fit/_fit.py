@@ -22,7 +22,7 @@ from ._final import MAX_RHAT, InMemory, Keeper, final_run
 from ._nuts import nuts_tree
 from ._search import Found, OnProgress, Spent, search, with_nuts
 from ._settings import SCOUTS, Settings
-from ._verdict import Row, Verdict
+from ._verdict import INSTEAD, Row, Verdict
 
 if TYPE_CHECKING:
     import xarray
@@ -129,7 +129,7 @@ def _drawn_by_nuts(
 
 
 def _given_up(found: Found, problems: list[str]) -> Found:
-    note = f"the {found.chosen} failed in its final run and NUTS drew instead: {'; '.join(_grave(problems))}"
+    note = f"the {found.chosen} failed in its final run and {INSTEAD}: {'; '.join(_grave(problems))}"
     return found._replace(kernel=None, chosen="NUTS", decided=True, notes=(*found.notes, note))
 
 

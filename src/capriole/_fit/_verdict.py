@@ -6,6 +6,9 @@ from typing import Any, NamedTuple, Self
 
 from .._explore import APART
 
+INSTEAD = "NUTS drew instead"
+"""Words of the note on a kernel that failed in its final run, where NUTS's draws passed."""
+
 
 class Row(NamedTuple):
     """One sampler, as measured: worst dimension, bulk ESS of x and of x^2.
@@ -126,6 +129,8 @@ class Verdict(NamedTuple):
             return f"Failed: {'; '.join(self.problems)}. Do not use these draws."
         if chosen is None or nuts is None:
             return f"Sampled with the {self.chosen}; NUTS was not compared."
+        if chosen is nuts and (given_up := self._given_up):
+            return f"The draws are NUTS's: {given_up}."
         if chosen is nuts:
             return "NUTS is the better buy on this target: no candidate beat it, and the draws are NUTS's."
         if self._apart:
@@ -154,6 +159,13 @@ class Verdict(NamedTuple):
         value = pilot.get("apart") if isinstance(pilot, dict) else None
         return isinstance(value, int | float) and value >= APART
 
+    @property
+    def _given_up(self) -> str:
+        """The note that says why NUTS drew in another's place; empty if it did not."""
+        notes = self.settings.get("notes")
+        texts = [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+        return next((note for note in texts if INSTEAD in note), "")
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; NaN and infinities become None."""
         rows = [row._asdict() | {"worst_per_gradient": row.worst} for row in self.rows]
@@ -170,15 +182,16 @@ class Verdict(NamedTuple):
 
     def table(self) -> str:
         """The rows as fixed-width text, best first, with the recommendation below."""
+        width = max((19, *(len(row.name) for row in self.rows))) + 1
         head = (
-            f"{'sampler':<20}{'M':>4}{'ESS/grad':>11}{'ESS of x²':>11}{'ESS/s':>11}{'accept':>8}{'R-hat':>8}"
+            f"{'sampler':<{width}}{'M':>4}{'ESS/grad':>11}{'ESS of x²':>11}{'ESS/s':>11}{'accept':>8}{'R-hat':>8}"
             f"{'before: grads':>15}{'s':>7}"
         )
         lines = [head]
         for row in sorted(self.rows, key=lambda row: -row.worst):
             mark = "*" if row.name == self.chosen else " "
             lines.append(
-                f"{mark}{row.name:<19}{row.num_leapfrogs or '-':>4}{row.ess_per_gradient:>11.3g}"
+                f"{mark}{row.name:<{width - 1}}{row.num_leapfrogs or '-':>4}{row.ess_per_gradient:>11.3g}"
                 f"{row.ess_sq_per_gradient:>11.3g}{row.ess_per_second:>11.3g}{row.acceptance_rate:>8.2f}"
                 f"{row.rhat_max:>8.3f}{row.fixed_gradients:>15.2g}{row.fixed_seconds:>7.1f}"
             )
