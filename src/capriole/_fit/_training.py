@@ -57,9 +57,8 @@ def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: f
 
     Networks let fewer leapfrogs do: the small one has one less than the best rotation, at least two, the larger one as
     many, at least three. ``agreed`` says whether the pilot's chains mixed. If not, the target has several modes or
-    places where HMC sticks: then plain HMC moves of all step sizes are mixed in, and two networks with squashed inputs
-    are trained beside them, one on the features arcsinh x (funnels, tails), one on a density that cools from
-    temperature 60 (modes).
+    places where HMC sticks: then networks with squashed inputs are trained beside plain HMC moves of all step sizes,
+    one on the features arcsinh x (funnels, tails), one on a density that cools from temperature 60 (modes).
     """
     width = int(np.clip(2 * dim, 16, 64))
     m, shorter = max(3, best.num_leapfrogs), max(2, best.num_leapfrogs - 1)
@@ -84,7 +83,7 @@ def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: f
         esjd_weight=0.0,
         companion_moves=2,
     )
-    return [small._replace(hmc_share=hard.hmc_share), curved, modes]
+    return [small, curved, modes]
 
 
 def train_candidate(
