@@ -20,7 +20,7 @@ LAYERS = [
     {"_logdensity", "_networks"},
     {"_dynamics", "_ravel", "_whitening"},
     {"_transition", "_starts"},
-    {"_objectives", "_check", "_pilot"},
+    {"_objectives", "_check", "_pilot", "_places", "_quick"},
     {"_train"},
     {"_sample", "_io", "_candidates", "_doctor"},
     {"_explore"},

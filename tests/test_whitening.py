@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from capriole import PerChain, Transition, Whitened, Whitening, draw_chains, estimate_whitening, hmc
-from capriole._explore import APART, MIXED, change, explore, farthest, start_state
+from capriole._explore import MIXED, change, explore, start_state
 from capriole._judge import judge
+from capriole._places import APART, Met, farthest, left_behind
 from capriole._whitening import fisher_whitening, from_user, identity, to_user
 from capriole.targets import make_target
 
@@ -183,6 +184,24 @@ def test_scouts_bring_a_mode_that_the_first_chains_do_not_meet():
     assert np.any(np.asarray(helped.position)[0] > 10)
     assert helped.position.shape == (2, 32)
     assert helped.num_gradients > alone.num_gradients
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_narrow_mode_that_one_start_in_sixty_leads_to_is_met(seed):
+    """The narrow mode of mog-asym, a fiftieth of the starts' scale wide: chains that jump out of it must not agree."""
+    target = make_target("mog-asym")
+    key = jax.random.key(seed)
+    starts = target.start(jax.random.fold_in(key, 1), 256)
+    found = explore(jax.random.fold_in(key, 2), target, starts, max_windows=3)
+    assert not found.agreed
+    assert found.apart > APART or found.num_frozen or found.num_left or found.rhat_max > 1.1
+
+
+def test_a_place_denser_than_a_gaussians_mode_is_noticed():
+    draws = -np.random.default_rng(0).chisquare(5, size=(100, 64)) / 2
+    met = Met(np.arange(4.0)[None], np.array([-30.0, -1.0, 0.0, 3.5]))
+    assert left_behind(met, draws).tolist() == [[3.0]]
+    assert left_behind(met, np.full((2, 2), -np.inf)).size == 0
 
 
 def test_the_judge_measures_in_the_users_coordinates():

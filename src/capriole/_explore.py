@@ -12,6 +12,7 @@ from jaxtyping import Float
 from ._clock import CompileClock
 from ._dynamics import Rotation
 from ._logdensity import AbstractLogDensity
+from ._places import APART, Met, farthest, left_behind, logdensities, put_back, spread_out
 from ._quick import worst_rhat
 from ._sample import draw_chunks
 from ._train import Progress
@@ -23,8 +24,6 @@ MIXED = 1.05
 """R-hat of a pilot window below which the chains agree with one another, and the pilot may end."""
 SLOW = 1.1
 """R-hat below which chains that are only slow still count as agreeing when the pilot's windows are used up."""
-APART = 6.0
-"""Distance of a chain's mean from the mean of all, in its own standard deviations, from which on it sits elsewhere."""
 LOST = 50.0
 """Nats below the median of all chains from which on the estimated mass of a chain's place counts as none."""
 CHUNK = 100
@@ -33,7 +32,7 @@ _UPDATE = 4
 _MOST = 1.2
 _MOST_GRADIENTS = 4096
 _SCOUT_STEPS = 40
-_FROZEN = 0.1
+_GENTLY = 0.025
 _LEAVE_FROM = 3
 
 
@@ -43,8 +42,9 @@ class Exploration(NamedTuple):
     ``position`` (dim, chains) are the chains' last positions and ``draws`` (chains, draws, dim) those of the last
     window, both in the user's coordinates; ``rhat_max`` and ``apart`` are theirs. ``num_lost`` counts chains that were
     taken out of places without mass, ``num_frozen`` those that hardly moved, of which ``apart`` knows nothing.
-    ``sharp`` is the whitening that their gradients give (None: too few draws). Where the chains have not ``agreed``,
-    the target has several modes, or places where HMC sticks.
+    ``num_left`` counts places met early that are denser than all that the last window saw: a narrow mode that chains
+    jumped out of. ``sharp`` is the whitening that their gradients give (None: too few draws). Where the chains have not
+    ``agreed``, the target has several modes, or places where HMC sticks.
     """
 
     position: Vector
@@ -58,14 +58,15 @@ class Exploration(NamedTuple):
     num_windows: int
     num_lost: int
     num_frozen: int
+    num_left: int
     num_gradients: int
     seconds: float
     compile_seconds: float
 
     @property
     def agreed(self) -> bool:
-        """Whether all chains saw the same distribution: R-hat below `SLOW`, no chain `APART` and none frozen."""
-        return self.rhat_max < SLOW and self.apart < APART and not self.num_frozen
+        """Whether all chains saw the same distribution: R-hat below `SLOW`, none `APART` or frozen, no place left."""
+        return self.rhat_max < SLOW and self.apart < APART and not self.num_frozen and not self.num_left
 
 
 class _Window(NamedTuple):
@@ -105,6 +106,7 @@ def explore(
     dim, chains = position.shape[0], min(num_chains, position.shape[1])
     with CompileClock() as clock:
         whitening, count, gradients, settled, num_lost = _from_starts(position), 0, 0, False, 0
+        met = Met(np.zeros((dim, 0)), np.zeros(0))
         position, others = jnp.asarray(np.asarray(position)[:, :chains]), np.asarray(position)[:, chains:]
         while not settled and count < max_windows:
             whitening = padded(whitening, dim)
@@ -123,12 +125,16 @@ def explore(
             updated = estimate_whitening(pooled, num_independent=chains * num_steps / 10, dtype=position.dtype)
             apart, num_frozen = farthest(draws)
             mixed = rhat < MIXED and apart < APART and not num_frozen
-            settled = not others.size and mixed and change(whitening, updated) < 1.5
+            left = left_behind(met, window.lp)
+            settled = not others.size and mixed and change(whitening, updated) < 1.5 and not left.size
             if others.size:
-                met, spent = _scouted(jax.random.fold_in(key, 1000), white, host, others, chains, num_leapfrogs)
-                places = np.concatenate([np.asarray(position), met], axis=1)
+                ends, spent = _scouted(jax.random.fold_in(key, 1000), white, host, others, chains, num_leapfrogs)
+                places = np.concatenate([np.asarray(position), ends], axis=1)
+                met = Met(places, logdensities(logdensity, places, position))
                 position = jnp.asarray(spread_out(places, chains, num_far=chains // 4))
-                gradients, others = gradients + spent, others[:, :0]
+                gradients, others = gradients + spent + places.shape[1], others[:, :0]
+            elif left.size:
+                position = jnp.asarray(put_back(np.asarray(position), left))
             whitening = updated
             if progress is not None:
                 figures = {"acceptance_rate": window.acceptance_rate, "rhat": rhat}
@@ -146,18 +152,22 @@ def explore(
         num_windows=count,
         num_lost=num_lost,
         num_frozen=num_frozen,
+        num_left=left.shape[1],
         num_gradients=gradients + spent,
         seconds=clock.seconds,
         compile_seconds=clock.compile_seconds,
     )
 
 
-def _window(key: Key, target: Whitened, position: Vector, num_steps: int, num_leapfrogs: int) -> _Window:
+def _window(
+    key: Key, target: Whitened, position: Vector, num_steps: int, num_leapfrogs: int, most: float = _MOST
+) -> _Window:
     """Chunks of `_UPDATE` steps, after each of which the angle per leapfrog is steered to acceptance 0.8::
 
         log turn += 2 / sqrt(k + 1) (mean A - 0.8)
 
-    times a factor from 0.6 to 1.2 for each chain and chunk, against resonances (Andrieu and Thoms 2008).
+    at most ``most``, times a factor from 0.6 to 1.2 for each chain and chunk, against resonances (Andrieu and Thoms
+    2008).
     """
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     length, dtype = jnp.asarray(num_leapfrogs), position.dtype
@@ -170,7 +180,7 @@ def _window(key: Key, target: Whitened, position: Vector, num_steps: int, num_le
         steps: dict[str, Any] = {"num_draws": _UPDATE, "first_step": k * _UPDATE, "chunk_size": CHUNK}
         ((state, record),) = draw_chunks(key, kernel, state, **steps)
         rate = float(record.acceptance_rate.mean())
-        log_turn = min(log_turn + 2 / math.sqrt(k + 1) * (rate - 0.8), math.log(_MOST))
+        log_turn = min(log_turn + 2 / math.sqrt(k + 1) * (rate - 0.8), math.log(most))
         if k >= chunks // 2:
             kept.append(record.position)
             lp.append(record.lp)
@@ -222,12 +232,13 @@ def _scouted(
 ) -> tuple[np.ndarray, int]:
     """Where short runs from ``starts`` (dim, n), ``chains`` at a time, end, in the user's coordinates; gradients.
 
+    In short steps: a step that suits a wide mode throws a chain out of a narrow one.
     Those that never moved tell nothing: they may have started outside the support.
     """
     ends, spent = [], 0
     for i in range(starts.shape[1] // chains):
         batch = host.inverse(starts[:, i * chains : (i + 1) * chains])
-        window = _window(jax.random.fold_in(key, i), target, jnp.asarray(batch), _SCOUT_STEPS, num_leapfrogs)
+        window = _window(jax.random.fold_in(key, i), target, jnp.asarray(batch), _SCOUT_STEPS, num_leapfrogs, _GENTLY)
         ends.append(host.forward(window.last[:, (window.last != batch).any(axis=0)]))
         spent += window.num_gradients
     return np.concatenate(ends or [starts[:, :0]], axis=1), spent
@@ -250,37 +261,6 @@ def by_gradients(logdensity: AbstractLogDensity, draws: np.ndarray, position: Ve
         return fisher_whitening(some, np.concatenate(grads, axis=1), dtype=position.dtype), some.shape[1]
     except ValueError:  # too few draws, or a gradient that is not finite
         return None, some.shape[1]
-
-
-def spread_out(places: np.ndarray, num: int, num_far: int | None = None) -> np.ndarray:
-    """``num`` of the positions (dim, n): ``num_far`` of them (default: half) as far from one another as can be, the
-    others evenly through the list.
-
-    Farthest-first traversal in robustly scaled coordinates: a mode that any chain found is among them.
-    """
-    num_far = num // 2 if num_far is None else num_far
-    low, middle, high = np.quantile(places, [0.25, 0.5, 0.75], axis=1)
-    scaled = np.arcsinh((places - middle[:, None]) / np.maximum(high - low, 1e-12 * (1 + np.abs(middle)))[:, None])
-    picked = [int(np.argmin(np.sum(scaled**2, axis=0)))]
-    nearest = np.sum((scaled - scaled[:, picked]) ** 2, axis=0)
-    while len(picked) < min(num_far, places.shape[1]):
-        picked.append(int(np.argmax(nearest)))
-        nearest = np.minimum(nearest, np.sum((scaled - scaled[:, picked[-1:]]) ** 2, axis=0))
-    evenly = np.linspace(0, places.shape[1] - 1, num - len(picked)).astype(int)
-    return places[:, [*picked, *evenly]]
-
-
-def farthest(draws: Float[np.ndarray, "chains draws dim"]) -> tuple[float, int]:
-    """How far apart chains sit, and the number of frozen ones, which moved in less than `_FROZEN` of their steps.
-
-    The former is the largest distance of a chain's mean from the median of all chains' means, in standard deviations of
-    that chain, the frozen left out. R-hat hardly notices one chain of 64 in another mode; this does.
-    """
-    moves = np.mean(np.any(np.diff(draws, axis=1) != 0, axis=2), axis=1)
-    means, moving = draws.mean(axis=1), moves >= _FROZEN
-    spread = np.maximum(draws.std(axis=1), 1e-12 * (1 + np.abs(means)))
-    distance = np.max(np.abs(means - np.median(means, axis=0)) / spread, axis=1)
-    return float(np.max(distance[moving], initial=0.0)), int(np.sum(~moving))
 
 
 def change(old: Whitening, new: Whitening) -> float:

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._clock import CompileClock
-from .._explore import APART, LOST, Exploration, explore, spread_out
+from .._explore import LOST, Exploration, explore
 from .._judge import judge
 from .._logdensity import AbstractLogDensity
+from .._places import APART, spread_out
 from .._train import Progress, TrainingDivergedError
 from .._transition import AbstractTransition, state_at
 from .._types import Key, Vector
@@ -19,7 +20,7 @@ from ._candidate import Candidate
 from ._nuts import nuts_row
 from ._rotations import GOOD_ENOUGH, NO_NETWORKS, rotations
 from ._settings import Settings
-from ._training import mixed_candidate, plans, train_candidate
+from ._training import WITH_HMC, mixed_candidate, plans, train_candidate
 from ._verdict import Row
 
 NUTS_AT_MOST = 0.2
@@ -29,6 +30,8 @@ WARMUP = 200
 """Draws left out of runs that start far out on purpose."""
 UNMIXED = 1.5
 """R-hat from which on chains have told nothing of one another."""
+
+SAFER = 2.0
 
 type OnProgress = Callable[[Progress], None] | None
 
@@ -282,12 +285,14 @@ def _choose(rows: Sequence[Row], criterion: str) -> str:
     """The best by the criterion; of those within 10 % of it the first, so kernels without networks come first.
 
     Chains that stay where they started have an ESS of about their number, more than chains that slowly mix: rows whose
-    R-hat is `UNMIXED` or more come after all others.
+    R-hat is `UNMIXED` or more come after all others. A network with plain HMC moves beside it counts `SAFER` times:
+    where chains disagree, one without them may stand still for longer than any trial run.
     """
 
     def score(row: Row) -> float:
         value = row.worst if criterion == "gradients" else row.ess_per_second
-        return float(np.nan_to_num(value)) * (1.0 if row.rhat_max < UNMIXED else 1e-9)
+        weight = SAFER if row.name in WITH_HMC else 1.0
+        return float(np.nan_to_num(value)) * weight * (1.0 if row.rhat_max < UNMIXED else 1e-9)
 
     top = max(score(row) for row in rows)
     return next(row.name for row in rows if score(row) >= 0.9 * top)
@@ -307,6 +312,7 @@ def _facts(pilot: Exploration) -> dict[str, Any]:
         "agreed": pilot.agreed,
         "num_lost": pilot.num_lost,
         "num_frozen": pilot.num_frozen,
+        "num_left": pilot.num_left,
         "step_size": pilot.step_size,
         "acceptance_rate": pilot.acceptance_rate,
         "num_gradients": pilot.num_gradients,

@@ -21,6 +21,8 @@ from .._whitening import Whitened, to_user
 from ._candidate import Candidate
 
 _NO_CEILING = 1e9
+WITH_HMC = ("network for tails", "network for modes")
+"""Candidates whose kernel has plain HMC moves of all step sizes beside it."""
 _HOPELESS = 0.6
 _FREE_SHARE = 0.4
 
@@ -68,10 +70,10 @@ def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: f
         return [small, large]
     hard = Plan("", 2, 64, step_size, 6 * num_steps, learning_rate=2e-3, squashed=True, hmc_share=0.2, patient=True)
     curved = hard._replace(
-        name="network for tails", num_leapfrogs=5, learning_rate=3e-3, feature=jnp.arcsinh, companion_moves=1
+        name=WITH_HMC[0], num_leapfrogs=5, learning_rate=3e-3, feature=jnp.arcsinh, companion_moves=1
     )
     modes = hard._replace(
-        name="network for modes",
+        name=WITH_HMC[1],
         num_leapfrogs=4,
         width=32,
         num_steps=7 * num_steps // 2,

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any, NamedTuple, Self
 
-from .._explore import APART
+from .._places import APART
 
 INSTEAD = "NUTS drew instead"
 """Words of the note on a kernel that failed in its final run, where NUTS's draws passed."""
