@@ -14,11 +14,10 @@ import numpy as np
 
 
 def propose_from(transition, position, momentum, forward):
-    """``transition.propose`` with this momentum and direction instead of random ones."""
-    with (
-        mock.patch.object(jax.random, "normal", return_value=momentum.T),
-        mock.patch.object(jax.random, "bernoulli", return_value=forward),
-    ):
+    """``transition.propose`` with this momentum and direction instead of random ones: one draw holds both."""
+    sign = jnp.where(forward, 1.0, -1.0).astype(momentum.dtype)
+    drawn = jnp.concatenate([momentum, jnp.broadcast_to(sign, momentum.shape[1:])[None]])
+    with mock.patch.object(jax.random, "normal", return_value=drawn.T):
         return transition.propose(jax.random.key(0), transition.init(position))
 
 

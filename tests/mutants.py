@@ -13,6 +13,7 @@ from capriole._dynamics import _clock
 from capriole._logdensity import value_and_grad
 from capriole._networks import column
 from capriole._transition import Proposal
+from capriole._types import State
 
 DYNAMICS_BUGS = (
     "no log-det",
@@ -36,7 +37,7 @@ TRANSITION_BUGS = (
     "direction from the state",
     "fresh momentum in the ratio",
     "NaN accepted",
-    "direction and acceptance share a key",
+    "direction and acceptance share a number",
     "stale log density",
     "gradient not updated",
 )
@@ -132,12 +133,17 @@ class MutantTransition(Transition):
         return chosen, info._replace(acceptance_rate=proposal.acceptance, log_ratio=proposal.log_ratio)
 
     def step(self, rng_key, state):
-        # fold_in(key, 1) is split(key)[1], from which `propose` draws the direction.
-        name = "direction and acceptance share a key"
         propose_key, decide_key = jax.random.split(rng_key)
-        propose_key = self._if(name, rng_key, propose_key)
-        decide_key = self._if(name, jax.random.fold_in(rng_key, 1), decide_key)
-        return self.decide(decide_key, state, self.propose(propose_key, state))
+        proposal = self.propose(propose_key, state)
+        new, info = self.decide(decide_key, state, proposal)
+        # The bug: the number whose sign is the direction decides on acceptance as well.
+        dim, *columns = state.position.shape
+        number = jax.random.normal(propose_key, (*columns[::-1], dim + 1), state.position.dtype).T[-1]
+        accepted = jnp.log(jax.scipy.stats.norm.cdf(number)) < proposal.log_ratio
+        end = State(proposal.end.position, proposal.end.logdensity, proposal.end.logdensity_grad)
+        wrong = State(*(jnp.where(accepted, there, here) for there, here in zip(end, state, strict=True)))
+        name = "direction and acceptance share a number"
+        return State(*(self._if(name, w, right) for w, right in zip(wrong, new, strict=True))), info
 
 
 def mutate(transition, bug):

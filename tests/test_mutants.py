@@ -90,8 +90,8 @@ CAUGHT = [
     ("direction from the state", "directions"),
     ("fresh momentum in the ratio", "oracle"),
     ("NaN accepted", "finite"),
-    ("direction and acceptance share a key", "invariance"),
-    ("direction and acceptance share a key", "decision"),
+    ("direction and acceptance share a number", "invariance"),
+    ("direction and acceptance share a number", "decision"),
     ("stale log density", "oracle"),
     ("stale log density", "end state"),
     ("gradient not updated", "end state"),
@@ -131,7 +131,7 @@ def test_the_copy_without_a_bug_is_the_library():
 
 def test_no_single_check_sees_everything():
     """Why both kinds are needed: algebra is blind to the shared key, statistics to a tenth of the log-det."""
-    shared = "direction and acceptance share a key"
+    shared = "direction and acceptance share a number"
     for name in ("round trip", "log-det", "oracle", "antisymmetry", "end state", "directions"):
         CHECKS[name](shared)
     CHECKS["invariance"]("0.9 log-det")

@@ -16,13 +16,11 @@ from .._types import ChainState, Key, Vector
 from .._whitening import draws_to_user
 from ._rotations import per_chain
 from ._search import WARMUP, Found, OnProgress
+from ._settings import MAX_RHAT, THINS
 from ._verdict import Verdict
 
 if TYPE_CHECKING:
     import xarray
-
-MAX_RHAT = 1.01
-THINS = (1, 4, 16)
 
 
 class Point(NamedTuple):

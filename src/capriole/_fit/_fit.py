@@ -18,10 +18,10 @@ from .._transition import AbstractTransition
 from .._types import Key, Vector
 from .._whitening import from_user
 from ..baselines import PeerDraws
-from ._final import MAX_RHAT, InMemory, Keeper, final_run
+from ._final import InMemory, Keeper, final_run
 from ._nuts import nuts_tree
 from ._search import Found, OnProgress, Spent, search, with_nuts
-from ._settings import SCOUTS, Settings
+from ._settings import MAX_RHAT, SCOUTS, Settings
 from ._verdict import INSTEAD, Row, Verdict
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def fit(
         keeper.compared(target, found)
     fails = compare and found.kernel is not None and _grave(problems) and not found.apart
     if fails and (instead := _drawn_by_nuts(keys[5], target, found, num_draws)) is not None:
-        tree, last = instead
-        found, problems, figures = _given_up(found, problems), [], _figures_of_nuts(last, figures)
+        tree, last, thin = instead
+        found, problems, figures = _given_up(found, problems), [], _figures_of_nuts(last, thin, figures)
         keeper.compared(target, found)
     figures |= {"seed": repr(seed), "criterion": criterion, "num_chains": num_chains}
     verdict = _verdict(found, problems, figures)
@@ -109,8 +109,8 @@ def _drawn(
 ) -> tuple["xarray.DataTree", list[str], dict[str, Any]]:
     """Draws of what was found, what is wrong with them, and figures of the run for the verdict."""
     if found.kernel is None:
-        tree, last = nuts_tree(key, target, found.starts, num_draws=num_draws)
-        return tree, _nuts_problems(last), _figures_of_nuts(last, {})
+        tree, last, thin = nuts_tree(key, target, found.starts, num_draws=num_draws)
+        return tree, _nuts_problems(last), _figures_of_nuts(last, thin, {})
     start = jnp.asarray(from_user(found.kernel.target, np.asarray(found.starts)))
     final = final_run(key, found.kernel, start, num_draws, keeper, progress)
     figures = {"thin": final.thin, "final": final.judgement._asdict(), "warmup_gradients": final.warmup_gradients}
@@ -122,10 +122,10 @@ def _drawn(
 
 def _drawn_by_nuts(
     key: Key, target: AbstractLogDensity, found: Found, num_draws: int
-) -> tuple["xarray.DataTree", PeerDraws] | None:
+) -> tuple["xarray.DataTree", PeerDraws, int] | None:
     """NUTS's draws where the kernel that was found failed in its final run; None if they are no better."""
-    tree, last = nuts_tree(key, target, found.starts, num_draws=num_draws)
-    return None if _nuts_problems(last) else (tree, last)
+    tree, last, thin = nuts_tree(key, target, found.starts, num_draws=num_draws)
+    return None if _nuts_problems(last) else (tree, last, thin)
 
 
 def _given_up(found: Found, problems: list[str]) -> Found:
@@ -133,10 +133,10 @@ def _given_up(found: Found, problems: list[str]) -> Found:
     return found._replace(kernel=None, chosen="NUTS", decided=True, notes=(*found.notes, note))
 
 
-def _figures_of_nuts(last: PeerDraws, before: dict[str, Any]) -> dict[str, Any]:
+def _figures_of_nuts(last: PeerDraws, thin: int, before: dict[str, Any]) -> dict[str, Any]:
     """Figures of NUTS's draws; all gradients of the run ``before``, which was given up, count as spent."""
     spent = before["warmup_gradients"] + before["final"]["num_gradients"] if before else 0
-    return {"warmup_gradients": last.warmup_gradients + spent}
+    return {"thin": thin, "warmup_gradients": last.warmup_gradients + spent}
 
 
 def _grave(problems: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from .._front import to_tree
 from .._logdensity import AbstractLogDensity
 from .._types import Key, Vector
 from ..baselines import PeerDraws, run_peer
+from ._settings import MAX_RHAT, THINS
 from ._verdict import Row
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _CHAINS = 8
 _DENSE_UP_TO = 100
+_MOST_NUMBERS = 2e8
 
 
 def _run(key: Key, target: AbstractLogDensity, starts: Vector, *, num_draws: int, num_warmup: int) -> PeerDraws:
@@ -44,9 +46,21 @@ def nuts_row(key: Key, target: AbstractLogDensity, position: Vector, *, num_draw
 
 def nuts_tree(
     key: Key, target: AbstractLogDensity, starts: Vector, *, num_draws: int
-) -> tuple["xarray.DataTree", PeerDraws]:
-    """Draws of NUTS from ``starts`` (dim, chains) as a DataTree."""
-    draws = _run(jax.random.fold_in(key, 9), target, starts, num_draws=num_draws, num_warmup=1000)
+) -> tuple["xarray.DataTree", PeerDraws, int]:
+    """Draws of NUTS from ``starts`` (dim, chains) as a DataTree; they as they are, and by how much they were thinned.
+
+    While R-hat is not below `MAX_RHAT`, once more and longer, thinned to as many draws: as the learned kernel's runs.
+    Gradients of a run given up count as warm-up.
+    """
+    spent = 0
+    for i, thin in enumerate(THINS):
+        run = _run(jax.random.fold_in(key, 9 + i), target, starts, num_draws=thin * num_draws, num_warmup=1000)
+        kept = run.position[:, thin - 1 :: thin]
+        draws = run._replace(position=kept, warmup_gradients=run.warmup_gradients + spent)
+        longer = THINS[min(i + 1, len(THINS) - 1)]
+        if float(np.max(diagnostics.rhat(kept))) < MAX_RHAT or longer * kept.size > _MOST_NUMBERS:
+            break
+        spent = draws.warmup_gradients + run.num_gradients
     attributes = {
         "num_gradients": draws.num_gradients,
         "warmup_gradients": draws.warmup_gradients,
@@ -54,4 +68,4 @@ def nuts_tree(
         "compile_seconds": draws.compile_seconds,
         "completed": 1,
     }
-    return to_tree(target, draws.position, {}, attributes), draws
+    return to_tree(target, draws.position, {}, attributes), draws, thin

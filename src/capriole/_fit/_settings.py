@@ -5,6 +5,10 @@ from typing import Any, NamedTuple
 CRITERIA = ("gradients", "seconds")
 SCOUTS = 3
 """Scouts of the pilot for each of its chains."""
+MAX_RHAT = 1.01
+"""R-hat from which on final chains are made longer."""
+THINS = (1, 4, 16)
+"""How many times as long, thinned to as many draws."""
 _RANGES = {
     "num_chains": (4, 10**6),
     "num_draws": (1, 10**9),
