@@ -10,21 +10,16 @@ import sys
 from _page import ROOT, rewrite, table
 
 from capriole.dlgm._burn_in import BURN_IN_HEADER, burn_in_row
+from capriole.dlgm._figures import LABELS
 from capriole.dlgm._goals import verdicts
+from capriole.dlgm._report import INPAINTING_FIGURES
 from capriole.dlgm._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
 from capriole.dlgm._stages import INPAINTING_ROWS
 
-LABELS = {"elbo": "VAE", "hmc": "HMC-DLGM", "l2hmc": "L2HMC-DLGM"}
 LIKELIHOOD_HEADER = [
     "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",
 ]  # fmt: skip
 STEPS = ("step.json", "step-small.json")
-INPAINTING_FIGURES = {
-    "distinct_classes": "distinct classes",
-    "confident_classes": "of them sure",
-    "switches_per_sweep": "class switches per sweep",
-    "log_likelihood": "log p(x) of the last pictures",
-}
 
 
 def likelihood_rows(models):

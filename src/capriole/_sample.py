@@ -75,7 +75,7 @@ def record_of(state: ChainState, info: Info, before: Vector) -> Record:
 
 
 class _Packed(NamedTuple):
-    """A `Record` in three arrays: every array that a loop fills is some 0.03 s of compilation.
+    """A `Record` in three arrays: every array that a loop fills is worth some compilation.
 
     Shapes (dim, chains) and (figures, chains), in the order of `_REALS` and `_COUNTS`; draws come first once stacked.
     """

@@ -85,7 +85,7 @@ class Transition(AbstractTransition):
 
     def propose(self, rng_key: Key, state: State) -> Proposal:
         """Draw momentum and direction and follow the dynamics; no decision yet (differentiable)."""
-        # One draw for both, since every draw is some 0.1 s of compilation. Chains lead in it, so that the first k of
+        # One draw for both: a second would be one more program to compile. Chains lead in it, so that the first k of
         # them get the same numbers whatever their number.
         dim, *columns = state.position.shape
         normal = jax.random.normal(rng_key, (*columns[::-1], dim + 1), state.position.dtype).T

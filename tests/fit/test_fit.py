@@ -8,13 +8,14 @@ import pytest
 import capriole
 from capriole import CrankNicolson, PerChain, Rotation, Transition, Whitened, Whitening
 from capriole._explore import explore
-from capriole._fit import _fit, _search
+from capriole._fit import _fit, _nuts, _search
 from capriole._fit._candidate import Candidate
 from capriole._fit._rotations import rotations, smoothed_best
 from capriole._fit._training import Plan, plans, train_candidate
 from capriole._fit._verdict import Row
 from capriole._judge import Judgement
 from capriole._whitening import identity
+from capriole.baselines import PeerDraws
 from capriole.diagnostics import z_scores
 from capriole.targets import make_target
 
@@ -118,6 +119,25 @@ def test_nuts_draws_where_the_kernel_fails_in_its_final_run(monkeypatch):
     apart = capriole.fit(logdensity, INIT, **options, compare=False)
     assert apart.verdict.failed
     assert apart.transition is not None
+
+
+def test_nuts_is_run_longer_while_its_chains_disagree(monkeypatch):
+    """Chains of a random walk at first, independent draws in the third run; runs given up are paid for."""
+    lengths = []
+
+    def run(key, target, starts, *, num_draws, num_warmup):
+        lengths.append(num_draws)
+        noise = np.random.default_rng(len(lengths)).normal(size=(8, num_draws, 2))
+        position = noise if len(lengths) == 3 else np.cumsum(noise, axis=1)
+        return PeerDraws(position, 10 * num_draws, 100, 1.0, 1.0, 0.5, 0.8, 0, {})
+
+    monkeypatch.setattr(_nuts, "_run", run)
+    tree, draws, thin = _nuts.nuts_tree(jax.random.key(0), PerChain(logdensity), jnp.zeros((2, 8)), num_draws=100)
+    assert lengths == [100, 400, 1600]
+    assert thin == 16
+    assert draws.position.shape == (8, 100, 2)
+    assert draws.warmup_gradients == 3 * 100 + 10 * (100 + 400)
+    assert draws.num_gradients == tree["posterior"].attrs["num_gradients"] == 16_000
 
 
 def test_rotations_of_a_white_gaussian_turn_by_a_right_angle():

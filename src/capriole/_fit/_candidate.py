@@ -11,6 +11,7 @@ from .._transition import AbstractTransition
 class Candidate(NamedTuple):
     """``seconds`` and ``num_gradients`` are those of making it (search, training), measuring it apart.
 
+    ``shared_gradients`` went into another candidate, of which this one is made, and count there.
     ``found`` (dim, chains), in the user's coordinates, is where its training chains ended.
     """
 
@@ -21,4 +22,5 @@ class Candidate(NamedTuple):
     seconds: float = 0.0
     compile_seconds: float = 0.0
     num_gradients: int = 0
+    shared_gradients: int = 0
     found: np.ndarray | None = None

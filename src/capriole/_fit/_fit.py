@@ -73,7 +73,8 @@ def fit(
     settings = Settings(num_chains, num_draws, float(spread), train_steps, num_pilot_chains, compare, criterion)
     settings.check()
     keeper = InMemory() if resume is None else resume
-    keys = [jax.random.fold_in(as_key(seed), i) for i in range(6)]  # a split would be one more program to compile
+    root = as_key(seed)
+    keys = [jax.random.fold_in(root, i) for i in range(6)]  # a split would be one more program to compile
     starts = {"num_chains": num_pilot_chains, "num_more": SCOUTS * num_pilot_chains}
     target, position = prepare(logdensity, init, keys[0], spread=spread, **starts)
     progress = keeper.begin(_config(seed, position, settings), position, progress)

@@ -113,7 +113,8 @@ def rotations(
     turned = candidate(2, "Crank-Nicolson", lambda a: Transition(target, CrankNicolson(a)), free_angle, wide_free)
     if max(c.judgement.worst for c in (*found, turned)) < NO_NETWORKS:
         low, high = 1 - _JITTER, 1 + _JITTER
-        found.append(candidate(1, "jittered rotation", lambda a: Jittered(rotation(a), low, high), angle, wide))
+        jittered = candidate(1, "jittered rotation", lambda a: Jittered(rotation(a), low, high), angle, wide)
+        found.append(jittered._replace(num_gradients=0, shared_gradients=jittered.num_gradients))
     return [*found, turned]
 
 

@@ -20,8 +20,8 @@ from ._candidate import Candidate
 from ._nuts import nuts_row
 from ._rotations import GOOD_ENOUGH, NO_NETWORKS, rotations
 from ._settings import Settings
-from ._training import WITH_HMC, mixed_candidate, plans, train_candidate
-from ._verdict import Row
+from ._training import mixed_candidate, plans, train_candidate
+from ._verdict import Row, sat_apart
 
 NUTS_AT_MOST = 0.2
 """Effective draws of x and of x^2 per gradient that NUTS did not reach on any target of the peers bench (0.14)."""
@@ -30,8 +30,6 @@ WARMUP = 200
 """Draws left out of runs that start far out on purpose."""
 UNMIXED = 1.5
 """R-hat from which on chains have told nothing of one another."""
-
-SAFER = 2.0
 
 type OnProgress = Callable[[Progress], None] | None
 
@@ -66,8 +64,7 @@ class Found(NamedTuple):
     @property
     def apart(self) -> bool:
         """Whether chains of plain HMC sat apart, as NUTS's would, whatever a run of it says."""
-        distance = self.pilot.get("apart")
-        return isinstance(distance, int | float) and distance >= APART
+        return sat_apart(self.pilot)
 
 
 def search(
@@ -91,7 +88,7 @@ def search(
         )
     # Where chains agree, their far places are the tails: chains started there alone would not be draws of the target.
     num_far = 1 if pilot.agreed else None
-    gradients = pilot.num_gradients + sum(c.num_gradients for c in _paid(candidates))
+    gradients = pilot.num_gradients + sum(c.num_gradients for c in candidates)
     found = Found(
         chosen="",
         kernel=None,
@@ -261,11 +258,6 @@ def _with_mixture(key: Key, found: list[Candidate], pilot: Exploration) -> list[
     return [*found[:first], mixed, *found[first:]]
 
 
-def _paid(candidates: list[Candidate]) -> list[Candidate]:
-    """Those whose gradients count once: both rotations came out of one search."""
-    return [c for c in candidates if c.name != "jittered rotation"]
-
-
 def _row(candidate: Candidate, pilot: Exploration) -> Row:
     j = candidate.judgement
     return Row(
@@ -276,7 +268,7 @@ def _row(candidate: Candidate, pilot: Exploration) -> Row:
         ess_per_second=j.ess_per_second,
         acceptance_rate=j.acceptance_rate,
         rhat_max=j.rhat_max,
-        fixed_gradients=pilot.num_gradients + candidate.num_gradients,
+        fixed_gradients=pilot.num_gradients + candidate.num_gradients + candidate.shared_gradients,
         fixed_seconds=pilot.seconds + pilot.compile_seconds + candidate.seconds + candidate.compile_seconds,
     )
 
@@ -285,14 +277,12 @@ def _choose(rows: Sequence[Row], criterion: str) -> str:
     """The best by the criterion; of those within 10 % of it the first, so kernels without networks come first.
 
     Chains that stay where they started have an ESS of about their number, more than chains that slowly mix: rows whose
-    R-hat is `UNMIXED` or more come after all others. A network with plain HMC moves beside it counts `SAFER` times:
-    where chains disagree, one without them may stand still for longer than any trial run.
+    R-hat is `UNMIXED` or more come after all others.
     """
 
     def score(row: Row) -> float:
         value = row.worst if criterion == "gradients" else row.ess_per_second
-        weight = SAFER if row.name in WITH_HMC else 1.0
-        return float(np.nan_to_num(value)) * weight * (1.0 if row.rhat_max < UNMIXED else 1e-9)
+        return float(np.nan_to_num(value)) * (1.0 if row.rhat_max < UNMIXED else 1e-9)
 
     top = max(score(row) for row in rows)
     return next(row.name for row in rows if score(row) >= 0.9 * top)

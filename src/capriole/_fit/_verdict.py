@@ -10,6 +10,12 @@ INSTEAD = "NUTS drew instead"
 """Words of the note on a kernel that failed in its final run, where NUTS's draws passed."""
 
 
+def sat_apart(pilot: Any) -> bool:
+    """Whether a pilot's figures, whoever wrote them, say that chains sat `APART`."""
+    distance = pilot.get("apart") if isinstance(pilot, dict) else None
+    return isinstance(distance, int | float) and distance >= APART
+
+
 class Row(NamedTuple):
     """One sampler, as measured: worst dimension, bulk ESS of x and of x^2.
 
@@ -155,9 +161,7 @@ class Verdict(NamedTuple):
     @property
     def _apart(self) -> bool:
         """Whether chains of the pilot sat in different places."""
-        pilot = self.settings.get("pilot")
-        value = pilot.get("apart") if isinstance(pilot, dict) else None
-        return isinstance(value, int | float) and value >= APART
+        return sat_apart(self.settings.get("pilot"))
 
     @property
     def _given_up(self) -> str:

@@ -11,7 +11,8 @@ from jaxtyping import Array
 from .._types import Key, State
 from ._inpaint import mean_and_error
 from ._model import Images
-from ._schemes import Model, posterior_kernel
+from ._posterior import chains_from_q
+from ._schemes import Model
 
 AFTER = (0, 1, 2, 3, 5, 10, 20)
 """Transitions after which the shortfall is measured."""
@@ -33,11 +34,7 @@ def shortfall(key: Key, model: Model, images: Images, *, num_chains: int, num_st
     """
     if num_steps < 2 * AFTER[-1]:
         raise ValueError(f"the long run needs at least {2 * AFTER[-1]} transitions, got {num_steps}")
-    columns = jnp.repeat(images, num_chains, axis=1)
-    start_key, chain_key = jax.random.split(key)
-    q = model.encoder(columns)
-    kernel = posterior_kernel(model, columns, q)
-    start = q.draw(jax.random.normal(start_key, q.mean.shape, q.mean.dtype))
+    kernel, start, chain_key = chains_from_q(key, model, images, num_chains)
 
     @eqx.filter_jit
     def run(kernel: Any, start: Array) -> Array:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._transition import Transition
 from .._types import Key
 from ._model import Images
 from ._schemes import Model, posterior_kernel
@@ -41,15 +42,20 @@ class Shape(NamedTuple):
         return abs(self.skewness) > 4 * self.skewness_se or abs(self.kurtosis) > 4 * self.kurtosis_se
 
 
+def chains_from_q(key: Key, model: Model, images: Images, num_chains: int) -> tuple[Transition, Array, Key]:
+    """The model's kernel for ``num_chains`` chains of every image, their latents from q, and a key for their steps."""
+    columns = jnp.repeat(images, num_chains, axis=1)
+    start_key, chain_key = jax.random.split(key)
+    q = model.encoder(columns)
+    start = q.draw(jax.random.normal(start_key, q.mean.shape, q.mean.dtype))
+    return posterior_kernel(model, columns, q), start, chain_key
+
+
 def draw_posterior(
     key: Key, model: Model, images: Images, *, num_chains: int, num_steps: int, thin: int = 1
 ) -> PosteriorDraws:
     """``num_chains`` chains per image, from q, for ``num_steps`` steps of the model's kernel; drops the first half."""
-    columns = jnp.repeat(images, num_chains, axis=1)
-    start_key, chain_key = jax.random.split(key)
-    q = model.encoder(columns)
-    kernel = posterior_kernel(model, columns, q)
-    start = q.draw(jax.random.normal(start_key, q.mean.shape, q.mean.dtype))
+    kernel, start, chain_key = chains_from_q(key, model, images, num_chains)
 
     @eqx.filter_jit
     def run(kernel: Any, start: Array) -> tuple[Array, Array]:

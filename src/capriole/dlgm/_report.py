@@ -107,35 +107,35 @@ def _goals(results: dict[str, Any]) -> list[str]:
     return [html.table(["goal", "bound", "measured", "verdict"], rows), html.text(words)]
 
 
+def _table_of(by_scheme: dict[str, list[Loaded]], name: str, header: list[str], words: str, rows_of: Any) -> list[str]:
+    """Words and a table with the rows that ``rows_of(model, stored)`` makes of every model's stage ``name``."""
+    every = [m for models in by_scheme.values() for m in models]
+    rows = [row for m in every if (stored := _stage(m, name)) for row in rows_of(m, stored)]
+    return [html.text(words), html.table(header, rows)] if rows else [html.text("Not run.")]
+
+
 def _sampling(by_scheme: dict[str, list[Loaded]]) -> list[str]:
-    rows = []
-    for models in by_scheme.values():
-        for m in models:
-            if stored := _stage(m, "sampling.json"):
-                rows += [sampling_row(stored, name, shown) for name, shown in SAMPLERS.items()]
-    if not rows:
-        return [html.text("Not run.")]
     words = (
         "Posteriors of test images under L2HMC-DLGM's decoder: bulk ESS of the worst latent over gradients, mean over "
         "images. Both kinds of HMC are tuned in length and step size on the first of these images, which favours them."
     )
-    return [html.text(words), html.table(SAMPLING_HEADER, rows)]
+
+    def rows(_: Loaded, stored: dict[str, Any]) -> list[list[str]]:
+        return [sampling_row(stored, name, shown) for name, shown in SAMPLERS.items()]
+
+    return _table_of(by_scheme, "sampling.json", SAMPLING_HEADER, words, rows)
 
 
 def _burn_in(by_scheme: dict[str, list[Loaded]]) -> list[str]:
-    rows = [
-        burn_in_row(LABELS[m.scheme], m.seed, s)
-        for ms in by_scheme.values()
-        for m in ms
-        if (s := _stage(m, "burn_in.json"))
-    ]
-    if not rows:
-        return [html.text("Not run.")]
     words = (
         "Nats by which log p(x, z) of latents after so many transitions from q falls short of long chains', on test "
         "images: the decoder learns from latents after K transitions."
     )
-    return [html.text(words), html.table(BURN_IN_HEADER, rows)]
+
+    def rows(model: Loaded, stored: dict[str, Any]) -> list[list[str]]:
+        return [burn_in_row(LABELS[model.scheme], model.seed, stored)]
+
+    return _table_of(by_scheme, "burn_in.json", BURN_IN_HEADER, words, rows)
 
 
 def _setting(models: list[Loaded]) -> list[str]:

@@ -38,7 +38,7 @@ INPAINTING_DIFFERENCES = {"difference": ("sampler", "encoder"), "patience": ("pa
 INPAINTING_ROWS = {
     **INPAINTING_METHODS,
     "difference": "the sampler less q, paired",
-    "patience": "4 times as long less once, paired",
+    "patience": f"{PATIENCE} times as long less once, paired",
 }
 """Entries of ``inpainting.json`` and the words for them."""
 
