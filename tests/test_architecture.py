@@ -18,9 +18,9 @@ IDS = [str(path.relative_to(ROOT)) for path in FILES]
 LAYERS = [
     {"_types", "_clock", "_container", "_devices", "_health"},
     {"_logdensity", "_networks"},
-    {"_dynamics", "_ravel", "_whitening"},
-    {"_transition", "_starts"},
-    {"_objectives", "_check", "_pilot", "_places", "_quick"},
+    {"_dynamics", "_ravel", "_transport"},
+    {"_transition", "_starts", "_whitening"},
+    {"_objectives", "_check", "_pilot", "_places", "_quick", "_transport_fit"},
     {"_train"},
     {"_sample", "_io", "_candidates", "_doctor"},
     {"_explore"},

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import chi2
 
 from ._clock import CompileClock
 from ._dynamics import Rotation
@@ -18,7 +19,7 @@ from ._sample import draw_chunks
 from ._train import Progress
 from ._transition import AbstractTransition, Transition, state_at
 from ._types import Key, State, Vector
-from ._whitening import Whitened, Whitening, estimate_whitening, fisher_whitening, identity, on_host, padded
+from ._whitening import Whitened, Whitening, estimate_whitening, fisher_whitening, identity, on_host, padded, spread
 
 MIXED = 1.05
 """R-hat of a pilot window below which the chains agree with one another, and the pilot may end."""
@@ -34,6 +35,7 @@ _MOST_GRADIENTS = 4096
 _SCOUT_STEPS = 40
 _GENTLY = 0.025
 _LEAVE_FROM = 3
+_ONE_IN = 1e6
 
 
 class Exploration(NamedTuple):
@@ -89,6 +91,7 @@ def explore(
     num_steps: int = 200,
     num_leapfrogs: int = 8,
     max_windows: int = 8,
+    bell: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Exploration:
     """Windows of plain HMC on ``num_chains`` chains, each in the coordinates that the one before found white.
@@ -100,7 +103,8 @@ def explore(
     next whitening; it multiplies the ratio of scales that can be told apart, so that a few windows undo large
     condition numbers. Stops when the chains agree (R-hat below `MIXED`) in coordinates that no longer change, or after
     ``max_windows``. HMC is written as `Rotation` by a small angle per leapfrog, run in chunks of `CHUNK` steps: the
-    same compiled program then serves the search for rotations.
+    same compiled program then serves the search for rotations. ``bell`` says that the density should be nearly Gaussian
+    here, so that a frozen chain far out is lost (`_without_the_lost`).
     Its draws are adaptive: they set scales and starts and are never returned as a sample.
     """
     dim, chains = position.shape[0], min(num_chains, position.shape[1])
@@ -115,8 +119,8 @@ def explore(
             white = Whitened(logdensity, whitening)
             window = _window(jax.random.fold_in(key, count), white, start, num_steps, num_leapfrogs)
             gradients, count = gradients + window.num_gradients, count + 1
-            if count >= _LEAVE_FROM:
-                window, lost = _without_the_lost(window)
+            if bell or count >= _LEAVE_FROM:
+                window, lost = _without_the_lost(window, bell=bell)
                 num_lost += lost
             rhat = worst_rhat(window.draws.transpose(2, 1, 0))
             position = jnp.asarray(host.forward(window.last))
@@ -204,7 +208,7 @@ def start_state(kernel: AbstractTransition, position: Vector) -> State:
     return State(position, there.logdensity, jnp.asarray(host.force(np.asarray(there.logdensity_grad))))
 
 
-def _without_the_lost(window: _Window) -> tuple[_Window, int]:
+def _without_the_lost(window: _Window, *, bell: bool) -> tuple[_Window, int]:
     """The window with chains that sit where next to no mass is replaced by others of its chains; and their number.
 
     With the mean log density of a chain and its deviations, the mass of the place where it sits is about::
@@ -216,9 +220,15 @@ def _without_the_lost(window: _Window) -> tuple[_Window, int]:
     mode that rough starts led to, which no sampler needs to visit. Up to half of the chains are replaced.
     """
     moves = np.mean(np.any(np.diff(window.draws, axis=1) != 0, axis=0), axis=0)
-    volume = np.sum(np.log(np.maximum(window.draws.std(axis=1), 1e-300)), axis=0)
+    volume = np.sum(np.log(np.maximum(window.draws.std(axis=1, dtype=np.float64), 1e-300)), axis=0)
     mass = window.lp.mean(axis=0) + np.where(moves > 0.1, volume, np.median(volume))
-    lost = np.flatnonzero(~(mass > np.median(mass) - LOST))
+    out = ~(mass > np.median(mass) - LOST)
+    if bell:
+        middle, scale = spread(window.draws.reshape(len(window.draws), -1))
+        distance = np.sum(((window.last - middle[:, None]) / scale[:, None]) ** 2, axis=0)
+        far = distance > chi2.isf(1 / _ONE_IN, len(middle))
+        out |= far & (moves <= 0.1) & (mass < np.median(mass))
+    lost = np.flatnonzero(out)
     if not lost.size or 2 * lost.size > mass.size:
         return window, 0
     source = np.arange(mass.size)

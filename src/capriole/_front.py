@@ -23,7 +23,7 @@ from ._ravel import as_logdensity, named_arrays
 from ._train import Progress, Recipe, TrainResult, adam, cooling, decay
 from ._transition import AbstractTransition, Transition, state_at
 from ._types import Key, Vector
-from ._whitening import Whitened, draws_to_user, from_user
+from ._whitening import draws_to_user, from_user, users
 
 if TYPE_CHECKING:
     import xarray
@@ -149,8 +149,7 @@ def sample(
     if starts is not None:
         position = jnp.asarray(starts)
     else:
-        inner = logdensity.logdensity if isinstance(logdensity, Whitened) else logdensity
-        _, position = prepare(inner, init, start_key, num_chains=num_chains, spread=spread)
+        _, position = prepare(users(logdensity), init, start_key, num_chains=num_chains, spread=spread)
     position = from_user(logdensity, position)
     state = transition.init(position)
     check_starts(state)
@@ -214,8 +213,7 @@ def to_tree(
 
 def user_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[str, np.ndarray]:
     """Positions (chains, draws, dim) of a kernel for ``logdensity`` as the user's variables and coordinates."""
-    inner = logdensity.logdensity if isinstance(logdensity, Whitened) else logdensity
-    return named_arrays(inner, draws_to_user(logdensity, position))
+    return named_arrays(users(logdensity), draws_to_user(logdensity, position))
 
 
 def prepare(

@@ -20,10 +20,13 @@ from ._logdensity import AbstractLogDensity
 from ._networks import MLP, Squashed
 from ._ravel import as_logdensity
 from ._transition import AbstractTransition, Jittered, Mixture, Transition
-from ._whitening import Whitened, Whitening
+from ._transport import BENDS, Transported, TransportMap
+from ._whitening import Whitened, Whitening, maps
 
 FORMAT = "capriole-kernel-1"
 PACKAGES = ("capriole", "jax", "equinox", "numpy")
+_KINDS = {Whitening: "whitening", TransportMap: "transport"}
+_STORED = ([], ["whitening"], ["transport"], ["whitening", "transport"])
 
 
 class KernelFileError(ValueError):
@@ -46,8 +49,11 @@ def save(path: str | os.PathLike, transition: AbstractTransition, *, dim: int | 
     arrays = {f"{i}/{name}": value for i, part in enumerate(parts) for name, value in _arrays(part).items()}
     logdensity = parts[0].logdensity
     dim = _dim(parts) if dim is None else dim
-    if isinstance(logdensity, Whitened):
-        arrays |= {f"whitening/{name}": np.asarray(value) for name, value in vars(logdensity.whitening).items()}
+    kinds = [_KINDS[type(step)] for step in maps(logdensity)]
+    if kinds not in _STORED:
+        raise TypeError(f"cannot save a kernel in coordinates of coordinates: {' of '.join(kinds)}")
+    for kind, step in zip(kinds, maps(logdensity), strict=True):
+        arrays |= {f"{kind}/{name}": np.asarray(value) for name, value in vars(step).items()}
     dtype = next(str(v.dtype) for v in arrays.values() if np.issubdtype(v.dtype, np.floating))
     points = np.random.default_rng(0).normal(size=(dim, 3)).astype(dtype)
     arrays["fingerprint/points"] = points
@@ -80,7 +86,7 @@ def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> Abs
     points, expected = arrays.pop("fingerprint/points"), arrays.pop("fingerprint/values")
     if points.ndim != 2 or len(points) != dim or str(points.dtype) != dtype or expected.shape != points.shape[1:]:
         raise KernelFileError(f"{path} has a fingerprint of shape {points.shape} and {points.dtype}, dimension {dim}")
-    target = _whitened(target, dim, arrays)
+    target = _whitened(_transported(target, dim, arrays), dim, arrays)
     _check_x64(path, dtype)
     try:
         check_dtype(target, jnp.asarray(points))
@@ -111,6 +117,22 @@ def _whitened(target: AbstractLogDensity, dim: int, arrays: dict[str, np.ndarray
     if {name: value.shape for name, value in stored.items()} != shapes:
         raise KernelFileError("the stored whitening does not fit the kernel's dimension")
     return Whitened(target, Whitening(**stored))
+
+
+def _transported(target: AbstractLogDensity, dim: int, arrays: dict[str, np.ndarray]) -> AbstractLogDensity:
+    """The target in the coordinates of the stored transport map, if there is one."""
+    names = [name for name in arrays if name.startswith("transport/")]
+    if not names:
+        return target
+    stored = {name.removeprefix("transport/"): arrays.pop(name) for name in names}
+    parents = stored.get("parents", np.zeros(()))
+    shape = (dim, 1 + parents.size * (1 + len(BENDS)))
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("shift", "width", "skew", "tail"), (dim,))
+    shapes |= {"centre": shape, "log_scale": shape, "factor": (dim, dim), "inverse_factor": (dim, dim)}
+    fits = {name: value.shape for name, value in stored.items()} == shapes | {"parents": (parents.size,)}
+    if not (fits and np.issubdtype(parents.dtype, np.integer) and np.isin(parents, np.arange(dim)).all()):
+        raise KernelFileError("the stored transport map does not fit the kernel's dimension")
+    return Transported(target, TransportMap(**{name: jnp.asarray(value) for name, value in stored.items()}))
 
 
 def _describe(transition: AbstractTransition) -> tuple[dict[str, Any], list[Transition]]:

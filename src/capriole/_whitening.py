@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from ._logdensity import AbstractLogDensity
 from ._networks import column
+from ._transport import Transported, TransportMap
 from ._types import Scalar, Vector
 
 
@@ -64,10 +65,25 @@ class Whitened(AbstractLogDensity):
 
 def to_user(logdensity: AbstractLogDensity, position: Any) -> Any:
     """Positions in the user's coordinates, from those of a kernel for ``logdensity``; NumPy in, NumPy out."""
-    if not isinstance(logdensity, Whitened):
-        return position
-    whitening = logdensity.whitening
-    return (on_host(whitening) if isinstance(position, np.ndarray) else whitening).forward(position)
+    for step in maps(logdensity):
+        position = (on_host(step) if isinstance(position, np.ndarray) else step).forward(position)
+    return position
+
+
+def maps(logdensity: AbstractLogDensity) -> list[Whitening | TransportMap]:
+    """The maps that lead from the coordinates of ``logdensity`` to the user's, in order."""
+    found: list[Whitening | TransportMap] = []
+    while isinstance(logdensity, Whitened | Transported):
+        found.append(logdensity.whitening if isinstance(logdensity, Whitened) else logdensity.transport)
+        logdensity = logdensity.logdensity
+    return found
+
+
+def users(logdensity: AbstractLogDensity) -> AbstractLogDensity:
+    """The log density in the user's own coordinates."""
+    while isinstance(logdensity, Whitened | Transported):
+        logdensity = logdensity.logdensity
+    return logdensity
 
 
 def draws_to_user(
@@ -78,28 +94,41 @@ def draws_to_user(
     One draw of all chains at a time: a product over many would round a draw differently according to how many come
     with it, and draws written in pieces (after a resume) would not be those written in one.
     """
-    if not isinstance(logdensity, Whitened):
+    steps = maps(logdensity)
+    if not steps:
         return position
-    moved = _each_forward(logdensity.whitening, jnp.asarray(position.transpose(1, 2, 0)))
+    moved = _each_forward(steps, jnp.asarray(position.transpose(1, 2, 0)))
     return np.ascontiguousarray(np.asarray(moved).transpose(2, 0, 1))
 
 
 @eqx.filter_jit
-def _each_forward(whitening: Whitening, draws: Float[Array, "draws dim chains"]) -> Float[Array, "draws dim chains"]:
-    return jax.lax.map(whitening.forward, draws)
+def _each_forward(
+    steps: list[Whitening | TransportMap], draws: Float[Array, "draws dim chains"]
+) -> Float[Array, "draws dim chains"]:
+    def forward(position: Vector) -> Vector:
+        for step in steps:
+            position = step.forward(position)
+        return position
+
+    return jax.lax.map(forward, draws)
 
 
 def from_user(logdensity: AbstractLogDensity, position: Any) -> Any:
     """Positions in the coordinates of a kernel for ``logdensity``, from the user's; NumPy in, NumPy out."""
-    if not isinstance(logdensity, Whitened):
-        return position
-    whitening = logdensity.whitening
-    return (on_host(whitening) if isinstance(position, np.ndarray) else whitening).inverse(position)
+    for step in reversed(maps(logdensity)):
+        position = (on_host(step) if isinstance(position, np.ndarray) else step).inverse(position)
+    return position
 
 
-def on_host(whitening: Whitening) -> Whitening:
+def on_host[T: Whitening | TransportMap](step: T) -> T:
     """The same map for NumPy arrays: every operation of it on JAX arrays outside jit would cost a compilation."""
-    return jax.tree.map(np.asarray, whitening)
+    return jax.tree.map(np.asarray, step)
+
+
+def spread(draws: Float[np.ndarray, "dim draws"]) -> tuple[np.ndarray, np.ndarray]:
+    """Medians and robust standard deviations, by quartiles, bounded below by rounding."""
+    low, middle, high = np.quantile(np.asarray(draws, np.float64), [0.25, 0.5, 0.75], axis=1)
+    return middle, np.maximum((high - low) / 1.349, 1e-12 * (1 + np.abs(middle)))
 
 
 def identity(dim: int, dtype: Any) -> Whitening:
@@ -110,8 +139,7 @@ def identity(dim: int, dtype: Any) -> Whitening:
 
 def diagonal(draws: Float[np.ndarray, "dim draws"], *, dtype: Any = None) -> Whitening:
     """Medians and robust standard deviations alone: where chains disagree, correlations would be noise."""
-    low, middle, high = np.quantile(np.asarray(draws, np.float64), [0.25, 0.5, 0.75], axis=1)
-    scale = np.maximum((high - low) / 1.349, 1e-12 * (1 + np.abs(middle)))
+    middle, scale = spread(draws)
     dim, dtype = len(middle), dtype or jnp.zeros(()).dtype
     empty = jnp.zeros((dim, 0), dtype), jnp.zeros(0, dtype)
     return Whitening(jnp.asarray(middle, dtype), jnp.asarray(scale, dtype), *empty)
@@ -148,7 +176,9 @@ def estimate_whitening(
     location, scale, standard = _standardised(kept)
     values, vectors = np.linalg.eigh(standard @ standard.T / kept.shape[1])
     edge = np.sqrt(dim / n)
-    significant = (values > (1 + edge) ** 2) | (values < max(1 - edge, 0.0) ** 2)
+    significant = values > (1 + edge) ** 2
+    if edge < 1:  # else some are 0 but for rounding, whatever the target
+        significant |= values < (1 - edge) ** 2
     stretches = np.sqrt(np.maximum(values[significant], 1e-14))
     parts = (location, scale, vectors[:, significant], stretches)
     return Whitening(*(jnp.asarray(part, dtype or jnp.zeros(()).dtype) for part in parts))
@@ -188,9 +218,8 @@ def fisher_whitening(
 
 def _inside(draws: np.ndarray) -> np.ndarray:
     """Which draws lie within 5 robust standard deviations of every median; all, if that were half of them or fewer."""
-    low, middle, high = np.quantile(draws, [0.25, 0.5, 0.75], axis=1)
-    reach = 5 * np.maximum((high - low) / 1.349, 1e-12 * (1 + np.abs(middle)))
-    inside = np.all(np.abs(draws - middle[:, None]) <= reach[:, None], axis=0)
+    middle, scale = spread(draws)
+    inside = np.all(np.abs(draws - middle[:, None]) <= 5 * scale[:, None], axis=0)
     return inside if inside.mean() > 0.5 else np.ones_like(inside)
 
 

@@ -19,11 +19,14 @@ from .._quick import quick_ess, worst_ess
 from .._sample import draw_chains
 from .._train import Progress
 from .._transition import AbstractTransition, Jittered, Transition
+from .._transport import Transported
+from .._transport_fit import refitted
 from .._types import Key, Vector
 from .._whitening import Whitened, Whitening, estimate_whitening, from_user, padded, to_user
 from ._candidate import Candidate
 
 LENGTHS = (1, 2, 3, 4)
+_LONGER = (6, 9, 14)
 _ANGLES = 8
 _CHAINS = 8
 _DRAWS = 500
@@ -37,6 +40,13 @@ NO_NETWORKS = 0.25
 between this and `GOOD_ENOUGH` on the bench, trained ones were 8 % better at most (Cox process) or worse (logistic), and
 jittered ones always worse than the better of the two rotations."""
 _PROMISING = 0.25
+_HARD = 0.1
+_LONGEST = 2.2
+_NOT_MUCH_WORSE = 0.6
+
+
+type OnProgress = Callable[[Progress], None] | None
+type Build = Callable[[Array], AbstractTransition]
 
 
 class Trial(NamedTuple):
@@ -70,52 +80,75 @@ def rotations(
     position: Vector,
     *,
     sharp: Whitening | None = None,
-    polish: bool = True,
-    progress: Callable[[Progress], None] | None = None,
+    polish: int = 2,
+    longer: bool = True,
+    progress: OnProgress = None,
+    prefix: str = "",
 ) -> list[Candidate]:
     """The best rotation, the same jittered, and the best gradient-free rotation; ``position`` (dim, chains), whitened.
 
     Every length in `LENGTHS` is tried with a grid of angles side by side, 8 chains each; the score is the worst
     dimension's bulk ESS of x and of x^2 per gradient, in the user's coordinates. ``sharp`` is another whitening, kept
     if the shortest rotation does better in it. Where no rotation is `GOOD_ENOUGH`, a gradient-free rotation is tried
-    too, and with ``polish`` coordinates are whitened anew by the grid's draws, which are more and less
+    too, and up to ``polish`` times coordinates are estimated anew by the grid's draws, which are more and less
     dependent than the pilot's, and angles are refined there; what was better before stays. Jitter is tried where both
-    stay below `NO_NETWORKS`.
+    stay below `NO_NETWORKS`, and with ``longer`` and ``polish`` more leapfrogs where all stay below `_HARD`. Names of the candidates
+    begin with ``prefix``.
     """
     with CompileClock() as clock:
         search = _search(key, target, sharp, position, clock, progress)
         position = _moved(position, target, search.target)
-        for i in range(2 if polish and search.free is not None else 0):
+        for i in range(polish if search.free is not None else 0):
             old, search = search, _polished(jax.random.fold_in(key, 300 + i), search, position)
             if search.target is old.target:
                 break  # no better than before
             position = _moved(position, old.target, search.target)
-    target, best = search.target, search.num_leapfrogs
-    free = search.free or search.turned
-    angle, free_angle = (jnp.asarray(t.angle, position.dtype) for t in (search.turned, free))
-    # Judged with one angle per chain, like the grid, so that the same compiled program serves.
+    target = search.target
     crowd = _tiled(position)
-    wide, wide_free = (jnp.asarray(np.full(crowd.shape[1], a)) for a in (angle, free_angle))
 
-    def candidate(
-        i: int, name: str, build: Callable[[Array], AbstractTransition], one: Array, many: Array
-    ) -> Candidate:
-        gradients, length = (free.num_gradients, 1) if many is wide_free else (search.num_gradients, best)
-        judgement = judge(jax.random.fold_in(key, 200 + i), build(many), crowd)
-        return Candidate(name, build(one), judgement, length, clock.seconds, clock.compile_seconds, gradients)
+    def candidate(i: int, name: str, trial: Trial, length: int, build: Build, gradients: int) -> Candidate:
+        angle = jnp.asarray(trial.angle, position.dtype)
+        # Judged with one angle per chain, like the grid, so that the same compiled program serves.
+        wide = jnp.asarray(np.full(crowd.shape[1], angle))
+        judgement = judge(jax.random.fold_in(key, 200 + i), build(wide), crowd)
+        cost = (clock.seconds, clock.compile_seconds, gradients)
+        return Candidate(prefix + name, build(angle), judgement, length, *cost)
 
-    def rotation(a: Array) -> Transition:
-        return Transition(target, _rotation(best, a))
+    def rotation(length: int) -> Callable[[Array], Transition]:
+        return lambda angle: Transition(target, _rotation(length, angle))
 
-    found = [candidate(0, "rotation", rotation, angle, wide)]
+    best, spent = search.num_leapfrogs, search.num_gradients
+    found = [candidate(0, "rotation", search.turned, best, rotation(best), spent)]
     if search.free is None:
         return found
-    turned = candidate(2, "Crank-Nicolson", lambda a: Transition(target, CrankNicolson(a)), free_angle, wide_free)
-    if max(c.judgement.worst for c in (*found, turned)) < NO_NETWORKS:
-        low, high = 1 - _JITTER, 1 + _JITTER
-        jittered = candidate(1, "jittered rotation", lambda a: Jittered(rotation(a), low, high), angle, wide)
-        found.append(jittered._replace(num_gradients=0, shared_gradients=jittered.num_gradients))
-    return [*found, turned]
+    free = candidate(
+        2, "Crank-Nicolson", search.free, 1, lambda a: Transition(target, CrankNicolson(a)), search.free.num_gradients
+    )
+    if max(c.judgement.worst for c in (*found, free)) < NO_NETWORKS:
+        turn = rotation(best)
+        jittered = candidate(
+            1, "jittered rotation", search.turned, best, lambda a: Jittered(turn(a), 1 - _JITTER, 1 + _JITTER), 0
+        )
+        found.append(jittered._replace(shared_gradients=spent))
+    if longer and polish and max(c.judgement.worst for c in (*found, free)) < _HARD:
+        length, trial = _longer(jax.random.fold_in(key, 400), target, position)
+        found.append(candidate(3, "longer rotation", trial, length, rotation(length), trial.num_gradients))
+    return [*found, free]
+
+
+def _longer(key: Key, target: Whitened, position: Vector) -> tuple[int, Trial]:
+    """More leapfrogs, and so smaller steps: chains of larger ones may stick in a long run, which a grid is too short to
+    show. So the longest that is not much worse than the best.
+    """
+    found: dict[int, Trial] = {}
+    for m in _LONGER:
+        angles = np.geomspace(0.3, _LONGEST, _ANGLES)
+        found[m] = _best_angle(jax.random.fold_in(key, m), target, position, partial(_rotation, m), m, angles)
+        top = max(trial.score for trial in found.values())
+        if found[m].score < _NOT_MUCH_WORSE * top:
+            break
+    length = max(m for m, trial in found.items() if trial.score >= _NOT_MUCH_WORSE * top)
+    return length, found[length]._replace(num_gradients=sum(trial.num_gradients for trial in found.values()))
 
 
 def _search(
@@ -124,7 +157,7 @@ def _search(
     sharp: Whitening | None,
     position: Vector,
     clock: CompileClock,
-    progress: Callable[[Progress], None] | None,
+    progress: OnProgress,
 ) -> _Search:
     """Grids of angles for every length, and for the gradient-free rotation."""
     trials: dict[int, Trial] = {}
@@ -133,7 +166,7 @@ def _search(
         # Squares of a rotation's draws are not antithetic, so m gradients give one effective draw of x^2 at most.
         if trials and max(t.score for t in trials.values()) >= 1 / m:
             break
-        angles = np.geomspace(0.3, min(2.2, 1.65 * m), _ANGLES)
+        angles = np.geomspace(0.3, min(_LONGEST, 1.65 * m), _ANGLES)
         trial = partial(_best_angle, jax.random.fold_in(key, m))
         trials[m] = trial(target, position, partial(_rotation, m), m, angles)
         spent += trials[m].num_gradients
@@ -158,18 +191,22 @@ def _search(
 
 
 def _polished(key: Key, search: _Search, position: Vector) -> _Search:
-    """Whitened anew by the best draws so far, with a finer grid of angles around each best one."""
+    """Coordinates by the best draws so far, a transport map first, with a finer grid of angles around each best one."""
     source = max((t for t in (search.turned, search.free) if t), key=lambda trial: trial.num_independent)
+    inner = search.target.logdensity
+    if isinstance(inner, Transported):
+        inner = Transported(inner.logdensity, refitted(inner.transport, source.draws, dtype=position.dtype))
+    inside = from_user(inner, source.draws)
     if search.sharp:
-        whitening, spent = by_gradients(search.target.logdensity, source.draws, position)
+        whitening, spent = by_gradients(inner, inside, position)
         search = search._replace(num_gradients=search.num_gradients + spent)
         if whitening is None:
             return search
     else:
         rank = search.target.whitening.stretches.shape[0]
-        whitening = estimate_whitening(source.draws, num_independent=source.num_independent, dtype=position.dtype)
+        whitening = estimate_whitening(inside, num_independent=source.num_independent, dtype=position.dtype)
         whitening = padded(whitening, max(rank, whitening.stretches.shape[0]))
-    target = Whitened(search.target.logdensity, whitening)
+    target = Whitened(inner, whitening)
     start = _moved(position, search.target, target)
     m = search.num_leapfrogs
     angles = _around(search.turned.angle, 2.8 * m)

@@ -21,6 +21,7 @@ from ._nuts import nuts_row
 from ._rotations import GOOD_ENOUGH, NO_NETWORKS, rotations
 from ._settings import Settings
 from ._training import mixed_candidate, plans, train_candidate
+from ._transported import transported
 from ._verdict import Row, sat_apart
 
 NUTS_AT_MOST = 0.2
@@ -28,6 +29,8 @@ NUTS_AT_MOST = 0.2
 NUTS_STARTS = 8
 WARMUP = 200
 """Draws left out of runs that start far out on purpose."""
+STICKY = 0.1
+"""Effective draws per gradient below which any kernel's chains may have stuck, unseen in a short run."""
 UNMIXED = 1.5
 """R-hat from which on chains have told nothing of one another."""
 
@@ -78,7 +81,7 @@ def search(
         pilot = explore(keys[0], target, position, num_chains=settings.num_pilot_chains, progress=progress)
         whitening = padded(pilot.whitening, len(position)) if pilot.sharp is not None else pilot.whitening
         white = Whitened(target, whitening)
-        candidates, notes = _candidates(keys[1], keys[2], white, pilot, settings, progress)
+        candidates, pilot, notes = _candidates(keys[1], keys[2], white, pilot, settings, progress)
         candidates, places = _from_everywhere(keys[1], target, candidates, pilot)
         candidates = _confirmed(jax.random.fold_in(keys[1], 99), candidates, places, settings.criterion, pilot, notes)
     if pilot.num_lost:
@@ -157,8 +160,9 @@ def _confirmed(
 ) -> list[Candidate]:
     """The candidates, the best of them, if its chains may stick, measured again in a long run from far places.
 
-    A kernel whose chains stick in a rare place looks better in a short run than it is: networks, and the rotation that
-    no gradient steers unless it is `GOOD_ENOUGH`. Once one was measured so, whoever takes its place is as well.
+    A kernel whose chains stick in a rare place looks better in a short run than it is: networks, kernels in the
+    coordinates of a transport map, the rotation that no gradient steers unless it is `GOOD_ENOUGH`, and all that are
+    slow (`STICKY`). Once one was measured so, whoever takes its place is as well.
     """
     crowd = spread_out(places, pilot.position.shape[1])
     seen: set[str] = set()
@@ -166,8 +170,9 @@ def _confirmed(
         name = _choose([_row(c, pilot) for c in candidates], criterion)
         i = next(i for i, c in enumerate(candidates) if c.name == name)
         before = candidates[i].judgement.worst
-        free = name == "Crank-Nicolson" and before < GOOD_ENOUGH
-        if name in seen or not (seen or free or "network" in name):
+        free = name.endswith("Crank-Nicolson") and before < GOOD_ENOUGH
+        sticky = free or "network" in name or name.startswith("transported") or before < STICKY
+        if name in seen or not (seen or sticky):
             return candidates
         again = _judged_again(key, candidates[i], crowd, num_draws=2000 if free else 1000)
         if again.judgement.worst < 0.5 * before:
@@ -186,29 +191,33 @@ def _candidates(
     pilot: Exploration,
     settings: Settings,
     progress: OnProgress,
-) -> tuple[list[Candidate], list[str]]:
-    """All candidates, measured; and notes on those whose training collapsed."""
+) -> tuple[list[Candidate], Exploration, list[str]]:
+    """All candidates, measured; the pilot whose coordinates they have; and notes on what was left out."""
     start = jnp.asarray(from_user(white, np.asarray(pilot.position)))
     agreed = pilot.agreed
     sharp = pilot.sharp if agreed else None  # gradients of one mode, or of a rough surface, would mislead
-    found = rotations(search_key, white, start, sharp=sharp, polish=agreed, progress=progress)
+    found = rotations(search_key, white, start, sharp=sharp, polish=2 * agreed, progress=progress)
     notes: list[str] = []
     long_key = jax.random.fold_in(search_key, 98)
     found = _confirmed(long_key, found, np.asarray(pilot.position), settings.criterion, pilot, notes)
+    if max(c.judgement.worst for c in found) <= NO_NETWORKS:
+        move_key = jax.random.fold_in(search_key, 97)
+        found, pilot = _or_transported(move_key, white.logdensity, found, pilot, notes, settings.criterion, progress)
+        agreed = pilot.agreed
     if not settings.train_steps:
-        return found, notes
+        return found, pilot, notes
     if max(c.judgement.worst for c in found) > NO_NETWORKS:
         notes.append(
             f"no network was trained: a kernel without one gives over {NO_NETWORKS} effective draws per gradient"
         )
-        return found, notes
+        return found, pilot, notes
     start_from = found[0]
     angle = float(start_from.transition.dynamics.angle)  # type: ignore[attr-defined]
     white = start_from.transition.target  # type: ignore[assignment]
     to_beat = max(c.judgement.worst for c in found)
     pool = pilot.draws.reshape(-1, pilot.draws.shape[-1]).T
     if not agreed:
-        white = Whitened(white.logdensity, diagonal(pool, dtype=start.dtype))
+        white = Whitened(white.logdensity, diagonal(from_user(white.logdensity, pool), dtype=start.dtype))
     dim = pool.shape[0]
     for i, plan in enumerate(
         plans(
@@ -241,13 +250,38 @@ def _candidates(
             )
         except TrainingDivergedError as error:
             notes.append(str(error))
-    return (_with_mixture(jax.random.fold_in(train_key, 99), found, pilot) if agreed else found), notes
+    if agreed:
+        found = _with_mixture(jax.random.fold_in(train_key, 99), found, pilot)
+    return found, pilot, notes
+
+
+def _or_transported(
+    key: Key,
+    target: AbstractLogDensity,
+    found: list[Candidate],
+    pilot: Exploration,
+    notes: list[str],
+    criterion: str,
+    progress: OnProgress,
+) -> tuple[list[Candidate], Exploration]:
+    """The candidates with those of a transport map before them, and the pilot there, if they are better."""
+    there = transported(key, target, pilot, progress)
+    if there is None:
+        return found, pilot
+    best = max(c.judgement.worst for c in found)
+    others = _confirmed(key, there.candidates, np.asarray(there.pilot.position), criterion, there.pilot, notes)
+    if (pilot.agreed and not there.pilot.agreed) or max(c.judgement.worst for c in others) <= best:
+        notes.append("a transport map was tried and left: kernels in its coordinates gained nothing")
+        return found, pilot
+    about = f" with dimension {', '.join(map(str, there.parents))} as parent" if there.parents else ""
+    notes.append(f"a transport map{about} makes the draws {there.gain:.1f} nats more probable under a Gaussian")
+    return [*others, *found], there.pilot
 
 
 def _with_mixture(key: Key, found: list[Candidate], pilot: Exploration) -> list[Candidate]:
     """The candidates, and the best network with the gradient-free rotation mixed in; before the networks if better."""
     trained = [c for c in found if "network" in c.name]
-    free = next((c for c in found if c.name == "Crank-Nicolson"), None)
+    free = next((c for c in found if c.name.endswith("Crank-Nicolson")), None)
     if not trained or free is None:
         return found
     best = max(trained, key=lambda c: c.judgement.worst)

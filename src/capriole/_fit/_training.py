@@ -152,7 +152,9 @@ def train_candidate(
     if best is None:
         raise TrainingDivergedError(f"training the {plan.name} collapsed in its first round")
     found = to_user(target, np.asarray(position))
-    return Candidate(plan.name, *best, plan.num_leapfrogs, clock.seconds, clock.compile_seconds, spent, found)
+    return Candidate(
+        plan.name, *best, plan.num_leapfrogs, clock.seconds, clock.compile_seconds, num_gradients=spent, found=found
+    )
 
 
 def mixed_candidate(key: Key, trained: Candidate, free: Candidate, position: Vector) -> Candidate:

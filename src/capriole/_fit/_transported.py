@@ -1,0 +1,140 @@
+"""Candidates in the coordinates of a transport map: for funnels, and for tails that are far from Gaussian."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._explore import CHUNK, Exploration, explore, start_state
+from .._logdensity import AbstractLogDensity
+from .._sample import draw_chains
+from .._transport import Transported
+from .._transport_fit import Estimate, estimate_transport, refitted
+from .._types import Key
+from .._whitening import Whitened, Whitening, draws_to_user, estimate_whitening, from_user, on_host, padded
+from ._candidate import Candidate
+from ._rotations import GOOD_ENOUGH, OnProgress, per_chain, rotations
+
+_ROUNDS = 6
+_WINDOWS = 4
+_POLISHED = 4
+_AGAIN = 2
+_DRAWS = 500
+
+
+class Elsewhere(NamedTuple):
+    """Candidates in other coordinates and the exploration there, in the user's again but for its whitenings."""
+
+    pilot: Exploration
+    candidates: list[Candidate]
+    gain: float
+    parents: tuple[int, ...]
+
+
+def transported(
+    key: Key, target: AbstractLogDensity, pilot: Exploration, progress: OnProgress = None
+) -> Elsewhere | None:
+    """Rotations in the coordinates of the transport map that the pilot's draws ask for; None if they ask for none.
+
+    The search for rotations estimates the map anew by its own draws, and is repeated with those of the best kernel that
+    it found, from all over, while that gains something.
+    """
+    reached = _settled(key, target, pilot, progress)
+    if reached is None:
+        return None
+    inside, estimate, there, pilot = reached
+    dim, spent = pilot.draws.shape[-1], pilot.num_gradients
+    white = Whitened(there, padded(inside.whitening, dim) if inside.sharp is not None else inside.whitening)
+    sharp = inside.sharp if pilot.agreed else None
+    found = _searched(jax.random.fold_in(key, 100), white, pilot, sharp, progress, longer=True)
+    for i in range(_AGAIN):
+        best = max(found, key=lambda c: c.judgement.worst)
+        if best.judgement.worst > GOOD_ENOUGH:
+            break
+        draws, gradients = _drawn(jax.random.fold_in(key, 200 + i), best, pilot)
+        again = Transported(target, refitted(estimate.transport, draws, dtype=pilot.position.dtype))
+        whitening = estimate_whitening(from_user(again, draws), num_independent=draws.shape[1] / 10)
+        white = Whitened(again, padded(whitening, dim))
+        others = _searched(jax.random.fold_in(key, 101 + i), white, pilot, None, progress, longer=False)
+        better = max(c.judgement.worst for c in others) > best.judgement.worst
+        spent += gradients + sum(c.num_gradients for c in (found if better else others))
+        if not better:
+            break
+        found = others
+    parents = tuple(int(k) for k in np.asarray(estimate.transport.parents))
+    return Elsewhere(pilot._replace(num_gradients=spent), found, estimate.gain, parents)
+
+
+class _Reached(NamedTuple):
+    """The last exploration in a map's coordinates, the map, and the pilot: it in the user's, at the cost of all."""
+
+    inside: Exploration
+    estimate: Estimate
+    there: Transported
+    pilot: Exploration
+
+
+def _settled(key: Key, target: AbstractLogDensity, pilot: Exploration, progress: OnProgress) -> _Reached | None:
+    """The map that chains agree in, or the last that was tried; None if the draws ask for none.
+
+    Draws of chains that hardly reach into a funnel make a map in which others reach further: while the chains still
+    disagree, once more, `_ROUNDS` times at most.
+    """
+    reached = None
+    for i in range(_ROUNDS):
+        draws = pilot.draws.reshape(-1, pilot.draws.shape[-1]).T
+        estimate = estimate_transport(draws, sharp=pilot.agreed, dtype=pilot.position.dtype)
+        if estimate is None:
+            return reached
+        there = Transported(target, estimate.transport)
+        start = jnp.asarray(from_user(there, np.asarray(pilot.position)))
+        if not np.isfinite(np.asarray(start)).all():
+            return reached
+        inside = explore(
+            jax.random.fold_in(key, i),
+            there,
+            start,
+            num_chains=start.shape[1],
+            max_windows=_WINDOWS,
+            bell=True,
+            progress=progress,
+        )
+        pilot = _outside(inside, there, pilot)
+        reached = _Reached(inside, estimate, there, pilot)
+        if pilot.agreed:
+            break
+    return reached
+
+
+def _searched(
+    key: Key, white: Whitened, pilot: Exploration, sharp: Whitening | None, progress: OnProgress, *, longer: bool
+) -> list[Candidate]:
+    start = jnp.asarray(from_user(white, np.asarray(pilot.position)))
+    return rotations(
+        key, white, start, sharp=sharp, polish=_POLISHED, longer=longer, progress=progress, prefix="transported "
+    )
+
+
+def _drawn(key: Key, candidate: Candidate, pilot: Exploration) -> tuple[np.ndarray, int]:
+    """Draws (dim, n) of a candidate from where the pilot's chains are, in the user's coordinates; gradients."""
+    kernel = per_chain(candidate.transition, pilot.position.shape[1])
+    start = jnp.asarray(from_user(kernel.target, np.asarray(pilot.position)))
+    draws = draw_chains(key, kernel, start_state(kernel, start), num_draws=_DRAWS, chunk_size=CHUNK)
+    moved = draws_to_user(kernel.target, draws.record.position[:, _DRAWS // 5 :])
+    return moved.reshape(-1, moved.shape[-1]).T, draws.num_gradients
+
+
+def _outside(inside: Exploration, there: Transported, before: Exploration) -> Exploration:
+    """Positions and draws in the user's coordinates, at the cost of both explorations."""
+    step = on_host(there.transport)
+    draws = inside.draws
+    moved = step.forward(draws.reshape(-1, draws.shape[-1]).T).T.reshape(draws.shape)
+    return inside._replace(
+        position=jnp.asarray(step.forward(np.asarray(inside.position))),
+        draws=np.ascontiguousarray(moved),
+        num_lost=before.num_lost + inside.num_lost,
+        num_gradients=before.num_gradients + inside.num_gradients,
+        seconds=before.seconds + inside.seconds,
+        compile_seconds=before.compile_seconds + inside.compile_seconds,
+    )
