@@ -26,7 +26,7 @@ from ._whitening import Whitened, Whitening, maps
 FORMAT = "capriole-kernel-1"
 PACKAGES = ("capriole", "jax", "equinox", "numpy")
 _KINDS = {Whitening: "whitening", TransportMap: "transport"}
-_STORED = ([], ["whitening"], ["transport"], ["whitening", "transport"])
+_STORED: tuple[list[str], ...] = ([], ["whitening"], ["transport"], ["whitening", "transport"])
 
 
 class KernelFileError(ValueError):

@@ -134,7 +134,7 @@ def _map(draws: np.ndarray, parents: list[int], children: np.ndarray, *, sharp: 
         "factor": factor,
         "inverse_factor": inverse,
     }
-    plain = {"shift": np.zeros(dim), "width": np.ones(dim), "skew": np.zeros(dim), "tail": np.ones(dim)}
+    plain: dict[str, Any] = {"shift": np.zeros(dim), "width": np.ones(dim), "skew": np.zeros(dim), "tail": np.ones(dim)}
     return TransportMap(**parts, **_marginals(TransportMap(**parts, **plain).residual(draws)))
 
 
@@ -238,7 +238,7 @@ def _regressed(values: np.ndarray, basis: np.ndarray, *, one_scale: bool = False
     return centre, log_scale
 
 
-def _marginals(residual: np.ndarray) -> dict[str, np.ndarray]:
+def _marginals(residual: np.ndarray) -> dict[str, Any]:
     """Shift, width, skew and tail of every row of the residual, by its quantiles; those of the identity where that is
     as good.
 

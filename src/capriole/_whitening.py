@@ -86,6 +86,13 @@ def users(logdensity: AbstractLogDensity) -> AbstractLogDensity:
     return logdensity
 
 
+def seen_from(coordinates: AbstractLogDensity, logdensity: AbstractLogDensity) -> AbstractLogDensity:
+    """Another log density in the coordinates of the first."""
+    for step in reversed(maps(coordinates)):
+        logdensity = Whitened(logdensity, step) if isinstance(step, Whitening) else Transported(logdensity, step)
+    return logdensity
+
+
 def draws_to_user(
     logdensity: AbstractLogDensity, position: Float[np.ndarray, "chains draws dim"]
 ) -> Float[np.ndarray, "chains draws dim"]:

@@ -92,8 +92,8 @@ def rotations(
     if the shortest rotation does better in it. Where no rotation is `GOOD_ENOUGH`, a gradient-free rotation is tried
     too, and up to ``polish`` times coordinates are estimated anew by the grid's draws, which are more and less
     dependent than the pilot's, and angles are refined there; what was better before stays. Jitter is tried where both
-    stay below `NO_NETWORKS`, and with ``longer`` and ``polish`` more leapfrogs where all stay below `_HARD`. Names of the candidates
-    begin with ``prefix``.
+    stay below `NO_NETWORKS`, and with ``longer`` and ``polish`` more leapfrogs where all stay below `_HARD`. Names of
+    the candidates begin with ``prefix``.
     """
     with CompileClock() as clock:
         search = _search(key, target, sharp, position, clock, progress)

@@ -12,7 +12,7 @@ from .._logdensity import AbstractLogDensity
 from .._networks import column
 from .._transition import AbstractTransition, Jittered, Mixture, Transition
 from .._types import Key, Scalar, Vector
-from .._whitening import Whitened
+from .._whitening import seen_from
 
 
 class AbstractModel(eqx.Module):
@@ -191,6 +191,5 @@ def retargeted(
             return eqx.tree_at(lambda k: k.transition, kernel, inner)
         case Transition():
             old = kernel.logdensity
-            target = Whitened(logdensity, old.whitening) if isinstance(old, Whitened) else logdensity
-            return Transition(target, kernel.dynamics, None if kernel.context is None else context)
+            return Transition(seen_from(old, logdensity), kernel.dynamics, None if kernel.context is None else context)
     raise TypeError(f"cannot give {type(kernel).__name__} another target; known are Transition, Jittered and Mixture")
