@@ -16,9 +16,22 @@ import pytest
 from safetensors.numpy import save_file
 
 import capriole
-from capriole import KernelFileError, Mixture, Transition, draw_chains, hmc, load, save
+from capriole import (
+    KernelFileError,
+    Mixture,
+    Rotation,
+    Transition,
+    Whitened,
+    draw_chains,
+    estimate_whitening,
+    hmc,
+    load,
+    save,
+)
+from capriole._transport import Transported
 from densities import Banana, Gaussian
 from kernels import learned
+from test_transport import some
 
 F64 = jnp.dtype("float64")
 TARGET = Banana()
@@ -34,7 +47,14 @@ def jittered():
     return hmc(TARGET, step_size=jnp.asarray(0.3), num_leapfrogs=4, jitter=0.25)
 
 
+def transported():
+    inner = Transported(TARGET, some(2, [1]))
+    target = Whitened(inner, estimate_whitening(np.random.default_rng(0).normal(size=(2, 500))))
+    return Transition(target, Rotation(jnp.asarray(0.7), jnp.asarray(2)))
+
+
 KERNELS = {
+    "transported": transported,
     "learned": learned_kernel,
     "context": lambda: learned_kernel(context=3),
     "hmc": lambda: hmc(TARGET, step_size=jnp.asarray(0.3), num_leapfrogs=4),

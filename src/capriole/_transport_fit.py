@@ -33,6 +33,7 @@ class Estimate(NamedTuple):
     gain: float
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # of maps that will be found useless
 def estimate_transport(draws: np.ndarray, *, sharp: bool = True, dtype: Any = None) -> Estimate | None:
     """The map under which ``draws`` (dim, n) are most nearly Gaussian; None if none is `WORTH` it.
 
@@ -55,6 +56,7 @@ def estimate_transport(draws: np.ndarray, *, sharp: bool = True, dtype: Any = No
     return Estimate(on_device(_map(draws, parents, children, sharp=sharp), dtype), gain) if gain > WORTH else None
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def refitted(transport: TransportMap, draws: np.ndarray, *, dtype: Any = None) -> TransportMap:
     """The map with the same parents and children that suits ``draws`` (dim, n) best."""
     draws = np.asarray(draws, np.float64)

@@ -65,8 +65,9 @@ class Whitened(AbstractLogDensity):
 
 def to_user(logdensity: AbstractLogDensity, position: Any) -> Any:
     """Positions in the user's coordinates, from those of a kernel for ``logdensity``; NumPy in, NumPy out."""
-    for step in maps(logdensity):
-        position = (on_host(step) if isinstance(position, np.ndarray) else step).forward(position)
+    with np.errstate(over="ignore", invalid="ignore"):  # of positions that whoever asks will check
+        for step in maps(logdensity):
+            position = (on_host(step) if isinstance(position, np.ndarray) else step).forward(position)
     return position
 
 
@@ -122,8 +123,9 @@ def _each_forward(
 
 def from_user(logdensity: AbstractLogDensity, position: Any) -> Any:
     """Positions in the coordinates of a kernel for ``logdensity``, from the user's; NumPy in, NumPy out."""
-    for step in reversed(maps(logdensity)):
-        position = (on_host(step) if isinstance(position, np.ndarray) else step).inverse(position)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for step in reversed(maps(logdensity)):
+            position = (on_host(step) if isinstance(position, np.ndarray) else step).inverse(position)
     return position
 
 

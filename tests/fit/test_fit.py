@@ -8,7 +8,7 @@ import pytest
 import capriole
 from capriole import CrankNicolson, PerChain, Rotation, Transition, Whitened, Whitening
 from capriole._explore import explore
-from capriole._fit import _fit, _nuts, _search
+from capriole._fit import _fit, _nuts, _rotations, _search
 from capriole._fit._candidate import Candidate
 from capriole._fit._rotations import rotations, smoothed_best
 from capriole._fit._training import Plan, plans, train_candidate
@@ -17,7 +17,7 @@ from capriole._judge import Judgement
 from capriole._whitening import identity
 from capriole.baselines import PeerDraws
 from capriole.diagnostics import z_scores
-from capriole.targets import make_target
+from capriole.targets import Funnel, make_target
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -70,6 +70,41 @@ def test_the_fitted_kernel_can_be_saved_loaded_and_sampled_again(fitted, tmp_pat
     np.testing.assert_array_equal(trees[0]["posterior"]["b"].values, trees[1]["posterior"]["b"].values)
     with pytest.raises(capriole.KernelFileError, match="another log density"):
         capriole.load(path, lambda p: 2 * logdensity(p), INIT)
+
+
+@pytest.fixture(scope="module")
+def unfolded():
+    with jax.numpy_dtype_promotion("standard"):
+        return capriole.fit(Funnel(dim=5), seed=0, train_steps=0, num_draws=500)
+
+
+def test_a_funnel_is_sampled_in_the_coordinates_of_a_transport_map(unfolded):
+    verdict = unfolded.verdict
+    assert not verdict.failed, verdict.problems
+    assert verdict.chosen.startswith("transported")
+    assert verdict.row(verdict.chosen).worst > 10 * verdict.row("rotation").worst
+    assert any("dimension 0 as parent" in note for note in verdict.settings["notes"])
+    neck = unfolded.tree["posterior"]["x"].values[..., 0]
+    for z in z_scores(neck[..., None], np.zeros(1), np.full(1, 9.0)):
+        assert np.abs(z).max() < 5
+
+
+def test_a_transported_kernel_can_be_saved_and_loaded(unfolded, tmp_path):
+    path = capriole.save(tmp_path / "kernel.safetensors", unfolded.transition, dim=5)
+    again = capriole.load(path, Funnel(dim=5))
+    options = {"num_chains": 4, "num_draws": 20, "seed": 5}
+    trees = [capriole.sample(kernel, **options) for kernel in (unfolded.transition, again)]
+    np.testing.assert_array_equal(trees[0]["posterior"]["x"].values, trees[1]["posterior"]["x"].values)
+
+
+def test_more_leapfrogs_are_tried_where_few_do_badly(monkeypatch):
+    monkeypatch.setattr(_rotations, "_HARD", 10.0)
+    monkeypatch.setattr(_rotations, "GOOD_ENOUGH", 10.0)
+    target = Whitened(make_target("scg"), identity(2, jnp.zeros(()).dtype))
+    found = rotations(jax.random.key(0), target, make_target("scg").start(jax.random.key(1), 16), polish=1)
+    (longer,) = [c for c in found if c.name == "longer rotation"]
+    assert longer.num_leapfrogs in _rotations._LONGER
+    assert longer.num_gradients > 0
 
 
 def test_the_same_seed_gives_the_same_draws():
@@ -181,6 +216,8 @@ def test_a_trained_candidate_is_the_best_that_was_measured():
     found = train_candidate(jax.random.key(1), plan, target, position, step_size=0.2)
     assert found.name == "small network"
     assert found.num_gradients > 0
+    assert found.shared_gradients == 0
+    assert found.found.shape == position.shape
     assert found.judgement.worst > 0
 
 

@@ -21,7 +21,7 @@ from ._nuts import nuts_row
 from ._rotations import GOOD_ENOUGH, NO_NETWORKS, rotations
 from ._settings import Settings
 from ._training import mixed_candidate, plans, train_candidate
-from ._transported import transported
+from ._transported import TRANSPORTED, TRANSPORTED_ENOUGH, transported
 from ._verdict import Row, sat_apart
 
 NUTS_AT_MOST = 0.2
@@ -171,7 +171,7 @@ def _confirmed(
         i = next(i for i, c in enumerate(candidates) if c.name == name)
         before = candidates[i].judgement.worst
         free = name.endswith("Crank-Nicolson") and before < GOOD_ENOUGH
-        sticky = free or "network" in name or name.startswith("transported") or before < STICKY
+        sticky = free or "network" in name or name.startswith(TRANSPORTED) or before < STICKY
         if name in seen or not (seen or sticky):
             return candidates
         again = _judged_again(key, candidates[i], crowd, num_draws=2000 if free else 1000)
@@ -206,10 +206,9 @@ def _candidates(
         agreed = pilot.agreed
     if not settings.train_steps:
         return found, pilot, notes
-    if max(c.judgement.worst for c in found) > NO_NETWORKS:
-        notes.append(
-            f"no network was trained: a kernel without one gives over {NO_NETWORKS} effective draws per gradient"
-        )
+    enough = TRANSPORTED_ENOUGH if found[0].name.startswith(TRANSPORTED) else NO_NETWORKS
+    if max(c.judgement.worst for c in found) > enough:
+        notes.append(f"no network was trained: a kernel without one gives over {enough} effective draws per gradient")
         return found, pilot, notes
     start_from = found[0]
     angle = float(start_from.transition.dynamics.angle)  # type: ignore[attr-defined]

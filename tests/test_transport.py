@@ -1,0 +1,204 @@
+"""Transport maps: an exact bijection, found where the draws ask for it, and kernels in its coordinates stay exact."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from capriole import Rotation, Transition, Whitened, estimate_whitening
+from capriole._explore import _Window, _without_the_lost
+from capriole._transport import BENDS, Transported, TransportMap, features
+from capriole._transport_fit import DENSE_UP_TO, _sharpened, estimate_transport, refitted
+from capriole._whitening import draws_to_user, from_user, maps, seen_from, to_user, users
+from densities import Banana, Funnel, Gaussian
+from invariance import check_invariance
+
+F64 = jnp.dtype("float64")
+
+
+def some(dim, parents, seed=0, bent=1.0):
+    """A map with random entries of every kind."""
+    rng = np.random.default_rng(seed)
+    width = 1 + len(parents) * (1 + len(BENDS))
+    centre, log_scale = bent * rng.normal(size=(2, dim, width)) / 3
+    factor = np.eye(dim) + rng.normal(size=(dim, dim)) / 3
+    for part in (centre, log_scale):
+        part[parents, 1:] = 0
+    factor[parents], factor[:, parents] = np.eye(dim)[parents], np.eye(dim)[:, parents]
+    return TransportMap(
+        parents=jnp.asarray(parents, jnp.int32),
+        centre=jnp.asarray(centre),
+        log_scale=jnp.asarray(log_scale),
+        factor=jnp.asarray(factor),
+        inverse_factor=jnp.asarray(np.linalg.inv(factor)),
+        shift=jnp.asarray(rng.normal(size=dim)),
+        width=jnp.asarray(np.exp(rng.normal(size=dim) / 3)),
+        skew=jnp.asarray(rng.normal(size=dim) / 2),
+        tail=jnp.asarray(np.exp(rng.normal(size=dim) / 3)),
+    )
+
+
+MAPS = [some(4, []), some(5, [1]), some(5, [3, 0], seed=1)]
+
+
+@pytest.mark.parametrize("transport", MAPS, ids=["none", "one", "two"])
+def test_forward_and_inverse_undo_each_other_on_host_and_device(transport):
+    host = jax.tree.map(np.asarray, transport)
+    z = np.random.default_rng(1).normal(size=(len(host.shift), 7))
+    x = host.forward(z)
+    np.testing.assert_allclose(host.inverse(x), z, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(transport.forward(jnp.asarray(z)), x, rtol=1e-10)
+    np.testing.assert_allclose(transport.inverse(jnp.asarray(x)), z, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(transport.forward(jnp.asarray(z[:, 0])), x[:, 0], rtol=1e-10)
+
+
+@pytest.mark.parametrize("transport", MAPS, ids=["none", "one", "two"])
+def test_the_log_determinant_is_autodiffs(transport):
+    z = jnp.asarray(np.random.default_rng(2).normal(size=(len(transport.shift), 5)))
+    jacobian = jax.vmap(jax.jacfwd(transport.forward), in_axes=1)(z)
+    constant = np.linalg.slogdet(np.asarray(transport.factor))[1]
+    np.testing.assert_allclose(transport.log_det(z) + constant, np.linalg.slogdet(jacobian)[1], rtol=1e-9, atol=1e-9)
+    assert transport.log_det(z[:, 0]).shape == ()
+
+
+def test_coordinates_of_coordinates():
+    inner = Transported(Banana(), some(2, [0]))
+    target = Whitened(inner, estimate_whitening(np.random.default_rng(0).normal([[1.0], [2.0]], size=(2, 500))))
+    z = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3)))
+    x = inner.transport.forward(target.whitening.forward(z))
+    np.testing.assert_allclose(to_user(target, z), x, rtol=1e-12)
+    np.testing.assert_allclose(from_user(target, x), z, rtol=0, atol=1e-9)
+    draws = draws_to_user(target, np.asarray(z).T[:, None])
+    np.testing.assert_allclose(draws[:, 0].T, x, rtol=1e-12)
+    assert users(target) is inner.logdensity
+    assert [type(step).__name__ for step in maps(target)] == ["Whitening", "TransportMap"]
+    np.testing.assert_allclose(seen_from(target, Banana())(z), target(z), rtol=1e-12)
+    expected = Banana()(x) + inner.transport.log_det(target.whitening.forward(z))
+    np.testing.assert_allclose(target(z), expected, rtol=1e-10)
+
+
+def turned(transport, target):
+    return Transition(Transported(target, transport), Rotation(jnp.asarray(0.5), 3))
+
+
+@pytest.mark.parametrize("target", [Banana(), Funnel()], ids=["banana", "funnel"])
+def test_kernels_in_any_map_are_exact(target):
+    dim = 2 if isinstance(target, Banana) else 3
+    check_invariance(turned(some(dim, [0], bent=0.3), target), target, steps=8)
+
+
+@pytest.mark.parametrize("forgotten", ["scales", "marginals"])
+def test_a_log_determinant_that_forgets_a_part_is_found_out(forgotten):
+    class Forgetful(TransportMap):
+        def log_det(self, z):
+            whole = super().log_det(z)
+            w = self.residual(self.forward(z))
+            scales = jnp.sum(self.log_scale @ features(w[self.parents]), axis=0)
+            return whole - scales if forgotten == "scales" else scales
+
+    wrong = Forgetful(**vars(some(2, [0], bent=0.3)))
+    with pytest.raises(AssertionError, match="not invariant"):
+        check_invariance(turned(wrong, Banana()), Banana(), steps=8)
+
+
+def schools(n, dim=8, seed=0):
+    """A centred hierarchy: log tau with a long left tail, mu, and coordinates that share both; chains of 100."""
+    rng = np.random.default_rng(seed)
+    log_tau = np.log(rng.gamma(1.0, 1.0, size=n) + 1e-3)
+    mu = rng.normal(size=n)
+    return np.concatenate([mu + np.exp(log_tau) * rng.normal(size=(dim, n)), [mu, log_tau]])
+
+
+def test_a_funnel_is_found_and_straightened():
+    draws = schools(6400)
+    found = estimate_transport(draws)
+    assert list(np.asarray(found.transport.parents)) == [9]
+    assert found.gain > 2
+    fresh = schools(50_000, seed=1)
+    z = np.asarray(jax.tree.map(np.asarray, found.transport).inverse(fresh))
+    neck = fresh[9] < np.quantile(fresh[9], 0.05)
+    for part in (z[:, neck], z[:, ~neck]):
+        spread = part[:8].std(axis=1)
+        assert spread.min() > 0.8
+        assert spread.max() < 1.25
+    parent = (z[9] - z[9].mean()) / z[9].std()
+    assert stats.kstest(parent, "norm").statistic < 0.03
+    assert stats.kstest((fresh[9] - fresh[9].mean()) / fresh[9].std(), "norm").statistic > 0.06
+
+
+def test_draws_of_a_gaussian_ask_for_nothing():
+    rng = np.random.default_rng(3)
+    mixing = rng.normal(size=(6, 6))
+    assert estimate_transport(mixing @ rng.normal(size=(6, 6400))) is None
+
+
+def test_skewed_tails_alone_are_straightened_without_a_parent():
+    rng = np.random.default_rng(4)
+    draws = np.stack([np.log(rng.gamma(1.5, 1.0, 6400)), rng.normal(size=6400)])
+    found = estimate_transport(draws)
+    assert found.transport.parents.size == 0
+    np.testing.assert_array_equal(found.transport.tail[1], 1)
+    z = np.asarray(found.transport.inverse(jnp.asarray(draws)))[0]
+    assert abs(stats.skew(z)) < 0.15 < 0.8 < abs(stats.skew(draws[0]))
+
+
+def test_in_many_dimensions_only_the_children_that_gain_are_bent():
+    dim, n = DENSE_UP_TO + 5, 6400
+    rng = np.random.default_rng(5)
+    draws = rng.normal(size=(dim, n))
+    draws[7] *= np.exp(draws[3])
+    found = estimate_transport(draws)
+    assert list(np.asarray(found.transport.parents)) == [3]
+    bent = np.flatnonzero(np.any(np.asarray(found.transport.log_scale)[:, 1:], axis=1))
+    np.testing.assert_array_equal(bent, [7])
+    again = refitted(found.transport, draws[:, ::2])
+    np.testing.assert_array_equal(np.flatnonzero(np.any(np.asarray(again.log_scale)[:, 1:], axis=1)), [7])
+
+
+@pytest.mark.parametrize("draws", [np.full((2, 500), np.nan), np.zeros((400, 9000)), np.zeros((50, 100))])
+def test_no_map_for_draws_that_cannot_tell(draws):
+    assert estimate_transport(draws) is None
+
+
+def test_covariances_with_common_axes_become_diagonal_however_small_some_are():
+    rng = np.random.default_rng(6)
+    axes, scales = rng.normal(size=(5, 5)), np.exp(4 * rng.normal(size=(6, 5)))
+    covariances = np.asarray([axes @ np.diag(s) @ axes.T for s in scales])
+    found = _sharpened(covariances, np.ones(6))
+    moved = found @ covariances @ found.T
+    deviations = np.sqrt(np.einsum("kii->ki", moved))
+    np.testing.assert_allclose(
+        moved / deviations[:, :, None] / deviations[:, None], np.tile(np.eye(5), (6, 1, 1)), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("density", "lost"), [(-3.0, 1), (3.0, 0)])
+def test_under_a_bell_a_frozen_chain_far_out_is_lost_unless_it_is_dense_there(density, lost):
+    rng = np.random.default_rng(7)
+    draws = rng.normal(size=(3, 100, 16))
+    draws[:, :, 5] = 9.0
+    lp = rng.normal(size=(100, 16)) / 10
+    lp[:, 5] = density
+    window = _Window(draws, lp, draws[:, -1], 0.3, 0.8, 1)
+    assert _without_the_lost(window, bell=False)[1] == 0
+    kept, num = _without_the_lost(window, bell=True)
+    assert num == lost
+    assert (kept.last[:, 5] == 9).all() == (not lost)
+
+
+def test_fewer_draws_than_dimensions_name_no_narrow_direction():
+    """Some of their correlation's eigenvalues are 0 but for rounding, which says nothing about the target."""
+    found = estimate_whitening(np.random.default_rng(8).normal(size=(50, 20)), num_independent=20)
+    assert found.stretches.size == 0 or found.stretches.min() > 1
+
+
+def test_a_gaussian_in_a_map_keeps_its_mass():
+    """The density in the map's coordinates integrates to that of the user's: a check of sign and constant together."""
+    transport = some(2, [0], bent=0.3)
+    target = Transported(Gaussian(jnp.array([1.0, 1.0])), transport)
+    grid = np.linspace(-14, 14, 1201)
+    z = jnp.asarray(np.stack(np.meshgrid(grid, grid)).reshape(2, -1))
+    constant = np.linalg.slogdet(np.asarray(transport.factor))[1]
+    mass = np.sum(np.exp(np.asarray(target(z)) + constant)) * (grid[1] - grid[0]) ** 2
+    np.testing.assert_allclose(mass, 2 * np.pi, rtol=5e-3)
