@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     )
     from ._train import train as train_kernel
     from ._transition import AbstractTransition, Jittered, Mixture, Repeated, Transition, hmc
+    from ._transport import Transported, TransportMap
+    from ._transport_fit import estimate_transport
     from ._types import Info, Phase, State
     from ._whitening import Whitened, Whitening, estimate_whitening, fisher_whitening
 
@@ -76,6 +78,8 @@ _HOMES = {
         "train_step",
     ),
     "_transition": ("AbstractTransition", "Jittered", "Mixture", "Repeated", "Transition", "hmc"),
+    "_transport": ("TransportMap", "Transported"),
+    "_transport_fit": ("estimate_transport",),
     "_types": ("Info", "Phase", "State"),
     "_whitening": ("Whitened", "Whitening", "estimate_whitening", "fisher_whitening"),
 }

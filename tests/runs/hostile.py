@@ -28,10 +28,12 @@ from capriole import (
 )
 from capriole._container import digest
 from capriole._fit import Found, Row, Spent
+from capriole._transport import Transported
 from capriole.runs import CheckpointError, DrawStore, RunFolder, RunFolderError, number, open_draws
 from capriole.runs._checkpoint import fill
 from capriole.runs._found import SEARCH, read_found, write_found
 from kernels import learned
+from test_transport import some
 
 REFUSALS = (KernelFileError, CheckpointError, RunFolderError)
 KINDS = ("kernel", "whitened", "checkpoint", "config", "draws", "found")
@@ -82,9 +84,12 @@ def make(folder: Path) -> Path:
 
 
 def whitened() -> Mixture:
-    """A kernel as `capriole.fit` makes them: every part that `kernel.safetensors` has not, in whitened coordinates."""
+    """A kernel as `capriole.fit` makes them: every part that `kernel.safetensors` has not, in whitened coordinates of
+    a transport map.
+    """
     draws = np.random.default_rng(1).normal(size=(2, 400))
-    target = Whitened(KERNEL.logdensity, estimate_whitening(np.array([[1.0, 0.0], [2.0, 1.0]]) @ draws))
+    inner = Transported(KERNEL.logdensity, some(2, [1]))
+    target = Whitened(inner, estimate_whitening(np.array([[1.0, 0.0], [2.0, 1.0]]) @ draws))
     rotation = Transition(target, Rotation(jnp.asarray(1.2), jnp.asarray(3)))
     network = learned(2, (0.4, 0.2), heads=0.7, squashed=True)(2, jnp.dtype("float64"))
     parts = (
