@@ -240,6 +240,11 @@ def test_the_best_network_is_tried_with_the_gradient_free_rotation_mixed_in(monk
     known = [known[0], candidate("small network", 1e9, slow)]
     assert [c.name for c in _search._with_mixture(jax.random.key(2), known, pilot)] == [names[0], names[2], names[1]]
     assert _search._with_mixture(jax.random.key(2), known[:1], pilot) == known[:1]
+    elsewhere = Transition(
+        Whitened(make_target("scg"), identity(2, jnp.zeros(()).dtype)), CrankNicolson(jnp.asarray(1.0))
+    )
+    apart = [candidate("Crank-Nicolson", 0.2, elsewhere), known[1]]
+    assert _search._with_mixture(jax.random.key(2), apart, pilot) == apart, "of other coordinates"
 
 
 def test_hard_targets_get_other_networks():

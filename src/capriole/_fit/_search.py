@@ -280,10 +280,13 @@ def _or_transported(
 def _with_mixture(key: Key, found: list[Candidate], pilot: Exploration) -> list[Candidate]:
     """The candidates, and the best network with the gradient-free rotation mixed in; before the networks if better."""
     trained = [c for c in found if "network" in c.name]
-    free = next((c for c in found if c.name.endswith("Crank-Nicolson")), None)
-    if not trained or free is None:
+    if not trained:
         return found
     best = max(trained, key=lambda c: c.judgement.worst)
+    same = [c for c in found if c.transition.target is best.transition.target]  # parts of a mixture share coordinates
+    free = next((c for c in same if c.name.endswith("Crank-Nicolson")), None)
+    if free is None:
+        return found
     start = jnp.asarray(from_user(best.transition.target, np.asarray(pilot.position)))
     mixed = mixed_candidate(key, best, free, start)
     better = mixed.judgement.worst >= best.judgement.worst
