@@ -44,7 +44,8 @@ def trial(scheme, folder, preset, changes, images):
     """Train one model with changed settings on seed 0 and judge the kept one."""
     plain = settings_for(preset)
     changed = settings_for(preset, **changes)
-    cost = gradients_per_image(scheme, changed) / gradients_per_image(scheme, plain)
+    pixels = len(load_dataset(plain.dataset).train)
+    cost = gradients_per_image(scheme, changed, pixels) / gradients_per_image(scheme, plain, pixels)
     epochs = round(plain.epochs / cost)
     settings = settings_for(preset, **changes, epochs=epochs, curve_every=max(1, round(epochs / CURVE_POINTS)))
     data = load_dataset(settings.dataset)

@@ -89,7 +89,8 @@ def block(folder):
     lines += table(LIKELIHOOD_HEADER, likelihood_rows(models))
     for m in models:
         if m["sampling"]:
-            lines += table(SAMPLING_HEADER, [sampling_row(m["sampling"], *each) for each in SAMPLERS.items()])
+            rows = [sampling_row(m["sampling"], *each) for each in SAMPLERS.items() if each[0] in m["sampling"]]
+            lines += table(SAMPLING_HEADER, rows)
     rows = [burn_in_row(LABELS[m["scheme"]], m["seed"], m["burn_in"]) for m in models if m.get("burn_in")]
     lines += table(BURN_IN_HEADER, rows)
     lines += table(["model", "z from", *INPAINTING_FIGURES.values()], inpainting_rows(models))

@@ -85,6 +85,12 @@ class Decoder(eqx.Module):
     def __init__(self, key: Key, *, latent: int, hidden: int, pixels: int, dtype: Any = jnp.float32):
         self.network = Feedforward(key, (latent, hidden, hidden, pixels), last_scale=0.01, dtype=dtype)
 
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Numbers of latents, of hidden units of both layers, of pixels."""
+        first, second, last = self.network.weights
+        return first.shape[1], first.shape[0], second.shape[0], last.shape[0]
+
     def __call__(self, latents: Vector) -> Images:
         """Logits of shape ``(pixels, *columns)``."""
         return self.network(latents)

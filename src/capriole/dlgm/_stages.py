@@ -23,6 +23,7 @@ from ._figures import inpainting_figure, posterior_figure
 from ._files import CheckpointError, load_checkpoint, read_facts, read_json, save_checkpoint, write_bytes, write_json
 from ._inpaint import Inpainted, bottom_half, inpaint, mean_and_error, mixing, mixing_difference
 from ._posterior import draw_posterior, posterior_shape, shape_summary
+from ._refit import described, refit_kernel
 from ._sampling import compare_samplers
 from ._schemes import Model
 from ._settings import Settings, settings_from
@@ -137,10 +138,20 @@ def evaluate_stage(loaded: Loaded, data: Dataset, *, progress: OnProgress | None
 
 
 def sampling_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
-    """``sampling.json``: effective draws of test images' latents per gradient, trained kernel against tuned HMC."""
+    """``sampling.json``: effective draws of test images' latents per gradient, trained kernel against tuned HMC.
+
+    The kernel is fitted anew first, for the finished decoder, on training images (`refit_kernel`).
+    """
     images = fixed_binary(data.test, min(loaded.settings.sampling_images, data.test.shape[1]))
     key = key_for(loaded.seed, "sampling")
-    return _once(loaded, "sampling.json", lambda: compare_samplers(key, loaded.model, images, loaded.settings))
+
+    def compute() -> dict[str, Any]:
+        kept, _ = hold_out(data, loaded.settings.validation_images)
+        found = refit_kernel(key_for(loaded.seed, "refit"), loaded.model, kept.train, loaded.settings)
+        compared = compare_samplers(key, loaded.model, found.dynamics, images, loaded.settings)
+        return compared | {"refit": described(found)}
+
+    return _once(loaded, "sampling.json", compute)
 
 
 def burn_in_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
@@ -152,7 +163,15 @@ def burn_in_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     return _once(
         loaded,
         "burn_in.json",
-        lambda: sizes | {"num_images": images.shape[1], "shortfall": shortfall(key, loaded.model, images, **sizes)},
+        lambda: (
+            sizes
+            | {
+                "num_images": images.shape[1],
+                "shortfall": shortfall(
+                    key, loaded.model, images, **sizes, curvature_pixels=loaded.settings.curvature_pixels
+                ),
+            }
+        ),
     )
 
 
