@@ -10,7 +10,7 @@ import pytest
 from test_schemes import BATCH, KEY, LATENT, PIXELS, PLAIN, K, by_hand, change, learned, model, norm, pixels
 
 from capriole import PaperLoss, Rotation
-from capriole.dlgm import Curved, Recipe, build, init_state, l2hmc_step, posterior_kernel, settings_for
+from capriole.dlgm import Curved, Recipe, build, init_state, l2hmc_step, posterior_kernel, refit_kernel, settings_for
 from capriole.dlgm._curvature import factor_of, fresh_cost, newton, precision_at, quick_cost
 from capriole.dlgm._guide import Framed
 from capriole.dlgm._model import ImageLikelihood, LatentPosterior
@@ -114,6 +114,22 @@ def test_costs_are_counted_in_gradients_of_as_many_multiplications():
     assert quick_cost(sizes, 10**6) == quick_cost(sizes, 784) == 12
     assert fresh_cost(sizes) == 5 * 13
     assert model(None).decoder.sizes == (LATENT, 7, 7, PIXELS)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_kernel_fitted_anew_learns_on_a_decoder_that_stays_as_it_is():
+    settings = settings_for("smoke", latent=3, hidden=7, sampling_steps=8, sampling_chains=2, refit_steps=40)
+    m = build("l2hmc", settings, 6, 0)[0].model
+    m = eqx.tree_at(lambda m: m.decoder.network.weights[-1], m, replace_fn=lambda w: 100 * w)
+    grey = np.asarray(jax.random.uniform(KEY, (6, 30), jnp.float32))
+    short, found = (refit_kernel(KEY, m, grey, settings_for("smoke", **s)) for s in (
+        settings.as_dict() | {"refit_steps": 1, "kernel_learning_rate": 1e-9}, settings.as_dict()))  # fmt: skip
+    assert found.angle == short.angle
+    assert isinstance(found.dynamics, Curved)
+    first, last = (eqx.filter(each.dynamics, eqx.is_inexact_array) for each in (short, found))
+    assert norm(jax.tree.map(jnp.subtract, first, last)) > 0.05
+    frame, length = fresh_cost(m.decoder.sizes), found.dynamics.num_gradients
+    assert found.num_gradients - short.num_gradients == 39 * 10 * (2 + frame + 2 * length)
 
 
 @pytest.mark.usefixtures("standard_promotion")

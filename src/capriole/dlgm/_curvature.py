@@ -8,6 +8,7 @@ coordinates is as exact as any.
 
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -58,12 +59,14 @@ def fresh_cost(sizes: tuple[int, int, int, int]) -> int:
     return (NEWTON_STEPS + 1) * (1 + quick_cost(sizes, sizes[3]))
 
 
+@eqx.filter_jit
 def fresh_frame(decoder: Decoder, images: Images, q: Diagonal, units: Diagonal) -> Frame:
     """Mode and curvature of every image's posterior, in ``units``, by damped Newton steps from q's mean."""
     mode, precision = newton(decoder, images, q.mean, NEWTON_STEPS)
     return jax.lax.stop_gradient(_frame(units.standardise(mode), precision, units))
 
 
+@eqx.filter_jit
 def quick_frame(decoder: Decoder, q: Diagonal, units: Diagonal, num_pixels: int) -> Frame:
     """The frame at q's mean, with the curvature there from the ``num_pixels`` least certain pixels."""
     precision = precision_at(decoder, q.mean, num_pixels)

@@ -34,10 +34,20 @@ BEST = "best.safetensors"
 """The model of the best epoch, beside the checkpoint that training goes on from."""
 
 PATIENCE = 4
-INPAINTING_METHODS = {"encoder": "q", "sampler": "the sampler", "patient": f"the sampler, {PATIENCE} times as long"}
-INPAINTING_DIFFERENCES = {"difference": ("sampler", "encoder"), "patience": ("patient", "sampler")}
+INPAINTING_METHODS = {
+    "encoder": "q",
+    "kept": "HMC given the kept half alone",
+    "sampler": "the sampler",
+    "patient": f"the sampler, {PATIENCE} times as long",
+}
+INPAINTING_DIFFERENCES = {
+    "kept_difference": ("kept", "encoder"),
+    "difference": ("sampler", "encoder"),
+    "patience": ("patient", "sampler"),
+}
 INPAINTING_ROWS = {
     **INPAINTING_METHODS,
+    "kept_difference": "HMC given the kept half less q, paired",
     "difference": "the sampler less q, paired",
     "patience": f"{PATIENCE} times as long less once, paired",
 }
@@ -179,7 +189,8 @@ def inpaint_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     """``inpainting.json`` and ``inpainting.png``: block Gibbs with q and, where there is one, with the sampler.
 
     The sampler twice, the second time with `PATIENCE` times the transitions per sweep, which shows whether the first
-    time was enough. log p(x) of the last pictures, by AIS, tells which of them the model finds likely.
+    time was enough; and exactly in another way, with the missing pixels integrated out, to compare. log p(x) of the
+    last pictures, by AIS, tells which of them the model finds likely.
     """
     return _once(loaded, "inpainting.json", lambda: _inpaint(loaded, data))
 
@@ -191,7 +202,9 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     images = fixed_binary(data.test, min(s.inpaint_images, data.test.shape[1]))
     figures: dict[str, Any] = {"num_images": images.shape[1], "classifier_accuracy": judge.accuracy}
     pictures, results, scores = {}, dict[str, Inpainted](), {}
-    for method, shown in INPAINTING_METHODS.items() if loaded.scheme != "elbo" else [("encoder", "q")]:
+    for method, shown in INPAINTING_METHODS.items():
+        if loaded.scheme == "elbo" and method in ("sampler", "patient"):
+            continue
         # One key: all start from the same coins and the same z, so that differences are paired over images.
         results[method] = found = inpaint(
             run_key,
@@ -201,7 +214,7 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
             judge.classifier,
             num_sweeps=s.inpaint_sweeps,
             num_transitions=s.inpaint_transitions * (PATIENCE if method == "patient" else 1),
-            draw_with="encoder" if method == "encoder" else "sampler",
+            draw_with="sampler" if method == "patient" else method,
         )
         ais = log_likelihood(
             score_key,
