@@ -4,8 +4,8 @@
 
 Steps are timed ten at a time, the way training runs them. Useful operations are those of the matrix products that the
 mathematics needs: per leapfrog and image the decoder forward and backward, both once more for the Hessian-vector
-product, the kernel's networks forward and backward (for weights and for inputs), embeddings, the curvature, encoder
-and decoder steps. Recomputation, softplus, small triangular products and random numbers are not counted. The machine's
+product, the kernel's networks forward and backward (for weights and for inputs), embeddings, guide, encoder and decoder
+steps. Recomputation, softplus, the guide's small triangular products and random numbers are not counted. The machine's
 rate is that of a 1024 x 1024 by 1024 x 512 float32 product, timed in turn with the steps; ``products`` has its share at
 the decoder's own shapes, ``profile`` the milliseconds per step of the parts of a step of L2HMC-DLGM, each timed alone.
 """
@@ -25,41 +25,26 @@ from capriole._io import versions
 from capriole._logdensity import value_and_grad
 from capriole.dlgm import SCHEME_NAMES, ImageLikelihood, build, posterior_kernel, settings_for
 from capriole.dlgm import _schemes as schemes
-from capriole.dlgm._curvature import quick_frame
 from capriole.dlgm._train import CHUNK, _chunk
 
 PIXELS = 784
 REPEATS = 20
-SIZES = (
-    "latent",
-    "hidden",
-    "batch",
-    "elbo_batch",
-    "width",
-    "embedding",
-    "num_transitions",
-    "num_leapfrogs",
-    "kernel_transitions",
-    "kernel_leapfrogs",
-    "curvature_pixels",
-)
+SIZES = ("latent", "hidden", "batch", "elbo_batch", "width", "embedding", "guide", "num_transitions", "num_leapfrogs",
+         "kernel_transitions", "kernel_leapfrogs")  # fmt: skip
 
 
 def useful_flops(settings, model):
     """Per step of L2HMC-DLGM; a product of w weights with one column counts 2 w."""
     decoder = model.decoder.network.num_weights
-    learned, sizes = model.dynamics.dynamics, model.decoder.sizes
+    learned, guide = model.dynamics.dynamics, model.dynamics.guide
     networks = (learned.momentum_network, learned.position_network)
     kernel = sum(n.core.inputs.size + n.core.hidden.size + n.core.heads.size for n in networks)
     embedding = sum(trained(n.embedding) for n in networks)
     chain = settings.kernel_transitions * settings.kernel_leapfrogs
-    rows = min(settings.curvature_pixels, sizes[3])
-    curvature = sizes[0] * sizes[2] * (sizes[1] + rows) + rows * sizes[0] ** 2
     per_image = (
         chain * (4 * decoder + 2 * 3 * kernel)  # forward, backward, both once more; two kicks and two drifts, 3 passes
         + settings.kernel_transitions * embedding
-        + decoder
-        + curvature
+        + trained(guide.network)
         + 2 * decoder  # the chains' first gradient
         + trained(model.encoder.network)
         + 2 * decoder  # on the encoder's way to the ELBO
@@ -121,7 +106,7 @@ def parts_of(settings):
     def force(z):
         return value_and_grad(likelihood, z)
 
-    def second_order(z):
+    def curvature(z):
         out, pullback = jax.vjp(force, z)
         return out, pullback(out)
 
@@ -139,8 +124,7 @@ def parts_of(settings):
         parts = eqx.filter((model.encoder, model.decoder, model.dynamics), eqx.is_inexact_array)
         return schemes._update(state, recipe, jax.tree.map(lambda w: w * factor, parts)).model
 
-    kernel = posterior_kernel(model, images, q, curvature_pixels=settings.curvature_pixels)
-    units = schemes.units_of(q)
+    kernel = posterior_kernel(model, images, q)
     products = {}
     for weight in (inner, last):
         columns = jax.random.normal(key, (weight.shape[1], batch))
@@ -149,12 +133,13 @@ def parts_of(settings):
     calls = {
         "all transitions and their gradient": (
             1, repeated(lambda z: schemes.follow_and_learn(key, kernel, z, q, recipe), latents)),
-        "of it: decoder, gradient and Hessian-vector product": (chain, repeated(second_order, latents)),
+        "of it: decoder, gradient and Hessian-vector product": (chain, repeated(curvature, latents)),
         "of it: kernel networks": (4 * chain, repeated(kick, latents)),
         "of it: image embeddings": (2 * settings.kernel_transitions, repeated(
             lambda x: eqx.filter_grad(lambda n: jnp.sum(n(x)))(network.embedding), images)),
-        "frame of the curvature": (1, repeated(
-            lambda z: quick_frame(model.decoder, q._replace(mean=z), units, settings.curvature_pixels), latents)),
+        "guide: frame": (1, repeated(model.dynamics.guide.frame, images)),
+        "guide: gradient": (1, repeated(
+            lambda z: eqx.filter_grad(lambda g: g.misfit(images, z))(model.dynamics.guide), latents)),
         "encoder and its way through the decoder": (1, repeated(encode, images)),
         "decoder": (1, repeated(lambda z: schemes._decode(model.decoder, images, z), latents)),
         "optimizers": (1, repeated(update, jnp.ones(()))),

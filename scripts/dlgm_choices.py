@@ -1,6 +1,6 @@
 """What lies behind the settings of section 5.2: trials of training settings, and what the choice of the epoch costs.
 
-python scripts/dlgm_choices.py trial l2hmc FOLDER --set num_leapfrogs=3 --set batch=25   # one line of trials.json
+python scripts/dlgm_choices.py trial l2hmc FOLDER --set kernel_leapfrogs=3 --set batch=25   # one line of trials.json
 python scripts/dlgm_choices.py last-epoch RUN/l2hmc-1 RUN/l2hmc-2                        # lines of last-epoch.json
 
 Models are judged by AIS on validation images, never on test images. A trial has the decoder gradients of the preset's

@@ -125,10 +125,10 @@ def diagram() -> "Figure":
         _arrow(axes, (right, 18), (left, 18))
     axes.plot([7.5, 7.5, 62.5], [23.3, 28, 28], color="0.35", linewidth=1)
     _arrow(axes, (62.5, 28), (62.5, 23))
-    axes.text(35, 28.5, "embedding of $x$, curvature at $q$", fontsize=8, color="0.35", ha="center")
+    axes.text(35, 28.5, "embedding and guide of $x$", fontsize=8, color="0.35", ha="center")
     learns = {
         25.5: "steps on the ELBO,\nand on nothing else",
-        62.5: "steps on the squared jumps\nof all $K$ transitions",
+        62.5: "steps on the squared jumps\nof all $K$ transitions,\nits guide on $z_K$",
     }
     learns[85.5] = "steps on $\\log p(x\\mid z_K)$,\n$z_K$ a constant"
     for x, text in learns.items():

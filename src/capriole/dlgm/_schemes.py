@@ -5,8 +5,8 @@ scheme       encoder steps on             decoder steps on        kernel steps o
 ============ ============================ ======================= =====================================
 `elbo_step`  ELBO                         ELBO                    -
 `hmc_step`   ELBO                         log p(x | z_K)          - (its step size is tuned, `_train`)
-`l2hmc_step` ELBO                         log p(x | z_K)          squared jumps of all K transitions
-                                                                  (a guide, if it has one, on z_K)
+`l2hmc_step` ELBO                         log p(x | z_K)          squared jumps of all K transitions;
+                                                                  its guide on z_K (`_guide`)
 ============ ============================ ======================= =====================================
 
 z_0 ~ q(z | x), and z_K is z_0 after K Metropolis-Hastings transitions towards p(z | x), a constant for the decoder.

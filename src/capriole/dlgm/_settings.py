@@ -15,6 +15,10 @@ class Settings:
     last ``validation_images`` of the training set are kept out of it; quick AIS on them every ``curve_every`` epochs
     (VAE: ``elbo_curve_every``) with ``curve_temperatures`` draws figure 2's curves and chooses the epoch whose model is
     kept. The table comes from the ``ais_`` settings. ``objective`` is ``paper``, ``log_jump`` or ``log_esjd``.
+
+    HMC makes ``num_transitions`` of ``num_leapfrogs``, the learned kernel ``kernel_transitions`` of
+    ``kernel_leapfrogs``, in the ``frame`` of a ``guide`` that learns or of the ``curvature`` of the decoder, from its
+    ``curvature_pixels`` least certain pixels. The ``refit_`` settings fit a kernel anew to the finished decoder.
     """
 
     dataset: str = "mnist"
