@@ -111,7 +111,9 @@ def trial_rows(trials):
         rate = f"{t['kernel_learning_rate']:g}" if t["scheme"] == "l2hmc" else "-"
         sizes = (str(t["num_transitions"]), str(t["num_leapfrogs"]), str(t["batch"]), rate)
         curve = f"{last['validation_log_likelihood']:.1f}" + (f" at epoch {last['epoch']}" if stopped else "")
-        rows.append([LABELS[t["scheme"]], *sizes, done, str(t["steps"]), curve, *shown])
+        label = LABELS[t["scheme"]] + (f", frame by {t['frame']}" if "frame" in t else "")
+        curve += f" ({t['curve_temperatures']} temperatures)" if "curve_temperatures" in t else ""
+        rows.append([label, *sizes, done, str(t["steps"]), curve, *shown])
     return rows
 
 

@@ -21,7 +21,7 @@ from ._data import Dataset, hold_out, load_dataset
 from ._evaluate import curve_point, evaluate, fixed_binary, log_likelihood
 from ._figures import inpainting_figure, posterior_figure
 from ._files import CheckpointError, load_checkpoint, read_facts, read_json, save_checkpoint, write_bytes, write_json
-from ._inpaint import Inpainted, bottom_half, inpaint, mean_and_error, mixing, mixing_difference
+from ._inpaint import DrawWith, Inpainted, bottom_half, inpaint, mean_and_error, mixing, mixing_difference
 from ._posterior import draw_posterior, posterior_shape, shape_summary
 from ._refit import described, refit_kernel
 from ._sampling import compare_samplers
@@ -40,6 +40,7 @@ INPAINTING_METHODS = {
     "sampler": "the sampler",
     "patient": f"the sampler, {PATIENCE} times as long",
 }
+DRAW_WITH: dict[str, DrawWith] = {"encoder": "encoder", "kept": "kept", "sampler": "sampler", "patient": "sampler"}
 INPAINTING_DIFFERENCES = {
     "kept_difference": ("kept", "encoder"),
     "difference": ("sampler", "encoder"),
@@ -214,7 +215,7 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
             judge.classifier,
             num_sweeps=s.inpaint_sweeps,
             num_transitions=s.inpaint_transitions * (PATIENCE if method == "patient" else 1),
-            draw_with="sampler" if method == "patient" else method,
+            draw_with=DRAW_WITH[method],
         )
         ais = log_likelihood(
             score_key,
