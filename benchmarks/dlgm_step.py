@@ -29,7 +29,8 @@ from capriole.dlgm._train import CHUNK, _chunk
 
 PIXELS = 784
 REPEATS = 20
-SIZES = ("latent", "hidden", "batch", "elbo_batch", "width", "embedding", "guide", "num_transitions", "num_leapfrogs")
+SIZES = ("latent", "hidden", "batch", "elbo_batch", "width", "embedding", "guide", "num_transitions", "num_leapfrogs",
+         "kernel_transitions", "kernel_leapfrogs")  # fmt: skip
 
 
 def useful_flops(settings, model):
@@ -39,10 +40,10 @@ def useful_flops(settings, model):
     networks = (learned.momentum_network, learned.position_network)
     kernel = sum(n.core.inputs.size + n.core.hidden.size + n.core.heads.size for n in networks)
     embedding = sum(trained(n.embedding) for n in networks)
-    chain = settings.num_transitions * settings.num_leapfrogs
+    chain = settings.kernel_transitions * settings.kernel_leapfrogs
     per_image = (
         chain * (4 * decoder + 2 * 3 * kernel)  # forward, backward, both once more; two kicks and two drifts, 3 passes
-        + settings.num_transitions * embedding
+        + settings.kernel_transitions * embedding
         + trained(guide.network)
         + 2 * decoder  # the chains' first gradient
         + trained(model.encoder.network)
@@ -93,7 +94,7 @@ def repeated(function, first, work=1.0):
 def parts_of(settings):
     """Products at the decoder's shapes (rates); parts of a step, each with how often a step has it (calls/s)."""
     state, recipe = build("l2hmc", settings, PIXELS, 0)
-    model, batch, chain = state.model, settings.batch, settings.num_transitions * settings.num_leapfrogs
+    model, batch, chain = state.model, settings.batch, settings.kernel_transitions * settings.kernel_leapfrogs
     key = jax.random.key(4)
     images = schemes.binarise(key, jax.random.uniform(key, (PIXELS, batch)))
     latents = jax.random.normal(key, (settings.latent, batch))
@@ -134,7 +135,7 @@ def parts_of(settings):
             1, repeated(lambda z: schemes.follow_and_learn(key, kernel, z, q, recipe), latents)),
         "of it: decoder, gradient and Hessian-vector product": (chain, repeated(curvature, latents)),
         "of it: kernel networks": (4 * chain, repeated(kick, latents)),
-        "of it: image embeddings": (2 * settings.num_transitions, repeated(
+        "of it: image embeddings": (2 * settings.kernel_transitions, repeated(
             lambda x: eqx.filter_grad(lambda n: jnp.sum(n(x)))(network.embedding), images)),
         "guide: frame": (1, repeated(model.dynamics.guide.frame, images)),
         "guide: gradient": (1, repeated(

@@ -1,10 +1,11 @@
 """What lies behind the settings of section 5.2: trials of training settings, and what the choice of the epoch costs.
 
-python scripts/dlgm_choices.py trial l2hmc FOLDER --set num_leapfrogs=3 --set batch=25   # one line of trials.json
+python scripts/dlgm_choices.py trial l2hmc FOLDER --set kernel_leapfrogs=3 --set batch=25   # one line of trials.json
 python scripts/dlgm_choices.py last-epoch RUN/l2hmc-1 RUN/l2hmc-2                        # lines of last-epoch.json
+python scripts/dlgm_choices.py pair RUN/l2hmc-3 RUN/hmc-3                                # lines of more-seeds.json
 
-Models are judged by AIS on validation images, never on test images. A trial has the decoder gradients of the preset's
-own run: as many epochs as its steps cost less.
+Models are judged by AIS on validation images, never on test images; `pair` compares finished models by their
+evaluations. A trial has the decoder gradients of the preset's own run: as many epochs as its steps cost less.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from capriole.dlgm import (
 )
 from capriole.dlgm._data import hold_out
 from capriole.dlgm._evaluate import fixed_binary
-from capriole.dlgm._files import load_checkpoint
+from capriole.dlgm._files import load_checkpoint, read_json
 from capriole.dlgm._train import CHECKPOINT
 
 CURVE_POINTS = 9
@@ -44,7 +45,8 @@ def trial(scheme, folder, preset, changes, images):
     """Train one model with changed settings on seed 0 and judge the kept one."""
     plain = settings_for(preset)
     changed = settings_for(preset, **changes)
-    cost = gradients_per_image(scheme, changed) / gradients_per_image(scheme, plain)
+    pixels = len(load_dataset(plain.dataset).train)
+    cost = gradients_per_image(scheme, changed, pixels) / gradients_per_image(scheme, plain, pixels)
     epochs = round(plain.epochs / cost)
     settings = settings_for(preset, **changes, epochs=epochs, curve_every=max(1, round(epochs / CURVE_POINTS)))
     data = load_dataset(settings.dataset)
@@ -70,6 +72,14 @@ def last_epoch(folder, images):
     return {"scheme": loaded.scheme, "seed": loaded.seed, **epochs, "difference": difference}
 
 
+def pair(first, second):
+    """Test log p(x) of one evaluated model less another's, paired over images."""
+    one, other = (read_json(folder / "evaluation.json") for folder in (first, second))
+    gained = np.subtract(one["test"]["per_image"], other["test"]["per_image"])
+    difference = {"mean": float(gained.mean()), "se": float(gained.std(ddof=1) / np.sqrt(len(gained)))}
+    return {"of": one["scheme"], "less": other["scheme"], "seed": one["seed"], "difference": difference}
+
+
 def main():
     """Print one JSON object per model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -82,11 +92,15 @@ def main():
     one.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, a number")
     other = commands.add_parser("last-epoch")
     other.add_argument("folders", type=Path, nargs="+")
+    two = commands.add_parser("pair")
+    two.add_argument("folders", type=Path, nargs=2)
     options = parser.parse_args()
     if options.command == "trial":
         changes = {name: json.loads(value) for name, value in (each.split("=", 1) for each in options.set)}
         images = slice(100, 100 + options.images) if options.images >= 100 else slice(options.images)
         print(json.dumps(trial(options.scheme, options.folder, options.preset, changes, images)))
+    elif options.command == "pair":
+        print(json.dumps(pair(*options.folders)))
     else:
         for folder in options.folders:
             print(json.dumps(last_epoch(folder, slice(options.images))))

@@ -89,7 +89,8 @@ def block(folder):
     lines += table(LIKELIHOOD_HEADER, likelihood_rows(models))
     for m in models:
         if m["sampling"]:
-            lines += table(SAMPLING_HEADER, [sampling_row(m["sampling"], *each) for each in SAMPLERS.items()])
+            rows = [sampling_row(m["sampling"], *each) for each in SAMPLERS.items() if each[0] in m["sampling"]]
+            lines += table(SAMPLING_HEADER, rows)
     rows = [burn_in_row(LABELS[m["scheme"]], m["seed"], m["burn_in"]) for m in models if m.get("burn_in")]
     lines += table(BURN_IN_HEADER, rows)
     lines += table(["model", "z from", *INPAINTING_FIGURES.values()], inpainting_rows(models))
@@ -110,7 +111,9 @@ def trial_rows(trials):
         rate = f"{t['kernel_learning_rate']:g}" if t["scheme"] == "l2hmc" else "-"
         sizes = (str(t["num_transitions"]), str(t["num_leapfrogs"]), str(t["batch"]), rate)
         curve = f"{last['validation_log_likelihood']:.1f}" + (f" at epoch {last['epoch']}" if stopped else "")
-        rows.append([LABELS[t["scheme"]], *sizes, done, str(t["steps"]), curve, *shown])
+        label = LABELS[t["scheme"]] + (f", frame by {t['frame']}" if "frame" in t else "")
+        curve += f" ({t['curve_temperatures']} temperatures)" if "curve_temperatures" in t else ""
+        rows.append([label, *sizes, done, str(t["steps"]), curve, *shown])
     return rows
 
 

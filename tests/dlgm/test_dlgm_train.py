@@ -76,7 +76,7 @@ def test_a_run_interrupted_within_an_epoch_ends_at_the_same_bits(scheme, data, t
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
     assert whole.history[0]["step"] == (4 if scheme == "elbo" else 5), "the VAE has a batch of its own"
     assert whole.history[-1]["elbo"] > whole.history[0]["elbo"]
-    assert whole.history[-1]["num_gradients"] >= 2 * 100 * gradients_per_image(scheme, settings())
+    assert whole.history[-1]["num_gradients"] >= 2 * 100 * gradients_per_image(scheme, settings(), 16)
     assert {leaf.dtype for leaf in arrays(whole.model)} <= {jnp.dtype("float32"), jnp.dtype(bool)}
 
 
@@ -88,9 +88,12 @@ def test_schemes_of_one_seed_start_from_the_same_encoder_and_decoder():
 
 
 def test_samplers_spend_equal_budgets():
-    s = settings(num_transitions=5, num_leapfrogs=4)
-    assert gradients_per_image("elbo", s) == 1
-    assert gradients_per_image("hmc", s) == gradients_per_image("l2hmc", s) == 1 + (1 + 20) + 1
+    s = settings_for("laptop")
+    assert gradients_per_image("elbo", s, 784) == 1
+    assert gradients_per_image("hmc", s, 784) == 1 + (1 + 2 * 5) + 1
+    assert gradients_per_image("l2hmc", s, 784) == 1 + (4 + 1 + 2 * 3) + 1 == gradients_per_image("hmc", s, 784)
+    guided = settings_for("laptop", frame="guide", kernel_leapfrogs=5)
+    assert gradients_per_image("l2hmc", guided, 784) == 1 + (1 + 2 * 5) + 1
 
 
 def test_tuning_takes_long_steps_on_a_flat_posterior_and_short_ones_on_a_steep_one(data):

@@ -89,13 +89,17 @@ READER = Classifier(
 )
 
 
-@pytest.mark.parametrize("dynamics", [Leapfrog(jnp.asarray(0.5), 3), learned()], ids=["hmc", "l2hmc"])
-def test_block_gibbs_with_the_sampler_draws_from_the_conditional_of_the_missing_pixels(dynamics):
+@pytest.mark.parametrize(
+    ("dynamics", "draw_with"),
+    [(Leapfrog(jnp.asarray(0.5), 3), "sampler"), (learned(), "sampler"), (None, "kept")],
+    ids=["hmc", "l2hmc", "kept"],
+)
+def test_exact_in_painting_draws_from_the_conditional_of_the_missing_pixels(dynamics, draw_with):
     num = 4000
     images = jnp.asarray(np.repeat([[0.0], [0.0], [BOTTOM[0]], [BOTTOM[1]]], num, axis=1))
     kept = bottom_half(2)
     found = inpaint(
-        jax.random.key(3), model(dynamics), images, kept, READER, num_sweeps=20, num_transitions=1, draw_with="sampler"
+        jax.random.key(3), model(dynamics), images, kept, READER, num_sweeps=20, num_transitions=1, draw_with=draw_with
     )
     share = np.bincount(found.classes[-1], minlength=4) / num
     expected = exact()[0]
@@ -123,12 +127,14 @@ def test_the_shortfall_of_latents_shrinks_with_transitions():
     far = model(Leapfrog(jnp.asarray(1.0), 3))
     far = eqx.tree_at(lambda m: m.encoder.network.biases[-1], far, jnp.asarray([4.0, -2.0]))
     image = jnp.asarray([[0.0], [1.0], [BOTTOM[0]], [BOTTOM[1]]])
-    found = shortfall(jax.random.key(5), far, jnp.repeat(image, 4, axis=1), num_chains=500, num_steps=60)
+    found = shortfall(
+        jax.random.key(5), far, jnp.repeat(image, 4, axis=1), num_chains=500, num_steps=60, curvature_pixels=4
+    )
     assert found["0"]["mean"] > 5
     assert found["0"]["mean"] > found["1"]["mean"] > found["3"]["mean"]
     assert abs(found["20"]["mean"]) < 0.2
     with pytest.raises(ValueError, match="at least 40 transitions, got 39"):
-        shortfall(jax.random.key(5), far, image, num_chains=2, num_steps=39)
+        shortfall(jax.random.key(5), far, image, num_chains=2, num_steps=39, curvature_pixels=4)
 
 
 def test_the_shape_of_gaussian_draws_passes_and_that_of_skewed_draws_does_not():
@@ -185,7 +191,7 @@ def test_the_classifier_learns_and_bad_methods_are_refused(standard_promotion):
     grey = np.where(np.arange(9)[:, None] % 3 == labels, 0.95, 0.05).astype(np.float32)
     data = Dataset(grey[:, :500], labels[:500], grey[:, 500:], labels[500:], 3)
     assert train_classifier(jax.random.key(0), data, num_epochs=8).accuracy > 0.95
-    with pytest.raises(ValueError, match="'sampler' or 'encoder', got 'magic'"):
+    with pytest.raises(ValueError, match="'encoder' or 'kept', got 'magic'"):
         inpaint(
             jax.random.key(3), model(None), jnp.zeros((4, 2)), bottom_half(2), READER,
             num_sweeps=1, num_transitions=1, draw_with="magic",

@@ -67,7 +67,7 @@ def test_without_images_it_says_so():
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_the_guide_learns_from_the_last_latents_and_the_kernel_from_its_jumps():
-    settings = settings_for("smoke", latent=3, hidden=7, num_leapfrogs=2)
+    settings = settings_for("smoke", latent=3, hidden=7, kernel_leapfrogs=2, frame="guide")
     _, recipe = build("l2hmc", settings, 6, 0)
     rule = Recipe(PLAIN, PLAIN, PLAIN, K, recipe.objective)
     m = model(guided(learned()))

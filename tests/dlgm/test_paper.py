@@ -47,10 +47,16 @@ def test_the_whole_section_runs_and_its_report_has_every_figure(finished):
         ("l2hmc", "hmc"), ("l2hmc", "elbo"), ("hmc", "elbo"),
     ]  # fmt: skip
     l2hmc = results["models"][2]
-    assert l2hmc["sampling"]["kernel"]["num_leapfrogs"] == 3
+    sampling = l2hmc["sampling"]
+    assert sampling["in_training"]["num_leapfrogs"] == 3
+    assert sampling["in_training"]["frame_gradients"] == 0 < sampling["kernel"]["frame_gradients"]
+    assert sampling["kernel"]["num_leapfrogs"] in (2, 3, 5)
+    assert 0.8 <= sampling["refit"]["angle"] <= 1.9
+    assert sampling["refit"]["num_gradients"] > 5 * 10 * sampling["kernel"]["frame_gradients"]
     assert results["models"][0]["burn_in"] is None
     assert set(l2hmc["burn_in"]["shortfall"]) == {"0", "1", "2", "3", "5", "10", "20"}
     assert "difference" not in results["models"][0]["inpainting"]
+    assert {"encoder", "kept", "kept_difference"} < set(results["models"][0]["inpainting"])
     kernel, q, paired = (
         l2hmc["inpainting"][name]["distinct_classes"]["mean"] for name in ("sampler", "encoder", "difference")
     )

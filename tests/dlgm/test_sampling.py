@@ -18,6 +18,12 @@ def test_worth_of_independent_draws_is_one_over_the_gradients_and_of_stuck_chain
     assert stuck["max_rhat"] == np.inf
 
 
+def test_the_cost_of_a_frame_is_shared_by_the_draws_of_its_image():
+    draws = np.random.default_rng(2).normal(size=(2, 4, 500, 2))
+    plain, framed = worth(draws, 3), worth(draws, 3, 6000)
+    assert framed["ess_per_gradient"] == pytest.approx(plain["ess_per_gradient"] / 2, rel=1e-12)
+
+
 def test_worth_takes_the_worst_latent_and_the_squares():
     rng = np.random.default_rng(1)
     draws = rng.normal(size=(2, 4, 500, 2))

@@ -6,6 +6,7 @@ train it; `plan_ais`, `run_ais` and `run_reverse_ais` its judge. The stages put 
 
 from ._ais import AISPlan, AISResult, plan_ais, run_ais, run_reverse_ais, sigmoid_schedule
 from ._classify import Classifier, train_classifier
+from ._curvature import Curved
 from ._data import DATASETS, Dataset, load_dataset
 from ._evaluate import evaluate, importance_bound, log_likelihood, sandwich
 from ._files import CheckpointError
@@ -16,6 +17,7 @@ from ._kernel import ImageNetwork, image_leapfrog
 from ._model import Decoder, Diagonal, Encoder, Feedforward, ImageLikelihood, LatentPosterior, log_bernoulli
 from ._paper import run_paper
 from ._posterior import PosteriorDraws, Shape, draw_posterior, posterior_shape, shape_summary
+from ._refit import Refitted, refit_kernel
 from ._report import write_report
 from ._schemes import (
     DLGMState,
@@ -48,6 +50,7 @@ __all__ = [
     "AISResult",
     "CheckpointError",
     "Classifier",
+    "Curved",
     "DLGMState",
     "DataError",
     "Dataset",
@@ -65,6 +68,7 @@ __all__ = [
     "Model",
     "PosteriorDraws",
     "Recipe",
+    "Refitted",
     "Settings",
     "Shape",
     "StepMetrics",
@@ -93,6 +97,7 @@ __all__ = [
     "posterior_kernel",
     "posterior_shape",
     "posterior_stage",
+    "refit_kernel",
     "run_ais",
     "run_paper",
     "run_reverse_ais",

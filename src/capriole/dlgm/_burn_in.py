@@ -26,15 +26,18 @@ def burn_in_row(label: str, seed: int, stored: dict[str, Any]) -> list[str]:
     return [label, str(seed), *(f"{cell['mean']:.2f} ± {cell['se']:.2f}" for cell in cells)]
 
 
-def shortfall(key: Key, model: Model, images: Images, *, num_chains: int, num_steps: int) -> dict[str, Any]:
+def shortfall(
+    key: Key, model: Model, images: Images, *, num_chains: int, num_steps: int, curvature_pixels: int
+) -> dict[str, Any]:
     """Mean log p(x, z) over the second half of long chains less that after a few transitions from z ~ q, in nats.
 
-    0 for exact draws; at K transitions it is what training's latents fall short of. Means and standard errors over
-    images, by number of transitions. Raises ValueError if the chains are too short for that.
+    The kernel is that of training, a `Curved` one in its quick frames. 0 for exact draws; at K transitions it is what
+    training's latents fall short of. Means and standard errors over images, by number of transitions. Raises ValueError
+    if the chains are too short for that.
     """
     if num_steps < 2 * AFTER[-1]:
         raise ValueError(f"the long run needs at least {2 * AFTER[-1]} transitions, got {num_steps}")
-    kernel, start, chain_key = chains_from_q(key, model, images, num_chains)
+    kernel, start, chain_key = chains_from_q(key, model, images, num_chains, curvature_pixels=curvature_pixels)
 
     @eqx.filter_jit
     def run(kernel: Any, start: Array) -> Array:

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from .._dynamics import Leapfrog
+from .._transition import Transition
 from .._types import Key
 from ._classify import Classifier
-from ._model import Images
+from ._model import ImageLikelihood, Images, KeptPixels, LatentPosterior
 from ._schemes import Model, follow, posterior_kernel
 
 KEPT = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -18,6 +20,12 @@ KEPT = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 CONFIDENT = 0.9
 """Share of the classifier above which a class counts for ``confident_classes``."""
+
+
+KEPT_HMC = (0.1, 10, 4)
+"""Step size, leapfrogs and transitions per sweep of the plain HMC that moves z given the kept pixels alone."""
+
+type DrawWith = Literal["sampler", "encoder", "kept"]
 
 
 class Inpainted(NamedTuple):
@@ -43,15 +51,16 @@ def inpaint(
     *,
     num_sweeps: int,
     num_transitions: int,
-    draw_with: Literal["sampler", "encoder"],
+    draw_with: DrawWith,
 ) -> Inpainted:
     """Block Gibbs on binary ``images`` of shape (pixels, images); the other pixels start from fair coins.
 
     ``sampler``: ``num_transitions`` steps of the model's kernel, from the current z, invariant for p(z | x), so the
-    whole is exact. ``encoder``: z ~ q(z | x), which is not. Both start from z ~ q.
+    whole is exact. ``encoder``: z ~ q(z | x), which is not. ``kept``: plain HMC on p(z | kept pixels), exact as well,
+    and quick to go from one digit to another, since the last drawing of the others does not hold z. All start from q.
     """
-    if draw_with not in ("sampler", "encoder"):
-        raise ValueError(f"draw_with must be 'sampler' or 'encoder', got {draw_with!r}")
+    if draw_with not in ("sampler", "encoder", "kept"):
+        raise ValueError(f"draw_with must be 'sampler', 'encoder' or 'kept', got {draw_with!r}")
     known = jnp.asarray(kept)[:, None]
     start_key, noise_key, sweep_key = jax.random.split(key, 3)
     coins = jax.random.bernoulli(start_key, 0.5, images.shape).astype(images.dtype)
@@ -59,11 +68,10 @@ def inpaint(
     q = model.encoder(image)
     latents = q.draw(jax.random.normal(noise_key, q.mean.shape, q.mean.dtype))
     classes, confidence, pictures = [], [], {0: np.asarray(image)}
-    exact = draw_with == "sampler"
     for t in range(num_sweeps):
         sweep_t = jax.random.fold_in(sweep_key, t)
         image, latents, picture, seen = _sweep(
-            sweep_t, model, image, latents, known, classifier, num_transitions, exact
+            sweep_t, model, image, latents, known, classifier, num_transitions, draw_with
         )
         classes.append(np.asarray(seen[0]))
         confidence.append(np.asarray(seen[1]))
@@ -81,11 +89,14 @@ def _sweep(
     known: Array,
     classifier: Classifier,
     num_transitions: int,
-    exact: bool,
+    draw_with: DrawWith,
 ) -> tuple[Array, Array, Array, tuple[Array, Array]]:
     """New image and latents, the image with probabilities for its missing pixels, and the class seen with its share."""
     latent_key, pixel_key = jax.random.split(key)
-    latents = _new_latents(latent_key, model, image, latents, num_transitions, exact)
+    if draw_with == "kept":
+        latents = _given_kept(latent_key, model, image, latents, known)
+    else:
+        latents = _new_latents(latent_key, model, image, latents, num_transitions, draw_with == "sampler")
     means = jax.nn.sigmoid(model.decoder(latents))
     drawn = jax.random.uniform(pixel_key, image.shape, image.dtype) < means
     image = jnp.where(known, image, drawn.astype(image.dtype))
@@ -99,6 +110,16 @@ def _new_latents(key: Key, model: Model, image: Array, latents: Array, num_trans
     if exact:
         return follow(key, posterior_kernel(model, image, q), latents, q, num_transitions)[0]
     return q.draw(jax.random.normal(key, q.mean.shape, q.mean.dtype))
+
+
+def _given_kept(key: Key, model: Model, image: Array, latents: Array, known: Array) -> Array:
+    step_size, num_leapfrogs, num_transitions = KEPT_HMC
+    likelihood = ImageLikelihood(KeptPixels(model.decoder, known), jnp.where(known, image, 0))
+    kernel = Transition(LatentPosterior(likelihood), Leapfrog(jnp.asarray(step_size, latents.dtype), num_leapfrogs))
+    state = kernel.init(latents)
+    for k in range(num_transitions):
+        state, _ = kernel.step(jax.random.fold_in(key, k), state)
+    return state.position
 
 
 def mixing(found: Inpainted) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._logdensity import AbstractLogDensity
 from .._networks import linear
@@ -84,6 +84,12 @@ class Decoder(eqx.Module):
 
     def __init__(self, key: Key, *, latent: int, hidden: int, pixels: int, dtype: Any = jnp.float32):
         self.network = Feedforward(key, (latent, hidden, hidden, pixels), last_scale=0.01, dtype=dtype)
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Numbers of latents, of hidden units of both layers, of pixels."""
+        first, second, last = self.network.weights
+        return first.shape[1], first.shape[0], second.shape[0], last.shape[0]
 
     def __call__(self, latents: Vector) -> Images:
         """Logits of shape ``(pixels, *columns)``."""
@@ -184,10 +190,25 @@ def _by_image(images: Array, columns: Array, combine: Callable) -> Array:
     return combine(images[:, :, None], columns.reshape(*images.shape, -1)).reshape(columns.shape)
 
 
+CERTAIN = -30.0
+"""The logit of a pixel that says nothing about z where the image has 0."""
+
+
+class KeptPixels(eqx.Module):
+    """A decoder of the ``kept`` pixels alone, of shape (pixels, 1): those that are missing must be 0 in the image."""
+
+    decoder: Decoder
+    kept: Bool[Array, "pixels 1"]
+
+    def __call__(self, latents: Vector) -> Images:
+        """Logits of shape ``(pixels, *columns)``; where a pixel is missing, 0 is certain."""
+        return jnp.where(self.kept, self.decoder(latents), CERTAIN)
+
+
 class ImageLikelihood(AbstractLogDensity):
     """``log p(x | z)`` of fixed binary images as a function of their latents, normalised."""
 
-    decoder: Decoder
+    decoder: Decoder | KeptPixels
     images: Images
 
     def __call__(self, position: Vector) -> Scalar:

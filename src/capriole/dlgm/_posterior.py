@@ -42,13 +42,18 @@ class Shape(NamedTuple):
         return abs(self.skewness) > 4 * self.skewness_se or abs(self.kurtosis) > 4 * self.kurtosis_se
 
 
-def chains_from_q(key: Key, model: Model, images: Images, num_chains: int) -> tuple[Transition, Array, Key]:
-    """The model's kernel for ``num_chains`` chains of every image, their latents from q, and a key for their steps."""
+def chains_from_q(
+    key: Key, model: Model, images: Images, num_chains: int, *, curvature_pixels: int | None = None
+) -> tuple[Transition, Array, Key]:
+    """The model's kernel for ``num_chains`` chains of every image, their latents from q, and a key for their steps.
+
+    ``curvature_pixels`` as for `posterior_kernel`.
+    """
     columns = jnp.repeat(images, num_chains, axis=1)
     start_key, chain_key = jax.random.split(key)
     q = model.encoder(columns)
     start = q.draw(jax.random.normal(start_key, q.mean.shape, q.mean.dtype))
-    return posterior_kernel(model, columns, q), start, chain_key
+    return posterior_kernel(model, columns, q, curvature_pixels=curvature_pixels), start, chain_key
 
 
 def draw_posterior(

@@ -121,7 +121,7 @@ def _sampling(by_scheme: dict[str, list[Loaded]]) -> list[str]:
     )
 
     def rows(_: Loaded, stored: dict[str, Any]) -> list[list[str]]:
-        return [sampling_row(stored, name, shown) for name, shown in SAMPLERS.items()]
+        return [sampling_row(stored, name, shown) for name, shown in SAMPLERS.items() if name in stored]
 
     return _table_of(by_scheme, "sampling.json", SAMPLING_HEADER, words, rows)
 
@@ -143,10 +143,12 @@ def _setting(models: list[Loaded]) -> list[str]:
     words = (
         f"Data: {s.dataset}; {s.validation_images} of its training images are held out and choose the epoch whose "
         f"model is kept. Images are binarised anew for every minibatch of {s.batch} (VAE: {s.elbo_batch}). Latent "
-        f"dimension {s.latent}, two hidden layers of {s.hidden} softplus units. K = {s.num_transitions} transitions of "
-        f"{s.num_leapfrogs} leapfrogs, kernel networks of width {s.width}. HMC's step size is tuned anew for every "
+        f"dimension {s.latent}, two hidden layers of {s.hidden} softplus units. HMC: K = {s.num_transitions} "
+        f"transitions of {s.num_leapfrogs} leapfrogs; learned kernel: {s.kernel_transitions} of {s.kernel_leapfrogs}, "
+        f"networks of width {s.width}, frame by {s.frame}. HMC's step size is tuned anew for every "
         "epoch, by squared jumps over a grid, and these gradients count. All three schemes spend the same decoder "
-        "gradients on training, the VAE through more epochs; Hessian-vector products of L2HMC's training come on top, "
+        "gradients on training, the VAE through more epochs, a curvature counting as many gradients as it has "
+        "multiplications; Hessian-vector products of L2HMC's training come on top, "
         "and show in the seconds."
     )
     rows = []

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from .._dynamics import AbstractDynamics, Leapfrog, Rotation
 from .._types import Key
 from ..diagnostics import bulk_ess, bulk_ess_sq, rhat
+from ._curvature import Curved, fresh_cost
 from ._guide import Guided
 from ._model import Images
 from ._posterior import draw_posterior
@@ -20,35 +21,45 @@ GRIDS: dict[str, tuple[tuple[int, ...], tuple[float, ...]]] = {
     "hmc": ((5, 10, 20), tuple(float(size) for size in np.geomspace(0.04, 0.2, 8))),
     "guided_hmc": ((2, 3, 5), tuple(float(angle) for angle in np.linspace(0.8, 1.9, 8))),
 }
-"""Numbers of leapfrogs and, for each of them, step sizes (HMC on latents) or angles (HMC in the guide's frame)."""
+"""Numbers of leapfrogs and, for each of them, step sizes (HMC on latents) or angles (HMC in the kernel's frame)."""
 
 TUNING_IMAGES = 8
 
-SAMPLERS = {"kernel": "trained kernel", "hmc": "HMC, tuned", "guided_hmc": "HMC in the guide's frame, tuned"}
+SAMPLERS = {
+    "kernel": "trained kernel, fitted anew after training",
+    "in_training": "trained kernel, as training left it",
+    "hmc": "HMC, tuned",
+    "guided_hmc": "HMC in the kernel's frame, tuned",
+}
 
 SAMPLING_HEADER = ["sampler", "M", "acceptance", "ESS of z/gradient", "ESS of z²/gradient", "smaller of both", "R-hat"]
 
 
-def compare_samplers(key: Key, model: Model, images: Images, settings: Settings) -> dict[str, Any]:
-    """Trained kernel, HMC on the latents, HMC in the guide's frame, on the posterior that one decoder gives each image.
+def compare_samplers(
+    key: Key, model: Model, kernel: AbstractDynamics, images: Images, settings: Settings
+) -> dict[str, Any]:
+    """``kernel``, the model's own, HMC on the latents and HMC in the frame of ``kernel``, on every image's posterior.
 
     Both kinds of HMC get the number of leapfrogs and the step size with the most effective draws per gradient on the
-    first images of those it is then judged on, which favours them. All start from q and drop the first half.
+    first images of those it is then judged on, which favours them. All start from q and drop the first half. What the
+    frames of the images cost is shared by the draws that are kept.
     """
     if model.dynamics is None:
         raise ValueError("this model has no sampler: it was trained on the ELBO alone")
     s = settings
     run_key, *tune_keys = jax.random.split(key, 3)
-    contenders: dict[str, AbstractDynamics] = {"kernel": model.dynamics}
+    contenders: dict[str, AbstractDynamics] = {"kernel": kernel, "in_training": model.dynamics}
+    framed = Model(model.encoder, model.decoder, kernel)
     for name, tune_key in zip(GRIDS, tune_keys, strict=True):
-        contenders[name] = tune_hmc(tune_key, model, images[:, :TUNING_IMAGES], name, s)
+        contenders[name] = tune_hmc(tune_key, framed, images[:, :TUNING_IMAGES], name, s)
     out: dict[str, Any] = {"num_images": images.shape[1], "num_chains": s.sampling_chains, "steps": s.sampling_steps}
     for name, dynamics in contenders.items():
         moved = Model(model.encoder, model.decoder, dynamics)
         sizes = {"num_chains": s.sampling_chains, "num_steps": s.sampling_steps}
         found = draw_posterior(run_key, moved, images, **sizes)
         out[name] = _described(dynamics) | {"acceptance_rate": found.acceptance_rate}
-        out[name] |= worth(found.draws, int(dynamics.num_gradients))
+        frame = fresh_cost(model.decoder.sizes) if isinstance(dynamics, Curved) else 0
+        out[name] |= {"frame_gradients": frame} | worth(found.draws, int(dynamics.num_gradients), frame)
     for other in ("hmc", "guided_hmc"):
         for figure in ("ess_per_gradient", "ess_sq_per_gradient", "worse_per_gradient"):
             out[f"{figure}_over_{other}"] = out["kernel"][figure] / out[other][figure]
@@ -68,7 +79,7 @@ def _described(dynamics: AbstractDynamics) -> dict[str, Any]:
     match dynamics:
         case Leapfrog():
             return {"num_leapfrogs": dynamics.num_leapfrogs, "step_size": float(dynamics.step_size)}
-        case Guided(dynamics=Rotation() as inner):
+        case Guided(dynamics=Rotation() as inner) | Curved(dynamics=Rotation() as inner):
             return {"num_leapfrogs": int(inner.num_leapfrogs), "angle": float(inner.angle)}
     return {"num_leapfrogs": int(dynamics.num_gradients)}
 
@@ -77,6 +88,8 @@ def _plain(model: Model, name: str, size: Array, num_leapfrogs: int) -> Abstract
     match model.dynamics:
         case Guided() as guided if name == "guided_hmc":
             return Guided(guided.guide, Rotation(size, num_leapfrogs))
+        case Curved() if name == "guided_hmc":
+            return Curved(Rotation(size, num_leapfrogs))
     return Leapfrog(size, num_leapfrogs)
 
 
@@ -96,12 +109,15 @@ def tune_hmc(key: Key, model: Model, images: Images, name: str, settings: Settin
     return _plain(model, name, jnp.asarray(size, images.dtype), length)
 
 
-def worth(draws: Float[np.ndarray, "images chains draws latent"], num_gradients: int) -> dict[str, float]:
+def worth(
+    draws: Float[np.ndarray, "images chains draws latent"], num_gradients: int, frame_gradients: int = 0
+) -> dict[str, float]:
     """Means over images of the worst latent's bulk ESS per gradient: of z, of z^2, and of the smaller; worst R-hat.
 
-    A latent that no chain moves has no effective draws at all.
+    A draw costs ``num_gradients``, an image ``frame_gradients`` more. A latent that no chain moves has no effective
+    draws at all.
     """
-    total = draws.shape[1] * draws.shape[2] * num_gradients
+    total = draws.shape[1] * draws.shape[2] * num_gradients + frame_gradients
     plain, squared = (np.asarray([_worst(f(each)) for each in draws]) / total for f in (bulk_ess, bulk_ess_sq))
     worse = np.minimum(plain, squared)
     figures = {"ess_per_gradient": plain, "ess_sq_per_gradient": squared, "worse_per_gradient": worse}

@@ -26,6 +26,7 @@ from .._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog
 from .._objectives import AbstractObjective
 from .._transition import Transition
 from .._types import Info, Key, State, Vector
+from ._curvature import Curved, fresh_frame, quick_frame
 from ._guide import Framed, Guided
 from ._model import Decoder, Diagonal, Encoder, ImageLikelihood, Images, InUnits, LatentPosterior, log_bernoulli
 
@@ -39,13 +40,17 @@ class Model(eqx.Module):
 
 
 class Recipe(NamedTuple):
-    """Optimizers of the three parts (None: not trained), K, and the objective on latents in units of q's deviation."""
+    """Optimizers of the three parts (None: not trained), K, and the objective on latents in units of q's deviation.
+
+    ``curvature_pixels`` as for `posterior_kernel`.
+    """
 
     encoder: optax.GradientTransformation
     decoder: optax.GradientTransformation
     kernel: optax.GradientTransformation | None
     num_transitions: int
     objective: AbstractObjective
+    curvature_pixels: int | None = 128
 
 
 class DLGMState(NamedTuple):
@@ -112,9 +117,10 @@ def l2hmc_step(key: Key, state: DLGMState, pixels: Images, recipe: Recipe) -> tu
     binary_key, encode_key, chain_key = jax.random.split(key, 3)
     images = binarise(binary_key, pixels)
     elbo, encoder_grads, q, z0 = _encode(state.model, images, encode_key)
-    latents, figures, loss, kernel_grads = follow_and_learn(
-        chain_key, posterior_kernel(state.model, images, q), z0, q, recipe
-    )
+    kernel = posterior_kernel(state.model, images, q, curvature_pixels=recipe.curvature_pixels)
+    latents, figures, loss, kernel_grads = follow_and_learn(chain_key, kernel, z0, q, recipe)
+    if isinstance(state.model.dynamics, Curved):
+        kernel_grads = Curved(kernel_grads)
     if isinstance(state.model.dynamics, Guided):
         draws = jax.lax.stop_gradient(units_of(q).standardise(latents))
         guide_grads = eqx.filter_grad(lambda guide: guide.misfit(images, draws))(state.model.dynamics.guide)
@@ -134,16 +140,23 @@ def binarise(key: Key, pixels: Images) -> Images:
     return (jax.random.uniform(key, pixels.shape, pixels.dtype) < pixels).astype(pixels.dtype)
 
 
-def posterior_kernel(model: Model, images: Images, q: Diagonal) -> Transition:
+def posterior_kernel(model: Model, images: Images, q: Diagonal, *, curvature_pixels: int | None = None) -> Transition:
     """The model's dynamics on p(z | images), one column per image, in the coordinates that the dynamics works in.
 
     `Leapfrog`, the HMC of the paper, moves the latents themselves; every other dynamics moves them in units of
     ``q = model.encoder(images)``, where the posterior is near N(0, I) as far as the encoder is right. Map latents by
-    ``kernel.target.units``: `Diagonal.standardise` to the kernel's coordinates, `Diagonal.draw` back.
+    ``kernel.target.units``: `Diagonal.standardise` to the kernel's coordinates, `Diagonal.draw` back. The frame of a
+    `Curved` kernel is that of the mode, or with ``curvature_pixels`` the quick one of training (`quick_frame`).
     """
     if model.dynamics is None:
         raise ValueError("this model has no sampler: it was trained on the ELBO alone")
     dynamics = model.dynamics.at(images) if isinstance(model.dynamics, Guided) else model.dynamics
+    if isinstance(dynamics, Curved):
+        if curvature_pixels is None:
+            frame = fresh_frame(model.decoder, images, q, units_of(q))
+        else:
+            frame = quick_frame(model.decoder, q, units_of(q), curvature_pixels)
+        dynamics = Framed(frame, dynamics.dynamics)
     context = images if isinstance(dynamics, LearnedLeapfrog | Framed) else None
     units = jax.tree.map(jnp.zeros_like, q) if isinstance(dynamics, Leapfrog) else units_of(q)
     target = InUnits(LatentPosterior(ImageLikelihood(model.decoder, images)), units)

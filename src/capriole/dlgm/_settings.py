@@ -15,6 +15,10 @@ class Settings:
     last ``validation_images`` of the training set are kept out of it; quick AIS on them every ``curve_every`` epochs
     (VAE: ``elbo_curve_every``) with ``curve_temperatures`` draws figure 2's curves and chooses the epoch whose model is
     kept. The table comes from the ``ais_`` settings. ``objective`` is ``paper``, ``log_jump`` or ``log_esjd``.
+
+    HMC makes ``num_transitions`` of ``num_leapfrogs``, the learned kernel ``kernel_transitions`` of
+    ``kernel_leapfrogs``, in the ``frame`` of a ``guide`` that learns or of the ``curvature`` of the decoder, from its
+    ``curvature_pixels`` least certain pixels. The ``refit_`` settings fit a kernel anew to the finished decoder.
     """
 
     dataset: str = "mnist"
@@ -32,6 +36,10 @@ class Settings:
     elbo_learning_rate: float = 1e-3
     kernel_learning_rate: float = 1e-3
     rotation: float = 1.5707963
+    frame: str = "guide"
+    curvature_pixels: int = 128
+    kernel_transitions: int = 5
+    kernel_leapfrogs: int = 5
     clip: float = 5.0
     objective: str = "log_jump"
     num_transitions: int = 5
@@ -52,6 +60,9 @@ class Settings:
     ais_leapfrogs: int = 10
     simulated_images: int = 100
     importance_samples: int = 1000
+    refit_steps: int = 1000
+    refit_batch: int = 100
+    refit_transitions: int = 10
     sampling_images: int = 50
     sampling_chains: int = 8
     sampling_steps: int = 4000
@@ -101,6 +112,7 @@ _JUDGING = (
     "ais_",
     "simulated_",
     "importance_",
+    "refit_",
     "sampling_",
     "inpaint_",
     "classifier_",
@@ -110,7 +122,19 @@ _JUDGING = (
 )
 _BY_SCHEME = ("batch", "elbo_batch", "epochs", "elbo_epochs", "curve_every", "elbo_curve_every")
 _OF_CHAINS = ("num_transitions", "num_leapfrogs", "step_size", "tuning_images")
-_OF_KERNEL = ("width", "embedding", "guide", "kernel_learning_rate", "clip", "objective", "rotation")
+_OF_KERNEL = (
+    "width",
+    "embedding",
+    "guide",
+    "kernel_learning_rate",
+    "clip",
+    "objective",
+    "rotation",
+    "frame",
+    "curvature_pixels",
+    "kernel_transitions",
+    "kernel_leapfrogs",
+)
 
 _BY_PRESET: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -126,6 +150,8 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "elbo_epochs": 2,
         "num_transitions": 2,
         "num_leapfrogs": 3,
+        "kernel_transitions": 2,
+        "kernel_leapfrogs": 3,
         "tuning_images": 16,
         "validation_images": 100,
         "curve_every": 1,
@@ -141,6 +167,9 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "ais_leapfrogs": 3,
         "simulated_images": 10,
         "importance_samples": 20,
+        "refit_steps": 5,
+        "refit_batch": 10,
+        "refit_transitions": 2,
         "sampling_images": 4,
         "sampling_chains": 4,
         "sampling_steps": 40,
@@ -168,10 +197,11 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "elbo_epochs": 468,
         "learning_rate": 2e-3,
         "num_transitions": 2,
+        "kernel_transitions": 2,
         "validation_images": 500,
-        "curve_every": 4,
-        "elbo_curve_every": 36,
-        "curve_temperatures": 60,
+        "curve_every": 9,
+        "elbo_curve_every": 117,
+        "curve_temperatures": 200,
         "curve_chains": 4,
         "curve_leapfrogs": 3,
         "ais_images": 300,
@@ -181,6 +211,8 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "ais_leapfrogs": 3,
         "simulated_images": 25,
         "importance_samples": 500,
+        "refit_steps": 200,
+        "refit_batch": 50,
         "sampling_images": 20,
         "sampling_steps": 1000,
         "inpaint_images": 200,

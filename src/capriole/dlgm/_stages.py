@@ -21,8 +21,9 @@ from ._data import Dataset, hold_out, load_dataset
 from ._evaluate import curve_point, evaluate, fixed_binary, log_likelihood
 from ._figures import inpainting_figure, posterior_figure
 from ._files import CheckpointError, load_checkpoint, read_facts, read_json, save_checkpoint, write_bytes, write_json
-from ._inpaint import Inpainted, bottom_half, inpaint, mean_and_error, mixing, mixing_difference
+from ._inpaint import DrawWith, Inpainted, bottom_half, inpaint, mean_and_error, mixing, mixing_difference
 from ._posterior import draw_posterior, posterior_shape, shape_summary
+from ._refit import described, refit_kernel
 from ._sampling import compare_samplers
 from ._schemes import Model
 from ._settings import Settings, settings_from
@@ -33,10 +34,21 @@ BEST = "best.safetensors"
 """The model of the best epoch, beside the checkpoint that training goes on from."""
 
 PATIENCE = 4
-INPAINTING_METHODS = {"encoder": "q", "sampler": "the sampler", "patient": f"the sampler, {PATIENCE} times as long"}
-INPAINTING_DIFFERENCES = {"difference": ("sampler", "encoder"), "patience": ("patient", "sampler")}
+INPAINTING_METHODS = {
+    "encoder": "q",
+    "kept": "HMC given the kept half alone",
+    "sampler": "the sampler",
+    "patient": f"the sampler, {PATIENCE} times as long",
+}
+DRAW_WITH: dict[str, DrawWith] = {"encoder": "encoder", "kept": "kept", "sampler": "sampler", "patient": "sampler"}
+INPAINTING_DIFFERENCES = {
+    "kept_difference": ("kept", "encoder"),
+    "difference": ("sampler", "encoder"),
+    "patience": ("patient", "sampler"),
+}
 INPAINTING_ROWS = {
     **INPAINTING_METHODS,
+    "kept_difference": "HMC given the kept half less q, paired",
     "difference": "the sampler less q, paired",
     "patience": f"{PATIENCE} times as long less once, paired",
 }
@@ -137,10 +149,20 @@ def evaluate_stage(loaded: Loaded, data: Dataset, *, progress: OnProgress | None
 
 
 def sampling_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
-    """``sampling.json``: effective draws of test images' latents per gradient, trained kernel against tuned HMC."""
+    """``sampling.json``: effective draws of test images' latents per gradient, trained kernel against tuned HMC.
+
+    The kernel is fitted anew first, for the finished decoder, on training images (`refit_kernel`).
+    """
     images = fixed_binary(data.test, min(loaded.settings.sampling_images, data.test.shape[1]))
     key = key_for(loaded.seed, "sampling")
-    return _once(loaded, "sampling.json", lambda: compare_samplers(key, loaded.model, images, loaded.settings))
+
+    def compute() -> dict[str, Any]:
+        kept, _ = hold_out(data, loaded.settings.validation_images)
+        found = refit_kernel(key_for(loaded.seed, "refit"), loaded.model, kept.train, loaded.settings)
+        compared = compare_samplers(key, loaded.model, found.dynamics, images, loaded.settings)
+        return compared | {"refit": described(found)}
+
+    return _once(loaded, "sampling.json", compute)
 
 
 def burn_in_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
@@ -152,7 +174,15 @@ def burn_in_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     return _once(
         loaded,
         "burn_in.json",
-        lambda: sizes | {"num_images": images.shape[1], "shortfall": shortfall(key, loaded.model, images, **sizes)},
+        lambda: (
+            sizes
+            | {
+                "num_images": images.shape[1],
+                "shortfall": shortfall(
+                    key, loaded.model, images, **sizes, curvature_pixels=loaded.settings.curvature_pixels
+                ),
+            }
+        ),
     )
 
 
@@ -160,7 +190,8 @@ def inpaint_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     """``inpainting.json`` and ``inpainting.png``: block Gibbs with q and, where there is one, with the sampler.
 
     The sampler twice, the second time with `PATIENCE` times the transitions per sweep, which shows whether the first
-    time was enough. log p(x) of the last pictures, by AIS, tells which of them the model finds likely.
+    time was enough; and exactly in another way, with the missing pixels integrated out, to compare. log p(x) of the
+    last pictures, by AIS, tells which of them the model finds likely.
     """
     return _once(loaded, "inpainting.json", lambda: _inpaint(loaded, data))
 
@@ -172,7 +203,9 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     images = fixed_binary(data.test, min(s.inpaint_images, data.test.shape[1]))
     figures: dict[str, Any] = {"num_images": images.shape[1], "classifier_accuracy": judge.accuracy}
     pictures, results, scores = {}, dict[str, Inpainted](), {}
-    for method, shown in INPAINTING_METHODS.items() if loaded.scheme != "elbo" else [("encoder", "q")]:
+    for method, shown in INPAINTING_METHODS.items():
+        if loaded.scheme == "elbo" and method in ("sampler", "patient"):
+            continue
         # One key: all start from the same coins and the same z, so that differences are paired over images.
         results[method] = found = inpaint(
             run_key,
@@ -182,7 +215,7 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
             judge.classifier,
             num_sweeps=s.inpaint_sweeps,
             num_transitions=s.inpaint_transitions * (PATIENCE if method == "patient" else 1),
-            draw_with="encoder" if method == "encoder" else "sampler",
+            draw_with=DRAW_WITH[method],
         )
         ais = log_likelihood(
             score_key,

@@ -16,6 +16,7 @@ from .._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog, rotation_st
 from .._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss
 from .._train import Progress, adam, decay
 from .._types import Key
+from ._curvature import Curved, quick_cost
 from ._data import Dataset
 from ._files import load_checkpoint, save_checkpoint, write_lines
 from ._guide import Guide, Guided
@@ -31,7 +32,7 @@ CHUNK = 10
 
 STEP_SIZES = tuple(float(size) for size in np.geomspace(0.02, 1.5, 14))
 
-PURPOSES = ("build", *SCHEME_NAMES, "curve", "evaluate", "inpaint", "posterior", "sampling", "burn_in")
+PURPOSES = ("build", *SCHEME_NAMES, "curve", "evaluate", "inpaint", "posterior", "sampling", "burn_in", "refit")
 
 type OnEpoch = Callable[[Model, int], dict[str, float]]
 
@@ -66,8 +67,9 @@ def build(
         encoder=optax.adam(decay(encoder_rate, num_steps=num_steps)),
         decoder=optax.adam(decay(decoder_rate, num_steps=num_steps)),
         kernel=adam(decay(s.kernel_learning_rate, num_steps=num_steps), clip=s.clip) if scheme == "l2hmc" else None,
-        num_transitions=s.num_transitions,
-        objective=_objective(s),
+        num_transitions=s.kernel_transitions if scheme == "l2hmc" else s.num_transitions,
+        objective=objective_of(s),
+        curvature_pixels=s.curvature_pixels,
     )
     return init_state(Model(encoder, decoder, _dynamics(keys[2], scheme, s, pixels)), recipe), recipe
 
@@ -83,16 +85,21 @@ def _dynamics(key: Key, scheme: str, s: Settings, pixels: int) -> AbstractDynami
                 kernel_key,
                 latent=s.latent,
                 pixels=pixels,
-                num_leapfrogs=s.num_leapfrogs,
-                step_size=rotation_step_sizes(s.rotation, s.num_leapfrogs),
+                num_leapfrogs=s.kernel_leapfrogs,
+                step_size=rotation_step_sizes(s.rotation, s.kernel_leapfrogs),
                 width=s.width,
                 embedding=s.embedding,
             )
+            if s.frame == "curvature":
+                return Curved(learned)
+            if s.frame != "guide":
+                raise ValueError(f"unknown frame {s.frame!r}; choose curvature or guide")
             return Guided(Guide(guide_key, latent=s.latent, pixels=pixels, hidden=s.guide), learned)
     return None
 
 
-def _objective(s: Settings) -> AbstractObjective:
+def objective_of(s: Settings) -> AbstractObjective:
+    """The objective by its name in the settings. Raises ValueError for another name."""
     match s.objective:
         case "paper":
             return PaperLoss()
@@ -103,14 +110,20 @@ def _objective(s: Settings) -> AbstractObjective:
     raise ValueError(f"unknown objective {s.objective!r}; choose paper, log_jump or log_esjd")
 
 
-def gradients_per_image(scheme: str, settings: Settings) -> int:
+def gradients_per_image(scheme: str, settings: Settings, pixels: int) -> int:
     """Gradients of log p(x | z) that one image costs in one step, with respect to latents or to the decoder.
 
-    VAE: 1. With K transitions of M leapfrogs: 1 for the ELBO, 1 + K M for the chain, 1 for the decoder. The learned
-    kernel differentiates its trajectories, K M Hessian-vector products on top (not counted here).
+    VAE: 1. With K transitions of M leapfrogs: 1 for the ELBO, 1 + K M for the chain, 1 for the decoder. A frame of the
+    curvature is counted in gradients of as many multiplications (`quick_cost`). The learned kernel differentiates its
+    trajectories, K M Hessian-vector products on top (not counted here).
     """
-    chain = settings.num_transitions * settings.num_leapfrogs
-    return 1 if scheme == "elbo" else 3 + chain
+    s = settings
+    if scheme == "elbo":
+        return 1
+    if scheme == "hmc":
+        return 3 + s.num_transitions * s.num_leapfrogs
+    frame = quick_cost((s.latent, s.hidden, s.hidden, pixels), s.curvature_pixels) if s.frame == "curvature" else 0
+    return 3 + frame + s.kernel_transitions * s.kernel_leapfrogs
 
 
 def train_dlgm(
@@ -143,7 +156,7 @@ def train_dlgm(
     order_key, step_key, tune_key = jax.random.split(key_for(seed, scheme), 3)
     for epoch in range(len(history), epochs):
         before = history[-1] if history else {"seconds": 0.0, "num_gradients": 0}
-        cost = gradients_per_image(scheme, settings) * per_epoch * batch
+        cost = gradients_per_image(scheme, settings, len(pixels)) * per_epoch * batch
         with CompileClock() as clock:
             if scheme == "hmc":
                 tuned, spent = tune_step_size(jax.random.fold_in(tune_key, epoch), state.model, pixels, settings)
@@ -232,7 +245,7 @@ def _step_size(model: Model) -> float:
     match model.dynamics:
         case Leapfrog() as dynamics:
             return float(dynamics.step_size)
-        case Guided(dynamics=LearnedLeapfrog() as dynamics):
+        case Guided(dynamics=LearnedLeapfrog() as dynamics) | Curved(dynamics=LearnedLeapfrog() as dynamics):
             return float(jnp.exp(dynamics.log_step_size[-1]))
     raise TypeError(f"no step size in {type(model.dynamics).__name__}")
 
