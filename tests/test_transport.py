@@ -161,6 +161,29 @@ def test_no_map_for_draws_that_cannot_tell(draws):
     assert estimate_transport(draws) is None
 
 
+WIDE = np.random.default_rng(9).standard_cauchy(size=(4, 3000))
+
+
+@pytest.mark.parametrize(
+    "draws",
+    [
+        np.vstack([WIDE[:2], np.ones((1, 3000))]),
+        np.vstack([WIDE[:2], WIDE[:1]]),
+        WIDE * 1e150,
+        WIDE * 1e-150,
+        np.sign(WIDE),
+        WIDE**7,
+        np.zeros((3, 3000)),
+    ],
+    ids=["constant", "twice the same", "huge", "tiny", "two values", "tails", "zero"],
+)
+def test_no_draws_are_too_odd_to_be_asked(draws):
+    found = estimate_transport(draws)
+    for transport in [] if found is None else [found.transport, refitted(found.transport, draws)]:
+        host = jax.tree.map(lambda part: np.asarray(part), transport)
+        np.testing.assert_allclose(host.forward(host.inverse(draws)), draws, rtol=1e-5, atol=1e-5 * np.abs(draws).max())
+
+
 def test_covariances_with_common_axes_become_diagonal_however_small_some_are():
     rng = np.random.default_rng(6)
     axes, scales = rng.normal(size=(5, 5)), np.exp(4 * rng.normal(size=(6, 5)))

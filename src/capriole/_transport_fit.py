@@ -52,17 +52,36 @@ def estimate_transport(draws: np.ndarray, *, sharp: bool = True, dtype: Any = No
     fitted, judged = draws[:, ~held_out], draws[:, held_out]
     order = np.argsort(-_influence(draws))
     find = _some_children if dim > DENSE_UP_TO else _all_children
-    parents, children, gain = find(fitted, judged, order)
-    return Estimate(on_device(_map(draws, parents, children, sharp=sharp), dtype), gain) if gain > WORTH else None
+    try:
+        parents, children, gain = find(fitted, judged, order)
+        found = _map(draws, parents, children, sharp=sharp) if gain > WORTH else None
+    except np.linalg.LinAlgError:  # draws of rank below their dimension, or hundreds of orders of magnitude wide
+        return None
+    sound = found is not None and _is_sound(found, draws)
+    return Estimate(on_device(found, dtype), gain) if found is not None and sound else None
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def refitted(transport: TransportMap, draws: np.ndarray, *, dtype: Any = None) -> TransportMap:
-    """The map with the same parents and children that suits ``draws`` (dim, n) best."""
+    """The map with the same parents and children that suits ``draws`` (dim, n) best; itself if they make none."""
     draws = np.asarray(draws, np.float64)
     parents = [int(k) for k in np.asarray(transport.parents)]
     children = np.flatnonzero(np.any(np.asarray(transport.log_scale)[:, 1:] != 0, axis=1))
-    return on_device(_map(draws[:, :: -(-draws.shape[1] // _MOST_DRAWS)], parents, children, sharp=True), dtype)
+    try:
+        found = _map(draws[:, :: -(-draws.shape[1] // _MOST_DRAWS)], parents, children, sharp=True)
+    except np.linalg.LinAlgError:
+        return transport
+    return on_device(found, dtype) if _is_sound(found, draws) else transport
+
+
+def _is_sound(transport: TransportMap, draws: np.ndarray) -> bool:
+    """Whether the map takes all draws to finite coordinates and those back to where they were, but for rounding."""
+    inside = transport.inverse(draws)
+    back = transport.forward(inside)
+    return bool(
+        np.isfinite(inside).all()
+        and np.allclose(back, draws, rtol=1e-6, atol=1e-6 * np.abs(draws).max(axis=1, keepdims=True))
+    )
 
 
 def _all_children(fitted: np.ndarray, judged: np.ndarray, order: np.ndarray) -> tuple[list[int], np.ndarray, float]:

@@ -208,6 +208,8 @@ def _polished(key: Key, search: _Search, position: Vector) -> _Search:
         whitening = padded(whitening, max(rank, whitening.stretches.shape[0]))
     target = Whitened(inner, whitening)
     start = _moved(position, search.target, target)
+    if not np.isfinite(np.asarray(start)).all():
+        return search
     m = search.num_leapfrogs
     angles = _around(search.turned.angle, 2.8 * m)
     turned = _best_angle(jax.random.fold_in(key, 0), target, start, partial(_rotation, m), m, angles)

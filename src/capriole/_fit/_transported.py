@@ -21,8 +21,6 @@ _WINDOWS = 4
 _POLISHED = 4
 _AGAIN = 2
 _DRAWS = 500
-
-
 TRANSPORTED = "transported"
 """First word of the candidates' names."""
 TRANSPORTED_ENOUGH = 0.35
@@ -62,6 +60,8 @@ def transported(
         again = Transported(target, refitted(estimate.transport, draws, dtype=pilot.position.dtype))
         whitening = estimate_whitening(from_user(again, draws), num_independent=draws.shape[1] / 10)
         white = Whitened(again, padded(whitening, dim))
+        if not np.isfinite(from_user(white, np.asarray(pilot.position))).all():
+            break
         others = _searched(jax.random.fold_in(key, 101 + i), white, pilot, None, progress, longer=False)
         better = max(c.judgement.worst for c in others) > best.judgement.worst
         spent += gradients + sum(c.num_gradients for c in (found if better else others))
