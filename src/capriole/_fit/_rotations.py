@@ -95,7 +95,6 @@ def rotations(
     stay below `NO_NETWORKS`, and with ``longer`` and ``polish`` more leapfrogs where all stay below `_HARD`. Names of
     the candidates begin with ``prefix``.
     """
-    first, start = target, position
     with CompileClock() as clock:
         search = _search(key, target, sharp, position, clock, progress)
         position = _moved(position, target, search.target)
@@ -105,19 +104,18 @@ def rotations(
                 break  # no better than before
             position = _moved(position, old.target, search.target)
     target = search.target
+    crowd = _tiled(position)
 
     def candidate(i: int, name: str, trial: Trial, length: int, build: Build, gradients: int) -> Candidate:
         angle = jnp.asarray(trial.angle, position.dtype)
         # Judged with one angle per chain, like the grid, so that the same compiled program serves.
-        wide = jnp.asarray(np.full(_ANGLES * _CHAINS, angle))
-        kernel = build(wide)
-        crowd = _tiled(position if kernel.target is target else start)
-        judgement = judge(jax.random.fold_in(key, 200 + i), kernel, crowd)
+        wide = jnp.asarray(np.full(crowd.shape[1], angle))
+        judgement = judge(jax.random.fold_in(key, 200 + i), build(wide), crowd)
         cost = (clock.seconds, clock.compile_seconds, gradients)
         return Candidate(prefix + name, build(angle), judgement, length, *cost)
 
-    def rotation(length: int, seen: Whitened = target) -> Callable[[Array], Transition]:
-        return lambda angle: Transition(seen, _rotation(length, angle))
+    def rotation(length: int) -> Callable[[Array], Transition]:
+        return lambda angle: Transition(target, _rotation(length, angle))
 
     best, spent = search.num_leapfrogs, search.num_gradients
     found = [candidate(0, "rotation", search.turned, best, rotation(best), spent)]
@@ -133,10 +131,8 @@ def rotations(
         )
         found.append(jittered._replace(shared_gradients=spent))
     if longer and polish and max(c.judgement.worst for c in (*found, free)) < _HARD:
-        # In the first coordinates (unless a map was refined): draws of short, sticking chains made others no better.
-        seen, there = (target, position) if isinstance(first.logdensity, Transported) else (first, start)
-        length, trial = _longer(jax.random.fold_in(key, 400), seen, there)
-        found.append(candidate(3, "longer rotation", trial, length, rotation(length, seen), trial.num_gradients))
+        length, trial = _longer(jax.random.fold_in(key, 400), target, position)
+        found.append(candidate(3, "longer rotation", trial, length, rotation(length), trial.num_gradients))
     return [*found, free]
 
 
