@@ -50,7 +50,7 @@ class Whitening(eqx.Module):
 
 
 class Whitened(AbstractLogDensity):
-    """``logdensity`` in whitened coordinates: ``z -> logdensity(location + L z)``; the constant ``log |L|`` is left out.
+    """``logdensity`` in whitened coordinates: ``z -> logdensity(location + L z)``, without the constant ``log |L|``.
 
     A kernel for it is exact for it; `Whitening.forward` maps its draws to draws of ``logdensity``.
     """

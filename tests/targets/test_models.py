@@ -12,7 +12,7 @@ from scipy import stats
 
 from capriole import targets
 from capriole._logdensity import value_and_grad as _value_and_grad
-from capriole.targets import MODELS, make_target
+from capriole.targets import MODELS, BinomialHierarchy, make_target
 from capriole.targets._recurrence import linear_recurrence
 from capriole.targets._volatility import StochasticVolatility
 
@@ -281,3 +281,18 @@ WRONG = [
 def test_wrong_arguments_are_named(factory, arguments, message):
     with pytest.raises(ValueError, match=message):
         factory(**arguments)
+
+
+def test_the_exact_moments_of_a_small_hierarchy_are_those_of_weighted_prior_draws():
+    small = BinomialHierarchy(hits=[1, 2], trials=3)
+    mean, variance = small.hyper_moments()
+    rng = np.random.default_rng(0)
+    mu, log_tau = rng.normal(-1, 1, 400_000), np.log(np.abs(rng.normal(size=400_000)))
+    odds = mu + np.exp(log_tau) * rng.normal(size=(2, 400_000))
+    weight = np.exp(odds[0] + 2 * odds[1] - 3 * np.logaddexp(0, odds).sum(axis=0))
+    weight /= weight.sum()
+    for i, values in enumerate((mu, log_tau)):
+        middle = np.sum(weight * values)
+        error = np.sqrt(np.sum(weight**2 * (values - middle) ** 2))
+        assert abs(middle - mean[i]) < 5 * error
+        np.testing.assert_allclose(np.sum(weight * (values - middle) ** 2), variance[i], rtol=0.03)

@@ -1,10 +1,14 @@
 """From stored cells to standings: which samplers pass on a target, who is best, by what factor, at what total cost."""
 
+import functools
 import math
 import statistics
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..agreement import Z_LIMIT
+from ..targets import make_target
 from ._peers_settings import OURS
 
 type CellRecord = dict[str, Any]
@@ -50,14 +54,34 @@ def judged(cells: list[CellRecord]) -> list[CellRecord]:
     """
     out = []
     for cell in cells:
-        referee = _referee(cell, cells) if cell["truth"]["passed"] is None else None
+        unknown = cell["truth"]["passed"] is None
+        exact = _exact(cell["target"]) if unknown else None
+        referee = _referee(cell, cells) if unknown and exact is None else None
         found, name, z = list(cell["problems"]), None, None
+        if exact is not None:
+            name, z = "quadrature", _misses(cell["moments"], exact)
+            if not z <= Z_LIMIT:
+                found.append(f"misses the exact moments of mu and log tau: |z| {z:.3g}")
         if referee is not None:
             name, z = referee["sampler"], disagreement(cell["moments"], referee["moments"])
             if not z <= Z_LIMIT:
                 found.append(f"disagrees with {name}: |z| {z:.3g}")
         out.append(cell | {"problems": found, "referee": name, "disagreement": z})
     return out
+
+
+@functools.cache
+def _exact(target: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Exact means and variances of the last two coordinates, where quadrature gives them."""
+    return make_target(target).hyper_moments() if target == "batting" else None  # type: ignore[attr-defined]
+
+
+def _misses(moments: dict[str, Any], exact: tuple[np.ndarray, np.ndarray]) -> float:
+    """Largest |z| of the last two coordinates' means and variances."""
+    parts = zip(("mean", "variance"), exact, strict=True)
+    found = [(moments[kind][-2:], truth, moments[f"{kind}_error"][-2:]) for kind, truth in parts]
+    values, truths, errors = (np.concatenate(part).astype(float) for part in zip(*found, strict=True))
+    return float(np.max(np.abs(values - truths) / errors))
 
 
 def _referee(cell: CellRecord, cells: list[CellRecord]) -> CellRecord | None:
