@@ -18,6 +18,7 @@ from capriole import (
     learned_leapfrog,
     surrogate_force,
 )
+from capriole._transport import BENDS, TransportMap
 from capriole.baselines import nice
 from capriole.dlgm import Decoder, Guide, Guided, ImageLikelihood, LatentPosterior, image_leapfrog
 from densities import Banana, Funnel, Gaussian, Mixture2
@@ -93,6 +94,28 @@ def additive(width: int = 16) -> Callable:
 def gaussian(dim: int, dtype: jnp.dtype) -> Gaussian:
     """Scales from 0.5 to 2."""
     return Gaussian(jnp.asarray(np.geomspace(0.5, 2, dim) if dim > 1 else [1.3], dtype))
+
+
+def transport_map(dim, parents, seed=0, bent=1.0):
+    """A map with random entries of every kind."""
+    rng = np.random.default_rng(seed)
+    width = 1 + len(parents) * (1 + len(BENDS))
+    centre, log_scale = bent * rng.normal(size=(2, dim, width)) / 3
+    factor = np.eye(dim) + rng.normal(size=(dim, dim)) / 3
+    for part in (centre, log_scale):
+        part[parents, 1:] = 0
+    factor[parents], factor[:, parents] = np.eye(dim)[parents], np.eye(dim)[:, parents]
+    return TransportMap(
+        parents=jnp.asarray(parents, jnp.int32),
+        centre=jnp.asarray(centre),
+        log_scale=jnp.asarray(log_scale),
+        factor=jnp.asarray(factor),
+        inverse_factor=jnp.asarray(np.linalg.inv(factor)),
+        shift=jnp.asarray(rng.normal(size=dim)),
+        width=jnp.asarray(np.exp(rng.normal(size=dim) / 3)),
+        skew=jnp.asarray(rng.normal(size=dim) / 2),
+        tail=jnp.asarray(np.exp(rng.normal(size=dim) / 3)),
+    )
 
 
 class Case(NamedTuple):

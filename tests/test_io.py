@@ -30,8 +30,7 @@ from capriole import (
 )
 from capriole._transport import Transported
 from densities import Banana, Gaussian
-from kernels import learned
-from test_transport import some
+from kernels import learned, transport_map
 
 F64 = jnp.dtype("float64")
 TARGET = Banana()
@@ -48,7 +47,7 @@ def jittered():
 
 
 def transported():
-    inner = Transported(TARGET, some(2, [1]))
+    inner = Transported(TARGET, transport_map(2, [1]))
     target = Whitened(inner, estimate_whitening(np.random.default_rng(0).normal(size=(2, 500))))
     return Transition(target, Rotation(jnp.asarray(0.7), jnp.asarray(2)))
 

@@ -8,38 +8,17 @@ from scipy import stats
 
 from capriole import Rotation, Transition, Whitened, estimate_whitening
 from capriole._explore import _Window, _without_the_lost
-from capriole._transport import BENDS, Transported, TransportMap, features
+from capriole._transport import Transported, TransportMap, features
 from capriole._transport_fit import DENSE_UP_TO, _sharpened, estimate_transport, refitted
 from capriole._whitening import draws_to_user, from_user, maps, seen_from, to_user, users
 from densities import Banana, Funnel, Gaussian
 from invariance import check_invariance
+from kernels import transport_map
 
 F64 = jnp.dtype("float64")
 
 
-def some(dim, parents, seed=0, bent=1.0):
-    """A map with random entries of every kind."""
-    rng = np.random.default_rng(seed)
-    width = 1 + len(parents) * (1 + len(BENDS))
-    centre, log_scale = bent * rng.normal(size=(2, dim, width)) / 3
-    factor = np.eye(dim) + rng.normal(size=(dim, dim)) / 3
-    for part in (centre, log_scale):
-        part[parents, 1:] = 0
-    factor[parents], factor[:, parents] = np.eye(dim)[parents], np.eye(dim)[:, parents]
-    return TransportMap(
-        parents=jnp.asarray(parents, jnp.int32),
-        centre=jnp.asarray(centre),
-        log_scale=jnp.asarray(log_scale),
-        factor=jnp.asarray(factor),
-        inverse_factor=jnp.asarray(np.linalg.inv(factor)),
-        shift=jnp.asarray(rng.normal(size=dim)),
-        width=jnp.asarray(np.exp(rng.normal(size=dim) / 3)),
-        skew=jnp.asarray(rng.normal(size=dim) / 2),
-        tail=jnp.asarray(np.exp(rng.normal(size=dim) / 3)),
-    )
-
-
-MAPS = [some(4, []), some(5, [1]), some(5, [3, 0], seed=1)]
+MAPS = [transport_map(4, []), transport_map(5, [1]), transport_map(5, [3, 0], seed=1)]
 
 
 @pytest.mark.parametrize("transport", MAPS, ids=["none", "one", "two"])
@@ -63,7 +42,7 @@ def test_the_log_determinant_is_autodiffs(transport):
 
 
 def test_coordinates_of_coordinates():
-    inner = Transported(Banana(), some(2, [0]))
+    inner = Transported(Banana(), transport_map(2, [0]))
     target = Whitened(inner, estimate_whitening(np.random.default_rng(0).normal([[1.0], [2.0]], size=(2, 500))))
     z = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3)))
     x = inner.transport.forward(target.whitening.forward(z))
@@ -85,7 +64,7 @@ def turned(transport, target):
 @pytest.mark.parametrize("target", [Banana(), Funnel()], ids=["banana", "funnel"])
 def test_kernels_in_any_map_are_exact(target):
     dim = 2 if isinstance(target, Banana) else 3
-    check_invariance(turned(some(dim, [0], bent=0.3), target), target, steps=8)
+    check_invariance(turned(transport_map(dim, [0], bent=0.3), target), target, steps=8)
 
 
 @pytest.mark.parametrize("forgotten", ["scales", "marginals"])
@@ -97,7 +76,7 @@ def test_a_log_determinant_that_forgets_a_part_is_found_out(forgotten):
             scales = jnp.sum(self.log_scale @ features(w[self.parents]), axis=0)
             return whole - scales if forgotten == "scales" else scales
 
-    wrong = Forgetful(**vars(some(2, [0], bent=0.3)))
+    wrong = Forgetful(**vars(transport_map(2, [0], bent=0.3)))
     with pytest.raises(AssertionError, match="not invariant"):
         check_invariance(turned(wrong, Banana()), Banana(), steps=8)
 
@@ -218,7 +197,7 @@ def test_fewer_draws_than_dimensions_name_no_narrow_direction():
 
 def test_a_gaussian_in_a_map_keeps_its_mass():
     """The density in the map's coordinates integrates to that of the user's: a check of sign and constant together."""
-    transport = some(2, [0], bent=0.3)
+    transport = transport_map(2, [0], bent=0.3)
     target = Transported(Gaussian(jnp.array([1.0, 1.0])), transport)
     grid = np.linspace(-14, 14, 1201)
     z = jnp.asarray(np.stack(np.meshgrid(grid, grid)).reshape(2, -1))

@@ -217,7 +217,9 @@ def _without_the_lost(window: _Window, *, bell: bool) -> tuple[_Window, int]:
 
     A chain that hardly moves has no deviations to speak of; it gets the median of all, which is generous only to one
     whose density is high, as in the neck of a funnel. Below the median by more than `LOST` nats it is lost: in a minor
-    mode that rough starts led to, which no sampler needs to visit. Up to half of the chains are replaced.
+    mode that rough starts led to, which no sampler needs to visit. Under a ``bell`` one that hardly moves is lost as
+    well if no draw in `_ONE_IN` should be as far out, unless its density is above the median: it came from where HMC in
+    other coordinates got stuck. Up to half of the chains are replaced.
     """
     moves = np.mean(np.any(np.diff(window.draws, axis=1) != 0, axis=0), axis=0)
     volume = np.sum(np.log(np.maximum(window.draws.std(axis=1, dtype=np.float64), 1e-300)), axis=0)

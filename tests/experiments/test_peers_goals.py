@@ -18,6 +18,7 @@ from capriole.experiments._peers_judge import (
 )
 from capriole.experiments._peers_settings import BENCH_TARGETS
 from capriole.experiments._peers_tables import cost_rows, number, rank_rows, short, target_rows
+from capriole.targets import make_target
 
 
 def table(cells):
@@ -116,6 +117,18 @@ def test_without_known_truth_cells_must_agree_with_the_best_nuts_that_mixes():
     other_seed = [cells[0] | {"moments": cell("coal", "x", 1, mean=5.0)["moments"]}, cells[1] | {"seed": 1}]
     assert find(standings(other_seed), "capriole").passed, "only cells of one seed are compared"
     assert judged(other_seed)[0]["referee"] is None
+
+
+@pytest.mark.parametrize(("factor", "fails"), [(1.0, False), (0.7, True)])
+def test_batting_is_judged_by_quadrature_and_not_by_a_nuts_that_may_err_with_it(factor, fails):
+    mean, variance = make_target("batting").hyper_moments()
+    found = [cell("batting", name, 0.1, truth=None) for name in ("capriole", "nuts-dense")]
+    for each in found:
+        each["moments"]["mean"] = list(mean)
+        each["moments"]["variance"] = [variance[0], factor * variance[1]]
+    for each in judged(found):
+        assert each["referee"] == "quadrature"
+        assert bool(each["problems"]) == fails
 
 
 def test_a_moment_that_is_missing_is_a_disagreement():

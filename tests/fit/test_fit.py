@@ -12,6 +12,7 @@ from capriole._fit import _fit, _nuts, _rotations, _search
 from capriole._fit._candidate import Candidate
 from capriole._fit._rotations import rotations, smoothed_best
 from capriole._fit._training import Plan, plans, train_candidate
+from capriole._fit._transported import Elsewhere
 from capriole._fit._verdict import Row
 from capriole._judge import Judgement
 from capriole._whitening import identity
@@ -95,6 +96,22 @@ def test_a_transported_kernel_can_be_saved_and_loaded(unfolded, tmp_path):
     options = {"num_chains": 4, "num_draws": 20, "seed": 5}
     trees = [capriole.sample(kernel, **options) for kernel in (unfolded.transition, again)]
     np.testing.assert_array_equal(trees[0]["posterior"]["x"].values, trees[1]["posterior"]["x"].values)
+
+
+def test_what_a_transport_map_that_is_left_cost_counts(monkeypatch):
+    target = make_target("scg")
+    pilot = explore(jax.random.key(0), target, target.start(jax.random.key(1), 16), max_windows=1)
+    judgement = Judgement(0.1, 0.1, 1.0, 0.9, 1.0, 0, 0, 100, 1.0, 0.0)
+    found = [Candidate("rotation", None, judgement, 1, num_gradients=7)]
+    tried = [Candidate("transported rotation", None, judgement, 1, num_gradients=30)]
+    there = Elsewhere(pilot._replace(num_gradients=pilot.num_gradients + 400), tried, 1.0, (0,))
+    monkeypatch.setattr(_search, "transported", lambda *args: there)
+    monkeypatch.setattr(_search, "_confirmed", lambda key, candidates, *args: candidates)
+    notes = []
+    kept, after = _search._or_transported(None, target, found, pilot, notes, "gradients", None)
+    assert kept is found
+    assert after == pilot._replace(num_gradients=pilot.num_gradients + 430)
+    assert "tried and left" in notes[0]
 
 
 def test_more_leapfrogs_are_tried_where_few_do_badly(monkeypatch):

@@ -32,8 +32,7 @@ from capriole._transport import Transported
 from capriole.runs import CheckpointError, DrawStore, RunFolder, RunFolderError, number, open_draws
 from capriole.runs._checkpoint import fill
 from capriole.runs._found import SEARCH, read_found, write_found
-from kernels import learned
-from test_transport import some
+from kernels import learned, transport_map
 
 REFUSALS = (KernelFileError, CheckpointError, RunFolderError)
 KINDS = ("kernel", "whitened", "checkpoint", "config", "draws", "found")
@@ -88,7 +87,7 @@ def whitened() -> Mixture:
     a transport map.
     """
     draws = np.random.default_rng(1).normal(size=(2, 400))
-    inner = Transported(KERNEL.logdensity, some(2, [1]))
+    inner = Transported(KERNEL.logdensity, transport_map(2, [1]))
     target = Whitened(inner, estimate_whitening(np.array([[1.0, 0.0], [2.0, 1.0]]) @ draws))
     rotation = Transition(target, Rotation(jnp.asarray(1.2), jnp.asarray(3)))
     network = learned(2, (0.4, 0.2), heads=0.7, squashed=True)(2, jnp.dtype("float64"))

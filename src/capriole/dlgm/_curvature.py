@@ -38,7 +38,7 @@ class Curved(AbstractDynamics):
 
     @property
     def num_gradients(self) -> int:
-        """Those of the inner dynamics; the frame, made once per image, costs `frame_cost`."""
+        """Those of the inner dynamics; the frame, made once per image, costs `fresh_cost`."""
         return int(self.dynamics.num_gradients)
 
 

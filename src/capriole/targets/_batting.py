@@ -55,7 +55,7 @@ class BinomialHierarchy(AbstractPosterior):
         """Means and variances of (mu, log tau), exact to about four digits: chances integrated out one by one.
 
         Gauss-Hermite quadrature for each chance given mu and log tau, sums over a grid of the two, down to
-        log tau = -14, below which lies a millionth of the mass or so.
+        log tau = -14, below which lies a mass of the order of exp(-14).
         """
         nodes, weights = np.polynomial.hermite_e.hermegauss(80)
         mu, log_tau = np.meshgrid(np.linspace(-4, 2, 301), np.linspace(-14, 2, 321), indexing="ij")
