@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 import jax
@@ -55,25 +56,34 @@ def meetings():
     return [depth(name) for name in found]
 
 
-if sys.argv[4:] == ["die"]:
-    try:
-        stream(folder, devices=devices, progress=die)
-    except ValueError as error:
-        sys.stderr.write(f"error: {error}\n")
-        leave(2)
-with jax.numpy_dtype_promotion("standard"):
-    found = meetings()
-    assert set(found) == {1}, f"devices should meet once per iteration, not in every leapfrog: {found}"
-    train(folder, devices=devices, progress=stop_at(20))
-    trained = train(folder, devices=devices)
-assert not stream(folder, devices=devices, progress=stop_at(20)).completed
-streamed = stream(folder, devices=devices)
-in_memory = draw_chains(KEY, KERNEL, STATE, num_draws=NUM, chunk_size=NUM, devices=devices)
-mine = in_memory.record.position
-stored = streamed.store.read_position()
-first = jax.process_index() * len(mine) if len(mine) < len(stored) else 0
-np.testing.assert_array_equal(stored[first : first + len(mine)], mine)
-assert isinstance(trained.transition, Transition)
-if is_first_process():
-    leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(trained.transition.dynamics)]
-    np.savez(folder / "made.npz", parameters=np.concatenate(leaves), chains=trained.chains.position, **trained.history)
+def main():
+    if sys.argv[4:] == ["die"]:
+        try:
+            stream(folder, devices=devices, progress=die)
+        except ValueError as error:
+            sys.stderr.write(f"error: {error}\n")
+            leave(2)
+    with jax.numpy_dtype_promotion("standard"):
+        found = meetings()
+        assert set(found) == {1}, f"devices should meet once per iteration, not in every leapfrog: {found}"
+        train(folder, devices=devices, progress=stop_at(20))
+        trained = train(folder, devices=devices)
+    assert not stream(folder, devices=devices, progress=stop_at(20)).completed
+    streamed = stream(folder, devices=devices)
+    in_memory = draw_chains(KEY, KERNEL, STATE, num_draws=NUM, chunk_size=NUM, devices=devices)
+    mine = in_memory.record.position
+    stored = streamed.store.read_position()
+    first = jax.process_index() * len(mine) if len(mine) < len(stored) else 0
+    np.testing.assert_array_equal(stored[first : first + len(mine)], mine)
+    assert isinstance(trained.transition, Transition)
+    if is_first_process():
+        leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(trained.transition.dynamics)]
+        parameters, chains = np.concatenate(leaves), trained.chains.position
+        np.savez(folder / "made.npz", parameters=parameters, chains=chains, **trained.history)
+
+
+try:
+    main()
+except Exception:  # at once: a polite goodbye would wait for the other, and the other for this one
+    traceback.print_exc()
+    leave(1)

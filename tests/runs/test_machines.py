@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -98,6 +99,27 @@ def test_chains_that_cannot_be_divided_are_refused(act):
     act = act or (lambda d: capriole.train(KERNEL.logdensity, jnp.zeros(2), num_chains=8, num_steps=1, devices=d))
     with pytest.raises(ValueError, match=r"8 chains cannot be divided evenly over 3 devices; take 6 or 9 chains"):
         act(devices)
+
+
+@pytest.mark.slow
+def test_a_process_that_stood_still_for_long_is_waited_for(tmp_path):
+    first, second = start_both(tmp_path / "run")
+    time.sleep(8)
+    second.send_signal(signal.SIGSTOP)
+    time.sleep(45)
+    second.send_signal(signal.SIGCONT)
+    outputs = [process.communicate(timeout=600)[0] for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], outputs
+
+
+def test_patience_leaves_what_the_user_set():
+    from capriole.cli._machines import PATIENCE, patient
+
+    mine = "--xla_cpu_collective_timeout_seconds=5"
+    both = patient("").split()
+    assert both == [f"--xla_cpu_collective{part}_timeout_seconds={PATIENCE}" for part in ("", "_call_terminate")]
+    assert patient(mine).split() == [mine, both[1]]
+    assert patient(patient("")) == patient("")
 
 
 def test_machines_that_cannot_be_are_refused():

@@ -5,6 +5,9 @@ import sys
 from typing import Any, NamedTuple
 
 GONE = "if another process stopped, start all of them again with `capriole resume`"
+PATIENCE = 3600
+"""Seconds that processes on CPUs wait for one another; after XLA's own 30 a compilation or a slow disk would end a run.
+One that is gone is noticed at once, its connection being closed."""
 
 
 class Machines(NamedTuple):
@@ -27,6 +30,7 @@ class Machines(NamedTuple):
             raise ValueError(f"--process-id must be 0 to {self.num_processes - 1}, got {self.process_id}")
         import jax
 
+        os.environ["XLA_FLAGS"] = patient(os.environ.get("XLA_FLAGS", ""))
         jax.config.update("jax_cpu_collectives_implementation", "gloo")  # of no effect where there are GPUs
         jax.distributed.initialize(self.coordinator, self.num_processes, self.process_id)
 
@@ -36,6 +40,12 @@ class Machines(NamedTuple):
 
         count = self.devices or (len(jax.devices()) if self.coordinator else 1)
         return {"devices": count, "processes": jax.process_count()}
+
+
+def patient(flags: str) -> str:
+    """XLA's ``flags`` with `PATIENCE`; those that the user has set stay."""
+    names = ("xla_cpu_collective_timeout_seconds", "xla_cpu_collective_call_terminate_timeout_seconds")
+    return " ".join([flags, *(f"--{name}={PATIENCE}" for name in names if name not in flags)]).strip()
 
 
 def chosen_devices(origin: dict[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,6 +146,11 @@ def _trouble_in_one_line() -> Iterator[None]:
             typer.secho(f"error: {message}; {GONE}", fg="red", err=True)
             leave(2)
         fail(message)
+    except Exception:
+        if is_joined():  # the others would wait for this process
+            traceback.print_exc()
+            leave(1)
+        raise
 
 
 def _go(prepare: Callable[[], tuple[Any, Job, Any]], act: Callable[[Any], Any], out: Path, options: Options) -> None:
