@@ -30,9 +30,14 @@ class Machines(NamedTuple):
             raise ValueError(f"--process-id must be 0 to {self.num_processes - 1}, got {self.process_id}")
         import jax
 
+        from .._devices import any_process
+
         os.environ["XLA_FLAGS"] = patient(os.environ.get("XLA_FLAGS", ""))
         jax.config.update("jax_cpu_collectives_implementation", "gloo")  # of no effect where there are GPUs
         jax.distributed.initialize(self.coordinator, self.num_processes, self.process_id)
+        # Connections are made by the first operation they share, and for those nothing can be told to wait longer than
+        # 30 seconds: so now, when all are here.
+        any_process(False)
 
     def origin(self) -> dict[str, int]:
         """What config.json says of them: draws are bit for bit the same only for the same numbers."""
