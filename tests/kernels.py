@@ -100,13 +100,13 @@ def transport_map(dim, parents, seed=0, bent=1.0):
     """A map with random entries of every kind."""
     rng = np.random.default_rng(seed)
     width = 1 + len(parents) * (1 + len(BENDS))
-    centre, log_scale = bent * rng.normal(size=(2, dim, width)) / 3
+    offset, centre, log_scale = bent * rng.normal(size=(3, dim, width)) / 3
     factor = np.eye(dim) + rng.normal(size=(dim, dim)) / 3
-    for part in (centre, log_scale):
-        part[parents, 1:] = 0
+    centre[parents], offset[parents, 1:], log_scale[parents, 1:] = 0, 0, 0
     factor[parents], factor[:, parents] = np.eye(dim)[parents], np.eye(dim)[:, parents]
     return TransportMap(
         parents=jnp.asarray(parents, jnp.int32),
+        offset=jnp.asarray(offset),
         centre=jnp.asarray(centre),
         log_scale=jnp.asarray(log_scale),
         factor=jnp.asarray(factor),

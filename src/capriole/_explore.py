@@ -14,6 +14,7 @@ from ._clock import CompileClock
 from ._dynamics import Rotation
 from ._logdensity import AbstractLogDensity
 from ._places import APART, Met, farthest, left_behind, logdensities, put_back, spread_out
+from ._profile import Profile
 from ._quick import worst_rhat
 from ._sample import draw_chunks
 from ._train import Progress
@@ -46,7 +47,8 @@ class Exploration(NamedTuple):
     taken out of places without mass, ``num_frozen`` those that hardly moved, of which ``apart`` knows nothing.
     ``num_left`` counts places met early that are denser than all that the last window saw: a narrow mode that chains
     jumped out of. ``sharp`` is the whitening that their gradients give (None: too few draws). Where the chains have not
-    ``agreed``, the target has several modes, or places where HMC sticks.
+    ``agreed``, the target has several modes, or places where HMC sticks. ``profile`` is the marginal of a funnel's
+    parent, if one was found.
     """
 
     position: Vector
@@ -64,6 +66,7 @@ class Exploration(NamedTuple):
     num_gradients: int
     seconds: float
     compile_seconds: float
+    profile: Profile | None = None
 
     @property
     def agreed(self) -> bool:

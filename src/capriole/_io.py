@@ -128,7 +128,8 @@ def _transported(target: AbstractLogDensity, dim: int, arrays: dict[str, np.ndar
     parents = stored.get("parents", np.zeros(()))
     shape = (dim, 1 + parents.size * (1 + len(BENDS)))
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("shift", "width", "skew", "tail"), (dim,))
-    shapes |= {"centre": shape, "log_scale": shape, "factor": (dim, dim), "inverse_factor": (dim, dim)}
+    shapes |= dict.fromkeys(("offset", "centre", "log_scale"), shape)
+    shapes |= dict.fromkeys(("factor", "inverse_factor"), (dim, dim))
     fits = {name: value.shape for name, value in stored.items()} == shapes | {"parents": (parents.size,)}
     if not (fits and np.issubdtype(parents.dtype, np.integer) and np.isin(parents, np.arange(dim)).all()):
         raise KernelFileError("the stored transport map does not fit the kernel's dimension")

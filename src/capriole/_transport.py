@@ -25,15 +25,17 @@ class TransportMap(eqx.Module):
     """The bijection ``z -> x`` in two steps, tails first and then what the parents do to the others::
 
         w_i = shift_i + width_i sinh((arcsinh(z_i) + skew_i) / tail_i)
-        x = factor (centre f(p) + exp(log_scale f(p)) w),   p = w[parents]
+        x = factor (offset f(p) + exp(log_scale f(p)) (centre f(p) + w)),   p = w[parents]
 
     Every residual w has the sinh-arcsinh marginal (Jones and Pewsey 2009). Conditional means and log scales bend with
     the parents (`features`) and end in straight lines; of the parents themselves they are constant, and ``factor``
-    leaves them alone. Arrays have shape ``(dim,)``, ``(dim, features)`` and ``(dim, dim)``. Methods take JAX arrays,
-    or, after `on_host`, NumPy arrays, of shape ``(dim, *chains)``.
+    leaves them alone. What of a mean tends to 0 down a funnel's neck, as the scale does, is in ``centre``, in units of
+    the scale. Arrays have shape ``(dim,)``, ``(dim, features)`` and ``(dim, dim)``. Methods take JAX arrays, or, after
+    `on_host`, NumPy arrays, of shape ``(dim, *chains)``.
     """
 
     parents: Int[Array, " parents"]
+    offset: Float[Array, "dim features"]
     centre: Float[Array, "dim features"]
     log_scale: Float[Array, "dim features"]
     factor: Float[Array, "dim dim"]
@@ -48,7 +50,8 @@ class TransportMap(eqx.Module):
         xp = _library(z)
         w = column(self.shift, z) + column(self.width, z) * xp.sinh(self._bent(z))
         basis = features(w[self.parents])
-        return _times(self.factor, _times(self.centre, basis) + xp.exp(_times(self.log_scale, basis)) * w)
+        inside = xp.exp(_times(self.log_scale, basis)) * (_times(self.centre, basis) + w)
+        return _times(self.factor, _times(self.offset, basis) + inside)
 
     def inverse(self, x: Any) -> Any:
         """Coordinates z of positions x; `forward` undone."""
@@ -59,10 +62,11 @@ class TransportMap(eqx.Module):
     def residual(self, x: Any) -> Any:
         """What the parents leave of positions x: w."""
         xp = _library(x)
-        location, log_scale = self.centre[self.parents, 0], self.log_scale[self.parents, 0]
+        location, log_scale = self.offset[self.parents, 0], self.log_scale[self.parents, 0]
         parents = x[self.parents]
         basis = features((parents - column(location, parents)) * xp.exp(-column(log_scale, parents)))
-        return (_times(self.inverse_factor, x) - _times(self.centre, basis)) * xp.exp(-_times(self.log_scale, basis))
+        inside = _times(self.inverse_factor, x) - _times(self.offset, basis)
+        return inside * xp.exp(-_times(self.log_scale, basis)) - _times(self.centre, basis)
 
     def log_det(self, z: Any) -> Any:
         """``log |dx / dz|`` of shape ``(*chains)``, without the constant ``log |factor|``."""

@@ -1,13 +1,12 @@
 """Which transport map a crowd of draws asks for, if any: its parents, and its parts by maximum likelihood."""
 
-import itertools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import ndtr
 
-from ._transport import BENDS, TransportMap, features
+from ._transport import TransportMap, features
+from ._transport_parts import common_axes, marginals, regressed
 from ._whitening import spread
 
 WORTH = 0.03
@@ -20,10 +19,6 @@ _MOST_PARENTS = 3
 _ASKED = 4
 _MOST_DRAWS = 8000
 _BLOCKS = 64
-_QUANTILES = np.linspace(-3.2, 3.2, 17)
-_SURE = 20.0
-_SLICES = (0, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99, 0.997, 1)
-_SWEEPS = 20
 
 
 class Estimate(NamedTuple):
@@ -118,9 +113,10 @@ def _alone(fitted: np.ndarray, judged: np.ndarray, parent: int) -> np.ndarray:
     basis, there = features(inside[[parent]]), features(outside[[parent]])
     densities = []
     for width in (2, len(basis)):  # straight and of one scale, then bent
-        centre, log_scale = _regressed(inside, basis[:width], one_scale=width == 2)
+        offset, centre, log_scale = regressed(inside, basis[:width], one_scale=width == 2)
         level = log_scale @ there[:width]
-        misfit = np.minimum(((outside - centre @ there[:width]) * np.exp(-level)) ** 2, 100.0)
+        residual = (outside - offset @ there[:width]) * np.exp(-level) - centre @ there[:width]
+        misfit = np.minimum(residual**2, 100.0)
         densities.append(np.mean(-level - misfit / 2, axis=1))
     gain = densities[1] - densities[0]
     gain[parent] = 0.0
@@ -140,160 +136,22 @@ def _map(draws: np.ndarray, parents: list[int], children: np.ndarray, *, sharp: 
     middle, scale = spread(draws)
     standard = (draws - middle[:, None]) / scale[:, None]
     basis = features(standard[parents])
-    centre, log_scale = np.zeros((dim, len(basis))), np.zeros((dim, len(basis)))
+    parts = np.zeros((3, dim, len(basis)))
     factor, inverse = np.eye(dim), np.eye(dim)
-    centre[:, 0], log_scale[:, 0] = middle, np.log(scale)
+    parts[0, :, 0], parts[2, :, 0] = middle, np.log(scale)
     if len(children):
-        axes = _common_axes(standard[children], standard[parents], sharp=sharp)
+        axes = common_axes(standard[children], standard[parents], sharp=sharp)
         at = np.ix_(children, children)
         factor[at], inverse[at] = scale[children, None] * axes, np.linalg.inv(axes) / scale[children]
-        centre[children], log_scale[children] = _regressed(inverse[at] @ draws[children], basis)
-    parts: dict[str, Any] = {
+        parts[:, children] = regressed(inverse[at] @ draws[children], basis)
+    conditional: dict[str, Any] = {
         "parents": np.asarray(parents, int),
-        "centre": centre,
-        "log_scale": log_scale,
+        **dict(zip(("offset", "centre", "log_scale"), parts, strict=True)),
         "factor": factor,
         "inverse_factor": inverse,
     }
     plain: dict[str, Any] = {"shift": np.zeros(dim), "width": np.ones(dim), "skew": np.zeros(dim), "tail": np.ones(dim)}
-    return TransportMap(**parts, **_marginals(TransportMap(**parts, **plain).residual(draws)))
-
-
-def _common_axes(standard: np.ndarray, parents: np.ndarray, *, sharp: bool) -> np.ndarray:
-    """Axes in which the others' covariances for all values of the first parent are diagonal, as columns.
-
-    Of a Gaussian likelihood and a Gaussian prior whose common scale is the parent, posteriors for all its values are
-    diagonal in the same axes. First those that two covariances have in common, where the parent is low and where it is
-    high; ``sharp`` goes on with narrow slices (`_sharpened`), which tell deep in a funnel's neck, where the smallest
-    share of a wide direction in a narrow axis is fatal.
-    """
-    first = parents[0]
-    low, high = np.quantile(first, [1 / 3, 2 / 3])
-    shapes = [_covariance(standard, parents, side) for side in (first <= low, first >= high)]
-    shapes = [shape * (len(shape) / np.trace(shape)) for shape in shapes]
-    values, vectors = np.linalg.eigh(shapes[0] + shapes[1])
-    root = np.sqrt(np.maximum(values, 1e-12 * values[-1]))
-    halves = (vectors / root) @ vectors.T
-    turned = np.linalg.eigh(halves @ shapes[1] @ halves)[1]
-    axes = (vectors * root) @ vectors.T @ turned
-    if not sharp:
-        return axes
-    edges = np.quantile(first, _SLICES)
-    slices = [(first >= a) & (first <= b) for a, b in itertools.pairwise(edges)]
-    slices = [inside for inside in slices if inside.sum() > 3 * len(standard)]
-    inverse = np.linalg.inv(axes)
-    covariances = np.asarray([_trusted(_covariance(inverse @ standard, parents, s), int(s.sum())) for s in slices])
-    return axes @ np.linalg.inv(_sharpened(covariances, np.asarray([s.mean() for s in slices])))
-
-
-def _covariance(standard: np.ndarray, parents: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Covariance of the draws ``inside``, what is linear in the parents taken away."""
-    values = standard[:, inside]
-    basis = np.concatenate([np.ones((1, values.shape[1])), parents[:, inside]])
-    rest = values - np.linalg.lstsq(basis.T, values.T, rcond=None)[0].T @ basis
-    return rest @ rest.T / rest.shape[1]
-
-
-def _trusted(covariance: np.ndarray, num: int) -> np.ndarray:
-    """The covariance of ``num`` draws, of which a tenth may be independent, drawn towards its diagonal accordingly."""
-    own = 0.1 * num / (0.1 * num + len(covariance))
-    return own * covariance + (1 - own) * np.diag(np.diag(covariance))
-
-
-def _sharpened(covariances: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The matrix B that makes all ``B C_k B^T`` as diagonal as can be.
-
-    Minimises ``sum_k weight_k (log det diag(B C_k B^T) - log det(B C_k B^T))``, by which slices with tiny variances
-    count as much as wide ones, two rows at a time. Source: Pham 2001, Joint approximate diagonalization of positive
-    definite Hermitian matrices.
-    """
-    moved, dim = covariances.copy(), covariances.shape[1]
-    inverse, weights = np.eye(dim), weights / weights.sum()
-    for _ in range(_SWEEPS):
-        largest = 0.0
-        for i, j in itertools.combinations(range(dim), 2):
-            a, b, c = moved[:, i, i], moved[:, j, j], moved[:, i, j]
-            upper, lower = weights @ (c / a), weights @ (c / b)
-            ratio_up, ratio_down = weights @ (b / a), weights @ (a / b)
-            omega, scale = np.sqrt(ratio_up * ratio_down), np.sqrt(ratio_down / ratio_up)
-            even, odd = (scale * upper + lower) / (omega + 1), (scale * upper - lower) / max(omega - 1, 1e-9)
-            h, k = even + odd, (even - odd) / scale
-            largest = max(largest, abs(scale * upper * h + lower * k / scale))
-            root = 1 + np.sqrt(max(1 - h * k, 0.0))
-            turn = np.array([[1, -h / root], [-k / root, 1]])
-            pair = [i, j]
-            moved[:, pair] = turn @ moved[:, pair]
-            moved[:, :, pair] = moved[:, :, pair] @ turn.T
-            inverse[pair] = turn @ inverse[pair]
-        if largest < 1e-6:
-            break
-    return inverse
-
-
-def _regressed(values: np.ndarray, basis: np.ndarray, *, one_scale: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Maximum likelihood for ``values_i ~ N(centre_i f, exp(2 log_scale_i f))``, each row of (n, draws) on its own.
-
-    With ``one_scale`` the scales do not depend on f. Weighted least squares for the centres and Fisher scoring for the
-    scales in turn. A ridge keeps slopes that nothing determines at 0, and the ends straight.
-    """
-    num_features, num = basis.shape
-    parents = (num_features - 1) // (1 + len(BENDS))
-    ridge = num * np.diag([0.0] + [1e-4] * parents + [3e-3] * (num_features - 1 - parents))
-    information = basis @ basis.T + ridge
-    centre = np.linalg.solve(information, basis @ values.T).T
-    log_scale = np.zeros_like(centre)
-    log_scale[:, 0] = np.log(np.maximum((values - centre @ basis).std(axis=1), 1e-300))
-    pairs = (basis[:, None] * basis[None]).reshape(-1, num)
-    for _ in range(0 if one_scale else 40):
-        weight = np.exp(np.clip(-2 * log_scale @ basis, -600, 600))
-        weight /= weight.mean(axis=1, keepdims=True)
-        normal = (weight @ pairs.T).reshape(-1, num_features, num_features) + ridge
-        centre = np.linalg.solve(normal, ((weight * values) @ basis.T)[..., None])[..., 0]
-        misfit = np.log(np.abs(values - centre @ basis) + 1e-300) - log_scale @ basis
-        excess = np.minimum(np.exp(np.minimum(2 * misfit, 5.0)), 50.0) - 1
-        pull = excess @ basis.T - 2 * log_scale @ ridge
-        step = np.clip(np.linalg.solve(2 * information, pull.T).T, -0.5, 0.5)
-        log_scale = log_scale + step
-        if np.abs(step).max(initial=0.0) < 1e-3:
-            break
-    return centre, log_scale
-
-
-def _marginals(residual: np.ndarray) -> dict[str, Any]:
-    """Shift, width, skew and tail of every row of the residual, by its quantiles; those of the identity where that is
-    as good.
-
-    For every skew and tail of a grid, shift and width by least squares, a quantile's error in units of its own standard
-    error for a tenth of the draws.
-    """
-    dim, num = residual.shape
-    levels = ndtr(_QUANTILES)  # the outermost are one draw in 1,500
-    found = np.quantile(residual, levels, axis=1).T
-    skews, tails = (part.ravel() for part in np.meshgrid(np.linspace(-1.2, 1.2, 25), np.geomspace(0.45, 2.0, 16)))
-    skews, tails = np.append(skews, 0.0), np.append(tails, 1.0)
-    bent = (np.arcsinh(_QUANTILES) + skews[:, None]) / tails[:, None]
-    shape, slope = np.sinh(bent), np.cosh(bent) / (tails[:, None] * np.sqrt(1 + _QUANTILES**2))
-    density = np.exp(-(_QUANTILES**2) / 2) / np.sqrt(2 * np.pi)
-    weight = density**2 / (levels * (1 - levels)) / slope**2
-    total = weight.sum(axis=1)
-    mean_shape = (weight * shape).sum(axis=1) / total
-    mean_found = found @ weight.T / total
-    centred = shape - mean_shape[:, None]
-    width = (found @ (weight * centred).T) / (weight * centred**2).sum(axis=1)
-    width = np.maximum(width, 1e-12)
-    shift = mean_found - width * mean_shape
-    error = (found[:, None] - shift[..., None] - width[..., None] * shape) / width[..., None]
-    misfit = 0.1 * num * (weight * error**2).sum(axis=2)
-    best = np.argmin(misfit, axis=1)
-    rows = np.arange(dim)
-    best = np.where(misfit[:, -1] - misfit[rows, best] > _SURE, best, len(skews) - 1)
-    plain = best == len(skews) - 1
-    return {
-        "shift": np.where(plain, 0.0, shift[rows, best]),
-        "width": np.where(plain, 1.0, width[rows, best]),
-        "skew": skews[best],
-        "tail": tails[best],
-    }
+    return TransportMap(**conditional, **marginals(TransportMap(**conditional, **plain).residual(draws)))
 
 
 def _score(transport: TransportMap | None, fitted: np.ndarray, judged: np.ndarray) -> float:
@@ -313,6 +171,12 @@ def _score(transport: TransportMap | None, fitted: np.ndarray, judged: np.ndarra
     scales = np.sqrt(np.maximum(values, 1e-14 * values[-1]))
     distance = np.minimum((vectors.T @ (outside - centre) / scales[:, None]) ** 2, 100.0)
     return float(np.mean(-distance.sum(axis=0) / 2 - log_det) - np.log(scales).sum())
+
+
+def likely_parents(draws: np.ndarray) -> list[int]:
+    """Those dimensions that say most about the spread of the others in ``draws`` (dim, n), best first."""
+    draws = np.asarray(draws, np.float64)
+    return [int(k) for k in np.argsort(-_influence(draws[:, :: -(-draws.shape[1] // _MOST_DRAWS)]))[:_ASKED]]
 
 
 def _influence(draws: np.ndarray) -> np.ndarray:

@@ -14,8 +14,9 @@ from .._train import Progress
 from .._transition import AbstractTransition
 from .._types import ChainState, Key, Vector
 from .._whitening import draws_to_user
+from ._confirm import WARMUP
 from ._rotations import per_chain
-from ._search import WARMUP, Found, OnProgress
+from ._search import Found, OnProgress
 from ._settings import MAX_RHAT, THINS
 from ._verdict import Verdict
 

@@ -20,6 +20,7 @@ from .._whitening import from_user
 from ..baselines import PeerDraws
 from ._final import InMemory, Keeper, final_run
 from ._nuts import nuts_tree
+from ._reach import unreached
 from ._search import Found, OnProgress, Spent, search, with_nuts
 from ._settings import MAX_RHAT, SCOUTS, Settings
 from ._verdict import INSTEAD, Row, Verdict
@@ -111,14 +112,15 @@ def _drawn(
     """Draws of what was found, what is wrong with them, and figures of the run for the verdict."""
     if found.kernel is None:
         tree, last, thin = nuts_tree(key, target, found.starts, num_draws=num_draws)
-        return tree, _nuts_problems(last), _figures_of_nuts(last, thin, {})
+        return tree, _nuts_problems(last, found), _figures_of_nuts(last, thin, {})
     start = jnp.asarray(from_user(found.kernel.target, np.asarray(found.starts)))
     final = final_run(key, found.kernel, start, num_draws, keeper, progress)
     figures = {"thin": final.thin, "final": final.judgement._asdict(), "warmup_gradients": final.warmup_gradients}
     drawn = time.perf_counter()
     tree = to_datatree(final.draws, target, seed=repr(seed))
     figures["seconds_after_the_draws"] = final.check_seconds + time.perf_counter() - drawn
-    return tree, _problems(final.draws, final.judgement), figures
+    problems = _problems(final.draws, final.judgement) + unreached(final.draws.record.position, _marginals(found))
+    return tree, problems, figures
 
 
 def _drawn_by_nuts(
@@ -126,7 +128,7 @@ def _drawn_by_nuts(
 ) -> tuple["xarray.DataTree", PeerDraws, int] | None:
     """NUTS's draws where the kernel that was found failed in its final run; None if they are no better."""
     tree, last, thin = nuts_tree(key, target, found.starts, num_draws=num_draws)
-    return None if _nuts_problems(last) else (tree, last, thin)
+    return None if _nuts_problems(last, found) else (tree, last, thin)
 
 
 def _given_up(found: Found, problems: list[str]) -> Found:
@@ -156,9 +158,14 @@ def _problems(draws: Draws, judgement: Judgement) -> list[str]:
     )
 
 
-def _nuts_problems(draws: PeerDraws) -> list[str]:
+def _nuts_problems(draws: PeerDraws, found: Found) -> list[str]:
     rhat = float(np.max(diagnostics.rhat(draws.position)))
-    return [] if rhat < MAX_RHAT else [f"R-hat is {rhat:.3f}, above {MAX_RHAT}: the chains have not mixed"]
+    unmixed = [] if rhat < MAX_RHAT else [f"R-hat is {rhat:.3f}, above {MAX_RHAT}: the chains have not mixed"]
+    return unmixed + unreached(draws.position, _marginals(found))
+
+
+def _marginals(found: Found) -> Any:
+    return found.pilot.get("marginals")
 
 
 def _verdict(found: Found, problems: list[str], figures: dict[str, Any]) -> Verdict:

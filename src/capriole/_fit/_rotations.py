@@ -82,6 +82,7 @@ def rotations(
     sharp: Whitening | None = None,
     polish: int = 2,
     longer: bool = True,
+    remap: bool = True,
     progress: OnProgress = None,
     prefix: str = "",
 ) -> list[Candidate]:
@@ -91,7 +92,8 @@ def rotations(
     dimension's bulk ESS of x and of x^2 per gradient, in the user's coordinates. ``sharp`` is another whitening, kept
     if the shortest rotation does better in it. Where no rotation is `GOOD_ENOUGH`, a gradient-free rotation is tried
     too, and up to ``polish`` times coordinates are estimated anew by the grid's draws, which are more and less
-    dependent than the pilot's, and angles are refined there; what was better before stays. Jitter is tried where both
+    dependent than the pilot's, and angles are refined there; what was better before stays, as does a transport map
+    without ``remap``. Jitter is tried where both
     stay below `NO_NETWORKS`, and with ``longer`` and ``polish`` more leapfrogs where all stay below `_HARD`. Names of
     the candidates begin with ``prefix``.
     """
@@ -99,7 +101,7 @@ def rotations(
         search = _search(key, target, sharp, position, clock, progress)
         position = _moved(position, target, search.target)
         for i in range(polish if search.free is not None else 0):
-            old, search = search, _polished(jax.random.fold_in(key, 300 + i), search, position)
+            old, search = search, _polished(jax.random.fold_in(key, 300 + i), search, position, remap)
             if search.target is old.target:
                 break  # no better than before
             position = _moved(position, old.target, search.target)
@@ -190,11 +192,13 @@ def _search(
     return _Search(target, chosen, best, trials[best], free, spent)
 
 
-def _polished(key: Key, search: _Search, position: Vector) -> _Search:
-    """Coordinates by the best draws so far, a transport map first, with a finer grid of angles around each best one."""
+def _polished(key: Key, search: _Search, position: Vector, remap: bool) -> _Search:
+    """Coordinates by the best draws so far, with ``remap`` a transport map first, with a finer grid of angles around
+    each best one.
+    """
     source = max((t for t in (search.turned, search.free) if t), key=lambda trial: trial.num_independent)
     inner = search.target.logdensity
-    if isinstance(inner, Transported):
+    if remap and isinstance(inner, Transported):
         inner = Transported(inner.logdensity, refitted(inner.transport, source.draws, dtype=position.dtype))
     inside = from_user(inner, source.draws)
     if search.sharp:

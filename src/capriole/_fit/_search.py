@@ -9,7 +9,6 @@ import numpy as np
 
 from .._clock import CompileClock
 from .._explore import LOST, Exploration, explore
-from .._judge import judge
 from .._logdensity import AbstractLogDensity
 from .._places import APART, spread_out
 from .._train import Progress, TrainingDivergedError
@@ -17,8 +16,10 @@ from .._transition import AbstractTransition, state_at
 from .._types import Key, Vector
 from .._whitening import Whitened, diagonal, from_user, padded
 from ._candidate import Candidate
+from ._confirm import choose, confirmed, judged_again, row
 from ._nuts import nuts_row
-from ._rotations import GOOD_ENOUGH, NO_NETWORKS, rotations
+from ._reach import described
+from ._rotations import NO_NETWORKS, rotations
 from ._settings import Settings
 from ._training import mixed_candidate, plans, train_candidate
 from ._transported import TRANSPORTED, TRANSPORTED_ENOUGH, transported
@@ -27,12 +28,6 @@ from ._verdict import Row, sat_apart
 NUTS_AT_MOST = 0.2
 """Effective draws of x and of x^2 per gradient that NUTS did not reach on any target of the peers bench (0.14)."""
 NUTS_STARTS = 8
-WARMUP = 200
-"""Draws left out of runs that start far out on purpose."""
-STICKY = 0.1
-"""Effective draws per gradient below which any kernel's chains may have stuck, unseen in a short run."""
-UNMIXED = 1.5
-"""R-hat from which on chains have told nothing of one another."""
 
 type OnProgress = Callable[[Progress], None] | None
 
@@ -83,7 +78,7 @@ def search(
         white = Whitened(target, whitening)
         candidates, pilot, notes = _candidates(keys[1], keys[2], white, pilot, settings, progress)
         candidates, places = _from_everywhere(keys[1], target, candidates, pilot)
-        candidates = _confirmed(jax.random.fold_in(keys[1], 99), candidates, places, settings.criterion, pilot, notes)
+        candidates = confirmed(jax.random.fold_in(keys[1], 99), candidates, places, settings.criterion, pilot, notes)
     if pilot.num_lost:
         notes.append(
             f"{pilot.num_lost} pilot chains were taken out of places that hold less than exp(-{LOST:.0f}) of the mass, "
@@ -95,7 +90,7 @@ def search(
     found = Found(
         chosen="",
         kernel=None,
-        rows=tuple(_row(candidate, pilot) for candidate in candidates),
+        rows=tuple(row(candidate, pilot) for candidate in candidates),
         starts=jnp.asarray(spread_out(places, settings.num_chains, num_far), position.dtype),
         crowd=jnp.asarray(spread_out(places, NUTS_STARTS, num_far), position.dtype),
         notes=tuple(notes),
@@ -106,7 +101,7 @@ def search(
     )
     if settings.compare and not _sure(found.rows, pilot, settings.criterion):
         found = with_nuts(keys[3], target, found)._replace(decided=True)
-    chosen = _choose(found.rows, settings.criterion)
+    chosen = choose(found.rows, settings.criterion)
     kernel = next((c.transition for c in candidates if c.name == chosen), None)
     return found._replace(chosen=chosen, kernel=kernel)
 
@@ -139,7 +134,7 @@ def _from_everywhere(
         places = np.concatenate([places, _worth_a_visit(target, np.concatenate(found, axis=1), pilot)], axis=1)
     if not pilot.agreed:
         crowd = spread_out(places, pilot.position.shape[1])
-        candidates = [_judged_again(key, c, crowd) for c in candidates]
+        candidates = [judged_again(key, c, crowd) for c in candidates]
     return candidates, places
 
 
@@ -153,35 +148,6 @@ def _worth_a_visit(target: AbstractLogDensity, places: np.ndarray, pilot: Explor
     lowest = np.min(state_at(target, pilot.position).logdensity)
     finite = np.isfinite(np.asarray(end.logdensity_grad)).all(axis=0)
     return places[:, finite & (np.asarray(end.logdensity) > lowest - LOST)]
-
-
-def _confirmed(
-    key: Key, candidates: list[Candidate], places: np.ndarray, criterion: str, pilot: Exploration, notes: list[str]
-) -> list[Candidate]:
-    """The candidates, the best of them, if its chains may stick, measured again in a long run from far places.
-
-    A kernel whose chains stick in a rare place looks better in a short run than it is: networks, kernels in the
-    coordinates of a transport map, the rotation that no gradient steers unless it is `GOOD_ENOUGH`, and all that are
-    slow (`STICKY`). Once one was measured so, whoever takes its place is as well.
-    """
-    crowd = spread_out(places, pilot.position.shape[1])
-    seen: set[str] = set()
-    while True:
-        name = _choose([_row(c, pilot) for c in candidates], criterion)
-        i = next(i for i, c in enumerate(candidates) if c.name == name)
-        before = candidates[i].judgement.worst
-        free = name.endswith("Crank-Nicolson") and before < GOOD_ENOUGH
-        sticky = free or "network" in name or name.startswith(TRANSPORTED) or before < STICKY
-        if name in seen or not (seen or sticky):
-            return candidates
-        again = _judged_again(key, candidates[i], crowd, num_draws=2000 if free else 1000)
-        if again.judgement.worst < 0.5 * before:
-            notes.append(
-                f"the {name} gave {before:.2g} effective draws per gradient in a short run, "
-                f"{again.judgement.worst:.2g} in a long one"
-            )
-        candidates = [*candidates[:i], again, *candidates[i + 1 :]]
-        seen.add(name)
 
 
 def _candidates(
@@ -199,7 +165,7 @@ def _candidates(
     found = rotations(search_key, white, start, sharp=sharp, polish=2 * agreed, progress=progress)
     notes: list[str] = []
     long_key = jax.random.fold_in(search_key, 98)
-    found = _confirmed(long_key, found, np.asarray(pilot.position), settings.criterion, pilot, notes)
+    found = confirmed(long_key, found, np.asarray(pilot.position), settings.criterion, pilot, notes)
     if max(c.judgement.worst for c in found) <= NO_NETWORKS:
         move_key = jax.random.fold_in(search_key, 97)
         found, pilot = _or_transported(move_key, white.logdensity, found, pilot, notes, settings.criterion, progress)
@@ -268,7 +234,7 @@ def _or_transported(
     if there is None:
         return found, pilot
     best = max(c.judgement.worst for c in found)
-    others = _confirmed(key, there.candidates, np.asarray(there.pilot.position), criterion, there.pilot, notes)
+    others = confirmed(key, there.candidates, np.asarray(there.pilot.position), criterion, there.pilot, notes)
     if (pilot.agreed and not there.pilot.agreed) or max(c.judgement.worst for c in others) <= best:
         notes.append("a transport map was tried and left: kernels in its coordinates gained nothing")
         spent = there.pilot.num_gradients + sum(c.num_gradients for c in others)
@@ -295,42 +261,6 @@ def _with_mixture(key: Key, found: list[Candidate], pilot: Exploration) -> list[
     return [*found[:first], mixed, *found[first:]]
 
 
-def _row(candidate: Candidate, pilot: Exploration) -> Row:
-    j = candidate.judgement
-    return Row(
-        name=candidate.name,
-        num_leapfrogs=candidate.num_leapfrogs,
-        ess_per_gradient=j.ess_per_gradient,
-        ess_sq_per_gradient=j.ess_sq_per_gradient,
-        ess_per_second=j.ess_per_second,
-        acceptance_rate=j.acceptance_rate,
-        rhat_max=j.rhat_max,
-        fixed_gradients=pilot.num_gradients + candidate.num_gradients + candidate.shared_gradients,
-        fixed_seconds=pilot.seconds + pilot.compile_seconds + candidate.seconds + candidate.compile_seconds,
-    )
-
-
-def _choose(rows: Sequence[Row], criterion: str) -> str:
-    """The best by the criterion; of those within 10 % of it the first, so kernels without networks come first.
-
-    Chains that stay where they started have an ESS of about their number, more than chains that slowly mix: rows whose
-    R-hat is `UNMIXED` or more come after all others.
-    """
-
-    def score(row: Row) -> float:
-        value = row.worst if criterion == "gradients" else row.ess_per_second
-        return float(np.nan_to_num(value)) * (1.0 if row.rhat_max < UNMIXED else 1e-9)
-
-    top = max(score(row) for row in rows)
-    return next(row.name for row in rows if score(row) >= 0.9 * top)
-
-
-def _judged_again(key: Key, candidate: Candidate, places: np.ndarray, *, num_draws: int = 500) -> Candidate:
-    start = jnp.asarray(from_user(candidate.transition.target, places.astype(jnp.zeros(()).dtype)))
-    judgement = judge(jax.random.fold_in(key, 7), candidate.transition, start, num_draws=num_draws, num_warmup=WARMUP)
-    return candidate._replace(judgement=judgement, num_gradients=candidate.num_gradients + judgement.num_gradients)
-
-
 def _facts(pilot: Exploration) -> dict[str, Any]:
     return {
         "windows": pilot.num_windows,
@@ -345,4 +275,5 @@ def _facts(pilot: Exploration) -> dict[str, Any]:
         "num_gradients": pilot.num_gradients,
         "seconds": pilot.seconds,
         "compile_seconds": pilot.compile_seconds,
+        "marginals": described(pilot.profile),
     }

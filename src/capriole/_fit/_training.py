@@ -23,6 +23,7 @@ from ._candidate import Candidate
 _NO_CEILING = 1e9
 _HOPELESS = 0.6
 _FREE_SHARE = 0.4
+_HMC_LEAPFROGS = 5
 
 type OnProgress = Callable[[Progress], None] | None
 
@@ -177,6 +178,22 @@ def mixed_candidate(key: Key, trained: Candidate, free: Candidate, position: Vec
     )
 
 
+def with_small_steps(candidate: Candidate, step_size: float) -> Candidate:
+    """The candidate with plain HMC moves of all step sizes mixed in, a fifth of all gradients; not measured yet.
+
+    A chain that sits where its proposals are hopeless, as deep in a funnel's neck, is freed by one of small steps.
+    """
+    share = candidate.num_leapfrogs / (candidate.num_leapfrogs + 4 * _HMC_LEAPFROGS)
+    moves = (candidate.transition, hmc_move(step_size, candidate.transition.target))
+    return candidate._replace(
+        name=f"{candidate.name} and HMC",
+        transition=Mixture(moves, (1 - share, share)),
+        num_gradients=0,
+        shared_gradients=candidate.num_gradients + candidate.shared_gradients,
+        found=None,
+    )
+
+
 def make_recipe(plan: Plan, position: Vector, step_size: float) -> Recipe:
     """Objective and schedule of a plan; means and variances are those of ``position``."""
     feature = plan.feature or (lambda x: x)
@@ -207,7 +224,7 @@ def _companion(step_size: float, num_moves: int, logdensity: AbstractLogDensity)
 
 def hmc_move(step_size: float, logdensity: AbstractLogDensity) -> AbstractTransition:
     """Plain HMC of 5 leapfrogs, the pilot's step size times a log-uniform factor over two decades and a half."""
-    return Jittered(Transition(logdensity, Leapfrog(jnp.asarray(step_size), 5)), 0.01, 3.0)
+    return Jittered(Transition(logdensity, Leapfrog(jnp.asarray(step_size), _HMC_LEAPFROGS)), 0.01, 3.0)
 
 
 def _named(name: str, progress: OnProgress) -> OnProgress:

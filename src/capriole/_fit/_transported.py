@@ -1,5 +1,6 @@
 """Candidates in the coordinates of a transport map: for funnels, and for tails that are far from Gaussian."""
 
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -8,9 +9,10 @@ import numpy as np
 
 from .._explore import CHUNK, Exploration, explore, start_state
 from .._logdensity import AbstractLogDensity
+from .._profile import Profile, profile
 from .._sample import draw_chains
 from .._transport import Transported
-from .._transport_fit import Estimate, estimate_transport, refitted
+from .._transport_fit import Estimate, estimate_transport, likely_parents, refitted
 from .._types import Key
 from .._whitening import Whitened, Whitening, draws_to_user, estimate_whitening, from_user, padded, to_user
 from ._candidate import Candidate
@@ -21,6 +23,7 @@ _WINDOWS = 4
 _POLISHED = 4
 _AGAIN = 2
 _DRAWS = 500
+_PROFILE_DRAWS = 8000
 TRANSPORTED = "transported"
 """First word of the candidates' names."""
 TRANSPORTED_ENOUGH = 0.35
@@ -42,7 +45,8 @@ def transported(
     """Rotations in the coordinates of the transport map that the pilot's draws ask for; None if they ask for none.
 
     The search for rotations estimates the map anew by its own draws, and is repeated with those of the best kernel that
-    it found, from all over, while that gains something.
+    it found, from all over, while that gains something. A map made of the draws of a `Profile` stays as it is: no chain
+    has better ones.
     """
     reached = _settled(key, target, pilot, progress)
     if reached is None:
@@ -52,7 +56,7 @@ def transported(
     white = Whitened(there, padded(inside.whitening, dim) if inside.sharp is not None else inside.whitening)
     sharp = inside.sharp if pilot.agreed else None
     found = _searched(jax.random.fold_in(key, 100), white, pilot, sharp, progress, longer=True)
-    for i in range(_AGAIN):
+    for i in range(_AGAIN if pilot.profile is None else 0):
         best = max(found, key=lambda c: c.judgement.worst)
         if best.judgement.worst > GOOD_ENOUGH:
             break
@@ -85,7 +89,8 @@ def _settled(key: Key, target: AbstractLogDensity, pilot: Exploration, progress:
     """The map that chains agree in, or the last that was tried; None if the draws ask for none.
 
     Draws of chains that hardly reach into a funnel make a map in which others reach further: while the chains still
-    disagree, once more, `_ROUNDS` times at most.
+    disagree, once more, `_ROUNDS` times at most. Where a parent's `Profile` can be had, its draws take the place of the
+    chains' from there on, and half of the chains start at some of them.
     """
     reached = None
     for i in range(_ROUNDS):
@@ -93,8 +98,17 @@ def _settled(key: Key, target: AbstractLogDensity, pilot: Exploration, progress:
         estimate = estimate_transport(draws, sharp=pilot.agreed, dtype=pilot.position.dtype)
         if estimate is None:
             return reached
+        position, marginal = np.array(pilot.position), pilot.profile
+        if marginal is None:
+            marginal = _profile_of(jax.random.fold_in(key, 50 + i), target, draws, estimate)
+        if marginal is not None:
+            drawn = marginal.draws(np.random.default_rng(i), _PROFILE_DRAWS)
+            estimate = estimate_transport(drawn, dtype=pilot.position.dtype) or estimate
+            position[:, ::2] = drawn[:, : position[:, ::2].shape[1]]
+            fresh = marginal.num_gradients if pilot.profile is None else 0
+            pilot = pilot._replace(profile=marginal, num_gradients=pilot.num_gradients + fresh)
         there = Transported(target, estimate.transport)
-        start = jnp.asarray(from_user(there, np.asarray(pilot.position)))
+        start = jnp.asarray(from_user(there, position), pilot.position.dtype)
         if not np.isfinite(np.asarray(start)).all():
             return reached
         inside = explore(
@@ -113,12 +127,34 @@ def _settled(key: Key, target: AbstractLogDensity, pilot: Exploration, progress:
     return reached
 
 
+def _profile_of(key: Key, target: AbstractLogDensity, draws: np.ndarray, estimate: Estimate) -> Profile | None:
+    """That of the first of the map's parents, of other likely ones, or of two of them, which has one, if the middle of
+    it is where the ``draws`` (dim, n) are.
+    """
+    if not estimate.transport.parents.size:
+        return None
+    asked = list(dict.fromkeys([*np.asarray(estimate.transport.parents).tolist(), *likely_parents(draws)]))
+    for parents in [*((k,) for k in asked), *itertools.combinations(asked, 2)]:
+        found = profile(key, target, draws, parents)
+        if found is not None and found.agrees(draws):
+            return found
+    return None
+
+
 def _searched(
     key: Key, white: Whitened, pilot: Exploration, sharp: Whitening | None, progress: OnProgress, *, longer: bool
 ) -> list[Candidate]:
     start = jnp.asarray(from_user(white, np.asarray(pilot.position)))
     return rotations(
-        key, white, start, sharp=sharp, polish=_POLISHED, longer=longer, progress=progress, prefix=f"{TRANSPORTED} "
+        key,
+        white,
+        start,
+        sharp=sharp,
+        polish=_POLISHED,
+        longer=longer,
+        remap=pilot.profile is None,
+        progress=progress,
+        prefix=f"{TRANSPORTED} ",
     )
 
 
@@ -142,4 +178,5 @@ def _outside(inside: Exploration, there: Transported, before: Exploration) -> Ex
         num_gradients=before.num_gradients + inside.num_gradients,
         seconds=before.seconds + inside.seconds,
         compile_seconds=before.compile_seconds + inside.compile_seconds,
+        profile=before.profile,
     )

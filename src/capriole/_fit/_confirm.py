@@ -1,0 +1,93 @@
+"""Which candidate is the best, by short runs and by long ones."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._explore import Exploration
+from .._judge import judge
+from .._places import spread_out
+from .._types import Key
+from .._whitening import from_user
+from ._candidate import Candidate
+from ._rotations import GOOD_ENOUGH
+from ._training import with_small_steps
+from ._transported import TRANSPORTED
+from ._verdict import Row
+
+WARMUP = 200
+"""Draws left out of runs that start far out on purpose."""
+STICKY = 0.1
+"""Effective draws per gradient below which any kernel's chains may have stuck, unseen in a short run."""
+UNMIXED = 1.5
+"""R-hat from which on chains have told nothing of one another."""
+
+
+def confirmed(
+    key: Key, candidates: list[Candidate], places: np.ndarray, criterion: str, pilot: Exploration, notes: list[str]
+) -> list[Candidate]:
+    """The candidates, the best of them, if its chains may stick, measured again in a long run from far places.
+
+    A kernel whose chains stick in a rare place looks better in a short run than it is: networks, kernels in the
+    coordinates of a transport map, the rotation that no gradient steers unless it is `GOOD_ENOUGH`, and all that are
+    slow (`STICKY`). Once one was measured so, whoever takes its place is as well. One that lost half of its figure is
+    measured with small steps mixed in too.
+    """
+    crowd = spread_out(places, pilot.position.shape[1])
+    seen: set[str] = set()
+    while True:
+        name = choose([row(c, pilot) for c in candidates], criterion)
+        i = next(i for i, c in enumerate(candidates) if c.name == name)
+        before = candidates[i].judgement.worst
+        free = name.endswith("Crank-Nicolson") and before < GOOD_ENOUGH
+        sticky = free or "network" in name or name.startswith(TRANSPORTED) or before < STICKY
+        if name in seen or not (seen or sticky):
+            return candidates
+        again = judged_again(key, candidates[i], crowd, num_draws=2000 if free else 1000)
+        freed = []
+        if again.judgement.worst < 0.5 * before:
+            notes.append(
+                f"the {name} gave {before:.2g} effective draws per gradient in a short run, "
+                f"{again.judgement.worst:.2g} in a long one"
+            )
+            freed = [judged_again(key, with_small_steps(again, pilot.step_size), crowd, num_draws=1000)]
+        candidates = [*candidates[:i], again, *freed, *candidates[i + 1 :]]
+        seen.update(c.name for c in (again, *freed))
+
+
+def row(candidate: Candidate, pilot: Exploration) -> Row:
+    j = candidate.judgement
+    return Row(
+        name=candidate.name,
+        num_leapfrogs=candidate.num_leapfrogs,
+        ess_per_gradient=j.ess_per_gradient,
+        ess_sq_per_gradient=j.ess_sq_per_gradient,
+        ess_per_second=j.ess_per_second,
+        acceptance_rate=j.acceptance_rate,
+        rhat_max=j.rhat_max,
+        fixed_gradients=pilot.num_gradients + candidate.num_gradients + candidate.shared_gradients,
+        fixed_seconds=pilot.seconds + pilot.compile_seconds + candidate.seconds + candidate.compile_seconds,
+    )
+
+
+def choose(rows: Sequence[Row], criterion: str) -> str:
+    """The best by the criterion; of those within 10 % of it the first, so kernels without networks come first.
+
+    Chains that stay where they started have an ESS of about their number, more than chains that slowly mix: rows whose
+    R-hat is `UNMIXED` or more come after all others.
+    """
+
+    def score(row: Row) -> float:
+        value = row.worst if criterion == "gradients" else row.ess_per_second
+        return float(np.nan_to_num(value)) * (1.0 if row.rhat_max < UNMIXED else 1e-9)
+
+    top = max(score(row) for row in rows)
+    return next(row.name for row in rows if score(row) >= 0.9 * top)
+
+
+def judged_again(key: Key, candidate: Candidate, places: np.ndarray, *, num_draws: int = 500) -> Candidate:
+    start = jnp.asarray(from_user(candidate.transition.target, places.astype(jnp.zeros(()).dtype)))
+    judgement = judge(jax.random.fold_in(key, 7), candidate.transition, start, num_draws=num_draws, num_warmup=WARMUP)
+    return candidate._replace(judgement=judgement, num_gradients=candidate.num_gradients + judgement.num_gradients)
