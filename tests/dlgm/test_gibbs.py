@@ -17,6 +17,7 @@ from capriole.dlgm import (
     Model,
     bottom_half,
     draw_posterior,
+    find_reference,
     image_leapfrog,
     inpaint,
     mixing,
@@ -109,6 +110,16 @@ def test_exact_in_painting_draws_from_the_conditional_of_the_missing_pixels(dyna
     assert sorted(found.pictures) == [0, 1, 2, 5, 10, 20]
     last = 2 * np.asarray(found.last[0]) + np.asarray(found.last[1])
     assert np.all(last == found.classes[-1])
+
+
+def test_the_reference_has_the_class_probabilities_of_every_image():
+    images = jnp.asarray([[0.0, 1.0], [0.0, 1.0], [BOTTOM[0]] * 2, [BOTTOM[1]] * 2])
+    found = find_reference(
+        jax.random.key(6), model(None), images, bottom_half(2), READER, num_sweeps=100, num_chains=200
+    )
+    assert found.shares.every == pytest.approx(np.tile(exact()[0], (2, 1)), abs=0.02)
+    assert found.shares.sure == pytest.approx(found.shares.every), "the reader is certain"
+    assert np.all((found.error > 0) & (found.error < 0.04))
 
 
 def test_posterior_draws_have_the_moments_of_the_posterior_and_are_told_from_a_gaussian():

@@ -61,6 +61,13 @@ def test_the_whole_section_runs_and_its_report_has_every_figure(finished):
         l2hmc["inpainting"][name]["distinct_classes"]["mean"] for name in ("sampler", "encoder", "difference")
     )
     assert paired == pytest.approx(kernel - q)
+    counted = {name: l2hmc["inpainting"][name]["counts"]["true"] for name in ("sampler", "encoder", "difference")}
+    for figure in ("visited", "reached", "total_variation"):
+        kernel, q, less = (counted[name][figure]["mean"] for name in ("sampler", "encoder", "difference"))
+        assert less == pytest.approx(kernel - q)
+    assert counted["sampler"]["visited"]["mean"] == l2hmc["inpainting"]["sampler"]["distinct_classes"]["mean"]
+    assert l2hmc["inpainting"]["reference"]["num_chains"] == 4
+    assert "the sampler less q" in page
     assert {"confident_classes", "log_likelihood"} < set(l2hmc["inpainting"]["patience"])
 
 

@@ -21,6 +21,8 @@ KEPT = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 CONFIDENT = 0.9
 """Share of the classifier above which a class counts for ``confident_classes``."""
 
+VISITED = 0.05
+"""Share of an image's sweeps from which on a class counts."""
 
 KEPT_HMC = (0.1, 10, 4)
 """Step size, leapfrogs and transitions per sweep of the plain HMC that moves z given the kept pixels alone."""
@@ -122,10 +124,21 @@ def _given_kept(key: Key, model: Model, image: Array, latents: Array, known: Arr
     return state.position
 
 
+def class_shares(found: Inpainted, num_classes: int, *, above: float = 0.0) -> Float[np.ndarray, "images classes"]:
+    """Share of an image's sweeps, without the first fifth, that show a class with more than ``above`` of the judge."""
+    settled = _settled(found)
+    seen, sure = found.classes[settled], found.confidence[settled] > above
+    return np.stack([np.mean((seen == c) & sure, axis=0) for c in range(num_classes)], axis=1)
+
+
+def _settled(found: Inpainted) -> slice:
+    return slice(len(found.classes) // 5, None)
+
+
 def mixing(found: Inpainted) -> dict[str, Any]:
     """How many classes an image goes through: means and standard errors over images, without the first fifth of sweeps.
 
-    ``distinct_classes`` counts those seen in at least 5 % of the sweeps, ``confident_classes`` those that the
+    ``distinct_classes`` counts those seen in 5 % of the sweeps (`VISITED`), ``confident_classes`` those that the
     classifier was sure of (`CONFIDENT`) in as many; ``effective_classes`` is the exponential of the entropy of their
     shares; ``switches_per_sweep`` is the share of sweeps that change the class.
     """
@@ -145,14 +158,13 @@ def mixing_difference(found: Inpainted, other: Inpainted) -> dict[str, Any]:
 
 
 def _mixing_by_image(found: Inpainted) -> dict[str, np.ndarray]:
-    settled = slice(len(found.classes) // 5, None)
-    seen, sure = found.classes[settled], found.confidence[settled] > CONFIDENT
-    confident = np.stack([np.mean((seen == c) & sure, axis=0) for c in range(seen.max() + 1)], axis=1)
-    shares = np.stack([np.bincount(column, minlength=seen.max() + 1) for column in seen.T]) / len(seen)
+    settled = _settled(found)
+    seen, num_classes = found.classes[settled], int(found.classes.max()) + 1
+    shares, confident = class_shares(found, num_classes), class_shares(found, num_classes, above=CONFIDENT)
     entropy = -np.sum(np.where(shares > 0, shares * np.log(np.maximum(shares, 1e-300)), 0), axis=1)
     return {
-        "distinct_classes": np.sum(shares >= 0.05, axis=1),
-        "confident_classes": np.sum(confident >= 0.05, axis=1),
+        "distinct_classes": np.sum(shares >= VISITED, axis=1),
+        "confident_classes": np.sum(confident >= VISITED, axis=1),
         "effective_classes": np.exp(entropy),
         "switches_per_sweep": np.mean(seen[1:] != seen[:-1], axis=0),
         "confidence": np.mean(found.confidence[settled], axis=0),

@@ -28,6 +28,7 @@ from ._sampling import compare_samplers
 from ._schemes import Model
 from ._settings import Settings, settings_from
 from ._train import CHECKPOINT, build, key_for, train_dlgm
+from ._true_classes import counts, find_reference, reference_facts, shares_of
 
 CONFIG = "config.json"
 BEST = "best.safetensors"
@@ -191,7 +192,8 @@ def inpaint_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
 
     The sampler twice, the second time with `PATIENCE` times the transitions per sweep, which shows whether the first
     time was enough; and exactly in another way, with the missing pixels integrated out, to compare. log p(x) of the
-    last pictures, by AIS, tells which of them the model finds likely.
+    last pictures, by AIS, tells which of them the model finds likely. ``inpaint_chains`` chains of that other way tell
+    which of the classes seen an image has under the model (`COUNTS`).
     """
     return _once(loaded, "inpainting.json", lambda: _inpaint(loaded, data))
 
@@ -201,8 +203,23 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     judge_key, run_key, score_key = jax.random.split(key_for(loaded.seed, "inpaint"), 3)
     judge = train_classifier(judge_key, data, num_epochs=s.classifier_epochs)
     images = fixed_binary(data.test, min(s.inpaint_images, data.test.shape[1]))
-    figures: dict[str, Any] = {"num_images": images.shape[1], "classifier_accuracy": judge.accuracy}
-    pictures, results, scores = {}, dict[str, Inpainted](), {}
+    kept = bottom_half(data.side)
+    # A key of its own: the run ``kept`` below is judged by this one as the others are.
+    reference = find_reference(
+        key_for(loaded.seed, "reference"),
+        loaded.model,
+        images,
+        kept,
+        judge.classifier,
+        num_sweeps=s.inpaint_sweeps,
+        num_chains=s.inpaint_chains,
+    )
+    figures: dict[str, Any] = {
+        "num_images": images.shape[1],
+        "classifier_accuracy": judge.accuracy,
+        "reference": {"num_chains": s.inpaint_chains} | reference_facts(reference),
+    }
+    pictures, results, shares, scores = {}, dict[str, Inpainted](), {}, {}
     for method, shown in INPAINTING_METHODS.items():
         if loaded.scheme == "elbo" and method in ("sampler", "patient"):
             continue
@@ -211,7 +228,7 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
             run_key,
             loaded.model,
             images,
-            bottom_half(data.side),
+            kept,
             judge.classifier,
             num_sweeps=s.inpaint_sweeps,
             num_transitions=s.inpaint_transitions * (PATIENCE if method == "patient" else 1),
@@ -227,12 +244,19 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
             num_leapfrogs=s.ais_leapfrogs,
         )
         scores[method] = ais.log_likelihood
-        figures[method] = mixing(found) | {"log_likelihood": mean_and_error(scores[method])}
+        shares[method] = shares_of(found, judge.classifier)
+        figures[method] = mixing(found) | {
+            "log_likelihood": mean_and_error(scores[method]),
+            "counts": counts(shares[method], reference),
+        }
         pictures[f"z from {shown}"] = found.pictures
     for name, (one, other) in INPAINTING_DIFFERENCES.items():
         if one in results:
             figures[name] = mixing_difference(results[one], results[other])
-            figures[name] |= {"log_likelihood": mean_and_error(scores[one] - scores[other])}
+            figures[name] |= {
+                "log_likelihood": mean_and_error(scores[one] - scores[other]),
+                "counts": counts(shares[one], reference, less=shares[other]),
+            }
     save_figure(loaded.folder / "inpainting.png", inpainting_figure(pictures, side=data.side))
     return figures
 
