@@ -102,19 +102,23 @@ def test_rows_of_tables_fit_stored_files_of_this_version_and_of_earlier_ones():
 
 
 def test_the_goal_takes_all_seeds_together():
-    def painted(more):
+    def painted(more, counted=()):
         figures = {"encoder": {"mean": 1.5, "se": 0.1}, "sampler": {"mean": 1.5 + more, "se": 0.1}}
         figures["difference"] = {"mean": more, "se": 0.1}
         return {
             "scheme": "l2hmc", "evaluation": None, "sampling": None, "posterior": None,
-            "inpainting": {name: {"distinct_classes": figure} for name, figure in figures.items()},
+            "inpainting": {name: {"distinct_classes": figure} | dict(counted) for name, figure in figures.items()},
         }  # fmt: skip
 
-    def goal(*more):
-        (found,) = verdicts({"differences": [], "models": [painted(value) for value in more]})
+    def goal(*more, counted=()):
+        (found,) = verdicts({"differences": [], "models": [painted(value, counted) for value in more]})
         return found
 
     assert goal(0.3).passed
     assert goal(0.3).measured == "+0.30 ± 0.10 (1.80 less 1.50, paired over images)"
     assert not goal(0.9, 0.0).passed, "seeds that disagree count against it"
     assert goal(0.3, 0.3).measured.endswith("by seed: +0.30, +0.30)")
+    true = {"counts": {"true": {"reached": {"mean": 0.4, "se": 0.1}, "spurious": {"mean": -0.6, "se": 0.2}}}}
+    beside = goal(-0.2, counted=true)
+    assert beside.measured.endswith("; true ones +0.40 ± 0.10, spurious -0.60 ± 0.20")
+    assert not beside.passed, "the plain count decides"
