@@ -114,11 +114,14 @@ def test_exact_in_painting_draws_from_the_conditional_of_the_missing_pixels(dyna
 
 def test_the_reference_has_the_class_probabilities_of_every_image():
     images = jnp.asarray([[0.0, 1.0], [0.0, 1.0], [BOTTOM[0]] * 2, [BOTTOM[1]] * 2])
+    heard = []
     found = find_reference(
-        jax.random.key(6), model(None), images, bottom_half(2), READER, num_sweeps=100, num_chains=200
-    )
+        jax.random.key(6), model(None), images, bottom_half(2), READER,
+        num_sweeps=100, num_chains=200, progress=heard.append,
+    )  # fmt: skip
+    assert [h.step for h in heard] == list(range(1, 101))
     assert found.shares.every == pytest.approx(np.tile(exact()[0], (2, 1)), abs=0.02)
-    assert found.shares.sure == pytest.approx(found.shares.every), "the reader is certain"
+    assert found.shares.sure == pytest.approx(found.shares.every * [0, 0, 0, 1]), "of other tops the reader has ties"
     assert np.all((found.error > 0) & (found.error < 0.04))
 
 

@@ -82,7 +82,8 @@ def test_calling_again_does_nothing_again(finished):
 def test_single_stages_answer_from_the_folder(finished):
     place = finished / "l2hmc-0"
     assert "sandwich gap" in call("dlgm", "evaluate", place).output
-    assert call("dlgm", "inpaint", place).output.count("distinct classes per image") == 2
+    painted = call("dlgm", "inpaint", place).output
+    assert painted.count("distinct classes per image") == painted.count("total variation from the reference") == 2
     assert "clearly not Gaussian" in call("dlgm", "posterior", place).output
     assert read_json(place / "posterior.json")["image"] == 0
     shown = call("dlgm", "evaluate", place, "--json").output

@@ -1,5 +1,6 @@
 """In-painting by block Gibbs: z given the image, then the missing pixels given z, over and over (paper, figure 3a)."""
 
+import time
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -9,9 +10,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._dynamics import Leapfrog
+from .._train import Progress
 from .._transition import Transition
 from .._types import Key
 from ._classify import Classifier
+from ._evaluate import OnProgress
 from ._model import ImageLikelihood, Images, KeptPixels, LatentPosterior
 from ._schemes import Model, follow, posterior_kernel
 
@@ -54,6 +57,7 @@ def inpaint(
     num_sweeps: int,
     num_transitions: int,
     draw_with: DrawWith,
+    progress: OnProgress | None = None,
 ) -> Inpainted:
     """Block Gibbs on binary ``images`` of shape (pixels, images); the other pixels start from fair coins.
 
@@ -70,6 +74,7 @@ def inpaint(
     q = model.encoder(image)
     latents = q.draw(jax.random.normal(noise_key, q.mean.shape, q.mean.dtype))
     classes, confidence, pictures = [], [], {0: np.asarray(image)}
+    started = time.perf_counter()
     for t in range(num_sweeps):
         sweep_t = jax.random.fold_in(sweep_key, t)
         image, latents, picture, seen = _sweep(
@@ -79,6 +84,9 @@ def inpaint(
         confidence.append(np.asarray(seen[1]))
         if t + 1 in KEPT or t + 1 == num_sweeps:
             pictures[t + 1] = np.asarray(picture)
+        if progress is not None:
+            phase = f"in-paint {image.shape[1]} columns by {draw_with}"
+            progress(Progress(phase, t + 1, num_sweeps, time.perf_counter() - started, {}))
     return Inpainted(np.stack(classes), np.stack(confidence), pictures, image)
 
 

@@ -14,11 +14,10 @@ import jax
 import numpy as np
 
 from .._io import versions
-from .._train import Progress
 from ._burn_in import shortfall
 from ._classify import train_classifier
 from ._data import Dataset, hold_out, load_dataset
-from ._evaluate import curve_point, evaluate, fixed_binary, log_likelihood
+from ._evaluate import OnProgress, curve_point, evaluate, fixed_binary, log_likelihood
 from ._figures import inpainting_figure, posterior_figure
 from ._files import CheckpointError, load_checkpoint, read_facts, read_json, save_checkpoint, write_bytes, write_json
 from ._inpaint import DrawWith, Inpainted, bottom_half, inpaint, mean_and_error, mixing, mixing_difference
@@ -57,8 +56,6 @@ INPAINTING_ROWS = {
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-type OnProgress = Callable[[Progress], None]
 
 
 class Loaded(NamedTuple):
@@ -187,7 +184,7 @@ def burn_in_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     )
 
 
-def inpaint_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
+def inpaint_stage(loaded: Loaded, data: Dataset, *, progress: OnProgress | None = None) -> dict[str, Any]:
     """``inpainting.json`` and ``inpainting.png``: block Gibbs with q and, where there is one, with the sampler.
 
     The sampler twice, the second time with `PATIENCE` times the transitions per sweep, which shows whether the first
@@ -195,10 +192,10 @@ def inpaint_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     last pictures, by AIS, tells which of them the model finds likely. ``inpaint_chains`` chains of that other way tell
     which of the classes seen an image has under the model (`COUNTS`).
     """
-    return _once(loaded, "inpainting.json", lambda: _inpaint(loaded, data))
+    return _once(loaded, "inpainting.json", lambda: _inpaint(loaded, data, progress))
 
 
-def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
+def _inpaint(loaded: Loaded, data: Dataset, progress: OnProgress | None) -> dict[str, Any]:
     s = loaded.settings
     judge_key, run_key, score_key = jax.random.split(key_for(loaded.seed, "inpaint"), 3)
     judge = train_classifier(judge_key, data, num_epochs=s.classifier_epochs)
@@ -213,6 +210,7 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
         judge.classifier,
         num_sweeps=s.inpaint_sweeps,
         num_chains=s.inpaint_chains,
+        progress=progress,
     )
     figures: dict[str, Any] = {
         "num_images": images.shape[1],
@@ -233,6 +231,7 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
             num_sweeps=s.inpaint_sweeps,
             num_transitions=s.inpaint_transitions * (PATIENCE if method == "patient" else 1),
             draw_with=DRAW_WITH[method],
+            progress=progress,
         )
         ais = log_likelihood(
             score_key,

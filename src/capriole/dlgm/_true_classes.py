@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 
 from .._types import Key
 from ._classify import Classifier
+from ._evaluate import OnProgress
 from ._inpaint import CONFIDENT, VISITED, Inpainted, class_shares, inpaint, mean_and_error
 from ._model import Images
 from ._schemes import Model
@@ -122,10 +123,21 @@ def find_reference(
     *,
     num_sweeps: int,
     num_chains: int,
+    progress: OnProgress | None = None,
 ) -> Reference:
     """``num_chains`` chains per image of the exact sampler of z given the kept pixels alone (`inpaint`, ``kept``)."""
     many = jnp.repeat(images, num_chains, axis=1)
-    found = inpaint(key, model, many, kept, classifier, num_sweeps=num_sweeps, num_transitions=1, draw_with="kept")
+    found = inpaint(
+        key,
+        model,
+        many,
+        kept,
+        classifier,
+        num_sweeps=num_sweeps,
+        num_transitions=1,
+        draw_with="kept",
+        progress=progress,
+    )
     by_chain = [part.reshape(images.shape[1], num_chains, -1) for part in shares_of(found, classifier)]
     halves = [half.mean(axis=1) for half in np.array_split(by_chain[0], 2, axis=1)]
     return Reference(ClassShares(*(part.mean(axis=1) for part in by_chain)), total_variation(*halves))
