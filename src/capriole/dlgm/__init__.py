@@ -4,7 +4,7 @@
 train it; `plan_ais`, `run_ais` and `run_reverse_ais` its judge. The stages put them together, one folder per model.
 """
 
-from ._ais import AISPlan, AISResult, plan_ais, run_ais, run_reverse_ais, sigmoid_schedule
+from ._ais import AISPlan, AISResult, plan_ais, run_ais, run_reverse_ais, sigmoid_schedule, weighted_draws
 from ._classify import Classifier, train_classifier
 from ._curvature import Curved
 from ._data import DATASETS, Dataset, load_dataset
@@ -41,7 +41,16 @@ from ._stages import (
     train_stage,
 )
 from ._train import build, gradients_per_image, train_dlgm, tune_step_size
-from ._true_classes import ClassShares, Count, Reference, count_classes, counts, find_reference, total_variation
+from ._true_classes import (
+    ClassShares,
+    Count,
+    Reference,
+    count_classes,
+    counts,
+    find_reference,
+    shares_by_ais,
+    total_variation,
+)
 
 __all__ = [
     "DATASETS",
@@ -113,11 +122,13 @@ __all__ = [
     "settings_for",
     "settings_in",
     "shape_summary",
+    "shares_by_ais",
     "sigmoid_schedule",
     "total_variation",
     "train_classifier",
     "train_dlgm",
     "train_stage",
     "tune_step_size",
+    "weighted_draws",
     "write_report",
 ]

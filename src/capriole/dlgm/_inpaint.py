@@ -108,8 +108,7 @@ def _sweep(
     else:
         latents = _new_latents(latent_key, model, image, latents, num_transitions, draw_with == "sampler")
     means = jax.nn.sigmoid(model.decoder(latents))
-    drawn = jax.random.uniform(pixel_key, image.shape, image.dtype) < means
-    image = jnp.where(known, image, drawn.astype(image.dtype))
+    image = fill_in(pixel_key, image, known, means)
     log_p = classifier(image)
     seen = (jnp.argmax(log_p, axis=0), jnp.exp(jnp.max(log_p, axis=0)))
     return image, latents, jnp.where(known, image, means), seen
@@ -122,9 +121,20 @@ def _new_latents(key: Key, model: Model, image: Array, latents: Array, num_trans
     return q.draw(jax.random.normal(key, q.mean.shape, q.mean.dtype))
 
 
+def kept_likelihood(model: Model, image: Array, known: Array) -> ImageLikelihood:
+    """Log p(kept pixels | z), the missing ones integrated out; ``known`` of shape (pixels, 1)."""
+    return ImageLikelihood(KeptPixels(model.decoder, known), jnp.where(known, image, 0))
+
+
+def fill_in(key: Key, image: Array, known: Array, means: Array) -> Array:
+    """The image with its missing pixels drawn from their ``means``."""
+    drawn = jax.random.uniform(key, image.shape, image.dtype) < means
+    return jnp.where(known, image, drawn.astype(image.dtype))
+
+
 def _given_kept(key: Key, model: Model, image: Array, latents: Array, known: Array) -> Array:
     step_size, num_leapfrogs, num_transitions = KEPT_HMC
-    likelihood = ImageLikelihood(KeptPixels(model.decoder, known), jnp.where(known, image, 0))
+    likelihood = kept_likelihood(model, image, known)
     kernel = Transition(LatentPosterior(likelihood), Leapfrog(jnp.asarray(step_size, latents.dtype), num_leapfrogs))
     state = kernel.init(latents)
     for k in range(num_transitions):

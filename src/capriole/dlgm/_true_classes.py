@@ -6,14 +6,25 @@ image are told from those that it does not.
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
 from .._types import Key
+from ._ais import plan_ais, weighted_draws
 from ._classify import Classifier
 from ._evaluate import OnProgress
-from ._inpaint import CONFIDENT, VISITED, Inpainted, class_shares, inpaint, mean_and_error
+from ._inpaint import (
+    CONFIDENT,
+    VISITED,
+    Inpainted,
+    class_shares,
+    fill_in,
+    inpaint,
+    kept_likelihood,
+    mean_and_error,
+)
 from ._model import Images
 from ._schemes import Model
 
@@ -141,6 +152,41 @@ def find_reference(
     by_chain = [part.reshape(images.shape[1], num_chains, -1) for part in shares_of(found, classifier)]
     halves = [half.mean(axis=1) for half in np.array_split(by_chain[0], 2, axis=1)]
     return Reference(ClassShares(*(part.mean(axis=1) for part in by_chain)), total_variation(*halves))
+
+
+def shares_by_ais(
+    key: Key,
+    model: Model,
+    images: Images,
+    kept: Bool[np.ndarray, " pixels"],
+    classifier: Classifier,
+    *,
+    latent: int,
+    num_temperatures: int,
+    num_chains: int,
+    num_leapfrogs: int,
+) -> tuple[Float[np.ndarray, "images classes"], Float[np.ndarray, " images"]]:
+    """Class shares by weighted draws of AIS, which need no chain that mixes, and how many draws they are worth.
+
+    A check on `find_reference`: p(c | kept pixels) = sum_i w_i 1(class of x_i is c), x_i ~ p(missing pixels | z_i).
+    """
+    known, num = jnp.asarray(kept)[:, None], images.shape[1]
+    plan_key, run_key, pixel_key = jax.random.split(key, 3)
+    likelihood = kept_likelihood(model, images, known)
+    plan = plan_ais(
+        plan_key,
+        likelihood,
+        latent=latent,
+        num_images=num,
+        num_temperatures=num_temperatures,
+        num_leapfrogs=num_leapfrogs,
+    )
+    latents, weights = weighted_draws(run_key, likelihood, plan, latent=latent, num_chains=num_chains)
+    means = jax.nn.sigmoid(model.decoder(latents))
+    log_p = classifier(fill_in(pixel_key, jnp.repeat(images, num_chains, axis=1), known, means))
+    seen = np.asarray(jnp.argmax(log_p, axis=0)).reshape(num, num_chains)
+    shares = np.stack([np.sum(weights * (seen == c), axis=1) for c in range(log_p.shape[0])], axis=1)
+    return shares, 1 / np.sum(weights**2, axis=1)
 
 
 def shares_of(found: Inpainted, classifier: Classifier) -> ClassShares:
