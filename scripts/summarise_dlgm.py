@@ -15,6 +15,7 @@ from capriole.dlgm._goals import verdicts
 from capriole.dlgm._report import INPAINTING_FIGURES
 from capriole.dlgm._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
 from capriole.dlgm._stages import INPAINTING_ROWS
+from capriole.dlgm._true_classes import COUNTS_HEADER, TRUE_HEADER, count_rows, true_rows
 
 LIKELIHOOD_HEADER = [
     "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",
@@ -39,7 +40,12 @@ def likelihood_rows(models):
 def inpainting_rows(models):
     """One row per model and method."""
     return [
-        [LABELS[m["scheme"]], shown, *(plus_minus(stored[f]) if f in stored else "-" for f in INPAINTING_FIGURES)]
+        [
+            LABELS[m["scheme"]],
+            str(m["seed"]),
+            shown,
+            *(plus_minus(stored[f]) if f in stored else "-" for f in INPAINTING_FIGURES),
+        ]
         for m in models
         for method, shown in INPAINTING_ROWS.items()
         if (stored := (m["inpainting"] or {}).get(method))
@@ -93,7 +99,10 @@ def block(folder):
             lines += table(SAMPLING_HEADER, rows)
     rows = [burn_in_row(LABELS[m["scheme"]], m["seed"], m["burn_in"]) for m in models if m.get("burn_in")]
     lines += table(BURN_IN_HEADER, rows)
-    lines += table(["model", "z from", *INPAINTING_FIGURES.values()], inpainting_rows(models))
+    lines += table(["model", "seed", "z from", *INPAINTING_FIGURES.values()], inpainting_rows(models))
+    painted = [(LABELS[m["scheme"]], m["seed"], m["inpainting"]) for m in models if m["inpainting"]]
+    lines += table(TRUE_HEADER, [row for each in painted for row in true_rows(*each, INPAINTING_ROWS)])
+    lines += table(COUNTS_HEADER, [row for each in painted for row in count_rows(*each)])
     paths = [path for name in STEPS if (path := folder / name).exists()]
     if paths:
         lines += speed([json.loads(path.read_text(encoding="utf-8")) for path in paths])

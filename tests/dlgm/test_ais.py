@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from capriole import AbstractLogDensity
-from capriole.dlgm import plan_ais, run_ais, run_reverse_ais, sigmoid_schedule
+from capriole.dlgm import plan_ais, run_ais, run_reverse_ais, sigmoid_schedule, weighted_draws
 from capriole.dlgm._ais import log_mean_exp
 
 LATENT, DATA, NOISE = 5, 12, 0.5
@@ -75,6 +75,21 @@ def test_weights_are_unbiased_both_ways_even_with_few_temperatures():
     each = run_reverse_ais(jax.random.key(6), many, wide, draws, num_chains=1).log_likelihood
     value, error, _ = log_mean_exp(-each[None])
     assert abs(-value[0] - likelihood.exact()[0]) < 4 * error[0] < 0.15
+
+
+def test_weighted_draws_have_the_moments_of_the_posterior():
+    likelihood, _ = simulated(2)
+    draws, weights = weighted_draws(
+        jax.random.key(8), likelihood, plan(likelihood, 2, 30, leapfrogs=3), latent=LATENT, num_chains=8000
+    )
+    assert weights.shape == (2, 8000)
+    assert weights.sum(axis=1) == pytest.approx(np.ones(2))
+    precision = likelihood.weight.T @ likelihood.weight / NOISE**2 + jnp.eye(LATENT)
+    mean = jnp.linalg.solve(precision, likelihood.weight.T @ likelihood.images / NOISE**2).T
+    found = np.einsum("ic,lic->il", weights, np.asarray(draws).reshape(LATENT, 2, 8000))
+    error = np.sqrt(np.diag(np.linalg.inv(precision)) * np.sum(weights**2, axis=1)[:, None])
+    assert np.all(np.abs(found - mean) < 4 * error)
+    assert error.max() < 0.05
 
 
 def test_few_temperatures_show_as_a_gap():

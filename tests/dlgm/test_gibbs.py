@@ -17,12 +17,14 @@ from capriole.dlgm import (
     Model,
     bottom_half,
     draw_posterior,
+    find_reference,
     image_leapfrog,
     inpaint,
     mixing,
     mixing_difference,
     posterior_shape,
     shape_summary,
+    shares_by_ais,
     train_classifier,
 )
 from capriole.dlgm._burn_in import shortfall
@@ -109,6 +111,27 @@ def test_exact_in_painting_draws_from_the_conditional_of_the_missing_pixels(dyna
     assert sorted(found.pictures) == [0, 1, 2, 5, 10, 20]
     last = 2 * np.asarray(found.last[0]) + np.asarray(found.last[1])
     assert np.all(last == found.classes[-1])
+
+
+def test_the_reference_has_the_class_probabilities_of_every_image():
+    images = jnp.asarray([[0.0, 1.0], [0.0, 1.0], [BOTTOM[0]] * 2, [BOTTOM[1]] * 2])
+    heard = []
+    found = find_reference(
+        jax.random.key(6), model(None), images, bottom_half(2), READER,
+        num_sweeps=100, num_chains=200, progress=heard.append,
+    )  # fmt: skip
+    assert [h.step for h in heard] == list(range(1, 101))
+    assert found.shares.every == pytest.approx(np.tile(exact()[0], (2, 1)), abs=0.02)
+    assert found.shares.sure == pytest.approx(found.shares.every * [0, 0, 0, 1]), "of other tops the reader has ties"
+    assert np.all((found.error > 0) & (found.error < 0.04))
+
+
+def test_weighted_draws_of_ais_know_the_classes_without_a_chain_that_mixes():
+    images = jnp.asarray([[0.0, 1.0], [0.0, 1.0], [BOTTOM[0]] * 2, [BOTTOM[1]] * 2])
+    effort = {"latent": 1, "num_temperatures": 20, "num_chains": 20_000, "num_leapfrogs": 3}
+    found, worth = shares_by_ais(jax.random.key(7), model(None), images, bottom_half(2), READER, **effort)
+    assert np.all(np.abs(found - exact()[0]) < 4 * np.sqrt(exact()[0] * (1 - exact()[0]) / worth[:, None]))
+    assert np.all((worth > 5000) & (worth <= 20_000))
 
 
 def test_posterior_draws_have_the_moments_of_the_posterior_and_are_told_from_a_gaussian():

@@ -1,7 +1,9 @@
 """Everything from the command line on 8 x 8 digits: stages, report, interruption, errors."""
 
+import importlib.util
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,6 +63,13 @@ def test_the_whole_section_runs_and_its_report_has_every_figure(finished):
         l2hmc["inpainting"][name]["distinct_classes"]["mean"] for name in ("sampler", "encoder", "difference")
     )
     assert paired == pytest.approx(kernel - q)
+    counted = {name: l2hmc["inpainting"][name]["counts"]["true"] for name in ("sampler", "encoder", "difference")}
+    for figure in ("visited", "reached", "total_variation"):
+        kernel, q, less = (counted[name][figure]["mean"] for name in ("sampler", "encoder", "difference"))
+        assert less == pytest.approx(kernel - q)
+    assert counted["sampler"]["visited"]["mean"] == l2hmc["inpainting"]["sampler"]["distinct_classes"]["mean"]
+    assert l2hmc["inpainting"]["reference"]["num_chains"] == 4
+    assert "the sampler less q" in page
     assert {"confident_classes", "log_likelihood"} < set(l2hmc["inpainting"]["patience"])
 
 
@@ -75,12 +84,27 @@ def test_calling_again_does_nothing_again(finished):
 def test_single_stages_answer_from_the_folder(finished):
     place = finished / "l2hmc-0"
     assert "sandwich gap" in call("dlgm", "evaluate", place).output
-    assert call("dlgm", "inpaint", place).output.count("distinct classes per image") == 2
+    painted = call("dlgm", "inpaint", place).output
+    assert painted.count("distinct classes per image") == painted.count("total variation from the reference") == 2
     assert "clearly not Gaussian" in call("dlgm", "posterior", place).output
     assert read_json(place / "posterior.json")["image"] == 0
     shown = call("dlgm", "evaluate", place, "--json").output
     assert json.loads(shown[shown.index("{") :])["scheme"] == "l2hmc"
     assert "report.html" in call("dlgm", "report", finished).output
+
+
+def test_the_script_that_checks_the_reference_runs(finished, monkeypatch):
+    script = Path(__file__).parents[2] / "scripts" / "dlgm_reference.py"
+    spec = importlib.util.spec_from_file_location("dlgm_reference", script)
+    checking = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(checking)
+    monkeypatch.setattr(checking, "AMBIGUOUS", 1.1)
+    monkeypatch.setattr(checking, "AIS", {"num_temperatures": 20, "num_chains": 50, "num_leapfrogs": 3})
+    found = checking.check(finished / "l2hmc-0")
+    assert found["images"] == list(range(6))
+    assert 1 <= found["worth"] <= 50
+    assert 0 <= found["total_variation"]["mean"] < 1
+    assert checking.chance(np.array([0.5, 0.5]), 10_000) == pytest.approx(np.sqrt(2 / np.pi) * 0.005, rel=0.2)
 
 
 def test_other_settings_in_the_same_folder_are_refused(finished):

@@ -4,7 +4,7 @@
 train it; `plan_ais`, `run_ais` and `run_reverse_ais` its judge. The stages put them together, one folder per model.
 """
 
-from ._ais import AISPlan, AISResult, plan_ais, run_ais, run_reverse_ais, sigmoid_schedule
+from ._ais import AISPlan, AISResult, plan_ais, run_ais, run_reverse_ais, sigmoid_schedule, weighted_draws
 from ._classify import Classifier, train_classifier
 from ._curvature import Curved
 from ._data import DATASETS, Dataset, load_dataset
@@ -12,7 +12,7 @@ from ._evaluate import evaluate, importance_bound, log_likelihood, sandwich
 from ._files import CheckpointError
 from ._guide import Guide, Guided
 from ._idx import DataError, parse_idx
-from ._inpaint import Inpainted, bottom_half, inpaint, mixing, mixing_difference
+from ._inpaint import Inpainted, bottom_half, class_shares, inpaint, mixing, mixing_difference
 from ._kernel import ImageNetwork, image_leapfrog
 from ._model import Decoder, Diagonal, Encoder, Feedforward, ImageLikelihood, LatentPosterior, log_bernoulli
 from ._paper import run_paper
@@ -41,6 +41,16 @@ from ._stages import (
     train_stage,
 )
 from ._train import build, gradients_per_image, train_dlgm, tune_step_size
+from ._true_classes import (
+    ClassShares,
+    Count,
+    Reference,
+    count_classes,
+    counts,
+    find_reference,
+    shares_by_ais,
+    total_variation,
+)
 
 __all__ = [
     "DATASETS",
@@ -49,7 +59,9 @@ __all__ = [
     "AISPlan",
     "AISResult",
     "CheckpointError",
+    "ClassShares",
     "Classifier",
+    "Count",
     "Curved",
     "DLGMState",
     "DataError",
@@ -68,16 +80,21 @@ __all__ = [
     "Model",
     "PosteriorDraws",
     "Recipe",
+    "Reference",
     "Refitted",
     "Settings",
     "Shape",
     "StepMetrics",
     "bottom_half",
     "build",
+    "class_shares",
+    "count_classes",
+    "counts",
     "draw_posterior",
     "elbo_step",
     "evaluate",
     "evaluate_stage",
+    "find_reference",
     "gradients_per_image",
     "hmc_step",
     "image_leapfrog",
@@ -105,10 +122,13 @@ __all__ = [
     "settings_for",
     "settings_in",
     "shape_summary",
+    "shares_by_ais",
     "sigmoid_schedule",
+    "total_variation",
     "train_classifier",
     "train_dlgm",
     "train_stage",
     "tune_step_size",
+    "weighted_draws",
     "write_report",
 ]

@@ -85,11 +85,30 @@ def plan_ais(
 
 def run_ais(key: Key, likelihood: AbstractLogDensity, plan: AISPlan, *, latent: int, num_chains: int = 16) -> AISResult:
     """Forward pass: in expectation a lower bound of log p(x)."""
+    _, log_weights, acceptance = _forward(key, likelihood, plan, latent, num_chains)
+    return _summary(np.asarray(log_weights, np.float64), float(acceptance), plan, num_chains)
+
+
+def weighted_draws(
+    key: Key, likelihood: AbstractLogDensity, plan: AISPlan, *, latent: int, num_chains: int
+) -> tuple[Vector, Float[np.ndarray, "images chains"]]:
+    """Latents of shape (latent, images * chains) at the end of a forward pass, and their weights towards p(z | x).
+
+    The weights of an image sum to 1. No chain that mixes is needed for them: a check on samplers.
+    """
+    latents, log_weights, _ = _forward(key, likelihood, plan, latent, num_chains)
+    by_image = np.asarray(log_weights, np.float64).reshape(-1, num_chains)
+    weights = np.exp(by_image - by_image.max(axis=1, keepdims=True))
+    return latents, weights / weights.sum(axis=1, keepdims=True)
+
+
+def _forward(
+    key: Key, likelihood: AbstractLogDensity, plan: AISPlan, latent: int, num_chains: int
+) -> tuple[Vector, Array, Array]:
     start_key, chain_key = jax.random.split(key)
     columns = plan.step_sizes.shape[1] * num_chains
     start = jax.random.normal(start_key, (columns, latent), plan.powers.dtype).T
-    log_weights, acceptance = _anneal(chain_key, likelihood, plan, start, reverse=False)
-    return _summary(np.asarray(log_weights, np.float64), float(acceptance), plan, num_chains)
+    return _anneal(chain_key, likelihood, plan, start, reverse=False)
 
 
 def run_reverse_ais(
@@ -97,7 +116,7 @@ def run_reverse_ais(
 ) -> AISResult:
     """Reverse pass from one exact posterior draw per image, (latent, images): in expectation an upper bound."""
     start = jnp.repeat(posterior_draws, num_chains, axis=1)
-    log_weights, acceptance = _anneal(key, likelihood, plan, start, reverse=True)
+    _, log_weights, acceptance = _anneal(key, likelihood, plan, start, reverse=True)
     result = _summary(-np.asarray(log_weights, np.float64), float(acceptance), plan, num_chains)
     return result._replace(log_likelihood=-result.log_likelihood)
 
@@ -131,8 +150,8 @@ def _pilot(
 @eqx.filter_jit
 def _anneal(
     key: Key, likelihood: AbstractLogDensity, plan: AISPlan, start: Vector, *, reverse: bool
-) -> tuple[Array, Array]:
-    """Log weights per column and mean acceptance; sums of thousands of terms are compensated (Kahan)."""
+) -> tuple[Vector, Array, Array]:
+    """Latents at the end, log weights per column, mean acceptance; long sums are compensated (Kahan)."""
     powers = plan.powers
 
     def weigh(total: tuple[Array, Array], k: Array, value: Array) -> tuple[Array, Array]:
@@ -155,8 +174,8 @@ def _anneal(
 
     zeros = jnp.zeros(start.shape[1], start.dtype)
     steps = jnp.arange(powers.shape[0] - 1)
-    (_, (total, _)), rates = jax.lax.scan(body, (start, (zeros, zeros)), steps, reverse=reverse)
-    return total, jnp.mean(rates)
+    (end, (total, _)), rates = jax.lax.scan(body, (start, (zeros, zeros)), steps, reverse=reverse)
+    return end, total, jnp.mean(rates)
 
 
 def _tempered_state(position: Vector, power: Array, value: Array, grad: Vector) -> State:

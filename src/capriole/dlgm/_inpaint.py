@@ -1,5 +1,6 @@
 """In-painting by block Gibbs: z given the image, then the missing pixels given z, over and over (paper, figure 3a)."""
 
+import time
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -9,9 +10,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._dynamics import Leapfrog
+from .._train import Progress
 from .._transition import Transition
 from .._types import Key
 from ._classify import Classifier
+from ._evaluate import OnProgress
 from ._model import ImageLikelihood, Images, KeptPixels, LatentPosterior
 from ._schemes import Model, follow, posterior_kernel
 
@@ -21,6 +24,8 @@ KEPT = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 CONFIDENT = 0.9
 """Share of the classifier above which a class counts for ``confident_classes``."""
 
+VISITED = 0.05
+"""Share of an image's sweeps from which on a class counts."""
 
 KEPT_HMC = (0.1, 10, 4)
 """Step size, leapfrogs and transitions per sweep of the plain HMC that moves z given the kept pixels alone."""
@@ -52,6 +57,7 @@ def inpaint(
     num_sweeps: int,
     num_transitions: int,
     draw_with: DrawWith,
+    progress: OnProgress | None = None,
 ) -> Inpainted:
     """Block Gibbs on binary ``images`` of shape (pixels, images); the other pixels start from fair coins.
 
@@ -68,6 +74,7 @@ def inpaint(
     q = model.encoder(image)
     latents = q.draw(jax.random.normal(noise_key, q.mean.shape, q.mean.dtype))
     classes, confidence, pictures = [], [], {0: np.asarray(image)}
+    started = time.perf_counter()
     for t in range(num_sweeps):
         sweep_t = jax.random.fold_in(sweep_key, t)
         image, latents, picture, seen = _sweep(
@@ -77,6 +84,9 @@ def inpaint(
         confidence.append(np.asarray(seen[1]))
         if t + 1 in KEPT or t + 1 == num_sweeps:
             pictures[t + 1] = np.asarray(picture)
+        if progress is not None:
+            phase = f"in-paint {image.shape[1]} columns by {draw_with}"
+            progress(Progress(phase, t + 1, num_sweeps, time.perf_counter() - started, {}))
     return Inpainted(np.stack(classes), np.stack(confidence), pictures, image)
 
 
@@ -98,8 +108,7 @@ def _sweep(
     else:
         latents = _new_latents(latent_key, model, image, latents, num_transitions, draw_with == "sampler")
     means = jax.nn.sigmoid(model.decoder(latents))
-    drawn = jax.random.uniform(pixel_key, image.shape, image.dtype) < means
-    image = jnp.where(known, image, drawn.astype(image.dtype))
+    image = fill_in(pixel_key, image, known, means)
     log_p = classifier(image)
     seen = (jnp.argmax(log_p, axis=0), jnp.exp(jnp.max(log_p, axis=0)))
     return image, latents, jnp.where(known, image, means), seen
@@ -112,9 +121,20 @@ def _new_latents(key: Key, model: Model, image: Array, latents: Array, num_trans
     return q.draw(jax.random.normal(key, q.mean.shape, q.mean.dtype))
 
 
+def kept_likelihood(model: Model, image: Array, known: Array) -> ImageLikelihood:
+    """Log p(kept pixels | z), the missing ones integrated out; ``known`` of shape (pixels, 1)."""
+    return ImageLikelihood(KeptPixels(model.decoder, known), jnp.where(known, image, 0))
+
+
+def fill_in(key: Key, image: Array, known: Array, means: Array) -> Array:
+    """The image with its missing pixels drawn from their ``means``."""
+    drawn = jax.random.uniform(key, image.shape, image.dtype) < means
+    return jnp.where(known, image, drawn.astype(image.dtype))
+
+
 def _given_kept(key: Key, model: Model, image: Array, latents: Array, known: Array) -> Array:
     step_size, num_leapfrogs, num_transitions = KEPT_HMC
-    likelihood = ImageLikelihood(KeptPixels(model.decoder, known), jnp.where(known, image, 0))
+    likelihood = kept_likelihood(model, image, known)
     kernel = Transition(LatentPosterior(likelihood), Leapfrog(jnp.asarray(step_size, latents.dtype), num_leapfrogs))
     state = kernel.init(latents)
     for k in range(num_transitions):
@@ -122,10 +142,21 @@ def _given_kept(key: Key, model: Model, image: Array, latents: Array, known: Arr
     return state.position
 
 
+def class_shares(found: Inpainted, num_classes: int, *, above: float = 0.0) -> Float[np.ndarray, "images classes"]:
+    """Share of an image's sweeps, without the first fifth, that show a class with more than ``above`` of the judge."""
+    settled = _settled(found)
+    seen, sure = found.classes[settled], found.confidence[settled] > above
+    return np.stack([np.mean((seen == c) & sure, axis=0) for c in range(num_classes)], axis=1)
+
+
+def _settled(found: Inpainted) -> slice:
+    return slice(len(found.classes) // 5, None)
+
+
 def mixing(found: Inpainted) -> dict[str, Any]:
     """How many classes an image goes through: means and standard errors over images, without the first fifth of sweeps.
 
-    ``distinct_classes`` counts those seen in at least 5 % of the sweeps, ``confident_classes`` those that the
+    ``distinct_classes`` counts those seen in 5 % of the sweeps (`VISITED`), ``confident_classes`` those that the
     classifier was sure of (`CONFIDENT`) in as many; ``effective_classes`` is the exponential of the entropy of their
     shares; ``switches_per_sweep`` is the share of sweeps that change the class.
     """
@@ -145,14 +176,13 @@ def mixing_difference(found: Inpainted, other: Inpainted) -> dict[str, Any]:
 
 
 def _mixing_by_image(found: Inpainted) -> dict[str, np.ndarray]:
-    settled = slice(len(found.classes) // 5, None)
-    seen, sure = found.classes[settled], found.confidence[settled] > CONFIDENT
-    confident = np.stack([np.mean((seen == c) & sure, axis=0) for c in range(seen.max() + 1)], axis=1)
-    shares = np.stack([np.bincount(column, minlength=seen.max() + 1) for column in seen.T]) / len(seen)
+    settled = _settled(found)
+    seen, num_classes = found.classes[settled], int(found.classes.max()) + 1
+    shares, confident = class_shares(found, num_classes), class_shares(found, num_classes, above=CONFIDENT)
     entropy = -np.sum(np.where(shares > 0, shares * np.log(np.maximum(shares, 1e-300)), 0), axis=1)
     return {
-        "distinct_classes": np.sum(shares >= 0.05, axis=1),
-        "confident_classes": np.sum(confident >= 0.05, axis=1),
+        "distinct_classes": np.sum(shares >= VISITED, axis=1),
+        "confident_classes": np.sum(confident >= VISITED, axis=1),
         "effective_classes": np.exp(entropy),
         "switches_per_sweep": np.mean(seen[1:] != seen[:-1], axis=0),
         "confidence": np.mean(found.confidence[settled], axis=0),

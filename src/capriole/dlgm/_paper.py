@@ -26,7 +26,7 @@ def run_paper(
             if scheme != "elbo":
                 burn_in_stage(model, data)
             if seed == 0:
-                inpaint_stage(model, data)
+                inpaint_stage(model, data, progress=progress)
             if seed == 0 and scheme == "l2hmc":
                 sampling_stage(model, data)
                 posterior_stage(model, data)

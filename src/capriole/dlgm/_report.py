@@ -15,6 +15,7 @@ from ._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
 from ._settings import SCHEME_NAMES
 from ._stages import INPAINTING_ROWS, Loaded, decoder_pictures, load_model, save_figure, settings_in
 from ._train import CHECKPOINT
+from ._true_classes import COUNTS_HEADER, COUNTS_WORDS, TRUE_HEADER, TRUE_WORDS, count_rows, true_rows
 
 INPAINTING_FIGURES = {
     "distinct_classes": "distinct classes per image",
@@ -211,10 +212,12 @@ def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
             "(pictures)."
         )
     ]
-    rows = []
+    rows, true, counted = [], [], []
     for scheme, models in by_scheme.items():
         for m in models:
             if stored := _stage(m, "inpainting.json"):
+                true += true_rows(LABELS[scheme], m.seed, stored, INPAINTING_ROWS)
+                counted += count_rows(LABELS[scheme], m.seed, stored)
                 for method, shown in INPAINTING_ROWS.items():
                     if method in stored:
                         cells = (
@@ -232,7 +235,10 @@ def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
         *INPAINTING_FIGURES.values(),
         "classifier accuracy",
     ]
-    return [*pieces, html.table(header, rows)]
+    pieces.append(html.table(header, rows))
+    for words, head, body in ((TRUE_WORDS, TRUE_HEADER, true), (COUNTS_WORDS, COUNTS_HEADER, counted)):
+        pieces += [html.text(words), html.table(head, body)] if body else []
+    return pieces
 
 
 def _posterior(by_scheme: dict[str, list[Loaded]]) -> list[str]:

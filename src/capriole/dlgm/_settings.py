@@ -19,6 +19,7 @@ class Settings:
     HMC makes ``num_transitions`` of ``num_leapfrogs``, the learned kernel ``kernel_transitions`` of
     ``kernel_leapfrogs``, in the ``frame`` of a ``guide`` that learns or of the ``curvature`` of the decoder, from its
     ``curvature_pixels`` least certain pixels. The ``refit_`` settings fit a kernel anew to the finished decoder.
+    In-painting is judged by ``inpaint_chains`` chains per image of an exact sampler.
     """
 
     dataset: str = "mnist"
@@ -69,6 +70,7 @@ class Settings:
     inpaint_images: int = 200
     inpaint_sweeps: int = 500
     inpaint_transitions: int = 5
+    inpaint_chains: int = 16
     classifier_epochs: int = 10
     posterior_chains: int = 512
     posterior_steps: int = 20000
@@ -176,6 +178,7 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "inpaint_images": 6,
         "inpaint_sweeps": 10,
         "inpaint_transitions": 1,
+        "inpaint_chains": 4,
         "classifier_epochs": 5,
         "posterior_chains": 16,
         "posterior_steps": 40,
@@ -217,8 +220,7 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "sampling_steps": 1000,
         "inpaint_images": 200,
         "inpaint_sweeps": 200,
-        "posterior_chains": 256,
-        "posterior_steps": 1000,
+        "posterior_steps": 2000,
         "shape_images": 100,
         "shape_chains": 16,
         "shape_steps": 500,

@@ -14,11 +14,10 @@ import jax
 import numpy as np
 
 from .._io import versions
-from .._train import Progress
 from ._burn_in import shortfall
 from ._classify import train_classifier
 from ._data import Dataset, hold_out, load_dataset
-from ._evaluate import curve_point, evaluate, fixed_binary, log_likelihood
+from ._evaluate import OnProgress, curve_point, evaluate, fixed_binary, log_likelihood
 from ._figures import inpainting_figure, posterior_figure
 from ._files import CheckpointError, load_checkpoint, read_facts, read_json, save_checkpoint, write_bytes, write_json
 from ._inpaint import DrawWith, Inpainted, bottom_half, inpaint, mean_and_error, mixing, mixing_difference
@@ -28,6 +27,7 @@ from ._sampling import compare_samplers
 from ._schemes import Model
 from ._settings import Settings, settings_from
 from ._train import CHECKPOINT, build, key_for, train_dlgm
+from ._true_classes import counts, find_reference, reference_facts, shares_of
 
 CONFIG = "config.json"
 BEST = "best.safetensors"
@@ -56,8 +56,6 @@ INPAINTING_ROWS = {
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-type OnProgress = Callable[[Progress], None]
 
 
 class Loaded(NamedTuple):
@@ -186,23 +184,40 @@ def burn_in_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     )
 
 
-def inpaint_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
+def inpaint_stage(loaded: Loaded, data: Dataset, *, progress: OnProgress | None = None) -> dict[str, Any]:
     """``inpainting.json`` and ``inpainting.png``: block Gibbs with q and, where there is one, with the sampler.
 
     The sampler twice, the second time with `PATIENCE` times the transitions per sweep, which shows whether the first
     time was enough; and exactly in another way, with the missing pixels integrated out, to compare. log p(x) of the
-    last pictures, by AIS, tells which of them the model finds likely.
+    last pictures, by AIS, tells which of them the model finds likely. ``inpaint_chains`` chains of that other way tell
+    which of the classes seen an image has under the model (`COUNTS`).
     """
-    return _once(loaded, "inpainting.json", lambda: _inpaint(loaded, data))
+    return _once(loaded, "inpainting.json", lambda: _inpaint(loaded, data, progress))
 
 
-def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
+def _inpaint(loaded: Loaded, data: Dataset, progress: OnProgress | None) -> dict[str, Any]:
     s = loaded.settings
     judge_key, run_key, score_key = jax.random.split(key_for(loaded.seed, "inpaint"), 3)
     judge = train_classifier(judge_key, data, num_epochs=s.classifier_epochs)
     images = fixed_binary(data.test, min(s.inpaint_images, data.test.shape[1]))
-    figures: dict[str, Any] = {"num_images": images.shape[1], "classifier_accuracy": judge.accuracy}
-    pictures, results, scores = {}, dict[str, Inpainted](), {}
+    kept = bottom_half(data.side)
+    # A key of its own: the run ``kept`` below is judged by this one as the others are.
+    reference = find_reference(
+        key_for(loaded.seed, "reference"),
+        loaded.model,
+        images,
+        kept,
+        judge.classifier,
+        num_sweeps=s.inpaint_sweeps,
+        num_chains=s.inpaint_chains,
+        progress=progress,
+    )
+    figures: dict[str, Any] = {
+        "num_images": images.shape[1],
+        "classifier_accuracy": judge.accuracy,
+        "reference": {"num_chains": s.inpaint_chains} | reference_facts(reference),
+    }
+    pictures, results, shares, scores = {}, dict[str, Inpainted](), {}, {}
     for method, shown in INPAINTING_METHODS.items():
         if loaded.scheme == "elbo" and method in ("sampler", "patient"):
             continue
@@ -211,11 +226,12 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
             run_key,
             loaded.model,
             images,
-            bottom_half(data.side),
+            kept,
             judge.classifier,
             num_sweeps=s.inpaint_sweeps,
             num_transitions=s.inpaint_transitions * (PATIENCE if method == "patient" else 1),
             draw_with=DRAW_WITH[method],
+            progress=progress,
         )
         ais = log_likelihood(
             score_key,
@@ -227,12 +243,19 @@ def _inpaint(loaded: Loaded, data: Dataset) -> dict[str, Any]:
             num_leapfrogs=s.ais_leapfrogs,
         )
         scores[method] = ais.log_likelihood
-        figures[method] = mixing(found) | {"log_likelihood": mean_and_error(scores[method])}
+        shares[method] = shares_of(found, judge.classifier)
+        figures[method] = mixing(found) | {
+            "log_likelihood": mean_and_error(scores[method]),
+            "counts": counts(shares[method], reference),
+        }
         pictures[f"z from {shown}"] = found.pictures
     for name, (one, other) in INPAINTING_DIFFERENCES.items():
         if one in results:
             figures[name] = mixing_difference(results[one], results[other])
-            figures[name] |= {"log_likelihood": mean_and_error(scores[one] - scores[other])}
+            figures[name] |= {
+                "log_likelihood": mean_and_error(scores[one] - scores[other]),
+                "counts": counts(shares[one], reference, less=shares[other]),
+            }
     save_figure(loaded.folder / "inpainting.png", inpainting_figure(pictures, side=data.side))
     return figures
 

@@ -32,7 +32,9 @@ CHUNK = 10
 
 STEP_SIZES = tuple(float(size) for size in np.geomspace(0.02, 1.5, 14))
 
-PURPOSES = ("build", *SCHEME_NAMES, "curve", "evaluate", "inpaint", "posterior", "sampling", "burn_in", "refit")
+PURPOSES = (
+    "build", *SCHEME_NAMES, "curve", "evaluate", "inpaint", "posterior", "sampling", "burn_in", "refit", "reference",
+)  # fmt: skip
 
 type OnEpoch = Callable[[Model, int], dict[str, float]]
 
