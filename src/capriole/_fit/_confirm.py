@@ -38,7 +38,7 @@ def confirmed(
     crowd = spread_out(places, pilot.position.shape[1])
     seen: set[str] = set()
     while True:
-        name = choose([row(c, pilot) for c in candidates], criterion)
+        name = choose([row_of(c, pilot) for c in candidates], criterion)
         i = next(i for i, c in enumerate(candidates) if c.name == name)
         before = candidates[i].judgement.worst
         free = name.endswith("Crank-Nicolson") and before < GOOD_ENOUGH
@@ -57,7 +57,7 @@ def confirmed(
         seen.update(c.name for c in (again, *freed))
 
 
-def row(candidate: Candidate, pilot: Exploration) -> Row:
+def row_of(candidate: Candidate, pilot: Exploration) -> Row:
     j = candidate.judgement
     return Row(
         name=candidate.name,

@@ -16,7 +16,7 @@ from .._transition import AbstractTransition, state_at
 from .._types import Key, Vector
 from .._whitening import Whitened, diagonal, from_user, padded
 from ._candidate import Candidate
-from ._confirm import choose, confirmed, judged_again, row
+from ._confirm import choose, confirmed, judged_again, row_of
 from ._nuts import nuts_row
 from ._reach import described
 from ._rotations import NO_NETWORKS, rotations
@@ -90,7 +90,7 @@ def search(
     found = Found(
         chosen="",
         kernel=None,
-        rows=tuple(row(candidate, pilot) for candidate in candidates),
+        rows=tuple(row_of(candidate, pilot) for candidate in candidates),
         starts=jnp.asarray(spread_out(places, settings.num_chains, num_far), position.dtype),
         crowd=jnp.asarray(spread_out(places, NUTS_STARTS, num_far), position.dtype),
         notes=tuple(notes),
