@@ -1,6 +1,7 @@
 """The parts of a transport map, each by maximum likelihood: common axes, conditional moments, marginals."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
