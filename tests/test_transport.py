@@ -9,7 +9,8 @@ from scipy import stats
 from capriole import Rotation, Transition, Whitened, estimate_whitening
 from capriole._explore import _Window, _without_the_lost
 from capriole._transport import Transported, TransportMap, features
-from capriole._transport_fit import DENSE_UP_TO, _sharpened, estimate_transport, refitted
+from capriole._transport_fit import DENSE_UP_TO, estimate_transport, refitted
+from capriole._transport_parts import _sharpened, regressed
 from capriole._whitening import draws_to_user, from_user, maps, seen_from, to_user, users
 from densities import Banana, Funnel, Gaussian
 from invariance import check_invariance
@@ -135,6 +136,31 @@ def test_in_many_dimensions_only_the_children_that_gain_are_bent():
     np.testing.assert_array_equal(np.flatnonzero(np.any(np.asarray(again.log_scale)[:, 1:], axis=1)), [7])
 
 
+def test_down_a_neck_that_no_draw_reached_means_shrink_with_scales():
+    rng = np.random.default_rng(3)
+    parent = rng.normal(size=6000)
+    scale = np.exp(1.5 * parent)
+    child = 5 + scale * (0.4 + 0.3 * rng.normal(size=6000))
+    found = estimate_transport(np.stack([parent, child])).transport
+    deep = np.stack([np.full(4000, -4.5), 5 + np.exp(-6.75) * (0.4 + 0.3 * rng.normal(size=4000))])
+    z = np.asarray(jax.tree.map(np.asarray, found).inverse(deep))[1]
+    assert abs(z.mean()) < 1
+    assert 0.3 < z.std() < 3
+    assert not np.any(np.asarray(found.offset)[1, 1:])
+
+
+def test_means_that_do_not_shrink_move_on_their_own():
+    rng = np.random.default_rng(4)
+    parent = rng.normal(size=6000)
+    child = 2 * parent + np.exp(-1.5 * parent) * 0.1 * rng.normal(size=6000)
+    (offset, centre, log_scale) = regressed(child[None], features(parent[None]))
+    assert np.any(offset[0, 1:])
+    level = np.exp(log_scale @ features(parent[None]))[0]
+    residual = (child - (offset @ features(parent[None]))[0]) / level - (centre @ features(parent[None]))[0]
+    assert abs(residual[parent > 1].mean()) < 0.1
+    np.testing.assert_allclose(residual[parent > 1].std(), 1, atol=0.35)
+
+
 @pytest.mark.parametrize("draws", [np.full((2, 500), np.nan), np.zeros((400, 9000)), np.zeros((50, 100))])
 def test_no_map_for_draws_that_cannot_tell(draws):
     assert estimate_transport(draws) is None
@@ -199,7 +225,7 @@ def test_a_gaussian_in_a_map_keeps_its_mass():
     """The density in the map's coordinates integrates to that of the user's: a check of sign and constant together."""
     transport = transport_map(2, [0], bent=0.3)
     target = Transported(Gaussian(jnp.array([1.0, 1.0])), transport)
-    grid = np.linspace(-14, 14, 1201)
+    grid = np.linspace(-60, 60, 3001)
     z = jnp.asarray(np.stack(np.meshgrid(grid, grid)).reshape(2, -1))
     constant = np.linalg.slogdet(np.asarray(transport.factor))[1]
     mass = np.sum(np.exp(np.asarray(target(z)) + constant)) * (grid[1] - grid[0]) ** 2

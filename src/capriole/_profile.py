@@ -19,18 +19,19 @@ from jax.nn import logsumexp
 from jaxtyping import Array
 
 from ._check import trainable
-from ._logdensity import AbstractLogDensity, StoppedForce
+from ._logdensity import AbstractLogDensity
 from ._networks import column
 from ._types import Key, Scalar, Vector
 
-MOST_DIM = 60
+MOST_DIM = 300
 _STEPS = (0.2, 0.35)
 _LOWEST = -9.0
 _CLIFF = -4.0
 _MOST_ROWS = 800
 _NEWTON = 8
-_SAMPLES = 512
-_LEAST_SHARE = 0.1
+_SAMPLES = 2048
+_KEPT = 256
+_LEAST_SHARE = 0.03
 _LEAST_SURE = 0.99
 _DAMPING = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 0.0)
 
@@ -38,9 +39,8 @@ _DAMPING = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 0.0)
 class Profile(NamedTuple):
     """The marginal of the dimensions ``parents``, one or two, at ``values`` (n, parents), ``steps`` (parents,) apart.
 
-    ``mass`` (n,) is normalised: the share of the mass that is nearest to each value. ``points`` (n, samples, dim), in
-    the coordinates of the log density, are draws of the other dimensions given each value, with their ``weights``
-    (n, samples). ``num_gradients`` counts a product with the Hessian as two.
+    ``mass`` (n,) is normalised: the share of the mass that is nearest to each value. ``points`` (n, kept, dim), in the
+    coordinates of the log density, are draws of the other dimensions given each value, resampled by their weights.
     """
 
     parents: tuple[int, ...]
@@ -48,25 +48,20 @@ class Profile(NamedTuple):
     steps: np.ndarray
     mass: np.ndarray
     points: np.ndarray
-    weights: np.ndarray
-    num_gradients: int
 
     def draws(self, rng: np.random.Generator, num: int) -> np.ndarray:
-        """``num`` draws (dim, num) of the target, but for the width of a step, by resampling with the weights."""
+        """``num`` draws (dim, num) of the target, but for the width of a step."""
         levels = (rng.permutation(num) + rng.uniform(size=num)) / num
         rows = np.minimum(np.searchsorted(np.cumsum(self.mass), levels), len(self.mass) - 1)
-        found = np.empty((self.points.shape[2], num))
-        for row in np.unique(rows):
-            mine = rows == row
-            picked = rng.choice(self.weights.shape[1], mine.sum(), p=self.weights[row] / self.weights[row].sum())
-            found[:, mine] = self.points[row, picked].T
+        found = self.points[rows, rng.integers(self.points.shape[1], size=num)].T.astype(float)
         found[list(self.parents)] += self.steps[:, None] * (rng.uniform(size=(len(self.parents), num)) - 0.5)
         return found
 
     def quantile(self, i: int, level: float) -> float:
         """The value of the ``i``-th parent below which ``level`` of the mass lies."""
-        order = np.argsort(self.values[:, i], kind="stable")
-        return float(np.interp(level, np.cumsum(self.mass[order]), self.values[order, i] + self.steps[i] / 2))
+        values, place = np.unique(self.values[:, i], return_inverse=True)
+        mass = np.bincount(place, self.mass)
+        return float(np.interp(level, np.cumsum(mass), values + self.steps[i] / 2))
 
     def agrees(self, draws: np.ndarray) -> bool:
         """Whether its middle is that of ``draws`` (dim, n): between 30 and 70 % of them lie below."""
@@ -74,21 +69,22 @@ class Profile(NamedTuple):
         return bool(min(below) > 0.3 and max(below) < 0.7)
 
 
-def profile(key: Key, target: AbstractLogDensity, draws: np.ndarray, parents: tuple[int, ...]) -> Profile | None:
-    """The marginal of ``parents``, from the middle of the ``draws`` (dim, n) outwards.
+def profile(
+    key: Key, target: AbstractLogDensity, draws: np.ndarray, parents: tuple[int, ...]
+) -> tuple[Profile | None, int]:
+    """The marginal of ``parents``, from the middle of the ``draws`` (dim, n) outwards, and gradients spent: as many as
+    log densities, and two for a product with the Hessian.
 
     On a grid the mode of the others is found by Newton's method, from that of a neighbour; Gaussian draws around it
     give the integral by importance weights, ``log p(t) = log mean_k exp(log pi(t, y_k) - log N(y_k; mode,
     -Hessian^-1))``. The grid ends where that is 9 nats below its top. None where it cannot be trusted: more than 99 %
-    of the mass must be where weights are worth a tenth of their number; for more than `MOST_DIM` dimensions, for log
+    of the mass must be where weights are worth 3 % of their number; for more than `MOST_DIM` dimensions, for log
     densities without second derivatives, and where the grid meets a cliff or does not end.
     """
     dim = len(draws)
     dtype = jnp.zeros(()).dtype
-    if not len(parents) < dim <= MOST_DIM:
-        return None
-    if isinstance(trainable(target, jnp.asarray(draws[:, 0], dtype))[0], StoppedForce):
-        return None
+    if not (len(parents) < dim <= MOST_DIM and trainable(target, jnp.asarray(draws[:, 0], dtype))[1]):
+        return None, 0
     others, along = np.delete(np.arange(dim), parents), draws[list(parents)]
     middle, deviation = np.median(along, axis=1), along.std(axis=1)
     steps = _STEPS[len(parents) - 1] * deviation
@@ -104,10 +100,13 @@ def profile(key: Key, target: AbstractLogDensity, draws: np.ndarray, parents: tu
         rows[place] = _Row(value, *map(np.asarray, found))
         return rows[place]
 
+    def spent() -> int:
+        return len(rows) * (_NEWTON * (2 * len(others) + len(_DAMPING)) + _SAMPLES)
+
     origin = (0,) * len(parents)
     first = add(origin, np.median(draws[others][:, near], axis=1))
-    if not first.is_finite or _worth(first.log_weights) < _LEAST_SHARE:
-        return None
+    if not first.is_finite or first.worth < _LEAST_SHARE:
+        return None, spent()
     top, waiting = float(first.log_density), [(-float(first.log_density), origin)]
     while waiting:
         here, place = heapq.heappop(waiting)
@@ -119,34 +118,32 @@ def profile(key: Key, target: AbstractLogDensity, draws: np.ndarray, parents: tu
                 continue
             row = add(there, rows[place].mode)
             if (not row.is_finite and -here > top + _CLIFF) or len(rows) > _MOST_ROWS:
-                return None
+                return None, spent()
             if row.is_finite:
                 top = max(top, float(row.log_density))
                 heapq.heappush(waiting, (-float(row.log_density), there))
-    return _profile(parents, others, steps, [row for row in rows.values() if row.is_finite])
+    return _profile(parents, others, steps, [row for row in rows.values() if row.is_finite]), spent()
 
 
 def _profile(parents: tuple[int, ...], others: np.ndarray, steps: np.ndarray, rows: list["_Row"]) -> Profile | None:
     log_density = np.asarray([row.log_density for row in rows], np.float64)
     mass = np.exp(log_density - log_density.max())
     mass /= mass.sum()
-    if mass[[_worth(row.log_weights) < _LEAST_SHARE for row in rows]].sum() > 1 - _LEAST_SURE:
+    if mass[[row.worth < _LEAST_SHARE for row in rows]].sum() > 1 - _LEAST_SURE:
         return None
     dim = len(parents) + len(others)
     values = np.stack([row.value for row in rows])
-    points = np.empty((len(rows), _SAMPLES, dim))
+    points = np.empty((len(rows), _KEPT, dim), rows[0].points.dtype)
     points[:, :, others] = np.stack([row.points.T for row in rows])
     points[:, :, list(parents)] = values[:, None]
-    weights = np.stack([_weights(row.log_weights) for row in rows])
-    spent = len(rows) * (_NEWTON * (2 * len(others) + len(_DAMPING)) + _SAMPLES)
-    return Profile(parents, values, steps, mass, points, weights, spent)
+    return Profile(parents, values, steps, mass, points)
 
 
 class _Row(NamedTuple):
     value: np.ndarray
     mode: np.ndarray
     log_density: np.ndarray
-    log_weights: np.ndarray
+    worth: np.ndarray
     points: np.ndarray
 
     @property
@@ -154,21 +151,13 @@ class _Row(NamedTuple):
         return bool(np.isfinite(self.log_density) and np.isfinite(self.mode).all())
 
 
-def _weights(logarithms: np.ndarray) -> np.ndarray:
-    return np.exp(np.asarray(logarithms, np.float64) - logarithms.max())
-
-
-def _worth(log_weights: np.ndarray) -> float:
-    """Effective sample size of importance weights over their number."""
-    weights = _weights(log_weights)
-    return float(weights.sum() ** 2 / (weights**2).sum() / len(weights))
-
-
 @eqx.filter_jit
 def _integrated(
     target: AbstractLogDensity, start: Vector, value: Vector, others_at: Array, parents_at: Array, key: Key
 ) -> tuple[Array, Array, Array, Array]:
-    """Mode, log integral, log weights (samples,) and points (others, samples) of the others given ``value``."""
+    """Mode, log integral, effective share of the importance weights and points (others, kept) of the others given
+    ``value``.
+    """
 
     def given(others: Vector) -> Scalar:
         whole = jnp.zeros((len(others) + len(value), *others.shape[1:]), others.dtype)
@@ -190,9 +179,13 @@ def _integrated(
 
     mode = jax.lax.fori_loop(0, _NEWTON, newton, start)
     units, values, vectors = curved(mode)
-    noise = jax.random.normal(key, (len(mode), _SAMPLES), mode.dtype)
+    noise_key, pick_key = jax.random.split(key)
+    noise = jax.random.normal(noise_key, (len(mode), _SAMPLES), mode.dtype)
     points = mode[:, None] + units[:, None] * (vectors @ (noise / jnp.sqrt(values)[:, None]))
     log_det = jnp.sum(jnp.log(values)) / 2 - jnp.sum(jnp.log(units))
     log_weights = given(points) + jnp.sum(noise**2, axis=0) / 2 - log_det
     log_weights = jnp.where(jnp.isfinite(log_weights), log_weights, -jnp.inf)
-    return mode, logsumexp(log_weights) - math.log(_SAMPLES), log_weights, points
+    total = logsumexp(log_weights)
+    worth = jnp.exp(2 * total - logsumexp(2 * log_weights)) / _SAMPLES
+    kept = points[:, jax.random.categorical(pick_key, log_weights, shape=(_KEPT,))]
+    return mode, total - math.log(_SAMPLES), worth, kept

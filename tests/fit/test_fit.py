@@ -4,15 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 import capriole
 from capriole import CrankNicolson, PerChain, Rotation, Transition, Whitened, Whitening
 from capriole._explore import explore
-from capriole._fit import _fit, _nuts, _rotations, _search
+from capriole._fit import _confirm, _fit, _nuts, _rotations, _search
 from capriole._fit._candidate import Candidate
+from capriole._fit._reach import LEVELS, Marginal
 from capriole._fit._rotations import rotations, smoothed_best
-from capriole._fit._training import Plan, plans, train_candidate
-from capriole._fit._transported import Elsewhere
+from capriole._fit._training import Plan, plans, train_candidate, with_small_steps
+from capriole._fit._transported import Elsewhere, transported
 from capriole._fit._verdict import Row
 from capriole._judge import Judgement
 from capriole._whitening import identity
@@ -98,6 +100,42 @@ def test_a_transported_kernel_can_be_saved_and_loaded(unfolded, tmp_path):
     np.testing.assert_array_equal(trees[0]["posterior"]["x"].values, trees[1]["posterior"]["x"].values)
 
 
+def test_a_funnels_parent_is_explored_by_its_marginal():
+    target = Funnel(dim=6)
+    pilot = explore(jax.random.key(0), target, target.start(jax.random.key(1), 32))
+    before = pilot.num_gradients
+    found = transported(jax.random.key(2), target, pilot)
+    assert found.pilot.profile.parents == (0,)
+    assert found.pilot.num_gradients > before
+    (marginal,) = Marginal.read(_search._facts(found.pilot)["marginals"], dim=6)
+    np.testing.assert_allclose(marginal.quantiles, 3 * norm.ppf(LEVELS), atol=0.05)
+    best = max(found.candidates, key=lambda c: c.judgement.worst)
+    assert best.judgement.worst > 0.3
+
+
+@pytest.mark.parametrize("missed", [False, True])
+def test_draws_that_miss_an_end_of_a_marginal_fail(monkeypatch, missed):
+    """scg's first dimension has deviation 7.1; a marginal with an end further out is what the chains miss."""
+    end = -60.0 if missed else norm.ppf(0.03) * np.sqrt(50.05)
+    quantiles = [float(norm.ppf(level) * np.sqrt(50.05)) for level in LEVELS]
+    quantiles[LEVELS.index(0.03)] = end
+    monkeypatch.setattr(_search, "marginals", lambda profile: [{"dimension": 0, "quantiles": quantiles}])
+    verdict = capriole.fit(make_target("scg"), seed=1, num_chains=8, train_steps=0, compare=False).verdict
+    assert verdict.failed == missed
+    assert ("along a funnel" in verdict.recommendation()) == missed
+
+
+def test_small_steps_take_a_fifth_of_the_gradients():
+    kernel = Transition(make_target("scg"), Rotation(jnp.asarray(1.0), jnp.asarray(9)))
+    judgement = Judgement(0.1, 0.1, 1.0, 0.9, 1.0, 0, 0, 100, 1.0, 0.0)
+    mixed = with_small_steps(Candidate("rotation", kernel, judgement, 9, num_gradients=70), 0.3)
+    (one, other), (share, rest) = mixed.transition.transitions, mixed.transition.probabilities
+    steps = rest * other.transition.dynamics.num_leapfrogs
+    np.testing.assert_allclose(steps / (steps + share * 9), 0.2)
+    assert one is kernel
+    assert (mixed.name, mixed.num_gradients, mixed.shared_gradients) == ("rotation and HMC", 0, 70)
+
+
 def test_what_a_transport_map_that_is_left_cost_counts(monkeypatch):
     target = make_target("scg")
     pilot = explore(jax.random.key(0), target, target.start(jax.random.key(1), 16), max_windows=1)
@@ -106,7 +144,7 @@ def test_what_a_transport_map_that_is_left_cost_counts(monkeypatch):
     tried = [Candidate("transported rotation", None, judgement, 1, num_gradients=30)]
     there = Elsewhere(pilot._replace(num_gradients=pilot.num_gradients + 400), tried, 1.0, (0,))
     monkeypatch.setattr(_search, "transported", lambda *args: there)
-    monkeypatch.setattr(_search, "_confirmed", lambda key, candidates, *args: candidates)
+    monkeypatch.setattr(_search, "confirmed", lambda key, candidates, *args: candidates)
     notes = []
     kept, after = _search._or_transported(None, target, found, pilot, notes, "gradients", None)
     assert kept is found
@@ -285,18 +323,21 @@ def test_a_network_that_sticks_in_the_long_run_gives_way(monkeypatch):
         judgement = Judgement(worst, worst, 1.0, 0.9, 1.0, 0, 0, 100, 1.0, 0.0)
         return Candidate(name, None, judgement, 1)
 
-    long_run = {"rotation": 0.19, "small network": 0.1, "larger network": 0.3}
-    monkeypatch.setattr(_search, "_judged_again", lambda key, c, crowd, num_draws: candidate(c.name, long_run[c.name]))
+    long_run = {"rotation": 0.19, "small network": 0.1, "larger network": 0.3, "small network and HMC": 0.15}
+    monkeypatch.setattr(_confirm, "judged_again", lambda key, c, crowd, num_draws: candidate(c.name, long_run[c.name]))
+    monkeypatch.setattr(_confirm, "with_small_steps", lambda c, step_size: candidate(f"{c.name} and HMC", 0.0))
 
     def chosen(*measured):
         notes = []
-        rows = _search._confirmed(
+        rows = _confirm.confirmed(
             jax.random.key(2), [candidate(*m) for m in measured], np.zeros((2, 32)), "gradients", pilot, notes
         )
         return {c.name: c.judgement.worst for c in rows}, notes
 
     found, notes = chosen(("rotation", 0.2), ("small network", 0.4))
-    assert found == {"rotation": 0.19, "small network": 0.1}, "whoever takes its place is run again too"
+    assert found == {"rotation": 0.19, "small network": 0.1, "small network and HMC": 0.15}, (
+        "whoever takes its place is run again too, and what lost half of its figure is with small steps"
+    )
     assert notes == ["the small network gave 0.4 effective draws per gradient in a short run, 0.1 in a long one"]
     assert chosen(("rotation", 0.2), ("larger network", 0.35)) == ({"rotation": 0.2, "larger network": 0.3}, [])
     assert chosen(("rotation", 0.5), ("small network", 0.4))[0]["small network"] == 0.4, "only the best is run again"
@@ -323,5 +364,5 @@ def test_chains_that_never_moved_do_not_win():
     def row(name, ess, rhat):
         return Row(name=name, ess_per_gradient=ess, ess_sq_per_gradient=ess, rhat_max=rhat, **figures)
 
-    assert _search._choose([row("frozen", 0.002, 12.0), row("slow", 0.0015, 1.2)], "gradients") == "slow"
-    assert _search._choose([row("frozen", 0.002, 12.0), row("worse", 0.001, 9.0)], "gradients") == "frozen"
+    assert _confirm.choose([row("frozen", 0.002, 12.0), row("slow", 0.0015, 1.2)], "gradients") == "slow"
+    assert _confirm.choose([row("frozen", 0.002, 12.0), row("worse", 0.001, 9.0)], "gradients") == "frozen"

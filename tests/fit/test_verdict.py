@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from capriole._fit._search import _choose
+from capriole._fit._confirm import choose
 from capriole._fit._verdict import Row, Verdict, break_even
 
 
@@ -69,8 +69,8 @@ def test_the_table_marks_the_chosen_and_json_is_plain():
 
 def test_the_best_wins_and_the_first_of_near_ties():
     plain, network = row("plain", ess=0.29, sq=0.29, second=2000.0), row("network", second=100.0)
-    assert _choose([plain, network, NUTS], "gradients") == "plain"
+    assert choose([plain, network, NUTS], "gradients") == "plain"
     better = row("better", ess=0.5, sq=0.5, second=1.0)
-    assert _choose([plain, better, NUTS], "gradients") == "better"
-    assert _choose([better, plain, NUTS], "seconds") == "plain"
-    assert _choose([row(ess=0.01), NUTS], "gradients") == "NUTS"
+    assert choose([plain, better, NUTS], "gradients") == "better"
+    assert choose([better, plain, NUTS], "seconds") == "plain"
+    assert choose([row(ess=0.01), NUTS], "gradients") == "NUTS"

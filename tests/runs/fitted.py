@@ -36,6 +36,7 @@ HOSTILE = [
     ("spent", {"num_gradients": 1e400, "seconds": 0, "compile_seconds": 0}),
     ("compared", 7),
     ("pilot", []),
+    ("pilot", {"marginals": [{"dimension": 10**9, "quantiles": []}]}),
     ("decided", "yes"),
     ("starts", np.zeros((3, 5))),
     ("starts", np.full((3, 4), np.nan)),

@@ -2,6 +2,7 @@
 
 from ._final import THINS, Keeper, Point, on_draws, phase_of
 from ._fit import Fit, fit
+from ._reach import Marginal
 from ._search import Found, OnProgress, Spent
 from ._settings import SCOUTS, Settings, settings_from
 from ._verdict import Row, Verdict
@@ -12,6 +13,7 @@ __all__ = [
     "Fit",
     "Found",
     "Keeper",
+    "Marginal",
     "OnProgress",
     "Point",
     "Row",

@@ -119,7 +119,7 @@ def _drawn(
     drawn = time.perf_counter()
     tree = to_datatree(final.draws, target, seed=repr(seed))
     figures["seconds_after_the_draws"] = final.check_seconds + time.perf_counter() - drawn
-    problems = _problems(final.draws, final.judgement) + unreached(final.draws.record.position, _marginals(found))
+    problems = _problems(final.draws, final.judgement) + unreached(final.draws.record.position, found.marginals)
     return tree, problems, figures
 
 
@@ -161,11 +161,7 @@ def _problems(draws: Draws, judgement: Judgement) -> list[str]:
 def _nuts_problems(draws: PeerDraws, found: Found) -> list[str]:
     rhat = float(np.max(diagnostics.rhat(draws.position)))
     unmixed = [] if rhat < MAX_RHAT else [f"R-hat is {rhat:.3f}, above {MAX_RHAT}: the chains have not mixed"]
-    return unmixed + unreached(draws.position, _marginals(found))
-
-
-def _marginals(found: Found) -> Any:
-    return found.pilot.get("marginals")
+    return unmixed + unreached(draws.position, found.marginals)
 
 
 def _verdict(found: Found, problems: list[str], figures: dict[str, Any]) -> Verdict:

@@ -18,7 +18,7 @@ from .._whitening import Whitened, diagonal, from_user, padded
 from ._candidate import Candidate
 from ._confirm import choose, confirmed, judged_again, row_of
 from ._nuts import nuts_row
-from ._reach import described
+from ._reach import marginals
 from ._rotations import NO_NETWORKS, rotations
 from ._settings import Settings
 from ._training import mixed_candidate, plans, train_candidate
@@ -63,6 +63,11 @@ class Found(NamedTuple):
     def apart(self) -> bool:
         """Whether chains of plain HMC sat apart, as NUTS's would, whatever a run of it says."""
         return sat_apart(self.pilot)
+
+    @property
+    def marginals(self) -> list[dict[str, Any]]:
+        """Those of a funnel's parents, as `Marginal.read` takes them; empty if none was found."""
+        return self.pilot.get("marginals", [])
 
 
 def search(
@@ -275,5 +280,5 @@ def _facts(pilot: Exploration) -> dict[str, Any]:
         "num_gradients": pilot.num_gradients,
         "seconds": pilot.seconds,
         "compile_seconds": pilot.compile_seconds,
-        "marginals": described(pilot.profile),
+        "marginals": marginals(pilot.profile),
     }

@@ -98,15 +98,14 @@ def _settled(key: Key, target: AbstractLogDensity, pilot: Exploration, progress:
         estimate = estimate_transport(draws, sharp=pilot.agreed, dtype=pilot.position.dtype)
         if estimate is None:
             return reached
-        position, marginal = np.array(pilot.position), pilot.profile
-        if marginal is None:
-            marginal = _profile_of(jax.random.fold_in(key, 50 + i), target, draws, estimate)
-        if marginal is not None:
-            drawn = marginal.draws(np.random.default_rng(i), _PROFILE_DRAWS)
+        if pilot.profile is None:
+            marginal, spent = _profile_of(jax.random.fold_in(key, 50 + i), target, draws, estimate)
+            pilot = pilot._replace(profile=marginal, num_gradients=pilot.num_gradients + spent)
+        position = np.array(pilot.position)
+        if pilot.profile is not None:
+            drawn = pilot.profile.draws(np.random.default_rng(i), _PROFILE_DRAWS)
             estimate = estimate_transport(drawn, dtype=pilot.position.dtype) or estimate
             position[:, ::2] = drawn[:, : position[:, ::2].shape[1]]
-            fresh = marginal.num_gradients if pilot.profile is None else 0
-            pilot = pilot._replace(profile=marginal, num_gradients=pilot.num_gradients + fresh)
         there = Transported(target, estimate.transport)
         start = jnp.asarray(from_user(there, position), pilot.position.dtype)
         if not np.isfinite(np.asarray(start)).all():
@@ -127,18 +126,22 @@ def _settled(key: Key, target: AbstractLogDensity, pilot: Exploration, progress:
     return reached
 
 
-def _profile_of(key: Key, target: AbstractLogDensity, draws: np.ndarray, estimate: Estimate) -> Profile | None:
+def _profile_of(
+    key: Key, target: AbstractLogDensity, draws: np.ndarray, estimate: Estimate
+) -> tuple[Profile | None, int]:
     """That of the first of the map's parents, of other likely ones, or of two of them, which has one, if the middle of
-    it is where the ``draws`` (dim, n) are.
+    it is where the ``draws`` (dim, n) are; and gradients spent.
     """
-    if not estimate.transport.parents.size:
-        return None
     asked = list(dict.fromkeys([*np.asarray(estimate.transport.parents).tolist(), *likely_parents(draws)]))
+    spent = 0
+    if not estimate.transport.parents.size:
+        return None, spent
     for parents in [*((k,) for k in asked), *itertools.combinations(asked, 2)]:
-        found = profile(key, target, draws, parents)
+        found, gradients = profile(key, target, draws, parents)
+        spent += gradients
         if found is not None and found.agrees(draws):
-            return found
-    return None
+            return found, spent
+    return None, spent
 
 
 def _searched(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._container import Arrays
-from .._fit import Found, Row, Spent
+from .._fit import Found, Marginal, Row, Spent
 from .._io import load, save
 from .._logdensity import AbstractLogDensity
 from .._types import Vector
@@ -64,6 +64,10 @@ def read_found(
         raise CheckpointError("the stored search has notes that are not a list of texts")
     if not isinstance(pilot, dict) or not isinstance(facts.get("decided"), bool):
         raise CheckpointError("the stored search does not say what its pilot was")
+    try:
+        Marginal.read(pilot.get("marginals"), dim=dim)
+    except ValueError as error:
+        raise CheckpointError(f"the stored search holds {error}") from error
     rows = _rows(facts.get("rows"))
     if chosen not in [row.name for row in rows]:
         raise CheckpointError(f"the stored search chose {str(chosen)[:80]!r}, which is none of its candidates")
