@@ -21,7 +21,7 @@ from ._nuts import nuts_row
 from ._reach import marginals
 from ._rotations import NO_NETWORKS, rotations
 from ._settings import Settings
-from ._training import mixed_candidate, plans, train_candidate
+from ._training import MOST_MOVED, mixed_candidate, plans, train_candidate
 from ._transported import TRANSPORTED, TRANSPORTED_ENOUGH, transported
 from ._verdict import Row, sat_apart
 
@@ -199,6 +199,9 @@ def _candidates(
             num_steps=settings.train_steps,
         )
     ):
+        if plan.moved(dim) > MOST_MOVED:
+            notes.append(f"no {plan.name} was trained: in {dim} dimensions that takes too long")
+            continue
         key = jax.random.fold_in(train_key, i)
         pick_key = jax.random.fold_in(train_key, 1000 + i)
         chosen = np.asarray(jax.random.choice(pick_key, pool.shape[1], (plan.num_chains,)))

@@ -24,6 +24,8 @@ _NO_CEILING = 1e9
 _HOPELESS = 0.6
 _FREE_SHARE = 0.4
 _HMC_LEAPFROGS = 5
+MOST_MOVED = 1e9
+"""Coordinates that a training may move, counted once per leapfrog: minutes on one core."""
 
 type OnProgress = Callable[[Progress], None] | None
 
@@ -51,6 +53,10 @@ class Plan(NamedTuple):
     num_chains: int = 200
     rounds: int = 4
     patient: bool = False
+
+    def moved(self, dim: int) -> float:
+        """Coordinates moved in training, all steps, chains and leapfrogs."""
+        return float(self.num_steps) * self.num_chains * self.num_leapfrogs * dim
 
 
 def plans(*, dim: int, best: Candidate, angle: float, agreed: bool, step_size: float, num_steps: int) -> list[Plan]:
