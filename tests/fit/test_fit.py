@@ -339,6 +339,8 @@ def test_a_network_that_sticks_in_the_long_run_gives_way(monkeypatch):
         "whoever takes its place is run again too, and what lost half of its figure is with small steps"
     )
     assert notes == ["the small network gave 0.4 effective draws per gradient in a short run, 0.1 in a long one"]
+    twice, _ = chosen(("rotation", 0.2), ("small network", 0.4), ("small network and HMC", 0.15))
+    assert list(twice) == ["rotation", "small network", "small network and HMC"], "they are mixed in once"
     assert chosen(("rotation", 0.2), ("larger network", 0.35)) == ({"rotation": 0.2, "larger network": 0.3}, [])
     assert chosen(("rotation", 0.5), ("small network", 0.4))[0]["small network"] == 0.4, "only the best is run again"
 

@@ -13,7 +13,7 @@ from .._types import Key
 from .._whitening import from_user
 from ._candidate import Candidate
 from ._rotations import GOOD_ENOUGH
-from ._training import with_small_steps
+from ._training import HMC, with_small_steps
 from ._transported import TRANSPORTED
 from ._verdict import Row
 
@@ -52,7 +52,9 @@ def confirmed(
                 f"the {name} gave {before:.2g} effective draws per gradient in a short run, "
                 f"{again.judgement.worst:.2g} in a long one"
             )
-            freed = [judged_again(key, with_small_steps(again, pilot.step_size), crowd, num_draws=1000)]
+            with_hmc = with_small_steps(again, pilot.step_size)
+            if with_hmc.name not in {c.name for c in candidates} and not name.endswith(HMC):
+                freed = [judged_again(key, with_hmc, crowd, num_draws=1000)]
         candidates = [*candidates[:i], again, *freed, *candidates[i + 1 :]]
         seen.update(c.name for c in (again, *freed))
 

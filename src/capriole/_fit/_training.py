@@ -24,6 +24,8 @@ _NO_CEILING = 1e9
 _HOPELESS = 0.6
 _FREE_SHARE = 0.4
 _HMC_LEAPFROGS = 5
+HMC = "and HMC"
+"""Last words of the names of candidates with small steps mixed in."""
 MOST_MOVED = 1e9
 """Coordinates that a training may move, counted once per leapfrog: minutes on one core."""
 
@@ -192,7 +194,7 @@ def with_small_steps(candidate: Candidate, step_size: float) -> Candidate:
     share = candidate.num_leapfrogs / (candidate.num_leapfrogs + 4 * _HMC_LEAPFROGS)
     moves = (candidate.transition, hmc_move(step_size, candidate.transition.target))
     return candidate._replace(
-        name=f"{candidate.name} and HMC",
+        name=f"{candidate.name} {HMC}",
         transition=Mixture(moves, (1 - share, share)),
         num_gradients=0,
         shared_gradients=candidate.num_gradients + candidate.shared_gradients,
