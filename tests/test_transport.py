@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from capriole import Rotation, Transition, Whitened, estimate_whitening
+from capriole import Rotation, Transition, Whitened, _transport_fit, estimate_whitening
 from capriole._explore import _Window, _without_the_lost
 from capriole._transport import Transported, TransportMap, features
 from capriole._transport_fit import DENSE_UP_TO, estimate_transport, refitted
@@ -159,6 +159,25 @@ def test_means_that_do_not_shrink_move_on_their_own():
     residual = (child - (offset @ features(parent[None]))[0]) / level - (centre @ features(parent[None]))[0]
     assert abs(residual[parent > 1].mean()) < 0.1
     np.testing.assert_allclose(residual[parent > 1].std(), 1, atol=0.35)
+
+
+def test_a_candidate_parent_that_overflows_does_not_end_the_search(monkeypatch):
+    """Exact draws of Neal's funnel: child coordinates as parents ask for scales beyond all numbers."""
+    rng = np.random.default_rng(5)
+    neck = 3 * rng.normal(size=8000)
+    draws = np.stack([neck, *(np.exp(neck / 2) * rng.normal(size=(9, 8000)))])
+    score = _transport_fit._score
+
+    def fragile(transport, *args):
+        if transport is not None and transport.parents.tolist() == [1]:
+            raise np.linalg.LinAlgError
+        return score(transport, *args)
+
+    monkeypatch.setattr(_transport_fit, "_score", fragile)
+    monkeypatch.setattr(_transport_fit, "_influence", lambda draws: -np.abs(np.arange(len(draws)) - 1.4))
+    found = estimate_transport(draws)
+    assert found.transport.parents.tolist() == [0]
+    assert found.gain > 15
 
 
 @pytest.mark.parametrize("draws", [np.full((2, 500), np.nan), np.zeros((400, 9000)), np.zeros((50, 100))])

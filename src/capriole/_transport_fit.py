@@ -85,7 +85,10 @@ def _all_children(fitted: np.ndarray, judged: np.ndarray, order: np.ndarray) -> 
 
     def score(parents: list[int]) -> float:
         children = np.setdiff1d(every, parents) if parents else every[:0]
-        return _score(_map(fitted, parents, children, sharp=False), fitted, judged)
+        try:
+            return _score(_map(fitted, parents, children, sharp=False), fitted, judged)
+        except np.linalg.LinAlgError:  # of one candidate, which says nothing of the others
+            return -np.inf
 
     before, best = _score(None, fitted, judged), score([])
     while len(parents) < min(_MOST_PARENTS, len(every) - 1):
@@ -167,7 +170,10 @@ def _score(transport: TransportMap | None, fitted: np.ndarray, judged: np.ndarra
     if not (np.isfinite(inside).all() and np.isfinite(outside).all()):
         return -np.inf
     centre = inside.mean(axis=1, keepdims=True)
-    values, vectors = np.linalg.eigh(np.cov(inside).reshape(len(inside), -1))
+    covariance = np.cov(inside).reshape(len(inside), -1)
+    if not np.isfinite(covariance).all():
+        return -np.inf
+    values, vectors = np.linalg.eigh(covariance)
     scales = np.sqrt(np.maximum(values, 1e-14 * values[-1]))
     distance = np.minimum((vectors.T @ (outside - centre) / scales[:, None]) ** 2, 100.0)
     return float(np.mean(-distance.sum(axis=0) / 2 - log_det) - np.log(scales).sum())

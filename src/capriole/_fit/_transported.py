@@ -53,6 +53,10 @@ def transported(
         return None
     inside, estimate, there, pilot = reached
     dim, spent = pilot.draws.shape[-1], pilot.num_gradients
+    if pilot.profile is not None:
+        drawn = from_user(there, pilot.profile.draws(np.random.default_rng(_ROUNDS), _PROFILE_DRAWS))
+        whitening = estimate_whitening(drawn, num_independent=_PROFILE_DRAWS, dtype=pilot.position.dtype)
+        inside = inside._replace(whitening=whitening, sharp=None)
     white = Whitened(there, padded(inside.whitening, dim) if inside.sharp is not None else inside.whitening)
     sharp = inside.sharp if pilot.agreed else None
     found = _searched(jax.random.fold_in(key, 100), white, pilot, sharp, progress, longer=True)
