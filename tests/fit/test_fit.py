@@ -13,7 +13,7 @@ from capriole._fit import _confirm, _fit, _nuts, _rotations, _search
 from capriole._fit._candidate import Candidate
 from capriole._fit._reach import LEVELS, Marginal
 from capriole._fit._rotations import rotations, smoothed_best
-from capriole._fit._training import Plan, plans, train_candidate, with_small_steps
+from capriole._fit._training import MOST_MOVED, Plan, plans, train_candidate, with_small_steps
 from capriole._fit._transported import Elsewhere, transported
 from capriole._fit._verdict import Row
 from capriole._judge import Judgement
@@ -123,6 +123,19 @@ def test_draws_that_miss_an_end_of_a_marginal_fail(monkeypatch, missed):
     verdict = capriole.fit(make_target("scg"), seed=1, num_chains=8, train_steps=0, compare=False).verdict
     assert verdict.failed == missed
     assert ("along a funnel" in verdict.recommendation()) == missed
+
+
+def test_networks_are_for_tens_of_dimensions_not_for_hundreds():
+    judgement = Judgement(0.1, 0.1, 1.0, 0.9, 1.0, 0, 0, 100, 1.0, 0.0)
+    best = Candidate("rotation", None, judgement, 3)
+
+    def left_out(dim, agreed):
+        found = plans(dim=dim, best=best, angle=1.0, agreed=agreed, step_size=0.3, num_steps=3000)
+        return [plan.name for plan in found if plan.moved(dim) > MOST_MOVED]
+
+    assert left_out(10, True) == left_out(10, False) == left_out(50, True) == []
+    assert left_out(203, True) == ["small network", "larger network"]
+    assert left_out(203, False) == ["small network", "network for tails", "network for modes"]
 
 
 def test_small_steps_take_a_fifth_of_the_gradients():

@@ -27,8 +27,8 @@ _HMC_LEAPFROGS = 5
 HMC = "and HMC"
 """Last words of the names of candidates with small steps mixed in."""
 MOST_MOVED = 2.2e8
-"""Coordinates that a training may move, counted once per leapfrog. Networks that moved more lost to plain rotations on all
-targets of the bench, after minutes (volatility, in 203 dimensions)."""
+"""Coordinates that a training may move, counted once per leapfrog. On the bench networks that moved more took minutes
+and lost to rotations (volatility, in 203 dimensions)."""
 
 type OnProgress = Callable[[Progress], None] | None
 
