@@ -65,7 +65,7 @@ def read_found(
     if not isinstance(pilot, dict) or not isinstance(facts.get("decided"), bool):
         raise CheckpointError("the stored search does not say what its pilot was")
     try:
-        Marginal.read(pilot.get("marginals"), dim=dim)
+        Marginal.read(pilot.get("marginals", []), dim=dim)
     except ValueError as error:
         raise CheckpointError(f"the stored search holds {error}") from error
     rows = _rows(facts.get("rows"))
