@@ -96,6 +96,12 @@ def test_no_marginal_is_better_than_a_wrong_one(target, dim):
     assert spent >= 0
 
 
+def test_a_parent_that_never_moved_has_no_marginal():
+    draws = RNG.normal(size=(3, 1000))
+    draws[0] = 0.5
+    assert profile(KEY, Gaussian(jnp.ones(3)), draws, (0,)) == (None, 0)
+
+
 def test_a_grid_without_an_end_is_given_up(monkeypatch):
     monkeypatch.setattr(_profile, "_MOST_ROWS", 10)
     assert profile(KEY, Gaussian(jnp.ones(3)), RNG.normal(size=(3, 1000)), (0,))[0] is None

@@ -87,6 +87,8 @@ def profile(
         return None, 0
     others, along = np.delete(np.arange(dim), parents), draws[list(parents)]
     middle, deviation = np.median(along, axis=1), along.std(axis=1)
+    if not (deviation > 0).all():
+        return None, 0
     steps = _STEPS[len(parents) - 1] * deviation
     distance = np.max(np.abs(along - middle[:, None]) / deviation[:, None], axis=0)
     near = distance <= np.quantile(distance, 0.05)
