@@ -9,13 +9,9 @@ from scipy import stats
 from capriole import draw_chains, hmc
 from capriole._logdensity import PerChain
 from capriole.agreement import Z_LIMIT, agreement
-from capriole.targets import POSTERIORS, PosteriordbError, find_posteriordb, make_target, reference_draws
-
-try:
-    find_posteriordb()
-    REASON = ""
-except PosteriordbError as error:
-    REASON = str(error)
+from capriole.targets import POSTERIORS, PosteriordbError, make_target, reference_draws
+from capriole.targets._posteriordb import VARIABLE
+from checkout import missing, needs_checkout
 
 NAMES = [full.removeprefix("posteriordb/") for full in POSTERIORS]
 
@@ -99,7 +95,7 @@ def test_shapes_are_checked():
         agreement(normals(1, chains=1), normals(1))
 
 
-@pytest.mark.skipif(bool(REASON), reason=REASON)
+@needs_checkout
 @pytest.mark.parametrize("name", NAMES)
 def test_halves_of_a_reference_agree_and_shifted_halves_do_not(name):
     draws = np.stack(list(reference_draws(name).values()), axis=-1)
@@ -116,7 +112,7 @@ def test_halves_of_a_reference_agree_and_shifted_halves_do_not(name):
     assert not wide.passed
 
 
-@pytest.mark.skipif(bool(REASON), reason=REASON)
+@needs_checkout
 def test_draws_of_hmc_agree_and_those_of_a_wrong_density_do_not():
     """The rule on a sampler: eight schools, and the same without the Jacobian of tau."""
     name = NAMES[0]
@@ -134,3 +130,12 @@ def test_draws_of_hmc_agree_and_those_of_a_wrong_density_do_not():
     assert (right.ess > 3000).all()
     assert np.abs(wrong.z_mean[-1]) > Z_LIMIT
     assert not wrong.passed
+
+
+def test_a_checkout_that_is_named_but_missing_is_no_reason_to_skip(monkeypatch, tmp_path):
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    with pytest.raises(PosteriordbError, match="holds no posteriordb checkout"):
+        missing()
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.chdir(tmp_path)
+    assert "no posteriordb checkout found" in missing()

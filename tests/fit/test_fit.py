@@ -17,6 +17,7 @@ from capriole._fit._training import MOST_MOVED, Plan, plans, train_candidate, wi
 from capriole._fit._transported import Elsewhere, transported
 from capriole._fit._verdict import Row
 from capriole._judge import Judgement
+from capriole._profile import Profile
 from capriole._whitening import identity
 from capriole.baselines import PeerDraws
 from capriole.diagnostics import z_scores
@@ -155,13 +156,14 @@ def test_what_a_transport_map_that_is_left_cost_counts(monkeypatch):
     judgement = Judgement(0.1, 0.1, 1.0, 0.9, 1.0, 0, 0, 100, 1.0, 0.0)
     found = [Candidate("rotation", None, judgement, 1, num_gradients=7)]
     tried = [Candidate("transported rotation", None, judgement, 1, num_gradients=30)]
-    there = Elsewhere(pilot._replace(num_gradients=pilot.num_gradients + 400), tried, 1.0, (0,))
+    known = Profile((0,), np.zeros((1, 1)), np.ones(1), np.ones(1), np.zeros((1, 1, 2)))
+    there = Elsewhere(pilot._replace(num_gradients=pilot.num_gradients + 400, profile=known), tried, 1.0, (0,))
     monkeypatch.setattr(_search, "transported", lambda *args: there)
     monkeypatch.setattr(_search, "confirmed", lambda key, candidates, *args: candidates)
     notes = []
     kept, after = _search._or_transported(None, target, found, pilot, notes, "gradients", None)
     assert kept is found
-    assert after == pilot._replace(num_gradients=pilot.num_gradients + 430)
+    assert after == pilot._replace(num_gradients=pilot.num_gradients + 430, profile=known)
     assert "tried and left" in notes[0]
 
 

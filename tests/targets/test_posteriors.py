@@ -11,15 +11,9 @@ from jax.nn import log_sigmoid
 
 from capriole import targets
 from capriole._logdensity import value_and_grad as _value_and_grad
-from capriole.targets import POSTERIORS, PosteriordbError, find_posteriordb, make_target, reference_draws
+from capriole.targets import POSTERIORS, make_target, reference_draws
 from capriole.targets._priors import Flat, Normal, StudentT
-
-try:
-    find_posteriordb()
-    REASON = ""
-except PosteriordbError as error:
-    REASON = str(error)
-needs_checkout = pytest.mark.skipif(bool(REASON), reason=REASON)
+from checkout import needs_checkout
 
 PREFIX = "posteriordb/"
 NAMES = [full.removeprefix(PREFIX) for full in POSTERIORS]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from .. import diagnostics
-from .._profile import Profile
+from .._profile import Profile, is_middle
 
 LEVELS = (0.5, 0.03, 0.1, 0.9, 0.97)
 _SURE = 4.0
@@ -40,7 +40,7 @@ class Marginal(NamedTuple):
         then that of another mode.
         """
         middle, *tails = self.quantiles
-        if not 0.3 < np.mean(draws < middle) < 0.7:
+        if not is_middle(middle, draws):
             return None
         ess = max(float(np.nan_to_num(diagnostics.bulk_ess(draws[:, :, None])[0])), 1.0)
         for level, value in zip(LEVELS[1:], tails, strict=True):

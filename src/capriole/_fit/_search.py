@@ -246,7 +246,7 @@ def _or_transported(
     if (pilot.agreed and not there.pilot.agreed) or max(c.judgement.worst for c in others) <= best:
         notes.append("a transport map was tried and left: kernels in its coordinates gained nothing")
         spent = there.pilot.num_gradients + sum(c.num_gradients for c in others)
-        return found, pilot._replace(num_gradients=spent)
+        return found, pilot._replace(num_gradients=spent, profile=there.pilot.profile)
     about = f" with dimension {', '.join(map(str, there.parents))} as parent" if there.parents else ""
     notes.append(f"a transport map{about} makes the draws {there.gain:.1f} nats more probable under a Gaussian")
     return [*others, *found], there.pilot

@@ -193,8 +193,7 @@ def with_small_steps(candidate: Candidate, step_size: float) -> Candidate:
     The pilot's step size is made smaller by a log-uniform factor down to a hundredth: a chain that sits where its own
     proposals are hopeless, as deep in a funnel's neck, is freed by one of these.
     """
-    target = candidate.transition.target
-    small = Jittered(Transition(target, Leapfrog(jnp.asarray(step_size), _HMC_LEAPFROGS)), 0.01, 1.0)
+    small = hmc_move(step_size, candidate.transition.target, largest=1.0)
     share = candidate.num_leapfrogs / (candidate.num_leapfrogs + 4 * _HMC_LEAPFROGS)
     return candidate._replace(
         name=f"{candidate.name} {HMC}",
@@ -233,9 +232,9 @@ def _companion(step_size: float, num_moves: int, logdensity: AbstractLogDensity)
     return Repeated(hmc_move(step_size, logdensity), num_moves)
 
 
-def hmc_move(step_size: float, logdensity: AbstractLogDensity) -> AbstractTransition:
-    """Plain HMC of 5 leapfrogs, the pilot's step size times a log-uniform factor over two decades and a half."""
-    return Jittered(Transition(logdensity, Leapfrog(jnp.asarray(step_size), _HMC_LEAPFROGS)), 0.01, 3.0)
+def hmc_move(step_size: float, logdensity: AbstractLogDensity, *, largest: float = 3.0) -> AbstractTransition:
+    """Plain HMC of 5 leapfrogs, the pilot's step size times a log-uniform factor from 0.01 to ``largest``."""
+    return Jittered(Transition(logdensity, Leapfrog(jnp.asarray(step_size), _HMC_LEAPFROGS)), 0.01, largest)
 
 
 def _named(name: str, progress: OnProgress) -> OnProgress:
