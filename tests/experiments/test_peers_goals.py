@@ -183,3 +183,10 @@ def test_names():
     assert short("mog-asym") == "mog-asym"
     assert len({short(target) for target in BENCH_TARGETS}) == len(BENCH_TARGETS)
     assert [number(v) for v in (None, math.nan, math.inf, 0.123)] == ["-", "-", "∞", "0.12"]
+
+
+def test_the_ranking_shows_the_range_over_the_seeds_that_passed():
+    cells = [cell("scg", "capriole", rate) | {"seed": i} for i, rate in enumerate((0.5, 0.2, 0.4))]
+    assert rank_rows({"scg": standings(cells)})[0][3] == "0.4 (0.2 to 0.5)"
+    cells[1] = cells[1] | {"problems": ["R-hat"]}
+    assert rank_rows({"scg": standings(cells)})[0][3] == "0.45 (0.4 to 0.5)"

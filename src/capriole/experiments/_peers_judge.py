@@ -27,9 +27,9 @@ RATES = {"gradients": "ess_per_gradient", "seconds": "ess_per_second"}
 class Standing(NamedTuple):
     """A sampler on a target over all seeds; it ``passed`` if most seeds did.
 
-    Figures are medians over the seeds that passed, None unless it passed: an ESS of wrong draws is no figure.
-    ``fixed`` is all that is spent before the first draw (seconds with compilation), by unit; ``chosen`` are the kernels
-    that `capriole.fit` chose.
+    Figures are medians over the seeds that passed, None unless it passed: an ESS of wrong draws is no figure; ``rates``
+    has those of every such seed. ``fixed`` is all that is spent before the first draw (seconds with compilation), by
+    unit; ``chosen`` are the kernels that `capriole.fit` chose.
     """
 
     sampler: str
@@ -37,6 +37,7 @@ class Standing(NamedTuple):
     seeds: int
     seeds_passed: int
     reasons: list[str]
+    rates: dict[str, list[float]]
     rate: dict[str, float | None]
     fixed: dict[str, float | None]
     chosen: list[str]
@@ -134,6 +135,7 @@ def _standing(sampler: str, cells: list[CellRecord]) -> Standing:
         len(cells),
         len(good),
         reasons,
+        rates={unit: values if passed else [] for unit, values in rates.items()},
         rate={unit: statistics.median(values) if passed else None for unit, values in rates.items()},
         fixed={unit: statistics.median(values) if passed else None for unit, values in costs.items()},
         chosen=list(dict.fromkeys(c["settings"]["chosen"] for c in cells if "chosen" in c["settings"])),

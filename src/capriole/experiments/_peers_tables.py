@@ -8,6 +8,7 @@ from ..report import LABELS
 from ._peers_goals import SCHOOLS, Table, Verdict
 from ._peers_judge import WANTED, CellRecord, Cells, Standing, best_peer, break_even, find, ratio
 from ._peers_settings import OURS
+from ._toy_tables import spread
 
 type Rows = list[list[str]]
 
@@ -96,12 +97,12 @@ def rank_rows(table: Table) -> Rows:
                 short(target),
                 rank,
                 chosen(ours),
-                number(_rate(ours, "gradients")),
+                _rates(ours, "gradients"),
                 "none" if by_gradient is None else label(by_gradient.sampler),
-                number(_rate(by_gradient, "gradients")),
+                _rates(by_gradient, "gradients"),
                 number(ratio(found, "gradients")),
-                number(_rate(ours, "seconds")),
-                number(_rate(by_second, "seconds")),
+                _rates(ours, "seconds"),
+                _rates(by_second, "seconds"),
                 number(ratio(found, "seconds")),
                 ", ".join(out) or "-",
             ]
@@ -114,8 +115,9 @@ def chosen(ours: Standing | None) -> str:
     return "-" if ours is None else ", ".join(ours.chosen) or "-"
 
 
-def _rate(standing: Standing | None, unit: str) -> float | None:
-    return None if standing is None else standing.rate[unit]
+def _rates(standing: Standing | None, unit: str) -> str:
+    """Median and range over the seeds that passed."""
+    return "-" if standing is None else spread(standing.rates[unit], ".2g")
 
 
 def target_rows(found: list[Standing], cells: list[CellRecord]) -> Rows:
