@@ -5,7 +5,8 @@ python scripts/dlgm_choices.py last-epoch RUN/l2hmc-1 RUN/l2hmc-2               
 python scripts/dlgm_choices.py pair RUN/l2hmc-3 RUN/hmc-3                                # lines of more-seeds.json
 
 Models are judged by AIS on validation images, never on test images; `pair` compares finished models by their
-evaluations. A trial has the decoder gradients of the preset's own run: as many epochs as its steps cost less.
+evaluations. A trial has the decoder gradients of the preset's own run, or ``--budget`` times as many: epochs follow
+from the cost of a step.
 """
 
 import argparse
@@ -41,14 +42,16 @@ def judged(model, data, settings, images):
     return np.asarray(found.log_likelihood)
 
 
-def trial(scheme, folder, preset, changes, images):
+def trial(scheme, folder, preset, changes, images, budget):
     """Train one model with changed settings on seed 0 and judge the kept one."""
     plain = settings_for(preset)
     changed = settings_for(preset, **changes)
     pixels = len(load_dataset(plain.dataset).train)
     cost = gradients_per_image(scheme, changed, pixels) / gradients_per_image(scheme, plain, pixels)
-    epochs = round(plain.epochs / cost)
-    settings = settings_for(preset, **changes, epochs=epochs, curve_every=max(1, round(epochs / CURVE_POINTS)))
+    own = "elbo_" if scheme == "elbo" else ""
+    epochs = round(budget * getattr(plain, f"{own}epochs") / cost)
+    length = {f"{own}epochs": epochs, f"{own}curve_every": max(1, round(epochs / CURVE_POINTS))}
+    settings = settings_for(preset, **changes, **length)
     data = load_dataset(settings.dataset)
     loaded = train_stage(scheme, settings, data, seed=0, folder=folder)
     values = judged(loaded.model, data, settings, images)
@@ -89,6 +92,7 @@ def main():
     one.add_argument("scheme", choices=("elbo", "hmc", "l2hmc"))
     one.add_argument("folder", type=Path)
     one.add_argument("--preset", default="laptop")
+    one.add_argument("--budget", type=float, default=1.0, help="times the preset's decoder gradients")
     one.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, a number")
     other = commands.add_parser("last-epoch")
     other.add_argument("folders", type=Path, nargs="+")
@@ -98,7 +102,7 @@ def main():
     if options.command == "trial":
         changes = {name: json.loads(value) for name, value in (each.split("=", 1) for each in options.set)}
         images = slice(100, 100 + options.images) if options.images >= 100 else slice(options.images)
-        print(json.dumps(trial(options.scheme, options.folder, options.preset, changes, images)))
+        print(json.dumps(trial(options.scheme, options.folder, options.preset, changes, images, options.budget)))
     elif options.command == "pair":
         print(json.dumps(pair(*options.folders)))
     else:
