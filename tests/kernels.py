@@ -115,6 +115,7 @@ def transport_map(dim, parents, seed=0, bent=1.0):
         width=jnp.asarray(np.exp(rng.normal(size=dim) / 3)),
         skew=jnp.asarray(rng.normal(size=dim) / 2),
         tail=jnp.asarray(np.exp(rng.normal(size=dim) / 3)),
+        heaviness=jnp.asarray(np.maximum(rng.normal(size=dim), 0) / 5),
     )
 
 

@@ -1,5 +1,6 @@
 """Transport maps: an exact bijection, found where the draws ask for it, and kernels in its coordinates stay exact."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +43,22 @@ def test_the_log_determinant_is_autodiffs(transport):
     assert transport.log_det(z[:, 0]).shape == ()
 
 
+def test_heavy_tails_are_undone_as_far_out_as_numbers_go():
+    transport = eqx.tree_at(lambda t: t.heaviness, transport_map(3, []), jnp.asarray([0.0, 0.05, 0.4]))
+    z = np.asarray([1e-300, 1e-9, 0.3, 1.0, 6.0, 30.0])
+    z = np.tile(np.concatenate([-z, [0.0], z]), (3, 1))
+    plain = {"shift": 0.0, "width": 1.0, "skew": 0.0, "tail": 1.0}
+    plain = {name: np.full(3, value) for name, value in plain.items()}
+    alone = TransportMap(**{name: np.asarray(part) for name, part in vars(transport_map(3, [])).items()} | plain)
+    alone = eqx.tree_at(lambda t: (t.offset, t.centre, t.log_scale), alone, (np.zeros((3, 1)),) * 3)
+    eye = np.eye(3)
+    alone = eqx.tree_at(
+        lambda t: (t.factor, t.inverse_factor, t.heaviness), alone, (eye, eye, np.asarray(transport.heaviness))
+    )
+    np.testing.assert_allclose(alone.forward(z), z * np.exp(alone.heaviness[:, None] * z**2 / 2), rtol=1e-12)
+    np.testing.assert_allclose(alone.inverse(alone.forward(z)), z, rtol=1e-9)
+
+
 def test_coordinates_of_coordinates():
     inner = Transported(Banana(), transport_map(2, [0]))
     target = Whitened(inner, estimate_whitening(np.random.default_rng(0).normal([[1.0], [2.0]], size=(2, 500))))
@@ -68,16 +85,18 @@ def test_kernels_in_any_map_are_exact(target):
     check_invariance(turned(transport_map(dim, [0], bent=0.3), target), target, steps=8)
 
 
-@pytest.mark.parametrize("forgotten", ["scales", "marginals"])
+@pytest.mark.parametrize("forgotten", ["scales", "marginals", "heaviness"])
 def test_a_log_determinant_that_forgets_a_part_is_found_out(forgotten):
     class Forgetful(TransportMap):
         def log_det(self, z):
             whole = super().log_det(z)
             w = self.residual(self.forward(z))
             scales = jnp.sum(self.log_scale @ features(w[self.parents]), axis=0)
-            return whole - scales if forgotten == "scales" else scales
+            squared = self.heaviness[:, None] * z**2
+            heaviness = jnp.sum(jnp.log1p(squared) + squared / 2, axis=0)
+            return {"scales": whole - scales, "marginals": scales, "heaviness": whole - heaviness}[forgotten]
 
-    wrong = Forgetful(**vars(transport_map(2, [0], bent=0.3)))
+    wrong = Forgetful(**vars(transport_map(2, [0], bent=0.3)) | {"heaviness": jnp.asarray([0.2, 0.3])})
     with pytest.raises(AssertionError, match="not invariant"):
         check_invariance(turned(wrong, Banana()), Banana(), steps=8)
 
@@ -119,8 +138,19 @@ def test_skewed_tails_alone_are_straightened_without_a_parent():
     found = estimate_transport(draws)
     assert found.transport.parents.size == 0
     np.testing.assert_array_equal(found.transport.tail[1], 1)
+    np.testing.assert_array_equal(found.transport.heaviness, 0)
     z = np.asarray(found.transport.inverse(jnp.asarray(draws)))[0]
     assert abs(stats.skew(z)) < 0.15 < 0.8 < abs(stats.skew(draws[0]))
+
+
+@pytest.mark.parametrize("degrees", [1.5, 2.5, 5.0])
+def test_tails_that_fall_like_a_power_are_straightened_to_the_end(degrees):
+    draws = np.random.default_rng(6).standard_t(degrees, size=(1, 6400))
+    transport = estimate_transport(draws).transport
+    assert transport.heaviness[0] > 0
+    far = stats.t.isf(np.asarray([[5e-4, 5e-6]]), degrees)  # the second is far from any of the draws
+    z = np.asarray(transport.inverse(jnp.asarray(far)))[0]
+    np.testing.assert_allclose(z, stats.norm.isf([5e-4, 5e-6]), rtol=0.25)
 
 
 def test_in_many_dimensions_only_the_children_that_gain_are_bent():

@@ -176,9 +176,10 @@ def _numerics(counted: Tally) -> list[str]:
         messages.append(f"{divergent} of {steps} proposals diverged: train longer or start from a smaller step size")
     rounding = 2 * counted.logdensity * counted.precision
     if rounding > MAX_ROUNDING:
+        error = "error: " if rounding > 1 else ""
         messages.append(
-            f"log densities are about {counted.logdensity:.2g} in magnitude, so the acceptance ratio is rounded by "
-            f"about {100 * rounding:.2g} %: compute in float64 (--float64 on the command line)"
+            f"{error}log densities are about {counted.logdensity:.2g} in magnitude, so the acceptance ratio is rounded "
+            f"by about {100 * rounding:.2g} %: compute in float64 (--float64 on the command line)"
         )
     return messages
 

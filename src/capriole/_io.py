@@ -127,7 +127,7 @@ def _transported(target: AbstractLogDensity, dim: int, arrays: dict[str, np.ndar
     stored = {name.removeprefix("transport/"): arrays.pop(name) for name in names}
     parents = stored.get("parents", np.zeros(()))
     shape = (dim, 1 + parents.size * (1 + len(BENDS)))
-    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("shift", "width", "skew", "tail"), (dim,))
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("shift", "width", "skew", "tail", "heaviness"), (dim,))
     shapes |= dict.fromkeys(("offset", "centre", "log_scale"), shape)
     shapes |= dict.fromkeys(("factor", "inverse_factor"), (dim, dim))
     fits = {name: value.shape for name, value in stored.items()} == shapes | {"parents": (parents.size,)}

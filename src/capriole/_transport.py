@@ -24,10 +24,11 @@ BENDS = (-1.5, 0.0, 1.5)
 class TransportMap(eqx.Module):
     """The bijection ``z -> x`` in two steps, tails first and then what the parents do to the others::
 
-        w_i = shift_i + width_i sinh((arcsinh(z_i) + skew_i) / tail_i)
+        w_i = shift_i + width_i sinh((arcsinh(y_i) + skew_i) / tail_i),   y_i = z_i exp(heaviness_i z_i^2 / 2)
         x = factor (offset f(p) + exp(log_scale f(p)) (centre f(p) + w)),   p = w[parents]
 
-    Every residual w has the sinh-arcsinh marginal (Jones and Pewsey 2009). Conditional means and log scales bend with
+    Every residual w has the sinh-arcsinh marginal (Jones and Pewsey 2009), of a variable y with Tukey's h for
+    heaviness: tails like ``|w|^(-tail / heaviness)``, where there is any. Conditional means and log scales bend with
     the parents (`features`) and end in straight lines; of the parents themselves they are constant, and ``factor``
     leaves them alone. What of a mean tends to 0 down a funnel's neck, as the scale does, is in ``centre``, in units of
     the scale. Arrays have shape ``(dim,)``, ``(dim, features)`` and ``(dim, dim)``. Methods take JAX arrays, or, after
@@ -44,6 +45,7 @@ class TransportMap(eqx.Module):
     width: Float[Array, " dim"]
     skew: Float[Array, " dim"]
     tail: Float[Array, " dim"]
+    heaviness: Float[Array, " dim"]
 
     def forward(self, z: Any) -> Any:
         """Positions x of shape ``(dim, *chains)``."""
@@ -57,7 +59,7 @@ class TransportMap(eqx.Module):
         """Coordinates z of positions x; `forward` undone."""
         xp = _library(x)
         standard = (self.residual(x) - column(self.shift, x)) / column(self.width, x)
-        return xp.sinh(column(self.tail, x) * xp.arcsinh(standard) - column(self.skew, x))
+        return _lighter(xp.sinh(column(self.tail, x) * xp.arcsinh(standard) - column(self.skew, x)), self.heaviness)
 
     def residual(self, x: Any) -> Any:
         """What the parents leave of positions x: w."""
@@ -73,11 +75,15 @@ class TransportMap(eqx.Module):
         xp = _library(z)
         bent = self._bent(z)
         w = column(self.shift, z) + column(self.width, z) * xp.sinh(bent)
-        slopes = column(self.width / self.tail, z) * xp.cosh(bent) / xp.sqrt(1 + z**2)
-        return xp.sum(xp.log(slopes) + _times(self.log_scale, features(w[self.parents])), axis=0)
+        slopes = column(self.width / self.tail, z) * xp.cosh(bent) / xp.sqrt(1 + _heavier(z, self.heaviness) ** 2)
+        squared = column(self.heaviness, z) * z**2
+        return xp.sum(
+            xp.log(slopes) + xp.log1p(squared) + squared / 2 + _times(self.log_scale, features(w[self.parents])), axis=0
+        )
 
     def _bent(self, z: Any) -> Any:
-        return (_library(z).arcsinh(z) + column(self.skew, z)) / column(self.tail, z)
+        bent = _library(z).arcsinh(_heavier(z, self.heaviness))
+        return (bent + column(self.skew, z)) / column(self.tail, z)
 
 
 class Transported(AbstractLogDensity):
@@ -90,6 +96,25 @@ class Transported(AbstractLogDensity):
         """Log density of shape ``(*chains)`` at positions z."""
         moved = self.logdensity(self.transport.forward(position))
         return cast(Scalar, moved + self.transport.log_det(position))
+
+
+def _heavier(z: Any, heaviness: Any) -> Any:
+    """``z exp(heaviness z^2 / 2)``."""
+    return z * _library(z).exp(column(heaviness, z) * z**2 / 2)
+
+
+def _lighter(y: Any, heaviness: Any) -> Any:
+    """`_heavier` undone: ``s = log |z|`` solves ``s + h exp(2 s) / 2 = log |y|``, by Newton's method from above."""
+    xp = _library(y)
+    moved = (column(heaviness, y) > 0) & (y != 0)
+    known = xp.where(moved, column(heaviness, y), 1.0)
+    level = xp.log(xp.where(moved, xp.abs(y), 1.0))
+    above = xp.log(2 * xp.maximum(level, 1e-30) / known) / 2
+    s = xp.minimum(level, xp.maximum(above, 0.0))
+    for _ in range(12):
+        curved = known * xp.exp(2 * s)
+        s = s - (s + curved / 2 - level) / (1 + curved)
+    return xp.where(moved, xp.sign(y) * xp.exp(s), y)
 
 
 def features(parents: Any) -> Any:

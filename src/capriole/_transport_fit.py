@@ -13,6 +13,7 @@ WORTH = 0.03
 """Nats by which a transport map must raise the mean log density of draws that it was not fitted to."""
 MOST_DIM = 300
 DENSE_UP_TO = 60
+_FIRST_WORTH = 0.02
 _PARENT_WORTH = 0.3
 _CHILD_WORTH = 0.02
 _MOST_PARENTS = 3
@@ -94,7 +95,7 @@ def _all_children(fitted: np.ndarray, judged: np.ndarray, order: np.ndarray) -> 
     while len(parents) < min(_MOST_PARENTS, len(every) - 1):
         asked = [int(k) for k in order if k not in parents][:_ASKED]
         scores = [score([*parents, k]) for k in asked]
-        if not max(scores) > best + _PARENT_WORTH:
+        if not max(scores) > best + (_PARENT_WORTH if parents else _FIRST_WORTH):
             break
         parents.append(asked[int(np.argmax(scores))])
         best = max(scores)
@@ -153,7 +154,8 @@ def _map(draws: np.ndarray, parents: list[int], children: np.ndarray, *, sharp: 
         "factor": factor,
         "inverse_factor": inverse,
     }
-    plain: dict[str, Any] = {"shift": np.zeros(dim), "width": np.ones(dim), "skew": np.zeros(dim), "tail": np.ones(dim)}
+    zeros, ones = np.zeros(dim), np.ones(dim)
+    plain: dict[str, Any] = {"shift": zeros, "width": ones, "skew": zeros, "tail": ones, "heaviness": zeros}
     return TransportMap(**conditional, **marginals(TransportMap(**conditional, **plain).residual(draws)))
 
 

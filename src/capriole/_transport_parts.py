@@ -9,6 +9,7 @@ from scipy.special import ndtr
 from ._transport import BENDS
 
 _QUANTILES = np.linspace(-3.2, 3.2, 17)
+_HEAVINESS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 _SURE = 20.0
 _SLICES = (0, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99, 0.997, 1)
 _SWEEPS = 20
@@ -143,19 +144,21 @@ def _likeliest(
 
 
 def marginals(residual: np.ndarray) -> dict[str, Any]:
-    """Shift, width, skew and tail of every row of the residual, by its quantiles; those of the identity where that is
-    as good.
+    """Shift, width, skew, tail and heaviness of every row of the residual, by its quantiles; those of the identity
+    where that is as good.
 
-    For every skew and tail of a grid, shift and width by least squares, a quantile's error in units of its own standard
-    error for a tenth of the draws.
+    For every skew, tail and heaviness of a grid, shift and width by least squares, a quantile's error in units of its
+    own standard error for a tenth of the draws.
     """
     dim, num = residual.shape
     levels = ndtr(_QUANTILES)  # the outermost are one draw in 1,500
     found = np.quantile(residual, levels, axis=1).T
-    skews, tails = (part.ravel() for part in np.meshgrid(np.linspace(-1.2, 1.2, 25), np.geomspace(0.45, 2.0, 16)))
-    skews, tails = np.append(skews, 0.0), np.append(tails, 1.0)
-    bent = (np.arcsinh(_QUANTILES) + skews[:, None]) / tails[:, None]
-    shape, slope = np.sinh(bent), np.cosh(bent) / (tails[:, None] * np.sqrt(1 + _QUANTILES**2))
+    grid = np.meshgrid(np.linspace(-1.2, 1.2, 25), np.geomspace(0.45, 2.0, 16), _HEAVINESS)
+    skews, tails, heavy = (np.append(part, plain) for part, plain in zip(grid, (0.0, 1.0, 0.0), strict=True))
+    squared = heavy[:, None] * _QUANTILES**2
+    stretched, stretch = _QUANTILES * np.exp(squared / 2), (1 + squared) * np.exp(squared / 2)
+    bent = (np.arcsinh(stretched) + skews[:, None]) / tails[:, None]
+    shape, slope = np.sinh(bent), np.cosh(bent) * stretch / (tails[:, None] * np.sqrt(1 + stretched**2))
     density = np.exp(-(_QUANTILES**2) / 2) / np.sqrt(2 * np.pi)
     weight = density**2 / (levels * (1 - levels)) / slope**2
     total = weight.sum(axis=1)
@@ -166,7 +169,7 @@ def marginals(residual: np.ndarray) -> dict[str, Any]:
     width = np.maximum(width, 1e-12)
     shift = mean_found - width * mean_shape
     error = (found[:, None] - shift[..., None] - width[..., None] * shape) / width[..., None]
-    misfit = 0.1 * num * (weight * error**2).sum(axis=2)
+    misfit = 0.1 * num * (weight * error**2).sum(axis=2) + _SURE * (heavy > 0)
     best = np.argmin(misfit, axis=1)
     rows = np.arange(dim)
     best = np.where(misfit[:, -1] - misfit[rows, best] > _SURE, best, len(skews) - 1)
@@ -176,4 +179,5 @@ def marginals(residual: np.ndarray) -> dict[str, Any]:
         "width": np.where(plain, 1.0, width[rows, best]),
         "skew": skews[best],
         "tail": tails[best],
+        "heaviness": heavy[best],
     }

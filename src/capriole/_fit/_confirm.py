@@ -12,6 +12,7 @@ from .._places import spread_out
 from .._types import Key
 from .._whitening import from_user
 from ._candidate import Candidate
+from ._free import FREE
 from ._rotations import GOOD_ENOUGH
 from ._training import HMC, with_small_steps
 from ._transported import TRANSPORTED
@@ -41,7 +42,7 @@ def confirmed(
         name = choose([row_of(c, pilot) for c in candidates], criterion)
         i = next(i for i, c in enumerate(candidates) if c.name == name)
         before = candidates[i].judgement.worst
-        free = name.endswith("Crank-Nicolson") and before < GOOD_ENOUGH
+        free = name.endswith(FREE) and before < GOOD_ENOUGH
         sticky = free or "network" in name or name.startswith(TRANSPORTED) or before < STICKY
         if name in seen or not (seen or sticky):
             return candidates

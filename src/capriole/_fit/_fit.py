@@ -154,6 +154,7 @@ def _problems(draws: Draws, judgement: Judgement) -> list[str]:
         record.accepted > 0,
         record.diverging > 0,
         int(record.nonfinite.sum()),
+        logdensity=record.lp,
         rhat_max=judgement.rhat_max,
     )
 

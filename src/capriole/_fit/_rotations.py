@@ -24,6 +24,7 @@ from .._transport_fit import refitted
 from .._types import Key, Vector
 from .._whitening import Whitened, Whitening, estimate_whitening, from_user, padded, to_user
 from ._candidate import Candidate
+from ._free import FREE, with_returns
 
 LENGTHS = (1, 2, 3, 4)
 _LONGER = (6, 9, 14)
@@ -93,9 +94,9 @@ def rotations(
     if the shortest rotation does better in it. Where no rotation is `GOOD_ENOUGH`, a gradient-free rotation is tried
     too, and up to ``polish`` times coordinates are estimated anew by the grid's draws, which are more and less
     dependent than the pilot's, and angles are refined there; what was better before stays, as does a transport map
-    without ``remap``. Jitter is tried where both
-    stay below `NO_NETWORKS`, and with ``longer`` and ``polish`` more leapfrogs where all stay below `_HARD`. Names of
-    the candidates begin with ``prefix``.
+    without ``remap``. The rotation is mixed into the gradient-free one if that may be held (`held`). Jitter is tried
+    where both stay below `NO_NETWORKS`, and with ``longer`` and ``polish`` more leapfrogs where all stay below `_HARD`.
+    Names of the candidates begin with ``prefix``.
     """
     with CompileClock() as clock:
         search = _search(key, target, sharp, position, clock, progress)
@@ -123,9 +124,10 @@ def rotations(
     found = [candidate(0, "rotation", search.turned, best, rotation(best), spent)]
     if search.free is None:
         return found
-    free = candidate(
-        2, "Crank-Nicolson", search.free, 1, lambda a: Transition(target, CrankNicolson(a)), search.free.num_gradients
-    )
+    free = candidate(2, FREE, search.free, 1, lambda a: Transition(target, CrankNicolson(a)), search.free.num_gradients)
+    if free.judgement.worst > found[0].judgement.worst:
+        places = np.concatenate([to_user(target, np.asarray(position)), search.turned.draws], axis=1)
+        free = with_returns(jax.random.fold_in(key, 500), free, found[0], places, crowd)
     if max(c.judgement.worst for c in (*found, free)) < NO_NETWORKS:
         turn = rotation(best)
         jittered = candidate(

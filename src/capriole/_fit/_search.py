@@ -17,6 +17,7 @@ from .._types import Key, Vector
 from .._whitening import Whitened, diagonal, from_user, padded
 from ._candidate import Candidate
 from ._confirm import choose, confirmed, judged_again, row_of
+from ._free import gradient_free
 from ._nuts import nuts_row
 from ._reach import marginals
 from ._rotations import NO_NETWORKS, rotations
@@ -259,7 +260,7 @@ def _with_mixture(key: Key, found: list[Candidate], pilot: Exploration) -> list[
         return found
     best = max(trained, key=lambda c: c.judgement.worst)
     same = [c for c in found if c.transition.target is best.transition.target]  # parts of a mixture share coordinates
-    free = next((c for c in same if c.name.endswith("Crank-Nicolson")), None)
+    free = gradient_free(same)
     if free is None:
         return found
     start = jnp.asarray(from_user(best.transition.target, np.asarray(pilot.position)))

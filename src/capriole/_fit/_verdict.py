@@ -166,9 +166,13 @@ class Verdict(NamedTuple):
     @property
     def _given_up(self) -> str:
         """The note that says why NUTS drew in another's place; empty if it did not."""
+        return next((note for note in self._notes if INSTEAD in note), "")
+
+    @property
+    def _notes(self) -> list[str]:
+        """What the search left out or gave up, and why."""
         notes = self.settings.get("notes")
-        texts = [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
-        return next((note for note in texts if INSTEAD in note), "")
+        return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; NaN and infinities become None."""
@@ -185,7 +189,7 @@ class Verdict(NamedTuple):
         return json.loads(json.dumps(content, default=float), parse_constant=lambda _: None)
 
     def table(self) -> str:
-        """The rows as fixed-width text, best first, with the recommendation below."""
+        """The rows as fixed-width text, best first, below them the recommendation, problems and notes."""
         width = max((19, *(len(row.name) for row in self.rows))) + 1
         head = (
             f"{'sampler':<{width}}{'M':>4}{'ESS/grad':>11}{'ESS of x²':>11}{'ESS/s':>11}{'accept':>8}{'R-hat':>8}"
@@ -197,9 +201,10 @@ class Verdict(NamedTuple):
             lines.append(
                 f"{mark}{row.name:<{width - 1}}{row.num_leapfrogs or '-':>4}{row.ess_per_gradient:>11.3g}"
                 f"{row.ess_sq_per_gradient:>11.3g}{row.ess_per_second:>11.3g}{row.acceptance_rate:>8.2f}"
-                f"{row.rhat_max:>8.3f}{row.fixed_gradients:>15.2g}{row.fixed_seconds:>7.1f}"
+                f"{row.rhat_max:>8{'.3f' if row.rhat_max < 100 else '.1g'}}{row.fixed_gradients:>15.2g}{row.fixed_seconds:>7.1f}"
             )
-        return "\n".join([*lines, "", self.recommendation()])
+        problems = [] if self.failed else [f"Problem: {text}." for text in self.problems]
+        return "\n".join([*lines, "", self.recommendation(), *problems, *(f"Note: {text}." for text in self._notes)])
 
 
 def _round(value: float) -> str:

@@ -61,12 +61,10 @@ def show_verdict(path: Path) -> bool:
 
     try:
         verdict = Verdict.read(read_json(path))
-        lines = [verdict.table(), *verdict.problems]
+        table = verdict.table()
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} is not a verdict.json of capriole: {error}") from error
-    console = Console()
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    Console().print(table, highlight=False, markup=False, soft_wrap=True)
     return verdict.failed
 
 

@@ -1,0 +1,82 @@
+"""Tails that are heavier than a proposal's: where a gradient-free rotation is held, and what fit makes of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import capriole
+from capriole import CrankNicolson, Mixture, Rotation, Transition, Whitened, estimate_whitening
+from capriole._fit._candidate import Candidate
+from capriole._fit._free import gradient_free, held, with_returns
+from capriole._judge import judge
+from densities import Gaussian
+
+KEY = jax.random.key(3)
+
+
+def student(position):
+    return -1.75 * jnp.sum(jnp.log1p(position**2 / 2.5), axis=0)
+
+
+class Student(capriole.AbstractLogDensity):
+    def __call__(self, position):
+        return student(position)
+
+
+def places(target):
+    rng = np.random.default_rng(0)
+    if isinstance(target, Student):
+        return rng.standard_t(2.5, size=(2, 20_000))
+    return np.asarray(target.scale)[:, None] * rng.normal(size=(2, 20_000))
+
+
+def candidate(name, target, dynamics, num_leapfrogs=1):
+    white = Whitened(target, estimate_whitening(places(target)))
+    kernel = Transition(white, dynamics)
+    crowd = jax.random.normal(KEY, (2, 64))
+    return Candidate(name, kernel, judge(KEY, kernel, crowd), num_leapfrogs), crowd
+
+
+@pytest.mark.parametrize(
+    ("target", "few", "many"), [(Gaussian(jnp.asarray([0.3, 5.0])), 0, 1.1), (Student(), 50, 1e13)]
+)
+def test_proposals_lighter_than_the_target_hold_chains_in_its_tails(target, few, many):
+    free, _ = candidate("Crank-Nicolson", target, CrankNicolson(jnp.asarray(1.5)))
+    assert few < held(KEY, free.transition, places(target)) < many
+
+
+def test_a_rotation_that_may_be_held_goes_with_one_that_may_not():
+    free, crowd = candidate("transported Crank-Nicolson", Student(), CrankNicolson(jnp.asarray(1.5)))
+    turned = free._replace(
+        name="rotation", transition=Transition(free.transition.target, Rotation(jnp.asarray(0.8), 3))
+    )
+    turned = turned._replace(num_leapfrogs=3)
+    mixed = with_returns(KEY, free, turned, places(Student()), crowd)
+    assert mixed.name == "transported Crank-Nicolson and rotation"
+    assert isinstance(mixed.transition, Mixture)
+    assert mixed.transition.transitions == (free.transition, turned.transition)
+    alone, other = mixed.transition.probabilities
+    assert 3 * other / (alone + 3 * other) == pytest.approx(0.25)
+    assert mixed.num_gradients == mixed.judgement.num_gradients + 8192
+    assert gradient_free([turned, mixed]).transition is free.transition
+    assert gradient_free([turned, mixed]).name == free.name
+    assert gradient_free([turned]) is None
+
+
+def test_a_gradient_free_rotation_that_goes_everywhere_stays_alone():
+    target = Gaussian(jnp.asarray([0.3, 5.0]))
+    free, crowd = candidate("Crank-Nicolson", target, CrankNicolson(jnp.asarray(1.5)))
+    kept = with_returns(KEY, free, free, places(target), crowd)
+    assert (kept.name, kept.transition, kept.num_gradients) == (free.name, free.transition, 8192)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_far_tails_are_visited_as_often_as_they_should_be():
+    found = capriole.fit(student, np.zeros(1), seed=1, compare=False, train_steps=0, num_draws=2000)
+    assert not found.verdict.failed
+    far = np.abs(found.tree.posterior["x"].values.ravel())
+    for share, least, most in ((0.01, 0.8, 1.25), (0.001, 0.6, 1.6)):
+        beyond = np.mean(far > stats.t.isf(share / 2, 2.5)) / share
+        assert least < beyond < most
