@@ -1,6 +1,7 @@
 """The front door: from a log density on a pytree to a labelled tree of draws, and what it says about bad inputs."""
 
 import logging
+import re
 from functools import partial
 
 import jax
@@ -11,7 +12,8 @@ import pytest
 import capriole
 import capriole._front
 from capriole import StoppedForce
-from capriole._check import check_starts, has_second_derivative, trainable
+from capriole._check import check_count, check_spread, check_starts, has_second_derivative, trainable
+from capriole._front import as_key
 from capriole._ravel import as_logdensity
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -116,6 +118,21 @@ BAD = {
     "complex": (normal, np.zeros(2, complex), "must be real numbers, got dtypes.*complex128"),
     "boolean": (normal, np.zeros(2, bool), "must be real numbers, got dtypes.*bool"),
     "no init": (normal, None, r"pass init.*init=jnp\.zeros\(3\)"),
+    "list": (normal, [0.0, 0.0], "failed at.*'list' and 'int'; init, or a part of it, is a list.*pass np.array"),
+    "list inside": (lambda p: -jnp.sum(p["c"] ** 2), {"c": [0.0, 1.0]}, "init, or a part of it, is a list"),
+    "if": (lambda x: normal(x) if x[0] > 0 else 2 * normal(x), np.zeros(2), "many positions at once.*jnp.where"),
+    "index": (lambda x: x[int(x[0])], np.zeros(2), "many positions at once.*write it in jax.numpy"),
+    "no return": (lambda x: None, np.zeros(2), "must return one number, got None at the test position"),
+    "tuple": (lambda x: (normal(x), 1.0), np.zeros(2), r"must return one number, got \(Array"),
+    "text": (lambda x: "a", np.zeros(2), "must return one number, got 'a'"),
+    "key": (lambda p: p["b"], {"a": 0.0}, "failed at.*KeyError: 'b'; does it agree with init"),
+    "attribute": (lambda p: p.b, np.zeros(2), "failed at.*AttributeError.*'b'; does it agree with init"),
+    "division": (lambda x: normal(x) * (1 / len([])), np.zeros(2), "failed at.*ZeroDivisionError"),
+    "text as init": (normal, "abc", "init must be an array or a pytree of numbers, got 'abc'"),
+    "function as init": (normal, normal, "init must be an array or a pytree of numbers, got <function normal"),
+    "two arguments": (lambda a, b: -(a**2) - b**2, (0.0, 0.0), "'b'; it is called with one argument, the whole pytree"),
+    "NaN init": (normal, {"a": 0.0, "b": np.nan}, r"init is not finite in coordinates \[1\] \(float64\): \{'a'"),
+    "infinite init": (normal, np.array([np.inf, 0.0]), r"init is not finite in coordinates \[0\].*array\(\[inf"),
 }
 
 
@@ -129,7 +146,8 @@ def test_what_cannot_work_is_refused_with_a_remedy(name):
 def test_starts_outside_the_support_name_the_chain():
     with pytest.raises(
         ValueError,
-        match=r"of 64 chains start outside the support, the first is chain \d+: log density .* at position .*inside",
+        match=r"of 64 chains start outside the support, the first is chain \d+: log density .* at position .*inside.*"
+        r"a smaller spread=.*map it smoothly to the whole space",
     ):
         capriole.train(log_only, np.full(2, 0.5), **(SMALL | {"num_chains": 64}))
     kernel = capriole.hmc(capriole.PerChain(log_only), step_size=0.1, num_leapfrogs=2)
@@ -138,9 +156,40 @@ def test_starts_outside_the_support_name_the_chain():
         check_starts(state)
 
 
-def test_chain_counts_are_checked():
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        capriole.train(normal, np.zeros(2), num_chains=0)
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("num_chains", 0, "num_chains must be a whole number from 1 to 1000000000, got 0"),
+        ("spread", 0.0, "spread must be one positive finite number, got 0.0: chains start at init.*e.g. 1e-3"),
+        ("spread", -1.0, "spread must be one positive finite number, got -1.0"),
+        ("spread", np.nan, "spread must be one positive finite number, got nan"),
+        ("seed", 2**70, "seed must be a whole number below 2.63 or one key.*got 1180591620717411303424"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(result, name, value, message):
+    for call in (partial(capriole.train, normal, np.zeros(2)), partial(capriole.sample, result.transition, INIT)):
+        with pytest.raises(ValueError, match=message):
+            call(**{name: value})
+
+
+@pytest.mark.parametrize("value", [None, True, "1", np.inf, np.array([1.0, 2.0]), np.array([1.0]), 10**400, 1j])
+def test_what_is_no_spread_is_refused(value):
+    with pytest.raises(ValueError, match=rf"one positive finite number, got {re.escape(repr(value)[:80])}: chains"):
+        check_spread(value)
+
+
+@pytest.mark.parametrize("value", [None, 3.5, "a", np.zeros(2), jnp.asarray(3), jax.random.split(jax.random.key(0), 3)])
+def test_what_is_no_seed_is_refused(value):
+    with pytest.raises(ValueError, match=rf"or one key, e.g. jax.random.key\(0\), got {re.escape(repr(value)[:80])}"):
+        as_key(value)
+
+
+def test_numbers_of_numpy_and_legacy_keys_will_do():
+    assert check_count("num_chains", np.uint8(3), 1) == 3
+    assert check_spread(np.float32(0.5)) == check_spread(jnp.asarray(0.5)) == check_spread(np.array(0.5)) == 0.5
+    assert as_key(np.int64(3)) == jax.random.key(3)
+    legacy = jax.random.PRNGKey(3)
+    assert as_key(legacy) is legacy
 
 
 @jax.custom_vjp

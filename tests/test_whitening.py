@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from capriole import PerChain, Transition, Whitened, Whitening, _explore, draw_chains, estimate_whitening, hmc
-from capriole._explore import MIXED, _scouted, change, explore, start_state
+from capriole._explore import MIXED, _scouted, by_gradients, change, explore, start_state
 from capriole._judge import judge
 from capriole._places import APART, Met, farthest, left_behind
 from capriole._whitening import fisher_whitening, from_user, identity, to_user
@@ -73,6 +73,21 @@ def test_gradients_make_a_gaussian_white_from_few_and_biased_draws(condition):
     np.testing.assert_allclose(whitening.inverse(mean), 0, atol=1e-4)
     with pytest.raises(ValueError, match="need at least 12 finite draws and gradients in 6 dimensions, got 11"):
         fisher_whitening(draws[:, :11], draws[:, :11])
+
+
+def test_gradients_that_do_not_vary_give_no_whitening():
+    """Exponential tails: the second coordinate's gradient is -0.3 everywhere, but for rounding of its mean."""
+    draws = np.random.default_rng(5).exponential(size=(2, 1000))
+    grads = np.stack([-draws[0], np.full(1000, -0.3)])
+    with pytest.raises(ValueError, match=r"do not vary in coordinates \[1\]; whiten by the draws alone"):
+        fisher_whitening(draws, grads)
+    target = PerChain(lambda x: jnp.where(x[0] > 0, -x[0], -jnp.inf))
+    assert by_gradients(target, draws[:1], jnp.ones((1, 8)))[0] is None
+
+
+def test_draws_that_count_for_none_give_scales_alone():
+    draws = np.random.default_rng(6).normal(size=(3, 40))
+    assert estimate_whitening(draws, num_independent=0.0).stretches.size == 0
 
 
 def test_one_chain_of_many_in_another_mode_is_noticed():

@@ -262,8 +262,8 @@ def _scouted(
 def by_gradients(logdensity: AbstractLogDensity, draws: np.ndarray, position: Vector) -> tuple[Whitening | None, int]:
     """The whitening by gradients at up to `_MOST_GRADIENTS` of the draws (dim, n), and their number.
 
-    None if they are too few or one is not finite. They are evaluated as many at a time as there are chains in
-    ``position``: that program is there already.
+    None if they are too few, one is not finite, or the gradients do not vary. They are evaluated as many at a time as
+    there are chains in ``position``: that program is there already.
     """
     chains = position.shape[1]
     some = draws[:, :: max(1, draws.shape[1] // _MOST_GRADIENTS)][:, :_MOST_GRADIENTS]
@@ -274,7 +274,7 @@ def by_gradients(logdensity: AbstractLogDensity, draws: np.ndarray, position: Ve
     grads = [np.asarray(state_at(logdensity, jnp.asarray(block)).logdensity_grad) for block in blocks]
     try:
         return fisher_whitening(some, np.concatenate(grads, axis=1), dtype=position.dtype), some.shape[1]
-    except ValueError:  # too few draws, or a gradient that is not finite
+    except ValueError:  # too few draws, or gradients that are not finite or do not vary
         return None, some.shape[1]
 
 

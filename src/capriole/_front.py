@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _sample
 from ._candidates import Trainer, on_these_devices, train_best
-from ._check import check_dtype, check_logdensity, check_starts, trainable
+from ._check import check_count, check_dtype, check_logdensity, check_spread, check_starts, trainable
 from ._devices import Devices
 from ._dynamics import learned_leapfrog
 from ._health import health, training_health
@@ -217,14 +217,13 @@ def user_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[st
 
 
 def prepare(
-    logdensity: Callable, init: Any, key: Key, *, num_chains: int, spread: float, num_more: int = 0
+    logdensity: Any, init: Any, key: Key, *, num_chains: int, spread: float, num_more: int = 0
 ) -> tuple[AbstractLogDensity, Vector]:
     """The checked log density in the library's layout and checked starting positions of shape (dim, chains).
 
     ``num_more`` further ones, which nobody has checked, follow them.
     """
-    if num_chains < 1:
-        raise ValueError(f"num_chains must be at least 1, got {num_chains}")
+    num_chains, spread = check_count("num_chains", num_chains, 1), check_spread(spread)
     if init is None:
         if not isinstance(logdensity, AbstractLogDensity) or not hasattr(logdensity, "start"):
             raise ValueError("pass init, one position of the log density, e.g. init=jnp.zeros(3)")
@@ -239,6 +238,14 @@ def prepare(
     return target, every
 
 
-def as_key(seed: int | Key) -> Key:
-    """A typed PRNG key from an integer seed; a key is returned as it is."""
-    return jax.random.key(seed) if isinstance(seed, int | np.integer) else seed
+def as_key(seed: Any) -> Key:
+    """A typed PRNG key from an integer seed; a key is returned as it is. Raises ValueError for anything else."""
+    if isinstance(seed, int | np.integer) and -(2**63) <= seed < 2**63:
+        return jax.random.key(seed)
+    try:
+        one = jax.random.key_data(seed).ndim == 1
+    except (TypeError, ValueError):
+        one = False
+    if not one:
+        raise ValueError(f"seed must be a whole number below 2^63 or one key, e.g. jax.random.key(0), got {seed!r:.80}")
+    return seed

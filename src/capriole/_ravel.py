@@ -26,13 +26,18 @@ class Raveled(AbstractLogDensity):
         return jax.vmap(lambda flat: self.function(self.unravel(flat)), in_axes=-1, out_axes=-1)(position)
 
 
-def as_logdensity(function: Callable, init: Any) -> tuple[AbstractLogDensity, jax.Array]:
+def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Array]:
     """The log density on flat vectors, and ``init`` as one.
 
-    Raises ValueError for an ``init`` that is empty or holds values that are not real and floating (integers are
-    read as floats).
+    Raises ValueError for a ``function`` that is none and an ``init`` that is empty or holds values that are not real,
+    floating (integers are read as floats) and finite.
     """
-    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(init)]
+    if not callable(function):
+        raise ValueError(f"logdensity must be a function, got {function!r:.80}; it comes first, then init")
+    try:
+        leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(init)]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"init must be an array or a pytree of numbers, got {init!r:.80}") from error
     if not leaves or not sum(leaf.size for leaf in leaves):
         raise ValueError(f"init must hold at least one number, got {init!r}; pass one position, e.g. jnp.zeros(3)")
     kinds = {str(leaf.dtype) for leaf in leaves if not jnp.issubdtype(leaf.dtype, jnp.floating)}
@@ -40,6 +45,11 @@ def as_logdensity(function: Callable, init: Any) -> tuple[AbstractLogDensity, ja
         raise ValueError(f"init must be real numbers, got dtypes {sorted(kinds)}")
     floats = jax.tree.map(lambda leaf: jnp.asarray(leaf, _float_dtype(leaf)), init)
     flat, unravel = ravel_pytree(floats)
+    bad = np.flatnonzero(~np.isfinite(np.asarray(flat)))
+    if bad.size:
+        raise ValueError(
+            f"init is not finite in coordinates {bad.tolist()} ({flat.dtype}): {init!r:.80}; pass finite numbers"
+        )
     if isinstance(function, AbstractLogDensity):
         return function, flat
     return Raveled(function, unravel), flat

@@ -180,7 +180,7 @@ def estimate_whitening(
     dim, num = draws.shape
     if num < 4 or not np.isfinite(draws).all():
         raise ValueError(f"need at least 4 finite draws to estimate a covariance, got {num} in {dim} dimensions")
-    n = float(num if num_independent is None else num_independent)
+    n = max(1.0, num if num_independent is None else num_independent)
     kept = draws[:, _inside(draws)]
     location, scale, standard = _standardised(kept)
     values, vectors = np.linalg.eigh(standard @ standard.T / kept.shape[1])
@@ -206,7 +206,8 @@ def fisher_whitening(
     draws, since there C = S G S. Outliers are left out as in `estimate_whitening`.
     Source: Seyboldt, Carlson and Carpenter 2026 (nutpie).
 
-    Raises ValueError for values that are not finite or fewer than ``2 dim`` draws.
+    Raises ValueError for values that are not finite, fewer than ``2 dim`` draws, and gradients that do not vary along
+    a coordinate: they tell nothing of its scale.
     """
     draws, grads = np.asarray(draws, np.float64), np.asarray(grads, np.float64)
     dim, num = draws.shape
@@ -217,6 +218,9 @@ def fisher_whitening(
     forces = grads[:, inside] * scale[:, None]
     mean = forces.mean(axis=1)
     forces = forces - mean[:, None]
+    same = np.flatnonzero(forces.std(axis=1) <= 1e-12 * np.abs(mean))
+    if same.size:
+        raise ValueError(f"the gradients do not vary in coordinates {same.tolist()}; whiten by the draws alone")
     root = _power(standard @ standard.T / standard.shape[1], 0.5)
     covariance = root @ _power(root @ (forces @ forces.T / forces.shape[1]) @ root, -0.5) @ root
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)

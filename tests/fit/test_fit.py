@@ -184,16 +184,6 @@ def test_the_same_seed_gives_the_same_draws():
     np.testing.assert_array_equal(first, second)
 
 
-def test_bad_arguments_are_named():
-    target = make_target("scg")
-    with pytest.raises(ValueError, match="criterion must be 'gradients' or 'seconds', got 'luck'"):
-        capriole.fit(target, criterion="luck")
-    with pytest.raises(ValueError, match="at least 4 chains and 16 pilot chains, got 2"):
-        capriole.fit(target, num_chains=2)
-    with pytest.raises(ValueError, match="pass init"):
-        capriole.fit(logdensity)
-
-
 def test_a_target_whose_chains_never_meet_is_said_to_have_failed():
     """Two modes 100 standard deviations apart, and no training that could find a way."""
 

@@ -66,6 +66,9 @@ def test_bad_input_is_status_2(tmp_path):
     assert found.exit_code == 2
     assert "--dim" in found.output
     assert run("scgg", *QUICK, "--out", tmp_path / "other").exit_code == 2
+    apart = run(f"{tmp_path / 'model.py'}:far", "--dim", 1, "--spread", 0, *QUICK, "--out", tmp_path / "third")
+    assert apart.exit_code == 2
+    assert "spread must be one positive finite number, got 0.0" in " ".join(apart.output.split())
 
 
 def test_out_of_time_resumed_extended_and_shown(tmp_path):

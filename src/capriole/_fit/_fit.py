@@ -69,10 +69,10 @@ def fit(
     its draws pass they are returned, with a note. Else the verdict says ``failed`` and why.
 
     ``resume`` keeps what is finished in a folder and goes on from it: `capriole.runs.CheckpointedFit`.
-    Raises ValueError for a log density or init that cannot work.
+    Raises ValueError for a log density, init or number that cannot work: ``num_draws`` below 8, for R-hat, is one.
     """
-    settings = Settings(num_chains, num_draws, float(spread), train_steps, num_pilot_chains, compare, criterion)
-    settings.check()
+    settings = Settings(num_chains, num_draws, spread, train_steps, num_pilot_chains, compare, criterion).checked()
+    num_chains, num_draws, num_pilot_chains = settings.num_chains, settings.num_draws, settings.num_pilot_chains
     keeper = InMemory() if resume is None else resume
     root = as_key(seed)
     keys = [jax.random.fold_in(root, i) for i in range(6)]  # a split would be one more program to compile

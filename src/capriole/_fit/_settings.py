@@ -1,6 +1,10 @@
 """What `fit` is asked for, apart from the log density and the seed."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from .._check import check_count, check_spread
 
 CRITERIA = ("gradients", "seconds")
 SCOUTS = 3
@@ -11,7 +15,7 @@ THINS = (1, 4, 16)
 """How many times as long, thinned to as many draws."""
 _RANGES = {
     "num_chains": (4, 10**6),
-    "num_draws": (1, 10**9),
+    "num_draws": (8, 10**9),  # R-hat is not defined for fewer
     "train_steps": (0, 10**9),
     "num_pilot_chains": (16, 10**6),
 }
@@ -28,26 +32,20 @@ class Settings(NamedTuple):
     compare: bool
     criterion: str
 
-    def check(self) -> None:
-        """Raise ValueError for values that cannot work."""
+    def checked(self) -> Self:
+        """The same as plain numbers. Raises ValueError for one of the wrong kind or out of range."""
         if self.criterion not in CRITERIA:
-            raise ValueError(f"criterion must be 'gradients' or 'seconds', got {self.criterion!r}")
-        if self.num_chains < 4 or self.num_pilot_chains < 16:
-            raise ValueError(
-                f"need at least 4 chains and 16 pilot chains, got {self.num_chains} and {self.num_pilot_chains}"
-            )
+            raise ValueError(f"criterion must be 'gradients' or 'seconds', got {self.criterion!r:.80}")
+        if not isinstance(self.compare, bool | np.bool):
+            raise ValueError(f"compare must be True or False, got {self.compare!r:.80}")
+        found: dict[str, Any] = {name: check_count(name, getattr(self, name), *ends) for name, ends in _RANGES.items()}
+        return self._replace(spread=check_spread(self.spread), compare=bool(self.compare), **found)
 
 
 def settings_from(config: dict[str, Any]) -> Settings:
-    """Settings as a config.json holds them. Raises ValueError for one missing, of the wrong kind or too large."""
+    """Settings as a config.json holds them. Raises ValueError for one that is missing or cannot be."""
     values: dict[str, Any] = {name: config.get(name) for name in Settings._fields}
-    for name, (low, high) in _RANGES.items():
-        value = values[name]
-        if type(value) is not int or not low <= value <= high:
-            raise ValueError(f"the configuration has {name} = {str(value)[:80]!r}, expected {low} to {high}")
-    spread, compare = values["spread"], values["compare"]
-    if type(spread) not in (int, float) or not abs(spread) < 1e300:
-        raise ValueError(f"the configuration has spread = {str(spread)[:80]!r}, expected a finite number")
-    if type(compare) is not bool or values["criterion"] not in CRITERIA:
-        raise ValueError("the configuration has a value of compare or criterion that cannot be")
-    return Settings(**values | {"spread": float(spread)})
+    try:
+        return Settings(**values).checked()
+    except ValueError as error:
+        raise ValueError(f"the configuration cannot be: {error}") from error

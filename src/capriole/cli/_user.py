@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._check import check_dtype, check_logdensity
+from .._check import check_dtype, check_logdensity, check_spread
 from .._logdensity import PerChain
 from .._types import Key, Scalar, Vector
 from ..targets import AbstractTarget
@@ -35,7 +35,7 @@ def load_target(spec: str, *, dim: int, spread: float = 1.0) -> UserTarget:
 
     Raises ValueError for a malformed spec, a missing file or function, or a log density that cannot work.
     """
-    target = user_target(import_function(spec), dim=dim, spread=spread)
+    target = user_target(import_function(spec), dim=dim, spread=check_spread(spread))
     check_logdensity(target, jnp.zeros(dim))
     check_dtype(target, jnp.zeros((dim, 2)))
     return target
