@@ -9,8 +9,9 @@ from scipy.special import ndtr
 from ._transport import BENDS
 
 _QUANTILES = np.linspace(-3.2, 3.2, 17)
-_HEAVINESS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
+_HEAVINESS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6)
 _SURE = 20.0
+_HEAVY_SURE = 10.0
 _SLICES = (0, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99, 0.997, 1)
 _SWEEPS = 20
 _MOVED = 0.01
@@ -169,7 +170,7 @@ def marginals(residual: np.ndarray) -> dict[str, Any]:
     width = np.maximum(width, 1e-12)
     shift = mean_found - width * mean_shape
     error = (found[:, None] - shift[..., None] - width[..., None] * shape) / width[..., None]
-    misfit = 0.1 * num * (weight * error**2).sum(axis=2) + _SURE * (heavy > 0)
+    misfit = 0.1 * num * (weight * error**2).sum(axis=2) + _HEAVY_SURE * (heavy > 0)
     best = np.argmin(misfit, axis=1)
     rows = np.arange(dim)
     best = np.where(misfit[:, -1] - misfit[rows, best] > _SURE, best, len(skews) - 1)

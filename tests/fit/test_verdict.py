@@ -67,6 +67,19 @@ def test_the_table_marks_the_chosen_and_json_is_plain():
     assert content["break_even_effective_draws"]["gradients"] == pytest.approx(6750)
 
 
+def test_the_table_says_what_is_wrong_and_what_was_left_out():
+    made = verdict(row(), NUTS._replace(rhat_max=81823.58), problems=["3 % of proposals are not finite"])
+    lines = made._replace(settings={"notes": ["no network was trained", 7]}).table().splitlines()
+    assert " 8e+04 " in next(line for line in lines if "NUTS" in line)
+    assert lines[-3:] == [
+        made.recommendation(),
+        "Problem: 3 % of proposals are not finite.",
+        "Note: no network was trained.",
+    ]
+    failed = made._replace(failed=True).table()
+    assert failed.count("3 % of proposals") == 1
+
+
 def test_the_best_wins_and_the_first_of_near_ties():
     plain, network = row("plain", ess=0.29, sq=0.29, second=2000.0), row("network", second=100.0)
     assert choose([plain, network, NUTS], "gradients") == "plain"

@@ -198,10 +198,11 @@ class Verdict(NamedTuple):
         lines = [head]
         for row in sorted(self.rows, key=lambda row: -row.worst):
             mark = "*" if row.name == self.chosen else " "
+            rhat = f"{row.rhat_max:.3f}" if row.rhat_max < 100 else f"{row.rhat_max:.1g}"
             lines.append(
                 f"{mark}{row.name:<{width - 1}}{row.num_leapfrogs or '-':>4}{row.ess_per_gradient:>11.3g}"
                 f"{row.ess_sq_per_gradient:>11.3g}{row.ess_per_second:>11.3g}{row.acceptance_rate:>8.2f}"
-                f"{row.rhat_max:>8{'.3f' if row.rhat_max < 100 else '.1g'}}{row.fixed_gradients:>15.2g}{row.fixed_seconds:>7.1f}"
+                f"{rhat:>8}{row.fixed_gradients:>15.2g}{row.fixed_seconds:>7.1f}"
             )
         problems = [] if self.failed else [f"Problem: {text}." for text in self.problems]
         return "\n".join([*lines, "", self.recommendation(), *problems, *(f"Note: {text}." for text in self._notes)])
