@@ -118,7 +118,8 @@ def trial_rows(trials):
         done = f"stopped after {t['epochs_done']} of {t['epochs']}" if stopped else str(t["epochs"])
         shown = (f"{judged['log_likelihood']:.2f}", plus_minus(judged["less_reference"])) if judged else ("-", "-")
         rate = f"{t['kernel_learning_rate']:g}" if t["scheme"] == "l2hmc" else "-"
-        sizes = (str(t["num_transitions"]), str(t["num_leapfrogs"]), str(t["batch"]), rate)
+        moves = [str(t[name] or "-") for name in ("num_transitions", "num_leapfrogs")]
+        sizes = (*moves, str(t["batch"]), rate, f"{t.get('budget', 1):g}")
         curve = f"{last['validation_log_likelihood']:.1f}" + (f" at epoch {last['epoch']}" if stopped else "")
         label = LABELS[t["scheme"]] + (f", frame by {t['frame']}" if "frame" in t else "")
         curve += f" ({t['curve_temperatures']} temperatures)" if "curve_temperatures" in t else ""
@@ -129,7 +130,19 @@ def trial_rows(trials):
 def trials(folder):
     """The table of trials."""
     stored = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
-    header = ["scheme", "K", "M", "batch", "kernel's rate", "epochs", "steps", "quick AIS", "AIS", "less HMC, 2, 5, 25"]
+    header = [
+        "scheme",
+        "K",
+        "M",
+        "batch",
+        "kernel's rate",
+        "budget",
+        "epochs",
+        "steps",
+        "quick AIS",
+        "AIS",
+        "less HMC, 2, 5, 25",
+    ]
     return "\n".join(table(header, trial_rows(stored["trials"]))).rstrip()
 
 
