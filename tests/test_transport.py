@@ -143,7 +143,7 @@ def test_skewed_tails_alone_are_straightened_without_a_parent():
     assert abs(stats.skew(z)) < 0.15 < 0.8 < abs(stats.skew(draws[0]))
 
 
-@pytest.mark.parametrize("degrees", [1.5, 2.5, 5.0])
+@pytest.mark.parametrize("degrees", [1.5, 2.5])
 def test_tails_that_fall_like_a_power_are_straightened_to_the_end(degrees):
     draws = np.random.default_rng(6).standard_t(degrees, size=(1, 6400))
     transport = estimate_transport(draws).transport
@@ -274,7 +274,7 @@ def test_a_gaussian_in_a_map_keeps_its_mass():
     """The density in the map's coordinates integrates to that of the user's: a check of sign and constant together."""
     transport = transport_map(2, [0], bent=0.3)
     target = Transported(Gaussian(jnp.array([1.0, 1.0])), transport)
-    grid = np.linspace(-60, 60, 3001)
+    grid = np.linspace(-30, 30, 3001)
     z = jnp.asarray(np.stack(np.meshgrid(grid, grid)).reshape(2, -1))
     constant = np.linalg.slogdet(np.asarray(transport.factor))[1]
     mass = np.sum(np.exp(np.asarray(target(z)) + constant)) * (grid[1] - grid[0]) ** 2

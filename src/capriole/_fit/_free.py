@@ -50,11 +50,11 @@ def held(key: Key, free: Transition, places: np.ndarray) -> float:
     """
     pick_key, noise_key = jax.random.split(key)
     chosen = np.asarray(jax.random.choice(pick_key, places.shape[1], (_PLACES,)))
-    inside = jnp.asarray(from_user(free.target, places[:, chosen]))
+    angle = jnp.ravel(free.dynamics.angle)[0]  # type: ignore[attr-defined]
+    inside = jnp.asarray(from_user(free.target, places[:, chosen]), angle.dtype)
     weights = np.nan_to_num(np.asarray(_log_weight(free.target, inside)), nan=-np.inf)
     asked = np.concatenate([np.argsort(-weights)[:_ASKED], np.arange(_ASKED)])
     noise = jax.random.normal(noise_key, (len(inside), len(asked), _PLACES // len(asked)), inside.dtype)
-    angle = jnp.ravel(free.dynamics.angle)[0]  # type: ignore[attr-defined]
     proposals = inside[:, asked, None] * jnp.cos(angle) + noise * jnp.sin(angle)
     there = np.asarray(_log_weight(free.target, proposals.reshape(len(inside), -1))).reshape(len(asked), -1)
     gain = np.nan_to_num(there - weights[asked, None], nan=-np.inf)
