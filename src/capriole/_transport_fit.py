@@ -33,12 +33,12 @@ class Estimate(NamedTuple):
 def estimate_transport(draws: np.ndarray, *, sharp: bool = True, dtype: Any = None) -> Estimate | None:
     """The map under which ``draws`` (dim, n) are most nearly Gaussian; None if none is `WORTH` it.
 
-    Parents are added one by one, as long as the log density of draws left out rises by 0.3 nats; the first by 0.02, for
-    what is slow in the bulk may be far slower in a tail. Draws of one chain
+    Parents are added one by one, as long as the log density of draws left out rises by 0.3 nats. Draws of one chain
     should be next to one another: it is blocks of them that are left out. In more than `DENSE_UP_TO` dimensions there
     is one parent at most, and only those coordinates are its children which it helps to predict on their own.
-    ``sharp`` trusts even narrow slices of the draws: not to be asked of chains that stick. None as well for more than
-    `MOST_DIM` dimensions, or too few draws to tell.
+    ``sharp`` trusts even narrow slices of the draws, and takes a first parent that gains 0.02 nats, for what is slow in
+    the bulk may be far slower in a tail: not to be asked of chains that stick, or sit in several modes. None as well
+    for more than `MOST_DIM` dimensions, or too few draws to tell.
     """
     draws = np.asarray(draws, np.float64)
     dim, num = draws.shape
@@ -50,7 +50,7 @@ def estimate_transport(draws: np.ndarray, *, sharp: bool = True, dtype: Any = No
     order = np.argsort(-_influence(draws))
     find = _some_children if dim > DENSE_UP_TO else _all_children
     try:
-        parents, children, gain = find(fitted, judged, order)
+        parents, children, gain = find(fitted, judged, order, _FIRST_WORTH if sharp else _PARENT_WORTH)
         found = _map(draws, parents, children, sharp=sharp) if gain > WORTH else None
     except np.linalg.LinAlgError:  # draws of rank below their dimension, or hundreds of orders of magnitude wide
         return None
@@ -81,8 +81,10 @@ def _is_sound(transport: TransportMap, draws: np.ndarray) -> bool:
     )
 
 
-def _all_children(fitted: np.ndarray, judged: np.ndarray, order: np.ndarray) -> tuple[list[int], np.ndarray, float]:
-    """Parents, children (all others) and the gain."""
+def _all_children(
+    fitted: np.ndarray, judged: np.ndarray, order: np.ndarray, least: float
+) -> tuple[list[int], np.ndarray, float]:
+    """Parents, of which the first must gain ``least``, children (all others) and the gain."""
     every, parents = np.arange(len(fitted)), list[int]()
 
     def score(parents: list[int]) -> float:
@@ -96,14 +98,16 @@ def _all_children(fitted: np.ndarray, judged: np.ndarray, order: np.ndarray) -> 
     while len(parents) < min(_MOST_PARENTS, len(every) - 1):
         asked = [int(k) for k in order if k not in parents][:_ASKED]
         scores = [score([*parents, k]) for k in asked]
-        if not max(scores) > best + (_PARENT_WORTH if parents else _FIRST_WORTH):
+        if not max(scores) > best + (_PARENT_WORTH if parents else least):
             break
         parents.append(asked[int(np.argmax(scores))])
         best = max(scores)
     return parents, np.setdiff1d(every, parents) if parents else every[:0], best - before
 
 
-def _some_children(fitted: np.ndarray, judged: np.ndarray, order: np.ndarray) -> tuple[list[int], np.ndarray, float]:
+def _some_children(
+    fitted: np.ndarray, judged: np.ndarray, order: np.ndarray, _: float
+) -> tuple[list[int], np.ndarray, float]:
     """Parent, children, and their gain, each for itself."""
     gains = np.asarray([_alone(fitted, judged, int(k)) for k in order[:_ASKED]])
     gains = np.where(gains > _CHILD_WORTH, gains, 0.0)

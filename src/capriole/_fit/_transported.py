@@ -1,7 +1,7 @@
 """Candidates in the coordinates of a transport map: for funnels, and for tails that are far from Gaussian."""
 
 import itertools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +65,7 @@ def transported(
         if best.judgement.worst > GOOD_ENOUGH:
             break
         draws, gradients = _drawn(jax.random.fold_in(key, 200 + i), best, pilot)
-        again = Transported(target, _anew(estimate.transport, draws, pilot.position.dtype))
+        again = Transported(target, _anew(estimate.transport, draws, pilot))
         whitening = estimate_whitening(from_user(again, draws), num_independent=draws.shape[1] / 10)
         white = Whitened(again, padded(whitening, dim))
         if not np.isfinite(from_user(white, np.asarray(pilot.position))).all():
@@ -81,10 +81,11 @@ def transported(
     return Elsewhere(pilot._replace(num_gradients=spent), found, estimate.gain, parents)
 
 
-def _anew(transport: TransportMap, draws: np.ndarray, dtype: Any) -> TransportMap:
+def _anew(transport: TransportMap, draws: np.ndarray, pilot: Exploration) -> TransportMap:
     """The map by better ``draws`` (dim, n): with the same parents, or with those that they ask for if it had none."""
+    dtype = pilot.position.dtype
     if not transport.parents.size:
-        found = estimate_transport(draws, dtype=dtype)
+        found = estimate_transport(draws, sharp=pilot.agreed, dtype=dtype)
         if found is not None and found.transport.parents.size:
             return found.transport
     return refitted(transport, draws, dtype=dtype)
