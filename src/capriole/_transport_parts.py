@@ -164,13 +164,16 @@ def marginals(residual: np.ndarray) -> dict[str, Any]:
     weight = density**2 / (levels * (1 - levels)) / slope**2
     total = weight.sum(axis=1)
     mean_shape = (weight * shape).sum(axis=1) / total
-    mean_found = found @ weight.T / total
     centred = shape - mean_shape[:, None]
-    width = (found @ (weight * centred).T) / (weight * centred**2).sum(axis=1)
-    width = np.maximum(width, 1e-12)
+    middle, scale = found[:, [8]], np.maximum(np.ptp(found, axis=1, keepdims=True), 1e-300)
+    found = (found - middle) / scale  # of moderate size, so that sums of squares keep their digits
+    mean_found = found @ weight.T / total
+    crossed, squared = found @ (weight * centred).T, (weight * centred**2).sum(axis=1)
+    width = np.maximum(crossed / squared, 1e-12)
     shift = mean_found - width * mean_shape
-    error = (found[:, None] - shift[..., None] - width[..., None] * shape) / width[..., None]
-    misfit = 0.1 * num * (weight * error**2).sum(axis=2) + _HEAVY_SURE * (heavy > 0)
+    rest = found**2 @ weight.T - total * mean_found**2 - 2 * width * crossed + width**2 * squared
+    misfit = 0.1 * num * np.maximum(rest, 0.0) / width**2 + _HEAVY_SURE * (heavy > 0)
+    shift, width = middle + scale * shift, scale * width
     best = np.argmin(misfit, axis=1)
     rows = np.arange(dim)
     best = np.where(misfit[:, -1] - misfit[rows, best] > _SURE, best, len(skews) - 1)

@@ -18,7 +18,7 @@ def test_a_trial_has_the_presets_gradients_and_its_epochs_can_be_compared(tmp_pa
     choices = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(choices)
     choices.AIS |= {"num_temperatures": 10, "num_chains": 2}
-    found = choices.trial("hmc", tmp_path / "hmc", "smoke", {"num_transitions": 1, "batch": 50}, slice(8))
+    found = choices.trial("hmc", tmp_path / "hmc", "smoke", {"num_transitions": 1, "batch": 50}, slice(8), 1.0)
     assert found["epochs"] == 3, "3 + 2 * 3 gradients a step for 2 epochs, 3 + 3 for 3"
     assert np.load(tmp_path / "hmc" / "validation.npy").shape == (8,)
     for name, gain in (("one", 1.0), ("other", 0.0)):
