@@ -1,4 +1,4 @@
-"""What needs a checkout of posteriordb is skipped where none is found; where one is named it must be there."""
+"""Tests of posteriors need a checkout of posteriordb: skipped where none is found, which the end of a run says."""
 
 import os
 
@@ -6,6 +6,8 @@ import pytest
 
 from capriole.targets import PosteriordbError, find_posteriordb
 from capriole.targets._posteriordb import VARIABLE
+
+needs_checkout = pytest.mark.usefixtures("checkout")
 
 
 def missing():
@@ -17,6 +19,3 @@ def missing():
             raise
         return str(error)
     return ""
-
-
-needs_checkout = pytest.mark.skipif(bool(missing()), reason=missing())

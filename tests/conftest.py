@@ -24,6 +24,15 @@ with install_import_hook(MODULES, "typechecker.check"):
     import capriole._front
     import capriole._io  # noqa: F401 (and so everything the hook covers)
 
+from checkout import missing  # noqa: E402 (imports capriole, hooked before)
+
+
+@pytest.fixture(scope="session")
+def checkout():
+    """What `checkout.needs_checkout` marks."""
+    if reason := missing():
+        pytest.skip(reason)
+
 
 @pytest.fixture(autouse=True, scope="module")
 def few_compiled_programs():

@@ -174,14 +174,21 @@ def _numerics(counted: Tally) -> list[str]:
     divergent = counted.divergent - counted.nonfinite
     if divergent > 1e-3 * steps:
         messages.append(f"{divergent} of {steps} proposals diverged: train longer or start from a smaller step size")
-    rounding = 2 * counted.logdensity * counted.precision
-    if rounding > MAX_ROUNDING:
-        error = "error: " if rounding > 1 else ""
-        messages.append(
-            f"{error}log densities are about {counted.logdensity:.2g} in magnitude, so the acceptance ratio is rounded "
-            f"by about {100 * rounding:.2g} %: compute in float64 (--float64 on the command line)"
-        )
-    return messages
+    return messages + rounding(counted.logdensity, counted.precision)
+
+
+def rounding(magnitude: float, precision: float) -> list[str]:
+    """What to say if log densities of that ``magnitude``, rounded to a relative ``precision``, drown the acceptance
+    ratio in noise: an error if by more than its own size.
+    """
+    noise = 2 * magnitude * precision
+    if noise <= MAX_ROUNDING:
+        return []
+    error = "error: " if noise > 1 else ""
+    return [
+        f"{error}log densities are about {magnitude:.2g} in magnitude, so the acceptance ratio is rounded by about "
+        f"{100 * noise:.2g} %: compute in float64 (--float64 on the command line), or take a constant off"
+    ]
 
 
 def training_health(

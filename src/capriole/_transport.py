@@ -50,7 +50,7 @@ class TransportMap(eqx.Module):
     def forward(self, z: Any) -> Any:
         """Positions x of shape ``(dim, *chains)``."""
         xp = _library(z)
-        w = column(self.shift, z) + column(self.width, z) * xp.sinh(self._bent(z))
+        w = column(self.shift, z) + column(self.width, z) * xp.sinh(self._bent(_heavier(z, self.heaviness)))
         basis = features(w[self.parents])
         inside = xp.exp(_times(self.log_scale, basis)) * (_times(self.centre, basis) + w)
         return _times(self.factor, _times(self.offset, basis) + inside)
@@ -73,17 +73,15 @@ class TransportMap(eqx.Module):
     def log_det(self, z: Any) -> Any:
         """``log |dx / dz|`` of shape ``(*chains)``, without the constant ``log |factor|``."""
         xp = _library(z)
-        bent = self._bent(z)
+        y, squared = _heavier(z, self.heaviness), column(self.heaviness, z) * z**2
+        bent = self._bent(y)
         w = column(self.shift, z) + column(self.width, z) * xp.sinh(bent)
-        slopes = column(self.width / self.tail, z) * xp.cosh(bent) / xp.sqrt(1 + _heavier(z, self.heaviness) ** 2)
-        squared = column(self.heaviness, z) * z**2
-        return xp.sum(
-            xp.log(slopes) + xp.log1p(squared) + squared / 2 + _times(self.log_scale, features(w[self.parents])), axis=0
-        )
+        slopes = column(self.width / self.tail, z) * xp.cosh(bent) / xp.sqrt(1 + y**2)
+        stretch = xp.log1p(squared) + squared / 2
+        return xp.sum(xp.log(slopes) + stretch + _times(self.log_scale, features(w[self.parents])), axis=0)
 
-    def _bent(self, z: Any) -> Any:
-        bent = _library(z).arcsinh(_heavier(z, self.heaviness))
-        return (bent + column(self.skew, z)) / column(self.tail, z)
+    def _bent(self, y: Any) -> Any:
+        return (_library(y).arcsinh(y) + column(self.skew, y)) / column(self.tail, y)
 
 
 class Transported(AbstractLogDensity):

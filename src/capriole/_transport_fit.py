@@ -1,5 +1,6 @@
 """Which transport map a crowd of draws asks for, if any: its parents, and its parts by maximum likelihood."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -48,9 +49,10 @@ def estimate_transport(draws: np.ndarray, *, sharp: bool = True, dtype: Any = No
     held_out = np.arange(draws.shape[1]) * _BLOCKS // draws.shape[1] % 2 == 1
     fitted, judged = draws[:, ~held_out], draws[:, held_out]
     order = np.argsort(-_influence(draws))
-    find = _some_children if dim > DENSE_UP_TO else _all_children
+    least = _FIRST_WORTH if sharp else _PARENT_WORTH
+    find = _some_children if dim > DENSE_UP_TO else partial(_all_children, least=least)
     try:
-        parents, children, gain = find(fitted, judged, order, _FIRST_WORTH if sharp else _PARENT_WORTH)
+        parents, children, gain = find(fitted, judged, order)
         found = _map(draws, parents, children, sharp=sharp) if gain > WORTH else None
     except np.linalg.LinAlgError:  # draws of rank below their dimension, or hundreds of orders of magnitude wide
         return None
@@ -82,7 +84,7 @@ def _is_sound(transport: TransportMap, draws: np.ndarray) -> bool:
 
 
 def _all_children(
-    fitted: np.ndarray, judged: np.ndarray, order: np.ndarray, least: float
+    fitted: np.ndarray, judged: np.ndarray, order: np.ndarray, *, least: float
 ) -> tuple[list[int], np.ndarray, float]:
     """Parents, of which the first must gain ``least``, children (all others) and the gain."""
     every, parents = np.arange(len(fitted)), list[int]()
@@ -105,9 +107,7 @@ def _all_children(
     return parents, np.setdiff1d(every, parents) if parents else every[:0], best - before
 
 
-def _some_children(
-    fitted: np.ndarray, judged: np.ndarray, order: np.ndarray, _: float
-) -> tuple[list[int], np.ndarray, float]:
+def _some_children(fitted: np.ndarray, judged: np.ndarray, order: np.ndarray) -> tuple[list[int], np.ndarray, float]:
     """Parent, children, and their gain, each for itself."""
     gains = np.asarray([_alone(fitted, judged, int(k)) for k in order[:_ASKED]])
     gains = np.where(gains > _CHILD_WORTH, gains, 0.0)

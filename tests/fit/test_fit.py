@@ -373,3 +373,10 @@ def test_chains_that_never_moved_do_not_win():
 
     assert _confirm.choose([row("frozen", 0.002, 12.0), row("slow", 0.0015, 1.2)], "gradients") == "slow"
     assert _confirm.choose([row("frozen", 0.002, 12.0), row("worse", 0.001, 9.0)], "gradients") == "frozen"
+
+
+def test_acceptance_that_is_noise_fails_and_nuts_is_no_way_out():
+    found = capriole.fit(lambda x: 1e17 - jnp.sum(x**2) / 2, np.zeros(2), seed=0, train_steps=0, num_draws=100)
+    assert found.verdict.failed
+    assert found.verdict.chosen != "NUTS"
+    assert "rounded by about 2.2e+03 %" in found.verdict.recommendation()

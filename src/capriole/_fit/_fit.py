@@ -10,11 +10,12 @@ import numpy as np
 
 from .. import diagnostics
 from .._front import as_key, prepare, to_datatree
+from .._health import rounding
 from .._judge import Judgement
 from .._logdensity import AbstractLogDensity
 from .._sample import Draws
 from .._train import Progress
-from .._transition import AbstractTransition
+from .._transition import AbstractTransition, state_at
 from .._types import Key, Vector
 from .._whitening import from_user
 from ..baselines import PeerDraws
@@ -84,11 +85,12 @@ def fit(
     if compare and found.compared is None:
         found = with_nuts(keys[4], target, found)
         keeper.compared(target, found)
-    fails = compare and found.kernel is not None and _grave(problems) and not found.apart
-    if fails and (instead := _drawn_by_nuts(keys[5], target, found, num_draws)) is not None:
-        tree, last, thin = instead
-        found, problems, figures = _given_up(found, problems), [], _figures_of_nuts(last, thin, figures)
-        keeper.compared(target, found)
+    if compare and found.kernel is not None and _grave(problems) and not found.apart:
+        instead, last, thin = nuts_tree(keys[5], target, found.starts, num_draws=num_draws)
+        if not _grave(remaining := _nuts_problems(last, target, found)):
+            tree, figures = instead, _figures_of_nuts(last, thin, figures)
+            found, problems = _given_up(found, problems), remaining
+            keeper.compared(target, found)
     figures |= {"seed": repr(seed), "criterion": criterion, "num_chains": num_chains}
     verdict = _verdict(found, problems, figures)
     return Fit(keeper.finish(_stamped(tree, verdict), verdict), verdict, found.kernel)
@@ -112,7 +114,7 @@ def _drawn(
     """Draws of what was found, what is wrong with them, and figures of the run for the verdict."""
     if found.kernel is None:
         tree, last, thin = nuts_tree(key, target, found.starts, num_draws=num_draws)
-        return tree, _nuts_problems(last, found), _figures_of_nuts(last, thin, {})
+        return tree, _nuts_problems(last, target, found), _figures_of_nuts(last, thin, {})
     start = jnp.asarray(from_user(found.kernel.target, np.asarray(found.starts)))
     final = final_run(key, found.kernel, start, num_draws, keeper, progress)
     figures = {"thin": final.thin, "final": final.judgement._asdict(), "warmup_gradients": final.warmup_gradients}
@@ -121,14 +123,6 @@ def _drawn(
     figures["seconds_after_the_draws"] = final.check_seconds + time.perf_counter() - drawn
     problems = _problems(final.draws, final.judgement) + unreached(final.draws.record.position, found.marginals)
     return tree, problems, figures
-
-
-def _drawn_by_nuts(
-    key: Key, target: AbstractLogDensity, found: Found, num_draws: int
-) -> tuple["xarray.DataTree", PeerDraws, int] | None:
-    """NUTS's draws where the kernel that was found failed in its final run; None if they are no better."""
-    tree, last, thin = nuts_tree(key, target, found.starts, num_draws=num_draws)
-    return None if _nuts_problems(last, found) else (tree, last, thin)
 
 
 def _given_up(found: Found, problems: list[str]) -> Found:
@@ -159,10 +153,12 @@ def _problems(draws: Draws, judgement: Judgement) -> list[str]:
     )
 
 
-def _nuts_problems(draws: PeerDraws, found: Found) -> list[str]:
+def _nuts_problems(draws: PeerDraws, target: AbstractLogDensity, found: Found) -> list[str]:
     rhat = float(np.max(diagnostics.rhat(draws.position)))
     unmixed = [] if rhat < MAX_RHAT else [f"R-hat is {rhat:.3f}, above {MAX_RHAT}: the chains have not mixed"]
-    return unmixed + unreached(draws.position, found.marginals)
+    last = state_at(target, jnp.asarray(draws.position[:, -1].T)).logdensity
+    noisy = rounding(float(jnp.mean(jnp.abs(last))), float(jnp.finfo(last.dtype).eps) / 2)
+    return unmixed + noisy + unreached(draws.position, found.marginals)
 
 
 def _verdict(found: Found, problems: list[str], figures: dict[str, Any]) -> Verdict:

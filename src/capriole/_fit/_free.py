@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
+from .._explore import start_state
 from .._judge import judge
-from .._logdensity import AbstractLogDensity
 from .._transition import Mixture, Transition
 from .._types import Key, Vector
 from .._whitening import from_user
@@ -19,6 +17,7 @@ FREE = "Crank-Nicolson"
 """What names of gradient-free rotations end with, with `RETURNS` or without."""
 RETURNS = "and rotation"
 _PLACES = 4096
+_AT_ONCE = 64
 _ASKED = 16
 _HELD = 4.0
 
@@ -48,29 +47,31 @@ def held(key: Key, free: Transition, places: np.ndarray) -> float:
     ``E min(1, w(y) / w(x))`` with ``w(x) = pi(x) exp(|x|^2 / 2)`` and y the proposals from x, in white coordinates; the
     worst places are those of the greatest w. Half of ``2 * _PLACES`` log densities go into w, half into the proposals.
     """
-    pick_key, noise_key = jax.random.split(key)
-    chosen = np.asarray(jax.random.choice(pick_key, places.shape[1], (_PLACES,)))
-    angle = jnp.ravel(free.dynamics.angle)[0]  # type: ignore[attr-defined]
-    inside = jnp.asarray(from_user(free.target, places[:, chosen]), angle.dtype)
-    weights = np.nan_to_num(np.asarray(_log_weight(free.target, inside)), nan=-np.inf)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    angle = np.ravel(free.dynamics.angle)[0]  # type: ignore[attr-defined]
+    inside = from_user(free.target, places[:, rng.integers(places.shape[1], size=_PLACES)]).astype(angle.dtype)
+    weights = _log_weights(free, inside)
     asked = np.concatenate([np.argsort(-weights)[:_ASKED], np.arange(_ASKED)])
-    noise = jax.random.normal(noise_key, (len(inside), len(asked), _PLACES // len(asked)), inside.dtype)
-    proposals = inside[:, asked, None] * jnp.cos(angle) + noise * jnp.sin(angle)
-    there = np.asarray(_log_weight(free.target, proposals.reshape(len(inside), -1))).reshape(len(asked), -1)
-    gain = np.nan_to_num(there - weights[asked, None], nan=-np.inf)
+    noise = rng.normal(size=(len(inside), len(asked), _PLACES // len(asked))).astype(angle.dtype)
+    proposals = inside[:, asked, None] * np.cos(angle) + noise * np.sin(angle)
+    there = _log_weights(free, proposals.reshape(len(inside), -1)).reshape(len(asked), -1)
+    with np.errstate(invalid="ignore"):  # of one impossible place after another
+        gain = np.nan_to_num(there - weights[asked, None], nan=-np.inf)
     rates = np.exp(np.minimum(gain, 0.0)).mean(axis=1)
     return float(rates[_ASKED:].mean() / max(rates[:_ASKED].min(), 1e-12))
 
 
-@eqx.filter_jit
-def _log_weight(target: AbstractLogDensity, position: Vector) -> Array:
-    return target(position) + jnp.sum(position**2, axis=0) / 2
+def _log_weights(free: Transition, position: np.ndarray) -> np.ndarray:
+    """``log w``, -inf where it is no number, as many at a time as the search has chains: that program is there."""
+    blocks = np.split(position, _PLACES // _AT_ONCE, axis=1)
+    values = np.concatenate([start_state(free, jnp.asarray(block)).logdensity for block in blocks])
+    return np.nan_to_num(values + np.sum(position**2, axis=0) / 2, nan=-np.inf)
 
 
 def gradient_free(candidates: Sequence[Candidate]) -> Candidate | None:
     """The first gradient-free rotation of the candidates, alone even if it was measured with another kernel."""
     for candidate in candidates:
-        if candidate.name.endswith(FREE) and "network" not in candidate.name:
+        if candidate.name.endswith(FREE):
             return candidate
         if candidate.name.endswith(f"{FREE} {RETURNS}"):
             parts = candidate.transition.transitions  # type: ignore[attr-defined]

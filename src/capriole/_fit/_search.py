@@ -17,7 +17,7 @@ from .._types import Key, Vector
 from .._whitening import Whitened, diagonal, from_user, padded
 from ._candidate import Candidate
 from ._confirm import choose, confirmed, judged_again, row_of
-from ._free import gradient_free
+from ._free import RETURNS, gradient_free
 from ._nuts import nuts_row
 from ._reach import marginals
 from ._rotations import NO_NETWORKS, rotations
@@ -172,7 +172,7 @@ def _candidates(
     notes: list[str] = []
     long_key = jax.random.fold_in(search_key, 98)
     found = confirmed(long_key, found, np.asarray(pilot.position), settings.criterion, pilot, notes)
-    if max(c.judgement.worst for c in found) <= NO_NETWORKS:
+    if max(c.judgement.worst for c in found) <= NO_NETWORKS or any(c.name.endswith(RETURNS) for c in found):
         move_key = jax.random.fold_in(search_key, 97)
         found, pilot = _or_transported(move_key, white.logdensity, found, pilot, notes, settings.criterion, progress)
         agreed = pilot.agreed

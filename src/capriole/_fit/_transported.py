@@ -11,7 +11,7 @@ from .._explore import CHUNK, Exploration, explore, start_state
 from .._logdensity import AbstractLogDensity
 from .._profile import Profile, profile
 from .._sample import draw_chains
-from .._transport import Transported, TransportMap
+from .._transport import Transported
 from .._transport_fit import Estimate, estimate_transport, likely_parents, refitted
 from .._types import Key
 from .._whitening import Whitened, Whitening, draws_to_user, estimate_whitening, from_user, padded, to_user
@@ -65,7 +65,8 @@ def transported(
         if best.judgement.worst > GOOD_ENOUGH:
             break
         draws, gradients = _drawn(jax.random.fold_in(key, 200 + i), best, pilot)
-        again = Transported(target, _anew(estimate.transport, draws, pilot))
+        anew = _anew(estimate, draws, pilot)
+        again = Transported(target, anew.transport)
         whitening = estimate_whitening(from_user(again, draws), num_independent=draws.shape[1] / 10)
         white = Whitened(again, padded(whitening, dim))
         if not np.isfinite(from_user(white, np.asarray(pilot.position))).all():
@@ -75,20 +76,19 @@ def transported(
         spent += gradients + sum(c.num_gradients for c in (found if better else others))
         if not better:
             break
-        found = others
-        estimate = estimate._replace(transport=again.transport)
+        found, estimate = others, anew
     parents = tuple(int(k) for k in np.asarray(estimate.transport.parents))
     return Elsewhere(pilot._replace(num_gradients=spent), found, estimate.gain, parents)
 
 
-def _anew(transport: TransportMap, draws: np.ndarray, pilot: Exploration) -> TransportMap:
+def _anew(estimate: Estimate, draws: np.ndarray, pilot: Exploration) -> Estimate:
     """The map by better ``draws`` (dim, n): with the same parents, or with those that they ask for if it had none."""
     dtype = pilot.position.dtype
-    if not transport.parents.size:
+    if not estimate.transport.parents.size:
         found = estimate_transport(draws, sharp=pilot.agreed, dtype=dtype)
         if found is not None and found.transport.parents.size:
-            return found.transport
-    return refitted(transport, draws, dtype=dtype)
+            return found
+    return estimate._replace(transport=refitted(estimate.transport, draws, dtype=dtype))
 
 
 class _Reached(NamedTuple):
