@@ -44,6 +44,19 @@ def test_the_words_name_gain_and_break_even():
     assert "NUTS is cheaper in time below 10,000 effective draws" in text
 
 
+@pytest.mark.parametrize(
+    ("gradients", "cheaper"),
+    [(2e4, "For the 6,000 effective draws of this run NUTS would have been cheaper in gradients and in time."),
+     (3e4, "For the 9,000 effective draws of this run NUTS would have been cheaper in time."),
+     (4e4, ""), (0, ""), (None, "")],
+)  # fmt: skip
+def test_the_words_say_what_was_cheaper_for_the_run_at_hand(gradients, cheaper):
+    final = {"ess_per_gradient": 0.4, "ess_sq_per_gradient": 0.3, "num_gradients": gradients}
+    found = verdict(row(), NUTS)
+    text = found._replace(settings={"final": final}).recommendation()
+    assert text == f"{found.recommendation()} {cheaper}".strip()
+
+
 def test_nuts_may_win_and_failure_is_said_first():
     assert "NUTS is the better buy" in verdict(row(ess=0.01), NUTS, chosen="NUTS").recommendation()
     text = verdict(row(), NUTS, problems=["R-hat is 1.2"], failed=True).recommendation()

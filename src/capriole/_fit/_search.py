@@ -18,6 +18,7 @@ from .._whitening import Whitened, diagonal, from_user, padded
 from ._candidate import Candidate
 from ._confirm import choose, confirmed, judged_again, row_of
 from ._free import RETURNS, gradient_free
+from ._improper import refuse_improper
 from ._nuts import nuts_row
 from ._reach import marginals
 from ._rotations import NO_NETWORKS, rotations
@@ -79,7 +80,7 @@ def search(
     ``keys`` are those of the pilot, of the candidates without and with networks, and of NUTS.
     """
     with CompileClock() as clock:
-        pilot = explore(keys[0], target, position, num_chains=settings.num_pilot_chains, progress=progress)
+        pilot = _explored(keys[0], target, position, settings, progress)
         whitening = padded(pilot.whitening, len(position)) if pilot.sharp is not None else pilot.whitening
         white = Whitened(target, whitening)
         candidates, pilot, notes = _candidates(keys[1], keys[2], white, pilot, settings, progress)
@@ -110,6 +111,19 @@ def search(
     chosen = choose(found.rows, settings.criterion)
     kernel = next((c.transition for c in candidates if c.name == chosen), None)
     return found._replace(chosen=chosen, kernel=kernel)
+
+
+def _explored(
+    key: Key, target: AbstractLogDensity, position: Vector, settings: Settings, progress: OnProgress
+) -> Exploration:
+    """The pilot; where its chains disagree, or leave the numbers, the density may be no density: ValueError."""
+    try:
+        pilot = explore(key, target, position, num_chains=settings.num_pilot_chains, progress=progress)
+    except (ValueError, np.linalg.LinAlgError):
+        refuse_improper(target, position)
+        raise
+    spent = 0 if pilot.agreed else refuse_improper(target, position)
+    return pilot._replace(num_gradients=pilot.num_gradients + spent)
 
 
 def with_nuts(key: Key, target: AbstractLogDensity, found: Found) -> Found:

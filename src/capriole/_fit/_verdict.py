@@ -9,6 +9,9 @@ from .._places import APART
 INSTEAD = "NUTS drew instead"
 """Words of the note on a kernel that failed in its final run, where NUTS's draws passed."""
 
+_UNITS = {"gradients": "in gradients", "seconds": "in time"}
+_RUN = ("ess_per_gradient", "ess_sq_per_gradient", "num_gradients")
+
 
 def sat_apart(pilot: Any) -> bool:
     """Whether a pilot's figures, whoever wrote them, say that chains sat `APART`."""
@@ -146,7 +149,7 @@ class Verdict(NamedTuple):
             )
         gain = chosen.worst / nuts.worst if nuts.worst > 0 else math.inf
         words = []
-        for unit, name in (("gradients", "in gradients"), ("seconds", "in time")):
+        for unit, name in _UNITS.items():
             point = self.break_even(unit)
             if point is None:
                 words.append(f"NUTS is cheaper {name}")
@@ -155,8 +158,27 @@ class Verdict(NamedTuple):
             else:
                 words.append(f"NUTS is cheaper {name} below {_round(point)} effective draws")
         return (
-            f"The {self.chosen} gives {gain:.2g} times NUTS's effective draws per gradient; " + "; ".join(words) + "."
+            f"The {self.chosen} gives {gain:.2g} times NUTS's effective draws per gradient; "
+            f"{'; '.join(words)}.{self._so_few}"
         )
+
+    @property
+    def effective_draws(self) -> float | None:
+        """Of the run that was kept, in the worst dimension: bulk ESS of x or of x^2; None where that is not known."""
+        final = self.settings.get("final")
+        figures = [final.get(name) for name in _RUN] if isinstance(final, dict) else []
+        known = [value for value in figures if isinstance(value, int | float) and math.isfinite(value)]
+        return min(known[:2]) * known[2] if len(known) == len(_RUN) else None
+
+    @property
+    def _so_few(self) -> str:
+        """A sentence where NUTS would have been cheaper for a run like this one."""
+        drawn, points = self.effective_draws, {name: self.break_even(unit) for unit, name in _UNITS.items()}
+        cheaper = [name for name, point in points.items() if point is None or (drawn or math.inf) < point]
+        if drawn is None or drawn < 1 or not cheaper:
+            return ""
+        how = " and ".join(cheaper)
+        return f" For the {_round(drawn)} effective draws of this run NUTS would have been cheaper {how}."
 
     @property
     def _apart(self) -> bool:

@@ -1,0 +1,67 @@
+"""Whether a log density falls fast enough for a finite integral, along axes and where its gradient never points."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from .._logdensity import AbstractLogDensity
+from .._transition import state_at
+from .._types import Vector
+from .._whitening import spread
+
+_DISTANCES = (1e2, 1e4, 1e6, 1e9, 1e12)
+_FALLS = 0.1
+_NAMED = 5
+
+
+def refuse_improper(target: AbstractLogDensity, starts: Vector) -> int:
+    """Raises ValueError if there is no finite mass along some line through the middle of ``starts`` (dim, n); returns
+    the number of log densities and gradients that this took.
+
+    The lines are the axes and, for what only a combination of dimensions determines, the direction that gradients have
+    least of. ``int pi(m + t v) dt`` is finite only if ``log pi + log t`` tends to minus infinity: between one pair at
+    least of `_DISTANCES`, in spreads of the starts, it must fall. That it does is no proof that a density is proper.
+    """
+    with np.errstate(all="ignore"):  # far out there may be no numbers
+        where = _flat(target, np.asarray(starts, np.float64), starts)
+    if where:
+        raise ValueError(
+            f"the log density does not fall towards infinity along {where}, so it has no finite integral (it is "
+            "improper) and cannot be sampled: give a prior, fix what the data do not identify, or add the log "
+            "Jacobian of a change of variables"
+        )
+    return starts.shape[1] + 2 * len(_DISTANCES) * (len(starts) + 1)
+
+
+def _flat(target: AbstractLogDensity, at: np.ndarray, starts: Vector) -> str:
+    """The direction in which the density does not fall, in words; empty if there is none."""
+    dim, num = at.shape
+
+    def states(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log densities and gradients, as many at a time as there are starts: that program is there."""
+        count = -(-positions.shape[1] // num)
+        blocks = np.split(np.resize(positions.T, (count * num, dim)).T, count, axis=1)
+        found = [state_at(target, jnp.asarray(block, starts.dtype)) for block in blocks]
+        values, grads = (np.concatenate(part, axis=-1) for part in zip(*((s[1], s[2]) for s in found), strict=True))
+        return values[: positions.shape[1]], grads[:, : positions.shape[1]]
+
+    middle, scale = spread(at)
+    gradients = states(at)[1] * scale[:, None]
+    gradients = np.asarray(gradients[:, np.isfinite(gradients).all(axis=0)], np.float64)
+    unasked = np.linalg.eigh(gradients @ gradients.T)[1][:, :1]
+    directions = scale[:, None] * np.concatenate([np.eye(dim), unasked], axis=1)
+    directions = np.concatenate([directions, -directions], axis=1)
+    far = np.concatenate([middle[:, None] + distance * directions for distance in _DISTANCES], axis=1)
+    values = np.asarray(states(far)[0], np.float64).reshape(len(_DISTANCES), -1)
+    falls = np.diff(values + np.log(_DISTANCES)[:, None], axis=0) < -_FALLS
+    never = np.all(np.isfinite(values[1:]) & ~falls, axis=0).reshape(2, -1).any(axis=0)
+    if not never.any():
+        return ""
+    if never[:dim].any():
+        return _named("dimension", np.flatnonzero(never[:dim]))
+    sizes = np.abs(unasked[:, 0])
+    return _named("a combination of dimensions", np.flatnonzero(sizes > 0.1 * sizes.max()))
+
+
+def _named(what: str, dimensions: np.ndarray) -> str:
+    more = f" and {len(dimensions) - _NAMED} more" if len(dimensions) > _NAMED else ""
+    return f"{what} {', '.join(map(str, dimensions[:_NAMED]))}{more}"

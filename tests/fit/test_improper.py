@@ -1,0 +1,51 @@
+"""Densities without a finite integral are refused, in words; proper ones, however wide, heavy or bent, are not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import capriole
+from capriole import PerChain
+from capriole._fit._improper import refuse_improper
+from densities import Funnel
+
+STARTS = jnp.asarray(np.random.default_rng(0).normal(size=(3, 64)), jnp.float32)
+
+
+def sigmoid_without_its_jacobian(x):
+    return 7 * jax.nn.log_sigmoid(x[1]) - (x[0] ** 2 + x[2] ** 2) / 2
+
+
+IMPROPER = {
+    "dimension 1, 2,": lambda x: -(x[0] ** 2) / 2,
+    "dimension 1,": sigmoid_without_its_jacobian,
+    "dimension 0, 1, 2,": lambda x: -jnp.sum(jnp.log1p(x**2)) / 2,
+    "a combination of dimensions 0, 2,": lambda x: -((x[0] + x[2] - 3) ** 2 + x[1] ** 2) / 2,
+}
+PROPER = {
+    "cauchy": lambda x: -jnp.sum(jnp.log1p(x**2)),
+    "wide": lambda x: -jnp.sum(x**2) / 2e16,
+    "exponential": lambda x: -jnp.sum(jnp.abs(x)),
+    "of full rank, hardly": lambda x: -((x[0] + x[2] - 3) ** 2 + x[1] ** 2 + 1e-6 * x[2] ** 2) / 2,
+}
+
+
+@pytest.mark.parametrize("where", IMPROPER)
+def test_what_does_not_fall_is_named(where):
+    with pytest.raises(ValueError, match=rf"infinity along {where} so .* give a prior"):
+        refuse_improper(PerChain(IMPROPER[where]), STARTS)
+
+
+@pytest.mark.parametrize("name", PROPER)
+def test_what_falls_at_last_is_not_refused(name):
+    refuse_improper(PerChain(PROPER[name]), STARTS)
+
+
+def test_a_funnel_is_not_refused():
+    refuse_improper(Funnel(), STARTS)
+
+
+def test_fit_refuses_at_once_what_chains_run_away_on():
+    with pytest.raises(ValueError, match="along dimension 1, 2, so it has no finite integral"):
+        capriole.fit(IMPROPER["dimension 1, 2,"], np.zeros(3), num_pilot_chains=16, train_steps=0)
