@@ -54,10 +54,13 @@ class Profile(NamedTuple):
     mass: np.ndarray
     points: np.ndarray
 
-    def draws(self, rng: np.random.Generator, num: int) -> np.ndarray:
-        """``num`` draws (dim, num) of the target, but for the width of a step."""
+    def draws(self, rng: np.random.Generator, num: int, *, even: float = 0.0) -> np.ndarray:
+        """``num`` draws (dim, num) of the target, but for the width of a step; a share of ``even`` spread evenly over
+        all values of the parents instead: of the other dimensions given those they are draws as well.
+        """
         levels = (rng.permutation(num) + rng.uniform(size=num)) / num
-        rows = np.minimum(np.searchsorted(np.cumsum(self.mass), levels), len(self.mass) - 1)
+        mass = (1 - even) * self.mass + even / len(self.mass)
+        rows = np.minimum(np.searchsorted(np.cumsum(mass), levels), len(mass) - 1)
         found = self.points[rows, rng.integers(self.points.shape[1], size=num)].T.astype(float)
         found[list(self.parents)] += self.steps[:, None] * (rng.uniform(size=(len(self.parents), num)) - 0.5)
         return found

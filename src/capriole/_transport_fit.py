@@ -61,13 +61,19 @@ def estimate_transport(draws: np.ndarray, *, sharp: bool = True, dtype: Any = No
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
-def refitted(transport: TransportMap, draws: np.ndarray, *, dtype: Any = None) -> TransportMap:
-    """The map with the same parents and children that suits ``draws`` (dim, n) best; itself if they make none."""
+def refitted(
+    transport: TransportMap, draws: np.ndarray, *, even: np.ndarray | None = None, dtype: Any = None
+) -> TransportMap:
+    """The map with the same parents and children that suits ``draws`` (dim, n) best; itself if they make none.
+
+    What the parents do to the others is told by draws that are ``even``, if there are such: those given the parents,
+    whatever the parents' distribution.
+    """
     draws = np.asarray(draws, np.float64)
     parents = [int(k) for k in np.asarray(transport.parents)]
     children = np.flatnonzero(np.any(np.asarray(transport.log_scale)[:, 1:] != 0, axis=1))
     try:
-        found = _map(draws[:, :: -(-draws.shape[1] // _MOST_DRAWS)], parents, children, sharp=True)
+        found = _map(draws[:, :: -(-draws.shape[1] // _MOST_DRAWS)], parents, children, sharp=True, even=even)
     except np.linalg.LinAlgError:
         return transport
     return on_device(found, dtype) if _is_sound(found, draws) else transport
@@ -139,11 +145,16 @@ def on_device(transport: TransportMap, dtype: Any = None) -> TransportMap:
     return TransportMap(**parts | {"parents": jnp.asarray(transport.parents, jnp.int32)})
 
 
-def _map(draws: np.ndarray, parents: list[int], children: np.ndarray, *, sharp: bool) -> TransportMap:
-    """The map with these parents and children; all other coordinates keep to themselves."""
+def _map(
+    draws: np.ndarray, parents: list[int], children: np.ndarray, *, sharp: bool, even: np.ndarray | None = None
+) -> TransportMap:
+    """The map with these parents and children, whose conditionals are those of the ``even`` draws if there are any; all
+    other coordinates keep to themselves.
+    """
     dim = len(draws)
     middle, scale = spread(draws)
-    standard = (draws - middle[:, None]) / scale[:, None]
+    given = draws if even is None else even
+    standard = (given - middle[:, None]) / scale[:, None]
     basis = features(standard[parents])
     parts = np.zeros((3, dim, len(basis)))
     factor, inverse = np.eye(dim), np.eye(dim)
@@ -152,7 +163,7 @@ def _map(draws: np.ndarray, parents: list[int], children: np.ndarray, *, sharp: 
         axes = common_axes(standard[children], standard[parents], sharp=sharp)
         at = np.ix_(children, children)
         factor[at], inverse[at] = scale[children, None] * axes, np.linalg.inv(axes) / scale[children]
-        parts[:, children] = regressed(inverse[at] @ draws[children], basis)
+        parts[:, children] = regressed(inverse[at] @ given[children], basis)
     conditional: dict[str, Any] = {
         "parents": np.asarray(parents, int),
         **dict(zip(("offset", "centre", "log_scale"), parts, strict=True)),

@@ -8,7 +8,7 @@ import numpy as np
 from .. import diagnostics
 from .._profile import Profile, is_middle
 
-LEVELS = (0.5, 0.03, 0.1, 0.9, 0.97)
+LEVELS = (0.5, 0.03, 0.1, 0.9, 0.97, 0.003, 0.997)
 _SURE = 4.0
 
 
@@ -50,7 +50,7 @@ class Marginal(NamedTuple):
             if sure and not mass / 2 <= share <= 2 * mass:
                 return (
                     f"error: dimension {self.dimension} is {side} {value:.3g} in {share:.2%} of the draws, but "
-                    f"{mass:.0%} of the mass lies there, the other dimensions integrated out: the chains do not move "
+                    f"{mass:.1%} of the mass lies there, the other dimensions integrated out: the chains do not move "
                     "freely along a funnel; write it non-centred"
                 )
         return None

@@ -1,7 +1,7 @@
 """Candidates in the coordinates of a transport map: for funnels, and for tails that are far from Gaussian."""
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ _POLISHED = 4
 _AGAIN = 2
 _DRAWS = 500
 _PROFILE_DRAWS = 8000
+_EVEN = 0.5
 TRANSPORTED = "transported"
 """First word of the candidates' names."""
 TRANSPORTED_ENOUGH = 0.35
@@ -118,8 +119,7 @@ def _settled(key: Key, target: AbstractLogDensity, pilot: Exploration, progress:
             pilot = pilot._replace(profile=marginal, num_gradients=pilot.num_gradients + spent)
         position = np.array(pilot.position)
         if pilot.profile is not None:
-            drawn = pilot.profile.draws(np.random.default_rng(i), _PROFILE_DRAWS)
-            estimate = estimate_transport(drawn, dtype=pilot.position.dtype) or estimate
+            estimate, drawn = _integrated(pilot.profile, i, estimate, pilot.position.dtype)
             position[:, ::2] = drawn[:, : position[:, ::2].shape[1]]
         there = Transported(target, estimate.transport)
         start = jnp.asarray(from_user(there, position), pilot.position.dtype)
@@ -139,6 +139,19 @@ def _settled(key: Key, target: AbstractLogDensity, pilot: Exploration, progress:
         if pilot.agreed:
             break
     return reached
+
+
+def _integrated(marginal: Profile, seed: int, before: Estimate, dtype: Any) -> tuple[Estimate, np.ndarray]:
+    """The map by draws of a parent's marginal, and those (dim, n); what the parent does to the others as far out as the
+    marginal goes, for a map that errs where mass is one in a thousand holds chains there, or keeps them out.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = marginal.draws(rng, _PROFILE_DRAWS)
+    found = estimate_transport(drawn, dtype=dtype)
+    if found is None:
+        return before, drawn
+    even = marginal.draws(rng, _PROFILE_DRAWS, even=_EVEN)
+    return found._replace(transport=refitted(found.transport, drawn, even=even, dtype=dtype)), drawn
 
 
 def _profile_of(
