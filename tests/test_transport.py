@@ -155,7 +155,7 @@ def test_tails_that_are_skewed_are_not_taken_for_powers(shape):
 
 def test_even_tails_that_may_be_powers_are_taken_for_those():
     levels = (np.arange(6400) + 0.5) / 6400
-    middle = np.sinh(np.arcsinh(stats.norm.ppf(levels)) / 0.55)  # what without heaviness suits t(3) up to its 0.1 % points
+    middle = np.sinh(np.arcsinh(stats.norm.ppf(levels)) / 0.55)  # suits t(3) up to its 0.1 % points
     found = marginals(np.stack([middle, stats.laplace.ppf(levels), stats.norm.ppf(levels)]))["heaviness"]
     np.testing.assert_array_equal(found, [0.05, 0.05, 0])
 
