@@ -65,7 +65,8 @@ results: $(READY)
 	@$(BIN)/capriole bench peers --jobs 1 --out .cache/results/peers
 	@for kind in toy:paper-toy peers:peers; do for cell in .cache/results/$${kind%:*}/cells/*/; do \
 	  name=$$(basename "$$cell"); mkdir -p "results/$${kind#*:}/$$name"; cp "$$cell"cell.json "results/$${kind#*:}/$$name/"; done; done
-	@for script in results toy dlgm peers calibration; do $(BIN)/python scripts/summarise_$$script.py; done
+	@$(BIN)/python benchmarks/heavy_tails.py --out results/fit/heavy-tails.json
+	@for script in results toy dlgm peers calibration fit; do $(BIN)/python scripts/summarise_$$script.py; done
 	@$(BIN)/python benchmarks/throughput.py --out results/throughput.json
 
 clean:

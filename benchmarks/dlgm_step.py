@@ -1,6 +1,6 @@
 """Speed of one training step of the latent-variable model: useful FLOP/s of L2HMC-DLGM over the machine's matmul.
 
-    python benchmarks/dlgm_step.py [--preset laptop|paper] [--batch N] [--out results/paper-dlgm/step.json]
+    python benchmarks/dlgm_step.py [--preset laptop|paper] [--batch N] [--out results/paper-dlgm/step-64.json]
 
 Steps are timed ten at a time, the way training runs them. Useful operations are those of the matrix products that the
 mathematics needs: per leapfrog and image the decoder forward and backward, both once more for the Hessian-vector

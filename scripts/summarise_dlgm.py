@@ -20,7 +20,7 @@ from capriole.dlgm._true_classes import COUNTS_HEADER, TRUE_HEADER, count_rows, 
 LIKELIHOOD_HEADER = [
     "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",
 ]  # fmt: skip
-STEPS = ("step.json", "step-small.json")
+STEPS = ("step-256.json", "step-64.json", "step-25.json")
 
 
 def likelihood_rows(models):

@@ -40,7 +40,7 @@ def test_results_schema_documents_every_field_that_a_run_writes():
 
 @pytest.mark.parametrize(
     "name",
-    [f"summarise_{name}.py" for name in ("results", "toy", "dlgm", "peers", "calibration")],
+    [f"summarise_{name}.py" for name in ("results", "toy", "dlgm", "peers", "calibration", "fit")],
 )
 def test_results_in_readme_and_docs_are_those_of_the_stored_files(name):
     script = ROOT / "scripts" / name
