@@ -1,5 +1,6 @@
 """Densities without a finite integral are refused, in words; proper ones, however wide, heavy or bent, are not."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +45,13 @@ def test_what_falls_at_last_is_not_refused(name):
 
 def test_a_funnel_is_not_refused():
     refuse_improper(Funnel(), STARTS)
+
+
+def test_a_density_that_raises_far_out_is_not_refused():
+    def raises(x):
+        return -(eqx.error_if(x[0], jnp.abs(x[0]) > 50, "too far") ** 2) / 2
+
+    refuse_improper(PerChain(raises), STARTS)
 
 
 def test_fit_refuses_at_once_what_chains_run_away_on():

@@ -22,7 +22,10 @@ def refuse_improper(target: AbstractLogDensity, starts: Vector) -> int:
     least of `_DISTANCES`, in spreads of the starts, it must fall. That it does is no proof that a density is proper.
     """
     with np.errstate(all="ignore"):  # far out there may be no numbers
-        where = _flat(target, np.asarray(starts, np.float64), starts)
+        try:
+            where = _flat(target, np.asarray(starts, np.float64), starts)
+        except RuntimeError:  # from within the log density: a solver that runs out of steps tells nothing
+            where = ""
     if where:
         raise ValueError(
             f"the log density does not fall towards infinity along {where}, so it has no finite integral (it is "
