@@ -143,14 +143,13 @@ def _settled(key: Key, target: AbstractLogDensity, pilot: Exploration, progress:
 
 def _integrated(marginal: Profile, seed: int, before: Estimate, dtype: Any) -> tuple[Estimate, np.ndarray]:
     """The map by draws of a parent's marginal, and those (dim, n); what the parent does to the others as far out as the
-    marginal goes, for a map that errs where mass is one in a thousand holds chains there, or keeps them out. Not for
-    two parents: most of their values are corners where there is nothing.
+    marginal goes, for a map that errs where mass is one in a thousand holds chains there, or keeps them out.
     """
     rng = np.random.default_rng(seed)
     drawn = marginal.draws(rng, _PROFILE_DRAWS)
     found = estimate_transport(drawn, dtype=dtype)
-    if found is None or len(marginal.parents) > 1:
-        return found or before, drawn
+    if found is None:
+        return before, drawn
     even = marginal.draws(rng, _PROFILE_DRAWS, even=_EVEN)
     return found._replace(transport=refitted(found.transport, drawn, even=even, dtype=dtype)), drawn
 
