@@ -30,8 +30,7 @@ demo: $(READY)
 	@$(BIN)/capriole run logistic --out demo/logistic
 	@echo "tables, draws, kernels and pictures are in demo/scg and demo/logistic"
 
-test: export XLA_FLAGS := --xla_backend_optimization_level=1 $(XLA_FLAGS)
-test: $(READY)  # most of its time is compilation; test-all compiles as users do
+test: $(READY)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: $(READY)

@@ -56,7 +56,7 @@ def arrays(model):
     return jax.tree.leaves(eqx.filter(model, eqx.is_array))
 
 
-@pytest.mark.parametrize("scheme", SCHEME_NAMES)
+@pytest.mark.parametrize("scheme", ["elbo", pytest.param("hmc", marks=pytest.mark.slow), "l2hmc"])
 def test_a_run_interrupted_within_an_epoch_ends_at_the_same_bits(scheme, data, tmp_path):
     whole = train_dlgm(scheme, settings(), data, seed=3, folder=tmp_path / "whole")
 
