@@ -31,15 +31,18 @@ class Estimate(NamedTuple):
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # of maps that will be found useless
-def estimate_transport(draws: np.ndarray, *, sharp: bool = True, dtype: Any = None) -> Estimate | None:
+def estimate_transport(
+    draws: np.ndarray, *, even: np.ndarray | None = None, sharp: bool = True, dtype: Any = None
+) -> Estimate | None:
     """The map under which ``draws`` (dim, n) are most nearly Gaussian; None if none is `WORTH` it.
 
     Parents are added one by one, as long as the log density of draws left out rises by 0.3 nats. Draws of one chain
     should be next to one another: it is blocks of them that are left out. In more than `DENSE_UP_TO` dimensions there
     is one parent at most, and only those coordinates are its children which it helps to predict on their own.
     ``sharp`` trusts even narrow slices of the draws, and takes a first parent that gains 0.02 nats, for what is slow in
-    the bulk may be far slower in a tail: not to be asked of chains that stick, or sit in several modes. None as well
-    for more than `MOST_DIM` dimensions, or too few draws to tell.
+    the bulk may be far slower in a tail: not to be asked of chains that stick, or sit in several modes. What the
+    parents do to the others is told by draws that are ``even``, if there are such: right given the parents, whatever
+    their distribution. None as well for more than `MOST_DIM` dimensions, or too few draws to tell.
     """
     draws = np.asarray(draws, np.float64)
     dim, num = draws.shape
@@ -53,7 +56,7 @@ def estimate_transport(draws: np.ndarray, *, sharp: bool = True, dtype: Any = No
     find = _some_children if dim > DENSE_UP_TO else partial(_all_children, least=least)
     try:
         parents, children, gain = find(fitted, judged, order)
-        found = _map(draws, parents, children, sharp=sharp) if gain > WORTH else None
+        found = _map(draws, parents, children, sharp=sharp, even=even) if gain > WORTH else None
     except np.linalg.LinAlgError:  # draws of rank below their dimension, or hundreds of orders of magnitude wide
         return None
     sound = found is not None and _is_sound(found, draws)
@@ -61,19 +64,13 @@ def estimate_transport(draws: np.ndarray, *, sharp: bool = True, dtype: Any = No
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
-def refitted(
-    transport: TransportMap, draws: np.ndarray, *, even: np.ndarray | None = None, dtype: Any = None
-) -> TransportMap:
-    """The map with the same parents and children that suits ``draws`` (dim, n) best; itself if they make none.
-
-    What the parents do to the others is told by draws that are ``even``, if there are such: those given the parents,
-    whatever the parents' distribution.
-    """
+def refitted(transport: TransportMap, draws: np.ndarray, *, dtype: Any = None) -> TransportMap:
+    """The map with the same parents and children that suits ``draws`` (dim, n) best; itself if they make none."""
     draws = np.asarray(draws, np.float64)
     parents = [int(k) for k in np.asarray(transport.parents)]
     children = np.flatnonzero(np.any(np.asarray(transport.log_scale)[:, 1:] != 0, axis=1))
     try:
-        found = _map(draws[:, :: -(-draws.shape[1] // _MOST_DRAWS)], parents, children, sharp=True, even=even)
+        found = _map(draws[:, :: -(-draws.shape[1] // _MOST_DRAWS)], parents, children, sharp=True)
     except np.linalg.LinAlgError:
         return transport
     return on_device(found, dtype) if _is_sound(found, draws) else transport

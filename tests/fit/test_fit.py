@@ -114,18 +114,6 @@ def test_a_funnels_parent_is_explored_by_its_marginal():
     assert best.judgement.worst > 0.3
 
 
-def test_kernels_whose_proposals_are_not_finite_are_left_out_unless_all_are():
-    def candidate(name, num_nonfinite):
-        return Candidate(name, None, Judgement(0.1, 0.1, 1.0, 0.9, 1.0, 0, num_nonfinite, 1000, 1.0, 0.0), 2)
-
-    notes = []
-    good, bad = candidate("rotation", 10), candidate("jittered rotation", 40)
-    assert _confirm.finite([good, bad], notes) == [good]
-    assert notes == ["the jittered rotation was left out: 8.0% of its proposals were not finite"]
-    assert _confirm.finite([bad], notes) == [bad]
-    assert len(notes) == 1
-
-
 @pytest.mark.parametrize("missed", [False, True])
 def test_draws_that_miss_an_end_of_a_marginal_fail(monkeypatch, missed):
     """scg's first dimension has deviation 7.1; a marginal with an end further out is what the chains miss."""

@@ -22,8 +22,6 @@ WARMUP = 200
 """Draws left out of runs that start far out on purpose."""
 STICKY = 0.1
 """Effective draws per gradient below which any kernel's chains may have stuck, unseen in a short run."""
-NONFINITE = 0.04
-"""Share of proposals without a finite log density, just below that at which a final run fails."""
 UNMIXED = 1.5
 """R-hat from which on chains have told nothing of one another."""
 
@@ -60,20 +58,6 @@ def confirmed(
                 freed = [judged_again(key, with_hmc, crowd, num_draws=1000)]
         candidates = [*candidates[:i], again, *freed, *candidates[i + 1 :]]
         seen.update(c.name for c in (again, *freed))
-
-
-def finite(candidates: list[Candidate], notes: list[str]) -> list[Candidate]:
-    """The candidates without those of whose proposals more than `NONFINITE` have no finite log density, unless all do:
-    draws of such kernels fail.
-    """
-    shares = [c.judgement.num_nonfinite * c.num_leapfrogs / c.judgement.num_gradients for c in candidates]
-    kept = [c for c, share in zip(candidates, shares, strict=True) if share <= NONFINITE]
-    if not kept:
-        return candidates
-    for candidate, share in zip(candidates, shares, strict=True):
-        if share > NONFINITE:
-            notes.append(f"the {candidate.name} was left out: {share:.1%} of its proposals were not finite")
-    return kept
 
 
 def row_of(candidate: Candidate, pilot: Exploration) -> Row:

@@ -1,9 +1,9 @@
 """Whether a log density falls fast enough for a finite integral, along axes and where its gradient never points."""
 
-import jax.numpy as jnp
 import numpy as np
 
 from .._logdensity import AbstractLogDensity
+from .._places import logdensities
 from .._transition import state_at
 from .._types import Vector
 from .._whitening import spread
@@ -37,24 +37,15 @@ def refuse_improper(target: AbstractLogDensity, starts: Vector) -> int:
 
 def _flat(target: AbstractLogDensity, at: np.ndarray, starts: Vector) -> str:
     """The direction in which the density does not fall, in words; empty if there is none."""
-    dim, num = at.shape
-
-    def states(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Log densities and gradients, as many at a time as there are starts: that program is there."""
-        count = -(-positions.shape[1] // num)
-        blocks = np.split(np.resize(positions.T, (count * num, dim)).T, count, axis=1)
-        found = [state_at(target, jnp.asarray(block, starts.dtype)) for block in blocks]
-        values, grads = (np.concatenate(part, axis=-1) for part in zip(*((s[1], s[2]) for s in found), strict=True))
-        return values[: positions.shape[1]], grads[:, : positions.shape[1]]
-
+    dim = len(at)
     middle, scale = spread(at)
-    gradients = states(at)[1] * scale[:, None]
-    gradients = np.asarray(gradients[:, np.isfinite(gradients).all(axis=0)], np.float64)
+    gradients = np.asarray(state_at(target, starts).logdensity_grad, np.float64) * scale[:, None]
+    gradients = gradients[:, np.isfinite(gradients).all(axis=0)]
     unasked = np.linalg.eigh(gradients @ gradients.T)[1][:, :1]
     directions = scale[:, None] * np.concatenate([np.eye(dim), unasked], axis=1)
     directions = np.concatenate([directions, -directions], axis=1)
     far = np.concatenate([middle[:, None] + distance * directions for distance in _DISTANCES], axis=1)
-    values = np.asarray(states(far)[0], np.float64).reshape(len(_DISTANCES), -1)
+    values = logdensities(target, far, starts).astype(np.float64).reshape(len(_DISTANCES), -1)
     falls = np.diff(values + np.log(_DISTANCES)[:, None], axis=0) < -_FALLS
     never = np.all(np.isfinite(values[1:]) & ~falls, axis=0).reshape(2, -1).any(axis=0)
     if not never.any():

@@ -16,7 +16,7 @@ from .._transition import AbstractTransition, state_at
 from .._types import Key, Vector
 from .._whitening import Whitened, diagonal, from_user, padded
 from ._candidate import Candidate
-from ._confirm import choose, confirmed, finite, judged_again, row_of
+from ._confirm import choose, confirmed, judged_again, row_of
 from ._free import RETURNS, gradient_free
 from ._improper import refuse_improper
 from ._nuts import nuts_row
@@ -85,7 +85,6 @@ def search(
         white = Whitened(target, whitening)
         candidates, pilot, notes = _candidates(keys[1], keys[2], white, pilot, settings, progress)
         candidates, places = _from_everywhere(keys[1], target, candidates, pilot)
-        candidates = finite(candidates, notes)
         candidates = confirmed(jax.random.fold_in(keys[1], 99), candidates, places, settings.criterion, pilot, notes)
     if pilot.num_lost:
         notes.append(

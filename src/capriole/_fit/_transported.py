@@ -147,11 +147,8 @@ def _integrated(marginal: Profile, seed: int, before: Estimate, dtype: Any) -> t
     """
     rng = np.random.default_rng(seed)
     drawn = marginal.draws(rng, _PROFILE_DRAWS)
-    found = estimate_transport(drawn, dtype=dtype)
-    if found is None:
-        return before, drawn
     even = marginal.draws(rng, _PROFILE_DRAWS, even=_EVEN)
-    return found._replace(transport=refitted(found.transport, drawn, even=even, dtype=dtype)), drawn
+    return estimate_transport(drawn, even=even, dtype=dtype) or before, drawn
 
 
 def _profile_of(
