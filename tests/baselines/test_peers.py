@@ -1,5 +1,6 @@
 """Every peer through one test: its draws have the right moments, and its gradients are those the log density saw."""
 
+import importlib.metadata
 import importlib.util
 import json
 
@@ -68,6 +69,8 @@ def test_draws_and_costs(name, capfd):
     assert np.abs(np.cov(draws.position.reshape(-1, 2).T) / COVARIANCE - 1).max() < 0.3
     assert draws.divergences == 0
     assert json.loads(json.dumps(draws.settings)) == draws.settings
+    package, _, version = draws.settings["library"].partition(" ")
+    assert (package, version) == (PEERS[name].package, importlib.metadata.version(package))
     assert min(draws.seconds, draws.warmup_seconds, draws.compile_seconds) > 0
     assert draws.settings["gradients_per_draw"] == draws.num_gradients / (CHAINS * DRAWS)
     assert np.isnan(draws.acceptance_rate) or 0.3 < draws.acceptance_rate <= 1

@@ -12,6 +12,7 @@ import pytest
 from peers_cells import all_cells, cell
 
 from capriole.experiments import _peers, _peers_runs
+from capriole.experiments._cells import run_cells
 from capriole.experiments._peers_cell import problems, run_cell
 from capriole.experiments._peers_goals import GOALS
 from capriole.experiments._peers_report import load_cells, render, write_report
@@ -276,3 +277,32 @@ def test_the_whole_command_and_that_it_goes_on_where_it_stopped(tmp_path):
     parsed((out / "peers.html").read_text())
     assert json.loads((out / "summary.json").read_text())["preset"] == ["smoke"]
     assert "0 of 2 cells to run" in command(out).stderr
+
+
+def sleeping(spec):
+    """A process that never writes its cell."""
+    spec.path.mkdir(parents=True)
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+
+
+def test_a_cell_that_takes_too_long_is_stored_as_one_that_does_not_pass(monkeypatch, tmp_path):
+    for seed, rate in enumerate((0.5, 0.4)):
+        path = tmp_path / "cells" / f"batting-nuts-{seed}"
+        path.mkdir(parents=True)
+        (path / "cell.json").write_text(json.dumps(cell("batting", "nuts", rate, seed)))
+    specs = _peers.plan(["batting"], ["nuts"], 3, "laptop", tmp_path)
+    monkeypatch.setattr(_peers, "_start", lambda spec, preset: sleeping(spec))
+    events = []
+    assert _peers.run_peers(specs, "laptop", minutes=0.01, on_event=events.append) == []
+    assert [(event.done, event.failed) for event in events] == [(3, False)]
+    found = load_cells(tmp_path / "cells")
+    assert found["batting"][-1]["problems"] == ["not within 0.01 minutes"]
+    assert found["batting"][-1]["dim"] == 20
+    assert "not within 0.01 minutes" not in render(found)  # two of three seeds pass
+    page = render({"batting": found["batting"][2:]})
+    assert "not within 0.01 minutes" in page
+    with pytest.raises(ValueError, match="got a limit of 0 minutes"):
+        _peers.run_peers(specs, "laptop", minutes=0)
+    specs = _peers.plan(["batting"], ["chees"], 1, "laptop", tmp_path)
+    assert run_cells(specs, sleeping, limit=0.2) == specs  # nobody to write it: failed, to be tried again
+    assert not specs[0].done

@@ -1,6 +1,7 @@
 """Peers under one protocol: other libraries' samplers, with their own adaptation, gradients counted the same way."""
 
 import difflib
+import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple
@@ -71,7 +72,9 @@ def run_peer(
     with jax.numpy_dtype_promotion("standard"):
         _check(logdensity, starts)
         with jax.enable_x64(starts.dtype == np.float64):
-            return peer.run(key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup)
+            draws = peer.run(key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup)
+    library = f"{peer.package} {importlib.metadata.version(peer.package)}"
+    return draws._replace(settings=draws.settings | {"library": library})
 
 
 def _check(logdensity: AbstractLogDensity, starts: Array) -> None:

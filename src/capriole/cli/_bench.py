@@ -12,6 +12,7 @@ Targets = Annotated[str, typer.Option(help="Comma-separated targets or sets of t
 Samplers = Annotated[str, typer.Option(help="Comma-separated samplers; capriole, nuts, nuts-dense, chees and mclmc.")]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Number of seeds; 1, with --preset paper 3.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Cells to run at a time, each in a process of its own.")]
+Limit = Annotated[float, typer.Option(help="Minutes after which a cell is given up: its sampler does not pass.")]
 Out = Annotated[Path, typer.Option(help="Folder for cells, summary and report; finished cells in it are kept.")]
 
 
@@ -22,6 +23,7 @@ def peers(
     seeds: Seeds = None,
     preset: Preset = "laptop",
     jobs: Jobs = 1,
+    limit: Limit = 30.0,
     out: Out = Path("runs/bench-peers"),
 ) -> None:
     """`capriole.fit` against the peers under one protocol: who is right, and at what cost. One page."""
@@ -38,7 +40,9 @@ def peers(
             typer.secho(remark, fg="yellow", err=True)
         left = sum(not spec.done for spec in specs)
         typer.echo(f"{left} of {len(specs)} cells to run, {jobs} at a time", err=True)
-        failed = run_peers(specs, preset, jobs=jobs, on_event=lambda event: typer.echo(event.line(), err=True))
+        failed = run_peers(
+            specs, preset, jobs=jobs, minutes=limit, on_event=lambda event: typer.echo(event.line(), err=True)
+        )
         typer.echo(f"the report is {write_report(out / 'cells', out / REPORT)}")
     except KeyboardInterrupt:
         typer.secho(f"stopped; finished cells are kept in {out}, the same command goes on", fg="yellow", err=True)

@@ -1,5 +1,6 @@
 """Experiments made of cells: what each is, running them in processes of their own, going on where they stopped."""
 
+import math
 import subprocess
 import sys
 import time
@@ -9,6 +10,9 @@ from typing import NamedTuple
 
 CELL = "cell.json"
 """Written last into a cell's folder: its presence says that the cell is complete."""
+
+_PATIENCE = 10.0
+"""Seconds that a process is given to end by itself."""
 
 
 class CellSpec(NamedTuple):
@@ -50,15 +54,18 @@ def run_cells(
     start: Callable[[CellSpec], subprocess.Popen],
     *,
     jobs: int = 1,
+    limit: float = math.inf,
+    give_up: Callable[[CellSpec], object] | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> list[CellSpec]:
     """Run every cell that is not there yet, ``jobs`` at a time in processes of their own; returns those that failed.
 
-    ``start`` starts a cell's process, which writes `CELL` when it is complete. KeyboardInterrupt ends the processes;
+    ``start`` starts a cell's process, which writes `CELL` when it is complete. A process that runs for more than
+    ``limit`` seconds is ended, and ``give_up`` may write the cell in its stead. KeyboardInterrupt ends the processes;
     cells that were finished stay, and the next call goes on with the others.
     """
     begin, waiting, failed = time.perf_counter(), [spec for spec in specs if not spec.done], []
-    running: list[tuple[CellSpec, subprocess.Popen]] = []
+    running: list[tuple[CellSpec, subprocess.Popen, float]] = []
 
     def finish(spec: CellSpec, worked: bool) -> None:
         if not worked:
@@ -71,16 +78,33 @@ def run_cells(
         while waiting or running:
             while waiting and len(running) < jobs:
                 spec = waiting.pop(0)
-                running.append((spec, start(spec)))
+                running.append((spec, start(spec), time.perf_counter()))
             time.sleep(0.1)
-            for entry in [entry for entry in running if entry[1].poll() is not None]:
+            for entry in list(running):
+                spec, process, started = entry
+                late = time.perf_counter() - started > limit
+                if process.poll() is None and not late:
+                    continue
                 running.remove(entry)
-                finish(entry[0], entry[0].done)
+                if process.poll() is None:
+                    _end(process)
+                    if give_up is not None and not spec.done:
+                        give_up(spec)
+                finish(spec, spec.done)
     finally:
-        for _, process in running:
-            process.terminate()
-            process.wait()
+        for _, process, _ in running:
+            _end(process)
     return failed
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a process, by force if it does not go."""
+    process.terminate()
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def start_command(spec: CellSpec, *arguments: str) -> subprocess.Popen:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ._cells import CellSpec, Event, run_cells, start_command
+from ._peers_cell import give_up
 from ._peers_settings import peers_settings
 
 REPORT = "peers.html"
@@ -24,10 +25,28 @@ def plan(targets: list[str], samplers: list[str], num_seeds: int, preset: str, o
 
 
 def run_peers(
-    specs: list[CellSpec], preset: str, *, jobs: int = 1, on_event: Callable[[Event], None] | None = None
+    specs: list[CellSpec],
+    preset: str,
+    *,
+    minutes: float,
+    jobs: int = 1,
+    on_event: Callable[[Event], None] | None = None,
 ) -> list[CellSpec]:
-    """Run every cell that is not there yet, see `run_cells`; returns those that failed."""
-    return run_cells(specs, lambda spec: _start(spec, preset), jobs=jobs, on_event=on_event)
+    """Run every cell that is not there yet, see `run_cells`; returns those that failed.
+
+    A cell that is not complete within ``minutes`` is stored as one whose sampler does not pass for that reason.
+    Raises ValueError unless they are positive.
+    """
+    if not minutes > 0:
+        raise ValueError(f"a cell needs time: got a limit of {minutes:g} minutes")
+    return run_cells(
+        specs,
+        lambda spec: _start(spec, preset),
+        jobs=jobs,
+        limit=60 * minutes,
+        give_up=lambda spec: give_up(spec.target, spec.sampler, spec.seed, preset, spec.path, minutes),
+        on_event=on_event,
+    )
 
 
 def _start(spec: CellSpec, preset: str) -> subprocess.Popen:

@@ -20,6 +20,23 @@ from ._peers_truth import modes, moments, truth
 from ._run import OnProgress
 from ._tuning import centre_of
 
+FIGURES = (
+    "num_draws",
+    "steps_per_chain",
+    "acceptance_rate",
+    "rhat_max",
+    "bulk_ess",
+    "bulk_ess_sq",
+    "bulk_ess_per_gradient",
+    "bulk_ess_sq_per_gradient",
+    "ess_per_gradient",
+    "ess_per_second",
+    "num_gradients",
+    "seconds",
+    "compile_seconds",
+)
+"""What a cell without draws does not have."""
+
 
 def run_cell(
     name: str, sampler: str, seed: int, preset: str, path: Path, progress: OnProgress | None = None
@@ -30,14 +47,7 @@ def run_cell(
     target: Any = make_target(name, dtype=settings.dtype)
     run, fitted = run_sampler(sampler, target, seed, settings, progress)
     record = {
-        "target": name,
-        "sampler": sampler,
-        "seed": seed,
-        "preset": preset,
-        "dim": target.dim,
-        "dtype": settings.dtype,
-        "device": _device(),
-        "versions": versions(),
+        **_title(name, sampler, seed, preset, target.dim),
         **measure(run, target, settings),
         "truth": truth(name, target, run.position, settings.coordinates),
         "moments": moments(run.position[..., : settings.coordinates]),
@@ -52,6 +62,41 @@ def run_cell(
     record["cell_cpu_seconds"] = time.process_time() - begin_cpu
     RunFolder(path).write_json(CELL, record)
     return record
+
+
+def give_up(name: str, sampler: str, seed: int, preset: str, path: Path, minutes: float) -> dict[str, Any]:
+    """Store the cell of a sampler that was not done after so many ``minutes``: no draws, no figures, and why."""
+    settings = peers_settings(name, preset)
+    record = {
+        **_title(name, sampler, seed, preset, make_target(name).dim),
+        "num_chains": settings.chains(sampler),
+        **dict.fromkeys(FIGURES),
+        "preparation": {"num_gradients": None, "seconds": None},
+        "settings": {},
+        "truth": {"kind": "no draws", "max_abs_z": None, "passed": False},
+        "moments": None,
+        "modes": None,
+        "one_mode": None,
+        "problems": [f"not within {minutes:g} minutes"],
+        "cell_seconds": 60 * minutes,
+        "cell_cpu_seconds": None,
+    }
+    RunFolder(path).write_json(CELL, record)
+    return record
+
+
+def _title(name: str, sampler: str, seed: int, preset: str, dim: int) -> dict[str, Any]:
+    """What a cell is, and on what it ran."""
+    return {
+        "target": name,
+        "sampler": sampler,
+        "seed": seed,
+        "preset": preset,
+        "dim": dim,
+        "dtype": peers_settings(name, preset).dtype,
+        "device": _device(),
+        "versions": versions(),
+    }
 
 
 def measure(run: BenchRun, target: Any, settings: PeersSettings) -> dict[str, Any]:

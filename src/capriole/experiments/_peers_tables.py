@@ -138,7 +138,7 @@ def target_rows(found: list[Standing], cells: list[CellRecord]) -> Rows:
                 number(cell["rhat_max"], ".3f"),
                 number(truth["max_abs_z"] if truth["passed"] is not None else cell["disagreement"]),
                 against,
-                str(cell["steps_per_chain"]),
+                number(cell["steps_per_chain"], "d"),
                 "; ".join(standing.reasons) if not standing.passed else "",
             ]
         )
@@ -153,7 +153,8 @@ def cost_rows(table: Table, cells: Cells) -> Rows:
         for standing in found:
             if not standing.passed:
                 continue
-            compiling = [c["compile_seconds"] for c in cells[target] if c["sampler"] == standing.sampler]
+            own = [c["compile_seconds"] for c in cells[target] if c["sampler"] == standing.sampler]
+            compiling = [seconds for seconds in own if seconds is not None]
             pays = [pays_after(ours, standing, unit) for unit in ("gradients", "seconds")]
             rows.append(
                 [
