@@ -67,11 +67,12 @@ class Leapfrog(AbstractDynamics):
 
         v <- v + eps/2 grad;   x <- x + eps v;   v <- v + eps/2 grad
 
-    The inverse is the same with -eps. ``step_size`` may be one number or one per chain.
+    The inverse is the same with -eps. ``step_size`` may be one number or one per chain. M may be an array: then another
+    length compiles nothing.
     """
 
     step_size: Float[Array, "*chains"]
-    num_leapfrogs: int = eqx.field(static=True)
+    num_leapfrogs: int | Int[Array, ""]
 
     def __call__(
         self, logdensity: AbstractLogDensity, phase: Phase, forward: Flag, context: Vector | None = None
@@ -85,7 +86,7 @@ class Leapfrog(AbstractDynamics):
         return Leapfrog(self.step_size * factor, self.num_leapfrogs)
 
     @property
-    def num_gradients(self) -> int:
+    def num_gradients(self) -> int | Int[Array, ""]:
         """M: the gradient at the end of a step is reused at the start of the next."""
         return self.num_leapfrogs
 

@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float, Int
 STUCK_STEPS = 200
 LOW_ACCEPTANCE = 0.1
 MAX_ROUNDING = 1e-2
+MOST_NONFINITE = 0.05
+"""Share of proposals without a finite log density above which draws are not to be trusted."""
 
 
 class Tally(NamedTuple):
@@ -166,7 +168,7 @@ def _numerics(counted: Tally) -> list[str]:
     steps = counted.num_steps * len(counted.accepted)
     nonfinite = counted.nonfinite / steps
     if nonfinite > 1e-3:
-        error, grave = ("error: ", "the draws may be cut off there; ") if nonfinite > 0.05 else ("", "")
+        error, grave = ("error: ", "the draws may be cut off there; ") if nonfinite > MOST_NONFINITE else ("", "")
         messages.append(
             f"{error}{100 * nonfinite:.2g} % of proposals had a log density that is not finite: {grave}use float64 or "
             "guard the log density"

@@ -25,6 +25,7 @@ from ._whitening import Whitened, Whitening, maps
 
 FORMAT = "capriole-kernel-1"
 PACKAGES = ("capriole", "jax", "equinox", "numpy")
+_LENGTH = ".num_leapfrogs"
 _KINDS = {Whitening: "whitening", TransportMap: "transport"}
 _STORED: tuple[list[str], ...] = ([], ["whitening"], ["transport"], ["whitening", "transport"])
 
@@ -147,7 +148,7 @@ def _describe(transition: AbstractTransition) -> tuple[dict[str, Any], list[Tran
             inner, parts = _describe(transition.transition)
             return {"type": "Jittered", "low": transition.low, "high": transition.high, "part": inner}, parts
         case Transition(dynamics=Leapfrog()) if type(transition.dynamics) is Leapfrog:
-            return {"type": "Leapfrog", "num_leapfrogs": transition.dynamics.num_gradients}, [transition]
+            return {"type": "Leapfrog", "num_leapfrogs": int(transition.dynamics.num_gradients)}, [transition]
         case Transition(dynamics=Rotation()) if type(transition.dynamics) is Rotation:
             return {"type": "Rotation", "num_leapfrogs": int(transition.dynamics.num_gradients)}, [transition]
         case Transition(dynamics=CrankNicolson()) if type(transition.dynamics) is CrankNicolson:
@@ -212,8 +213,11 @@ def _skeleton(spec: dict, dim: int) -> AbstractDynamics:
 
 
 def _fill(skeleton: AbstractDynamics, arrays: dict[str, np.ndarray]) -> AbstractDynamics:
-    def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    def fill(path: tuple, leaf: Any) -> Any:
         name = jax.tree_util.keystr(path)
+        if name == _LENGTH:
+            arrays.pop(name, None)  # the header has it
+            return leaf
         if name not in arrays:
             raise KernelFileError(f"array {name} is missing")
         value = arrays.pop(name)
@@ -231,6 +235,7 @@ def _fill(skeleton: AbstractDynamics, arrays: dict[str, np.ndarray]) -> Abstract
 def _arrays(transition: Transition) -> dict[str, np.ndarray]:
     leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(transition.dynamics, eqx.is_array))
     named = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    named.pop(_LENGTH, None)
     return named if transition.context is None else named | {"context": np.asarray(transition.context)}
 
 

@@ -9,7 +9,7 @@ from ._explore import CHUNK, start_state
 from ._health import STUCK_STEPS
 from ._quick import worst_ess, worst_rhat
 from ._sample import Draws, draw_chains
-from ._transition import AbstractTransition
+from ._transition import AbstractTransition, per_chain
 from ._types import Key, Vector
 from ._whitening import to_user
 
@@ -19,6 +19,7 @@ class Judgement(NamedTuple):
 
     ``ess_per_gradient`` and ``ess_sq_per_gradient`` are the bulk ESS of x and of (x - centre)^2 over the gradients of
     all chains; ``ess_per_second`` is the lower of the two over the seconds of sampling, compilation excluded.
+    ``nonfinite`` is the number of proposals per draw whose log density was not finite.
     """
 
     ess_per_gradient: float
@@ -27,7 +28,7 @@ class Judgement(NamedTuple):
     acceptance_rate: float
     rhat_max: float
     num_stuck: int
-    num_nonfinite: int
+    nonfinite: float
     num_gradients: int
     seconds: float
     compile_seconds: float
@@ -43,6 +44,7 @@ def judge(
     key: Key, transition: AbstractTransition, position: Vector, *, num_draws: int = 500, num_warmup: int = 50
 ) -> Judgement:
     """Run all chains from ``position`` (dim, chains), in the kernel's coordinates; measure what follows the warm-up."""
+    transition = per_chain(transition, position.shape[1])  # as in a search's grids, whose programs then serve
     total = num_warmup + num_draws
     draws = draw_chains(key, transition, start_state(transition, position), num_draws=total, chunk_size=CHUNK)
     if not draws.completed:
@@ -69,7 +71,7 @@ def judged(draws: Draws, kept: np.ndarray, *, every_rhat: bool = True) -> Judgem
         acceptance_rate=float(record.acceptance_rate[:, keep_from:].mean()),
         rhat_max=float(np.max(diagnostics.rhat(kept))) if every_rhat else worst_rhat(kept),
         num_stuck=int(np.sum(diagnostics.longest_rejection(accepted) >= min(STUCK_STEPS, kept.shape[1]))),
-        num_nonfinite=int(record.nonfinite[:, keep_from:].sum()),
+        nonfinite=float(record.nonfinite[:, keep_from:].mean()),
         num_gradients=gradients,
         seconds=draws.seconds * share,
         compile_seconds=draws.compile_seconds,

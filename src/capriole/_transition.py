@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -239,6 +239,25 @@ def hmc(
         raise ValueError(f"jitter must be 0 or lie strictly between 0 and 1, got {jitter}")
     transition = Transition(logdensity, Leapfrog(jnp.asarray(step_size), num_leapfrogs))
     return Jittered(transition, 1 - jitter, 1 + jitter) if jitter else transition
+
+
+def per_chain[T: AbstractTransition](transition: T, num_chains: int) -> T:
+    """The same kernel with the step sizes and angles of plain dynamics as arrays over chains.
+
+    Kernels that differ in those numbers alone then share one compiled program, with one number for all chains or not.
+    """
+
+    def spread(part: Any) -> Any:
+        match part:
+            case Leapfrog():
+                return Leapfrog(jnp.broadcast_to(part.step_size, num_chains), part.num_leapfrogs)
+            case Rotation():
+                return Rotation(jnp.broadcast_to(part.angle, num_chains), part.num_leapfrogs)
+            case CrankNicolson():
+                return CrankNicolson(jnp.broadcast_to(part.angle, num_chains))
+        return part
+
+    return jax.tree.map(spread, transition, is_leaf=lambda part: isinstance(part, AbstractDynamics))
 
 
 def on_devices[T: AbstractTransition](transition: T, devices: Devices) -> T:

@@ -13,6 +13,9 @@ from ._networks import column
 from ._transport import Transported, TransportMap
 from ._types import Scalar, Vector
 
+FEW = 64
+"""Dimensions up to which full rank costs nothing that is felt."""
+
 
 class Whitening(eqx.Module):
     """The affine map ``x = location + scale * (z + U ((stretches - 1) * U^T z))``.
@@ -161,6 +164,12 @@ def padded(whitening: Whitening, rank: int) -> Whitening:
     directions = np.pad(host.directions, ((0, 0), (0, missing)))
     stretches = np.pad(host.stretches, (0, missing), constant_values=1.0)
     return Whitening(whitening.location, whitening.scale, jnp.asarray(directions), jnp.asarray(stretches))
+
+
+def reusable(whitening: Whitening) -> Whitening:
+    """`padded` to full rank in up to `FEW` dimensions, where products cost less than one more compilation."""
+    dim = whitening.location.shape[0]
+    return padded(whitening, dim) if dim <= FEW else whitening
 
 
 def estimate_whitening(

@@ -100,3 +100,10 @@ def test_the_best_wins_and_the_first_of_near_ties():
     assert choose([plain, better, NUTS], "gradients") == "better"
     assert choose([better, plain, NUTS], "seconds") == "plain"
     assert choose([row(ess=0.01), NUTS], "gradients") == "NUTS"
+
+
+def test_a_kernel_whose_proposals_are_not_finite_is_the_last_choice():
+    rotten, slow = row("rotten")._replace(nonfinite=0.068), row("slow", ess=0.02)
+    assert choose([rotten, slow], "gradients") == "slow"
+    assert choose([rotten._replace(nonfinite=0.02), slow], "gradients") == "rotten"
+    assert choose([rotten], "gradients") == "rotten"

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._explore import Exploration
+from .._health import MOST_NONFINITE
 from .._judge import judge
 from .._places import spread_out
 from .._types import Key
@@ -70,6 +71,7 @@ def row_of(candidate: Candidate, pilot: Exploration) -> Row:
         ess_per_second=j.ess_per_second,
         acceptance_rate=j.acceptance_rate,
         rhat_max=j.rhat_max,
+        nonfinite=j.nonfinite,
         fixed_gradients=pilot.num_gradients + candidate.num_gradients + candidate.shared_gradients,
         fixed_seconds=pilot.seconds + pilot.compile_seconds + candidate.seconds + candidate.compile_seconds,
     )
@@ -79,12 +81,14 @@ def choose(rows: Sequence[Row], criterion: str) -> str:
     """The best by the criterion; of those within 10 % of it the first, so kernels without networks come first.
 
     Chains that stay where they started have an ESS of about their number, more than chains that slowly mix: rows whose
-    R-hat is `UNMIXED` or more come after all others.
+    R-hat is `UNMIXED` or more come after all others. So do those with so many proposals that are not finite that the
+    verdict on a long run may be that it failed.
     """
 
     def score(row: Row) -> float:
         value = row.worst if criterion == "gradients" else row.ess_per_second
-        return float(np.nan_to_num(value)) * (1.0 if row.rhat_max < UNMIXED else 1e-9)
+        sound = row.rhat_max < UNMIXED and not row.nonfinite > MOST_NONFINITE / 2
+        return float(np.nan_to_num(value)) * (1.0 if sound else 1e-9)
 
     top = max(score(row) for row in rows)
     return next(row.name for row in rows if score(row) >= 0.9 * top)

@@ -11,11 +11,10 @@ from .._judge import Judgement, judged
 from .._logdensity import AbstractLogDensity
 from .._sample import Draws, Record, draw_chains
 from .._train import Progress
-from .._transition import AbstractTransition
+from .._transition import AbstractTransition, per_chain
 from .._types import ChainState, Key, Vector
 from .._whitening import draws_to_user
 from ._confirm import WARMUP
-from ._rotations import per_chain
 from ._search import Found, OnProgress
 from ._settings import MAX_RHAT, THINS
 from ._verdict import Verdict

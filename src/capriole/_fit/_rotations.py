@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,12 +109,9 @@ def rotations(
     crowd = _tiled(position)
 
     def candidate(i: int, name: str, trial: Trial, length: int, build: Build, gradients: int) -> Candidate:
-        angle = jnp.asarray(trial.angle, position.dtype)
-        # Judged with one angle per chain, like the grid, so that the same compiled program serves.
-        wide = jnp.asarray(np.full(crowd.shape[1], angle))
-        judgement = judge(jax.random.fold_in(key, 200 + i), build(wide), crowd)
-        cost = (clock.seconds, clock.compile_seconds, gradients)
-        return Candidate(prefix + name, build(angle), judgement, length, *cost)
+        kernel = build(jnp.asarray(trial.angle, position.dtype))
+        judgement = judge(jax.random.fold_in(key, 200 + i), kernel, crowd)
+        return Candidate(prefix + name, kernel, judgement, length, clock.seconds, clock.compile_seconds, gradients)
 
     def rotation(length: int) -> Callable[[Array], Transition]:
         return lambda angle: Transition(target, _rotation(length, angle))
@@ -237,14 +233,6 @@ def _around(angle: float, limit: float) -> np.ndarray:
 
 def _moved(position: Vector, old: Whitened, new: Whitened) -> Vector:
     return jnp.asarray(from_user(new, to_user(old, np.asarray(position))))
-
-
-def per_chain(kernel: AbstractTransition, num_chains: int) -> AbstractTransition:
-    """The same kernel with its angle, if it has one, as an array over chains: the program of the search serves it."""
-    if not isinstance(kernel, Transition) or not isinstance(kernel.dynamics, Rotation | CrankNicolson):
-        return kernel
-    angle = np.broadcast_to(np.asarray(kernel.dynamics.angle), num_chains)
-    return eqx.tree_at(lambda t: t.dynamics.angle, kernel, jnp.asarray(angle))
 
 
 def _rotation(num_leapfrogs: int, angle: Array) -> Rotation:

@@ -14,7 +14,7 @@ from .._places import APART, spread_out
 from .._train import Progress, TrainingDivergedError
 from .._transition import AbstractTransition, state_at
 from .._types import Key, Vector
-from .._whitening import Whitened, diagonal, from_user, padded
+from .._whitening import Whitened, diagonal, from_user, padded, reusable
 from ._candidate import Candidate
 from ._confirm import choose, confirmed, judged_again, row_of
 from ._free import RETURNS, gradient_free
@@ -81,7 +81,7 @@ def search(
     """
     with CompileClock() as clock:
         pilot = _explored(keys[0], target, position, settings, progress)
-        whitening = padded(pilot.whitening, len(position)) if pilot.sharp is not None else pilot.whitening
+        whitening = padded(pilot.whitening, len(position)) if pilot.sharp is not None else reusable(pilot.whitening)
         white = Whitened(target, whitening)
         candidates, pilot, notes = _candidates(keys[1], keys[2], white, pilot, settings, progress)
         candidates, places = _from_everywhere(keys[1], target, candidates, pilot)

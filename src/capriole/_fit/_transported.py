@@ -11,12 +11,13 @@ from .._explore import CHUNK, Exploration, explore, start_state
 from .._logdensity import AbstractLogDensity
 from .._profile import Profile, profile
 from .._sample import draw_chains
+from .._transition import per_chain
 from .._transport import Transported
 from .._transport_fit import Estimate, estimate_transport, likely_parents, refitted
 from .._types import Key
-from .._whitening import Whitened, Whitening, draws_to_user, estimate_whitening, from_user, padded, to_user
+from .._whitening import Whitened, Whitening, draws_to_user, estimate_whitening, from_user, padded, reusable, to_user
 from ._candidate import Candidate
-from ._rotations import GOOD_ENOUGH, OnProgress, per_chain, rotations
+from ._rotations import GOOD_ENOUGH, OnProgress, rotations
 
 _ROUNDS = 6
 _WINDOWS = 4
@@ -58,7 +59,7 @@ def transported(
         drawn = from_user(there, pilot.profile.draws(np.random.default_rng(_ROUNDS), _PROFILE_DRAWS))
         whitening = estimate_whitening(drawn, num_independent=_PROFILE_DRAWS, dtype=pilot.position.dtype)
         inside = inside._replace(whitening=whitening, sharp=None)
-    white = Whitened(there, padded(inside.whitening, dim) if inside.sharp is not None else inside.whitening)
+    white = Whitened(there, padded(inside.whitening, dim) if inside.sharp is not None else reusable(inside.whitening))
     sharp = inside.sharp if pilot.agreed else None
     found = _searched(jax.random.fold_in(key, 100), white, pilot, sharp, progress, longer=True)
     for i in range(_AGAIN if pilot.profile is None else 0):

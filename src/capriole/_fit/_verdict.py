@@ -23,7 +23,8 @@ class Row(NamedTuple):
     """One sampler, as measured: worst dimension, bulk ESS of x and of x^2.
 
     ``fixed_gradients`` and ``fixed_seconds`` (compilation included) are spent before its first draw;
-    ``measured_gradients`` is what measuring it cost in all, where that is not part of making it (NUTS).
+    ``measured_gradients`` is what measuring it cost in all, where that is not part of making it (NUTS). ``nonfinite``
+    is the share of proposals whose log density was not finite.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Row(NamedTuple):
     fixed_gradients: int
     fixed_seconds: float
     measured_gradients: int = 0
+    nonfinite: float = 0.0
 
     @property
     def worst(self) -> float:

@@ -38,18 +38,19 @@ def shortfall(
     if num_steps < 2 * AFTER[-1]:
         raise ValueError(f"the long run needs at least {2 * AFTER[-1]} transitions, got {num_steps}")
     kernel, start, chain_key = chains_from_q(key, model, images, num_chains, curvature_pixels=curvature_pixels)
-
-    @eqx.filter_jit
-    def run(kernel: Any, start: Array) -> Array:
-        def step(state: State, t: Array) -> tuple[State, Array]:
-            new, _ = kernel.step(jax.random.fold_in(chain_key, t), state)
-            return new, new.logdensity
-
-        first = kernel.init(kernel.target.units.standardise(start))
-        return jnp.concatenate([first.logdensity[None], jax.lax.scan(step, first, jnp.arange(num_steps))[1]])
-
-    by_image = (
-        np.asarray(run(kernel, start), np.float64).reshape(num_steps + 1, images.shape[1], num_chains).mean(axis=2)
-    )
+    values = np.asarray(_along(chain_key, kernel, start, num_steps), np.float64)
+    by_image = values.reshape(num_steps + 1, images.shape[1], num_chains).mean(axis=2)
     settled = by_image[num_steps // 2 :].mean(axis=0)
     return {str(after): mean_and_error(settled - by_image[after]) for after in AFTER}
+
+
+@eqx.filter_jit
+def _along(key: Key, kernel: Any, start: Array, num_steps: int) -> Array:
+    """Log densities (1 + steps, chains) at ``start`` and after every step."""
+
+    def step(state: State, t: Array) -> tuple[State, Array]:
+        new, _ = kernel.step(jax.random.fold_in(key, t), state)
+        return new, new.logdensity
+
+    first = kernel.init(kernel.target.units.standardise(start))
+    return jnp.concatenate([first.logdensity[None], jax.lax.scan(step, first, jnp.arange(num_steps))[1]])

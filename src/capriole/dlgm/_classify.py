@@ -15,6 +15,7 @@ from ._model import Feedforward, Images
 from ._schemes import binarise
 
 WIDTH, BATCH = 128, 100
+OPTIMIZER = optax.adam(2e-3)
 
 
 class Classifier(eqx.Module):
@@ -40,28 +41,36 @@ def train_classifier(key: Key, data: Dataset, *, num_epochs: int = 10) -> Traine
     num_classes = int(data.train_labels.max()) + 1
     sizes = (data.train.shape[0], WIDTH, WIDTH, num_classes)
     classifier = Classifier(Feedforward(init_key, sizes))
-    optimizer = optax.adam(2e-3)
-    opt_state = optimizer.init(eqx.filter(classifier, eqx.is_inexact_array))
+    opt_state = OPTIMIZER.init(eqx.filter(classifier, eqx.is_inexact_array))
     pixels, labels = jnp.asarray(data.train), jnp.asarray(data.train_labels)
-
-    @eqx.filter_jit
-    def epoch(classifier: Classifier, opt_state: optax.OptState, e: Array) -> tuple[Classifier, optax.OptState]:
-        order = jax.random.permutation(jax.random.fold_in(order_key, e), labels.shape[0])
-        batches = order[: labels.shape[0] // BATCH * BATCH].reshape(-1, BATCH)
-        arrays, static = eqx.partition((classifier, opt_state), eqx.is_array)
-
-        def body(arrays: Array, chosen: Array) -> tuple[Array, None]:
-            classifier, opt_state = eqx.combine(arrays, static)
-            image_key = jax.random.fold_in(binary_key, e * labels.shape[0] + chosen[0])
-            images = binarise(image_key, jnp.take(pixels, chosen, axis=1))
-            grads = eqx.filter_grad(lambda c: -jnp.mean(c(images)[labels[chosen], jnp.arange(BATCH)]))(classifier)
-            updates, opt_state = optimizer.update(grads, opt_state)
-            return eqx.filter((eqx.apply_updates(classifier, updates), opt_state), eqx.is_array), None
-
-        arrays, _ = jax.lax.scan(body, arrays, batches)
-        return eqx.combine(arrays, static)
-
     for e in range(num_epochs):
-        classifier, opt_state = epoch(classifier, opt_state, jnp.asarray(e))
+        classifier, opt_state = _epoch(order_key, binary_key, classifier, opt_state, pixels, labels, jnp.asarray(e))
     seen = jnp.argmax(classifier(binarise(test_key, jnp.asarray(data.test))), axis=0)
     return Trained(classifier, float(np.mean(np.asarray(seen) == data.test_labels)))
+
+
+@eqx.filter_jit
+def _epoch(
+    order_key: Key,
+    binary_key: Key,
+    classifier: Classifier,
+    opt_state: optax.OptState,
+    pixels: Array,
+    labels: Array,
+    e: Array,
+) -> tuple[Classifier, optax.OptState]:
+    """One pass over the images in an order of its own."""
+    order = jax.random.permutation(jax.random.fold_in(order_key, e), labels.shape[0])
+    batches = order[: labels.shape[0] // BATCH * BATCH].reshape(-1, BATCH)
+    arrays, static = eqx.partition((classifier, opt_state), eqx.is_array)
+
+    def body(arrays: Array, chosen: Array) -> tuple[Array, None]:
+        classifier, opt_state = eqx.combine(arrays, static)
+        image_key = jax.random.fold_in(binary_key, e * labels.shape[0] + chosen[0])
+        images = binarise(image_key, jnp.take(pixels, chosen, axis=1))
+        grads = eqx.filter_grad(lambda c: -jnp.mean(c(images)[labels[chosen], jnp.arange(BATCH)]))(classifier)
+        updates, opt_state = OPTIMIZER.update(grads, opt_state)
+        return eqx.filter((eqx.apply_updates(classifier, updates), opt_state), eqx.is_array), None
+
+    arrays, _ = jax.lax.scan(body, arrays, batches)
+    return eqx.combine(arrays, static)

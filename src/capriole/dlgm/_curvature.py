@@ -11,7 +11,7 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .._dynamics import AbstractDynamics
 from .._logdensity import AbstractLogDensity, value_and_grad
@@ -37,9 +37,9 @@ class Curved(AbstractDynamics):
         return self.dynamics(logdensity, phase, forward, context)
 
     @property
-    def num_gradients(self) -> int:
+    def num_gradients(self) -> int | Int[Array, ""]:
         """Those of the inner dynamics; the frame, made once per image, costs `fresh_cost`."""
-        return int(self.dynamics.num_gradients)
+        return self.dynamics.num_gradients
 
 
 def quick_cost(sizes: tuple[int, int, int, int], num_pixels: int) -> int:

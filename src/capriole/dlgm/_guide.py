@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .._dynamics import AbstractDynamics
 from .._logdensity import AbstractLogDensity
@@ -105,9 +105,9 @@ class Framed(AbstractDynamics):
         return Phase(self.frame.outer(end.position), end.momentum, end.logdensity, back), log_det
 
     @property
-    def num_gradients(self) -> int:
+    def num_gradients(self) -> int | Int[Array, ""]:
         """Those of the inner dynamics."""
-        return int(self.dynamics.num_gradients)
+        return self.dynamics.num_gradients
 
 
 class Guided(AbstractDynamics):
@@ -130,9 +130,9 @@ class Guided(AbstractDynamics):
         return self.at(context)(logdensity, phase, forward, context)
 
     @property
-    def num_gradients(self) -> int:
+    def num_gradients(self) -> int | Int[Array, ""]:
         """Those of the inner dynamics."""
-        return int(self.dynamics.num_gradients)
+        return self.dynamics.num_gradients
 
 
 @jax.custom_vjp

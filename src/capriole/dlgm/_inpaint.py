@@ -67,6 +67,8 @@ def inpaint(
     """
     if draw_with not in ("sampler", "encoder", "kept"):
         raise ValueError(f"draw_with must be 'sampler', 'encoder' or 'kept', got {draw_with!r}")
+    if draw_with != "sampler":
+        model = Model(model.encoder, model.decoder, None)  # so that models of all kinds share one compiled program
     known = jnp.asarray(kept)[:, None]
     start_key, noise_key, sweep_key = jax.random.split(key, 3)
     coins = jax.random.bernoulli(start_key, 0.5, images.shape).astype(images.dtype)

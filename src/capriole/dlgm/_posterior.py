@@ -61,23 +61,25 @@ def draw_posterior(
 ) -> PosteriorDraws:
     """``num_chains`` chains per image, from q, for ``num_steps`` steps of the model's kernel; drops the first half."""
     kernel, start, chain_key = chains_from_q(key, model, images, num_chains)
-
-    @eqx.filter_jit
-    def run(kernel: Any, start: Array) -> tuple[Array, Array]:
-        def draw(state: Any, t: Array) -> tuple[Any, tuple[Array, Array]]:
-            def step(state: Any, i: Array) -> tuple[Any, Array]:
-                state, info = kernel.step(jax.random.fold_in(chain_key, t * thin + i), state)
-                return state, jnp.mean(info.acceptance_rate)
-
-            state, rates = jax.lax.scan(step, state, jnp.arange(thin))
-            return state, (kernel.target.units.draw(state.position), jnp.mean(rates))
-
-        return jax.lax.scan(draw, kernel.init(kernel.target.units.standardise(start)), jnp.arange(num_steps // thin))[1]
-
-    position, rates = run(kernel, start)
+    position, rates = _drawn(chain_key, kernel, start, num_steps // thin, thin)
     position, rates = position[len(position) // 2 :], rates[len(rates) // 2 :]
     by_image = np.asarray(position).reshape(position.shape[0], position.shape[1], images.shape[1], num_chains)
     return PosteriorDraws(by_image.transpose(2, 3, 0, 1), float(jnp.mean(rates)))
+
+
+@eqx.filter_jit
+def _drawn(key: Key, kernel: Any, start: Array, num_draws: int, thin: int) -> tuple[Array, Array]:
+    """Latents (draws, latent, chains) and mean acceptance of every draw; a program for all calls of the same shapes."""
+
+    def draw(state: Any, t: Array) -> tuple[Any, tuple[Array, Array]]:
+        def step(state: Any, i: Array) -> tuple[Any, Array]:
+            state, info = kernel.step(jax.random.fold_in(key, t * thin + i), state)
+            return state, jnp.mean(info.acceptance_rate)
+
+        state, rates = jax.lax.scan(step, state, jnp.arange(thin))
+        return state, (kernel.target.units.draw(state.position), jnp.mean(rates))
+
+    return jax.lax.scan(draw, kernel.init(kernel.target.units.standardise(start)), jnp.arange(num_draws))[1]
 
 
 def posterior_shape(draws: Float[np.ndarray, "chains draws latent"]) -> Shape:

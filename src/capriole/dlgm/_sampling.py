@@ -84,7 +84,7 @@ def _described(dynamics: AbstractDynamics) -> dict[str, Any]:
     return {"num_leapfrogs": int(dynamics.num_gradients)}
 
 
-def _plain(model: Model, name: str, size: Array, num_leapfrogs: int) -> AbstractDynamics:
+def _plain(model: Model, name: str, size: Array, num_leapfrogs: int | Array) -> AbstractDynamics:
     match model.dynamics:
         case Guided() as guided if name == "guided_hmc":
             return Guided(guided.guide, Rotation(size, num_leapfrogs))
@@ -100,7 +100,7 @@ def tune_hmc(key: Key, model: Model, images: Images, name: str, settings: Settin
     scores = {}
     for length in lengths:
         by_chain = jnp.tile(jnp.repeat(jnp.asarray(sizes, images.dtype), chains), num)
-        trial = Model(model.encoder, model.decoder, _plain(model, name, by_chain, length))
+        trial = Model(model.encoder, model.decoder, _plain(model, name, by_chain, jnp.asarray(length)))
         steps = max(32, settings.sampling_steps // length)
         found = draw_posterior(key, trial, images, num_chains=len(sizes) * chains, num_steps=steps)
         for draws, size in zip(np.split(found.draws, len(sizes), axis=1), sizes, strict=True):
