@@ -1,7 +1,6 @@
 """The command line, as a user meets it."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +8,8 @@ import time
 
 import numpy as np
 import pytest
+
+from commands import ENVIRONMENT, command
 
 MODEL = """
 import jax.numpy as jnp
@@ -27,9 +28,10 @@ not_a_function = 3
 TINY = ["--preset", "smoke", "--train-steps", "20", "--num-chains", "8", "--num-steps", "40", "--num-leapfrogs", "3"]
 
 
-def capriole(*args, timeout=300, **options):
-    command = [sys.executable, "-m", "capriole", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, **options)
+def capriole(*args, timeout=300, env=ENVIRONMENT, **options):
+    return subprocess.run(
+        command(*args), capture_output=True, text=True, timeout=timeout, check=False, env=env, **options
+    )
 
 
 @pytest.fixture
@@ -48,14 +50,14 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    for command in ("run", "sample", "targets", "show"):
-        assert command in result.stdout
+    for name in ("run", "sample", "targets", "show"):
+        assert name in result.stdout
 
 
 def test_targets_lists_every_target():
     from capriole.targets import MODELS, POSTERIORS, TARGETS
 
-    result = capriole("targets", env=os.environ | {"CAPRIOLE_POSTERIORDB": "/no/checkout"})
+    result = capriole("targets", env=ENVIRONMENT | {"CAPRIOLE_POSTERIORDB": "/no/checkout"})
     assert result.returncode == 0
     for name in [*TARGETS, *MODELS, *POSTERIORS]:
         assert name in result.stdout
@@ -63,7 +65,7 @@ def test_targets_lists_every_target():
 
 
 def test_a_posterior_without_a_checkout_is_one_clear_line():
-    environment = os.environ | {"CAPRIOLE_POSTERIORDB": "/no/checkout"}
+    environment = ENVIRONMENT | {"CAPRIOLE_POSTERIORDB": "/no/checkout"}
     result = capriole("run", "posteriordb/arK-arK", *TINY, env=environment)
     assert result.returncode == 2
     assert result.stderr.startswith("error: CAPRIOLE_POSTERIORDB='/no/checkout' holds no posteriordb checkout; clone")
@@ -185,11 +187,9 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path):
     out = tmp_path / "run"
     args = ["run", "scg", "--preset", "smoke", "--train-steps", "1000000", "--out", out]
     # Started from a background job, a process inherits SIGINT ignored; a user's terminal does not do that.
-    command = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from capriole.cli import main"
-    )
-    arguments = [sys.executable, "-c", f"{command}; main()", *map(str, args)]
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as run:
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from capriole.cli import main"
+    arguments = [sys.executable, "-c", f"{code}; main()", *map(str, args)]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as run:
         for line in run.stderr:
             if line.startswith("train:"):
                 break

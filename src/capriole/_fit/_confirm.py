@@ -87,7 +87,7 @@ def choose(rows: Sequence[Row], criterion: str) -> str:
 
     def score(row: Row) -> float:
         value = row.worst if criterion == "gradients" else row.ess_per_second
-        sound = row.rhat_max < UNMIXED and not row.nonfinite > MOST_NONFINITE / 2
+        sound = row.rhat_max < UNMIXED and not row.nonfinite > MOST_NONFINITE / 5
         return float(np.nan_to_num(value)) * (1.0 if sound else 1e-9)
 
     top = max(score(row) for row in rows)

@@ -65,7 +65,8 @@ def label(sampler: str) -> str:
     if sampler == OURS:
         return "capriole"
     words = LABELS.get(sampler, PEERS[sampler].label)
-    return words if PEERS[sampler].source == "BlackJAX" else f"{words} ({PEERS[sampler].source})"
+    source = PEERS[sampler].source
+    return words if source in ("BlackJAX", words) else f"{words} ({source})"
 
 
 def number(value: float | None, form: str = ".2g") -> str:
