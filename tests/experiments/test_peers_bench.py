@@ -294,7 +294,8 @@ def test_a_cell_that_takes_too_long_is_stored_as_one_that_does_not_pass(monkeypa
     monkeypatch.setattr(_peers, "_start", lambda spec, preset: sleeping(spec))
     events = []
     assert _peers.run_peers(specs, "laptop", minutes=0.01, on_event=events.append) == []
-    assert [(event.done, event.failed) for event in events] == [(3, False)]
+    assert [(event.done, event.failed, event.late) for event in events] == [(3, False, True)]
+    assert "3/3  batting, nuts, seed 2: given up" in events[0].line()
     found = load_cells(tmp_path / "cells")
     assert found["batting"][-1]["problems"] == ["not within 0.01 minutes"]
     assert found["batting"][-1]["dim"] == 20

@@ -35,17 +35,21 @@ class CellSpec(NamedTuple):
 
 
 class Event(NamedTuple):
-    """A cell that finished or failed: how many are finished, how many there are, seconds since the start."""
+    """A cell that finished or failed: how many are finished, how many there are, seconds since the start.
+
+    ``late``: its process was ended at the limit.
+    """
 
     spec: CellSpec
     failed: bool
     done: int
     total: int
     seconds: float
+    late: bool = False
 
     def line(self) -> str:
         """The event in words, for a terminal."""
-        state = f"failed, see {self.spec.path / 'log.txt'}" if self.failed else "done"
+        state = f"failed, see {self.spec.path / 'log.txt'}" if self.failed else "given up" if self.late else "done"
         return f"{self.done}/{self.total}  {self.spec.title}: {state}  ({self.seconds:.0f} s so far)"
 
 
@@ -67,12 +71,12 @@ def run_cells(
     begin, waiting, failed = time.perf_counter(), [spec for spec in specs if not spec.done], []
     running: list[tuple[CellSpec, subprocess.Popen, float]] = []
 
-    def finish(spec: CellSpec, worked: bool) -> None:
-        if not worked:
+    def finish(spec: CellSpec, late: bool) -> None:
+        if not spec.done:
             failed.append(spec)
         if on_event is not None:
             done = sum(s.done for s in specs)
-            on_event(Event(spec, not worked, done, len(specs), time.perf_counter() - begin))
+            on_event(Event(spec, not spec.done, done, len(specs), time.perf_counter() - begin, late))
 
     try:
         while waiting or running:
@@ -82,15 +86,15 @@ def run_cells(
             time.sleep(0.1)
             for entry in list(running):
                 spec, process, started = entry
-                late = time.perf_counter() - started > limit
+                late = process.poll() is None and time.perf_counter() - started > limit
                 if process.poll() is None and not late:
                     continue
                 running.remove(entry)
-                if process.poll() is None:
+                if late:
                     _end(process)
                     if give_up is not None and not spec.done:
                         give_up(spec)
-                finish(spec, spec.done)
+                finish(spec, late)
     finally:
         for _, process, _ in running:
             _end(process)
