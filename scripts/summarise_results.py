@@ -116,8 +116,8 @@ def against_peers(root: Path) -> list[str]:
         return []
     rows = goal_rows(verdicts({name: standings(found) for name, found in cells.items()}))
     head = (
-        "`capriole.fit` against NUTS (BlackJAX, diagonal and dense metric; NumPyro; nutpie), ChEES-HMC, MCLMC and flowMC, "
-        "wrong or unmixed samplers never "
+        "`capriole.fit` against NUTS (BlackJAX, diagonal and dense metric; NumPyro; nutpie), ChEES-HMC, MCLMC and "
+        "flowMC, wrong or unmixed samplers never "
         f"ranked, on {len(cells)} targets, one to three seeds ([docs/peers.md](docs/peers.md)):"
     )
     return [head, "", *(f"- {goal}: {found}" for goal, _, found, *_ in rows)]
