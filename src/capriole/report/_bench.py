@@ -74,6 +74,8 @@ def cost_panels(costs: dict[str, dict[str, tuple[float, float]]], labels: dict[s
 def _cost_axes(axes: "Axes", title: str) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
+    low, high = np.log10(axes.dataLim.intervaly)
+    axes.set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))  # whole decades: ticks within one crowd the labels
     axes.set_title(title, fontsize=9, loc="left")
     axes.tick_params(labelsize=8)
     _tidy(axes)
