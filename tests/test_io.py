@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 import capriole
 from capriole import (
     KernelFileError,
+    Leapfrog,
     Mixture,
     Rotation,
     Transition,
@@ -75,6 +76,15 @@ def test_a_kernel_comes_back_the_same(name, tmp_path):
     assert jax.tree.structure(back) == jax.tree.structure(kernel)
     jax.tree.map(np.testing.assert_array_equal, eqx.filter(back, eqx.is_array), eqx.filter(kernel, eqx.is_array))
     assert [p.name for p in path.parent.iterdir()] == [path.name], "a temporary file is left"
+
+
+@pytest.mark.parametrize("dynamics", [Leapfrog, Rotation])
+@pytest.mark.parametrize("length", [3, jnp.asarray(3)], ids=["number", "array"])
+def test_the_number_of_leapfrogs_may_be_a_number_or_an_array(dynamics, length, tmp_path):
+    kernel = Transition(TARGET, dynamics(jnp.asarray(0.7), length))
+    back = load(save(tmp_path / "kernel.safetensors", kernel, dim=2), TARGET)
+    assert int(back.dynamics.num_gradients) == 3
+    np.testing.assert_array_equal(draws(back), draws(kernel))
 
 
 FRESH = """

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import checks
-from capriole import Leapfrog, Mixture, Transition, draw_chains, hmc
+from capriole import CrankNicolson, Leapfrog, Mixture, Rotation, Transition, draw_chains, hmc
+from capriole._clock import CompileClock
+from capriole._transition import per_chain
 from densities import Banana, Gaussian
 from kernels import learned
 
@@ -36,6 +38,39 @@ def assert_same(a, b):
 @pytest.mark.parametrize("chunk_size", [7, 50])
 def test_draws_do_not_depend_on_the_chunk_size(chunk_size):
     assert_same(draws(chunk_size=200), draws(chunk_size=chunk_size))
+
+
+PLAIN = {
+    "hmc": hmc(Banana(), step_size=0.2, num_leapfrogs=3),
+    "jittered": hmc(Banana(), step_size=0.2, num_leapfrogs=3, jitter=0.5),
+    "rotation": Transition(Banana(), Rotation(jnp.asarray(0.7), jnp.asarray(2))),
+    "free": Transition(Banana(), CrankNicolson(jnp.asarray(0.7))),
+}
+
+
+@pytest.mark.parametrize("name", [*PLAIN, "mixture"])
+def test_with_numbers_per_chain_a_kernel_is_the_same(name):
+    kernel = Mixture((KERNEL, *PLAIN.values()), (0.2,) * 5) if name == "mixture" else PLAIN[name]
+    spread = per_chain(kernel, 7)
+    sizes = [leaf for leaf in jax.tree.leaves(spread) if getattr(leaf, "shape", None) == (7,)]
+    assert len(sizes) == (4 if name == "mixture" else 1)
+    one, other = draws(20, kernel, 7), draws(20, spread, 7)
+    np.testing.assert_allclose(one.record.position, other.record.position, rtol=1e-9)
+    np.testing.assert_array_equal(one.record.n_steps, other.record.n_steps)
+    assert jax.tree.structure(per_chain(spread, 7)) == jax.tree.structure(spread)
+
+
+def test_another_number_of_leapfrogs_compiles_nothing():
+    with CompileClock() as clock:
+        draws(20, Transition(Banana(), Leapfrog(jnp.asarray(0.2), jnp.asarray(3))))
+    assert clock.compile_seconds > 0
+    kernel, state = Transition(Banana(), Leapfrog(jnp.asarray(0.2), jnp.asarray(4))), starts(KERNEL)
+    with CompileClock() as clock:
+        found = draw_chains(KEY, kernel, state, num_draws=20)
+    assert clock.compile_seconds == 0
+    plain = draws(20, hmc(Banana(), step_size=0.2, num_leapfrogs=4))
+    np.testing.assert_allclose(found.record.position, plain.record.position, rtol=1e-9)
+    assert found.num_gradients == plain.num_gradients == 20 * 8 * 4
 
 
 def test_a_continued_run_is_the_whole_run():
