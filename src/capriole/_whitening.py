@@ -166,10 +166,12 @@ def padded(whitening: Whitening, rank: int) -> Whitening:
     return Whitening(whitening.location, whitening.scale, jnp.asarray(directions), jnp.asarray(stretches))
 
 
-def reusable(whitening: Whitening) -> Whitening:
-    """`padded` to full rank in up to `FEW` dimensions, where products cost less than one more compilation."""
+def reusable(whitening: Whitening, sharp: Whitening | None = None) -> Whitening:
+    """`padded` to full rank, so that one compiled program serves: where there is a ``sharp`` one to compare with, and in up
+    to `FEW` dimensions, where products cost less than one more compilation.
+    """
     dim = whitening.location.shape[0]
-    return padded(whitening, dim) if dim <= FEW else whitening
+    return padded(whitening, dim) if sharp is not None or dim <= FEW else whitening
 
 
 def estimate_whitening(

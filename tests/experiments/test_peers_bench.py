@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from peers_cells import all_cells, cell
+from typer.testing import CliRunner
 
+from capriole.cli._app import app
 from capriole.experiments import _peers, _peers_runs
 from capriole.experiments._cells import run_cells
-from capriole.experiments._peers_cell import problems, run_cell
+from capriole.experiments._peers_cell import give_up, problems, run_cell
 from capriole.experiments._peers_goals import GOALS
 from capriole.experiments._peers_report import load_cells, render, write_report
 from capriole.experiments._peers_runs import BenchRun, run_sampler, started
@@ -203,6 +205,7 @@ def test_a_peer_on_modes_is_run_from_one_mode_too_and_fails(tmp_path, standard_p
     run_cell("mog", "nuts", 0, "smoke", tmp_path / "cell")
     record = json.loads((tmp_path / "cell" / "cell.json").read_text())
     assert record["one_mode"]["weights"] == [1, 0]
+    assert give_up("mog", "nuts", 1, "smoke", tmp_path / "late", 5).keys() == record.keys()
     assert record["num_chains"] == 8
     assert record["dtype"] == "float32"
     assert any("all chains started in one mode" in problem for problem in record["problems"])
@@ -302,8 +305,20 @@ def test_a_cell_that_takes_too_long_is_stored_as_one_that_does_not_pass(monkeypa
     assert "not within 0.01 minutes" not in render(found)  # two of three seeds pass
     page = render({"batting": found["batting"][2:]})
     assert "not within 0.01 minutes" in page
-    with pytest.raises(ValueError, match="got a limit of 0 minutes"):
-        _peers.run_peers(specs, "laptop", minutes=0)
+    words = [
+        "bench",
+        "peers",
+        "--targets",
+        "scg",
+        "--samplers",
+        "nuts",
+        "--limit",
+        "0",
+        "--out",
+        str(tmp_path / "none"),
+    ]
+    refused = CliRunner().invoke(app, words)
+    assert (refused.exit_code, "got a limit of 0 minutes" in refused.output) == (2, True)
     specs = _peers.plan(["batting"], ["chees"], 1, "laptop", tmp_path)
     assert run_cells(specs, sleeping, limit=0.2) == specs  # nobody to write it: failed, to be tried again
     assert not specs[0].done

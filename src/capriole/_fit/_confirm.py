@@ -23,6 +23,10 @@ WARMUP = 200
 """Draws left out of runs that start far out on purpose."""
 STICKY = 0.1
 """Effective draws per gradient below which any kernel's chains may have stuck, unseen in a short run."""
+RISKY = MOST_NONFINITE / 5
+"""Share of proposals that are not finite in a run of the search above which a long one may fail: it had four times as
+many on stochastic volatility.
+"""
 UNMIXED = 1.5
 """R-hat from which on chains have told nothing of one another."""
 
@@ -81,13 +85,12 @@ def choose(rows: Sequence[Row], criterion: str) -> str:
     """The best by the criterion; of those within 10 % of it the first, so kernels without networks come first.
 
     Chains that stay where they started have an ESS of about their number, more than chains that slowly mix: rows whose
-    R-hat is `UNMIXED` or more come after all others. So do those with so many proposals that are not finite that the
-    verdict on a long run may be that it failed.
+    R-hat is `UNMIXED` or more come after all others, and so do `RISKY` ones.
     """
 
     def score(row: Row) -> float:
         value = row.worst if criterion == "gradients" else row.ess_per_second
-        sound = row.rhat_max < UNMIXED and not row.nonfinite > MOST_NONFINITE / 5
+        sound = row.rhat_max < UNMIXED and not row.nonfinite > RISKY
         return float(np.nan_to_num(value)) * (1.0 if sound else 1e-9)
 
     top = max(score(row) for row in rows)

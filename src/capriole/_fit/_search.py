@@ -14,9 +14,9 @@ from .._places import APART, spread_out
 from .._train import Progress, TrainingDivergedError
 from .._transition import AbstractTransition, state_at
 from .._types import Key, Vector
-from .._whitening import Whitened, diagonal, from_user, padded, reusable
+from .._whitening import Whitened, diagonal, from_user, reusable
 from ._candidate import Candidate
-from ._confirm import choose, confirmed, judged_again, row_of
+from ._confirm import RISKY, choose, confirmed, judged_again, row_of
 from ._free import RETURNS, gradient_free
 from ._improper import refuse_improper
 from ._nuts import nuts_row
@@ -81,11 +81,15 @@ def search(
     """
     with CompileClock() as clock:
         pilot = _explored(keys[0], target, position, settings, progress)
-        whitening = padded(pilot.whitening, len(position)) if pilot.sharp is not None else reusable(pilot.whitening)
-        white = Whitened(target, whitening)
+        white = Whitened(target, reusable(pilot.whitening, pilot.sharp))
         candidates, pilot, notes = _candidates(keys[1], keys[2], white, pilot, settings, progress)
         candidates, places = _from_everywhere(keys[1], target, candidates, pilot)
         candidates = confirmed(jax.random.fold_in(keys[1], 99), candidates, places, settings.criterion, pilot, notes)
+    notes.extend(
+        f"the {c.name} was the last choice: {c.judgement.nonfinite:.1%} of its proposals were not finite"
+        for c in candidates
+        if c.judgement.nonfinite > RISKY
+    )
     if pilot.num_lost:
         notes.append(
             f"{pilot.num_lost} pilot chains were taken out of places that hold less than exp(-{LOST:.0f}) of the mass, "

@@ -59,7 +59,7 @@ def transported(
         drawn = from_user(there, pilot.profile.draws(np.random.default_rng(_ROUNDS), _PROFILE_DRAWS))
         whitening = estimate_whitening(drawn, num_independent=_PROFILE_DRAWS, dtype=pilot.position.dtype)
         inside = inside._replace(whitening=whitening, sharp=None)
-    white = Whitened(there, padded(inside.whitening, dim) if inside.sharp is not None else reusable(inside.whitening))
+    white = Whitened(there, reusable(inside.whitening, inside.sharp))
     sharp = inside.sharp if pilot.agreed else None
     found = _searched(jax.random.fold_in(key, 100), white, pilot, sharp, progress, longer=True)
     for i in range(_AGAIN if pilot.profile is None else 0):
