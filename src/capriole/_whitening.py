@@ -167,8 +167,10 @@ def padded(whitening: Whitening, rank: int) -> Whitening:
 
 
 def reusable(whitening: Whitening, sharp: Whitening | None = None) -> Whitening:
-    """`padded` to full rank, so that one compiled program serves: where there is a ``sharp`` one to compare with, and in up
-    to `FEW` dimensions, where products cost less than one more compilation.
+    """`padded` to full rank, so that one compiled program serves.
+
+    Where there is a ``sharp`` whitening to compare with, and in up to `FEW` dimensions, where products cost less than
+    one more compilation.
     """
     dim = whitening.location.shape[0]
     return padded(whitening, dim) if sharp is not None or dim <= FEW else whitening
