@@ -255,6 +255,23 @@ def test_health_sees_a_stuck_chain(frozen, warned):
     assert all("1 of 4 chains rejected 200 proposals" in message for message in messages)
 
 
+def test_health_of_thinned_draws_counts_proposals():
+    """Sixteen steps between two draws: each figure is that of the steps, not of the draws."""
+    acceptance, _, _ = well()
+    accepted, diverging = np.full((4, 1000), 13), np.zeros((4, 1000), int)
+    assert diagnostics.health(acceptance, accepted, diverging, 64, thin=16) == []  # 1e-3 of 64,000
+    (message,) = diagnostics.health(acceptance, accepted, diverging + 1, 4000, thin=16)
+    assert "6.2 % of proposals" in message
+    assert not diagnostics.health(acceptance, accepted, diverging, 100, thin=16)[0].startswith("error")
+    diverging[0, :5] = 13
+    (message,) = diagnostics.health(acceptance, accepted, diverging, 0, thin=16)
+    assert "65 of 64000 proposals diverged" in message
+    diverging[0, :5] = 0
+    for draws, stuck in ((12, False), (13, True)):  # 192 rejections in a row, or a few more; 208
+        accepted[1, 300 : 300 + draws] = 0
+        assert len(diagnostics.health(acceptance, accepted, diverging, 0, thin=16)) == stuck
+
+
 @pytest.mark.parametrize("num", [1000, 2000])
 def test_a_chain_frozen_a_fifth_of_the_time_is_caught(num):
     # A fifth of 1000 draws is STUCK_STEPS. In shorter runs a chain frozen near the mean can pass both checks.

@@ -15,6 +15,7 @@ from capriole import StoppedForce
 from capriole._check import check_count, check_spread, check_starts, has_second_derivative, trainable
 from capriole._front import as_key
 from capriole._ravel import as_logdensity
+from capriole.targets import make_target
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 INIT = {"beta": jnp.zeros(2), "group": {"tau": jnp.asarray(0.0)}}
@@ -170,6 +171,14 @@ def test_numbers_that_cannot_be_are_refused(result, name, value, message):
     for call in (partial(capriole.train, normal, np.zeros(2)), partial(capriole.sample, result.transition, INIT)):
         with pytest.raises(ValueError, match=message):
             call(**{name: value})
+
+
+def test_a_spread_that_would_do_nothing_is_refused(result):
+    scg = make_target("scg")
+    kernel = capriole.hmc(scg, step_size=0.1, num_leapfrogs=2)
+    for call in (partial(capriole.train, scg), partial(capriole.fit, scg), partial(capriole.sample, kernel)):
+        with pytest.raises(ValueError, match="starts of its own, so spread=50 has no effect: pass init"):
+            call(spread=50.0)
 
 
 @pytest.mark.parametrize("value", [None, True, "1", np.inf, np.array([1.0, 2.0]), np.array([1.0]), 10**400, 1j])

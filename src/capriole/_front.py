@@ -183,15 +183,7 @@ def to_datatree(draws: _sample.Draws, logdensity: AbstractLogDensity, **attribut
         "sampling_time": draws.seconds,
         "compile_seconds": draws.compile_seconds,
         "completed": int(draws.completed),
-        "warnings": "\n".join(
-            health(
-                record.acceptance_rate,
-                record.accepted > 0,
-                record.diverging > 0,
-                int(record.nonfinite.sum()),
-                logdensity=record.lp,
-            )
-        ),
+        "warnings": "\n".join(health(*_sample.health_arrays(record), thin=draws.thin, logdensity=record.lp)),
     }
     return to_tree(logdensity, record.position, stats, attributes)
 
@@ -227,6 +219,8 @@ def prepare(
     if init is None:
         if not isinstance(logdensity, AbstractLogDensity) or not hasattr(logdensity, "start"):
             raise ValueError("pass init, one position of the log density, e.g. init=jnp.zeros(3)")
+        if spread != 1:
+            raise ValueError(f"the target has starts of its own, so spread={spread:g} has no effect: pass init with it")
         target, every = logdensity, logdensity.start(key, num_chains + num_more)
     else:
         target, flat = as_logdensity(logdensity, init)

@@ -5,8 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+type Counts = Bool[np.ndarray, "chains draws"] | Int[np.ndarray, "chains draws"]
+
 STUCK_STEPS = 200
 LOW_ACCEPTANCE = 0.1
+MOST_DIVERGED = 1e-3
 MAX_ROUNDING = 1e-2
 MOST_NONFINITE = 0.05
 """Share of proposals without a finite log density above which draws are not to be trusted."""
@@ -15,7 +18,7 @@ MOST_NONFINITE = 0.05
 class Tally(NamedTuple):
     """What `health` needs to know of the steps of a run, counted; one number per chain unless said otherwise.
 
-    ``longest`` and ``current`` are runs of rejections; ``divergent`` and ``nonfinite`` are totals over all chains (a
+    ``longest`` and ``current`` are runs of rejections; ``diverging`` and ``nonfinite`` are totals over all chains (a
     proposal that is not finite counts as divergent too); ``logdensity`` is the mean magnitude of the log density and
     ``precision`` the rounding error of a number near 1, 0 if unknown.
     """
@@ -25,7 +28,7 @@ class Tally(NamedTuple):
     accepted: Int[np.ndarray, " chains"]
     longest: Int[np.ndarray, " chains"]
     current: Int[np.ndarray, " chains"]
-    divergent: int
+    diverging: int
     nonfinite: int
     logdensity: float
     precision: float
@@ -39,7 +42,7 @@ class Tally(NamedTuple):
             self.accepted + later.accepted,
             np.maximum(self.longest, later.longest),
             later.current,
-            self.divergent + later.divergent,
+            self.diverging + later.diverging,
             self.nonfinite + later.nonfinite,
             (1 - share) * self.logdensity + share * later.logdensity,
             later.precision,
@@ -48,24 +51,30 @@ class Tally(NamedTuple):
 
 def tally(
     acceptance_rate: Float[np.ndarray, "chains draws"],
-    is_accepted: Bool[np.ndarray, "chains draws"],
-    is_divergent: Bool[np.ndarray, "chains draws"],
+    accepted: Counts,
+    diverging: Counts,
     num_nonfinite: int,
     *,
+    thin: int = 1,
     logdensity: Float[np.ndarray, "chains draws"] | None = None,
     before: Tally | None = None,
 ) -> Tally:
-    """Count one block of steps, after those of ``before``."""
-    started = np.zeros(len(is_accepted), int) if before is None else before.current
-    longest, current = _rejections(is_accepted, started)
+    """Count one block of steps, after those of ``before``.
+
+    With ``thin`` steps between two draws ``accepted`` and ``diverging`` count them (0 to ``thin``), as
+    ``num_nonfinite`` does over all draws. A run of rejections is then one of draws without any acceptance, times
+    ``thin``: the shortest that it can be.
+    """
+    started = np.zeros(len(accepted), int) if before is None else before.current
+    longest, current = _rejections(accepted, started, thin)
     finite = np.zeros(0) if logdensity is None else np.abs(logdensity[np.isfinite(logdensity)])
     block = Tally(
-        is_accepted.shape[1],
+        thin * accepted.shape[1],
         acceptance_rate.mean(axis=1, dtype=np.float64),
-        is_accepted.sum(axis=1),
+        accepted.sum(axis=1),
         longest,
         current,
-        int(is_divergent.sum()),
+        int(diverging.sum()),
         num_nonfinite,
         float(finite.mean(dtype=np.float64)) if finite.size else 0.0,
         0.0 if logdensity is None else float(np.finfo(logdensity.dtype).eps) / 2,
@@ -73,26 +82,22 @@ def tally(
     return block if before is None else before + block
 
 
-def longest_rejection(is_accepted: Bool[np.ndarray, "chains draws"]) -> Int[np.ndarray, " chains"]:
-    """Longest run of rejections of every chain."""
-    return _rejections(is_accepted, np.zeros(len(is_accepted), int))[0]
-
-
-def _rejections(is_accepted: np.ndarray, current: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rejections(accepted: np.ndarray, current: np.ndarray, thin: int) -> tuple[np.ndarray, np.ndarray]:
     """Longest run of rejections of every chain, and its last one, if it came with ``current`` rejections behind it."""
     longest = current.copy()
-    for accepted in is_accepted.T:
-        current = np.where(accepted, 0, current + 1)
+    for moves in accepted.T:
+        current = np.where(moves > 0, 0, current + thin)
         longest = np.maximum(longest, current)
     return longest, current
 
 
 def health(
     acceptance_rate: Float[np.ndarray, "chains draws"],
-    is_accepted: Bool[np.ndarray, "chains draws"],
-    is_divergent: Bool[np.ndarray, "chains draws"],
+    accepted: Counts,
+    diverging: Counts,
     num_nonfinite: int,
     *,
+    thin: int = 1,
     logdensity: Float[np.ndarray, "chains draws"] | None = None,
     rhat_max: float | None = None,
     mode_weights: Float[np.ndarray, " modes"] | None = None,
@@ -101,14 +106,15 @@ def health(
 ) -> list[str]:
     """Plain-language warnings, each with its value and a remedy; empty if all is well.
 
-    A fine ESS does not make a run healthy: chains that all sit in one of several modes have a fine ESS. For draws that
-    do not fit into memory count them with `tally`, block by block, and ask `health_of`.
+    A fine ESS does not make a run healthy: chains that all sit in one of several modes have a fine ESS. Figures are
+    those of `tally`, ``thin`` steps between two draws; for draws that do not fit into memory count them with it, block
+    by block, and ask `health_of`.
     """
-    if not acceptance_rate.shape == is_accepted.shape == is_divergent.shape:
+    if not acceptance_rate.shape == accepted.shape == diverging.shape:
         raise ValueError(
-            f"arrays must share one shape, got {acceptance_rate.shape}, {is_accepted.shape} and {is_divergent.shape}"
+            f"arrays must share one shape, got {acceptance_rate.shape}, {accepted.shape} and {diverging.shape}"
         )
-    counted = tally(acceptance_rate, is_accepted, is_divergent, num_nonfinite, logdensity=logdensity)
+    counted = tally(acceptance_rate, accepted, diverging, num_nonfinite, thin=thin, logdensity=logdensity)
     return health_of(
         counted, rhat_max=rhat_max, mode_weights=mode_weights, mode_rhat=mode_rhat, mode_switches=mode_switches
     )
@@ -173,9 +179,9 @@ def _numerics(counted: Tally) -> list[str]:
             f"{error}{100 * nonfinite:.2g} % of proposals had a log density that is not finite: {grave}use float64 or "
             "guard the log density"
         )
-    divergent = counted.divergent - counted.nonfinite
-    if divergent > 1e-3 * steps:
-        messages.append(f"{divergent} of {steps} proposals diverged: train longer or start from a smaller step size")
+    diverging = counted.diverging - counted.nonfinite
+    if diverging > MOST_DIVERGED * steps:
+        messages.append(f"{diverging} of {steps} proposals diverged: train longer or start from a smaller step size")
     return messages + rounding(counted.logdensity, counted.precision)
 
 

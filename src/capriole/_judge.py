@@ -6,7 +6,6 @@ import numpy as np
 
 from . import diagnostics
 from ._explore import CHUNK, start_state
-from ._health import STUCK_STEPS
 from ._quick import worst_ess, worst_rhat
 from ._sample import Draws, draw_chains
 from ._transition import AbstractTransition, per_chain
@@ -19,7 +18,8 @@ class Judgement(NamedTuple):
 
     ``ess_per_gradient`` and ``ess_sq_per_gradient`` are the bulk ESS of x and of (x - centre)^2 over the gradients of
     all chains; ``ess_per_second`` is the lower of the two over the seconds of sampling, compilation excluded.
-    ``nonfinite`` is the number of proposals per draw whose log density was not finite.
+    ``nonfinite`` is the share of proposals whose log density was not finite. ``spent_gradients`` are those of the whole
+    run, what came before the draws that count included.
     """
 
     ess_per_gradient: float
@@ -27,9 +27,9 @@ class Judgement(NamedTuple):
     ess_per_second: float
     acceptance_rate: float
     rhat_max: float
-    num_stuck: int
     nonfinite: float
     num_gradients: int
+    spent_gradients: int
     seconds: float
     compile_seconds: float
 
@@ -63,16 +63,15 @@ def judged(draws: Draws, kept: np.ndarray, *, every_rhat: bool = True) -> Judgem
     share = kept.shape[1] / record.position.shape[1]
     bulk, bulk_sq = worst_ess(kept)
     gradients = max(int(record.n_steps[:, keep_from:].sum()), 1)
-    accepted = record.accepted[:, keep_from:] > 0
     return Judgement(
         ess_per_gradient=float(np.min(bulk)) / gradients,
         ess_sq_per_gradient=float(np.min(bulk_sq)) / gradients,
         ess_per_second=float(min(np.min(bulk), np.min(bulk_sq))) / max(draws.seconds * share, 1e-9),
         acceptance_rate=float(record.acceptance_rate[:, keep_from:].mean()),
         rhat_max=float(np.max(diagnostics.rhat(kept))) if every_rhat else worst_rhat(kept),
-        num_stuck=int(np.sum(diagnostics.longest_rejection(accepted) >= min(STUCK_STEPS, kept.shape[1]))),
-        nonfinite=float(record.nonfinite[:, keep_from:].mean()),
+        nonfinite=float(record.nonfinite[:, keep_from:].mean()) / draws.thin,
         num_gradients=gradients,
+        spent_gradients=draws.num_gradients,
         seconds=draws.seconds * share,
         compile_seconds=draws.compile_seconds,
     )

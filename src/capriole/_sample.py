@@ -43,7 +43,7 @@ class Draws(NamedTuple):
 
     With thinning, ``acceptance_rate`` and ``n_steps`` are the mean and the sum over the steps between two draws, and
     ``accepted``, ``diverging`` and ``nonfinite`` count them (0 to thin); the rest describes the last of them.
-    ``state`` continues the chains; ``seconds`` excludes ``compile_seconds``.
+    ``thin`` is their number. ``state`` continues the chains; ``seconds`` excludes ``compile_seconds``.
     """
 
     record: Record
@@ -52,6 +52,7 @@ class Draws(NamedTuple):
     seconds: float
     compile_seconds: float
     completed: bool
+    thin: int
 
 
 def record_of(state: ChainState, info: Info, before: Vector) -> Record:
@@ -210,7 +211,13 @@ def draw_chains(
     if not chunks:
         raise KeyboardInterrupt("interrupted before the first chunk of draws was complete")
     record = Record(*(chains_first(np.concatenate(field)) for field in zip(*chunks, strict=True)))
-    return Draws(record, whole(state), int(record.n_steps.sum()), clock.seconds, clock.compile_seconds, completed)
+    return Draws(record, whole(state), int(record.n_steps.sum()), clock.seconds, clock.compile_seconds, completed, thin)
+
+
+def health_arrays(record: Record, start: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """The arguments of `diagnostics.tally` that a record holds, from draw ``start`` on."""
+    accepted, diverging = record.accepted[:, start:], record.diverging[:, start:]
+    return record.acceptance_rate[:, start:], accepted, diverging, int(record.nonfinite[:, start:].sum())
 
 
 def chains_first(stacked: np.ndarray) -> np.ndarray:

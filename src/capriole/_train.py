@@ -69,6 +69,9 @@ class Progress(NamedTuple):
     metrics: dict[str, float]
 
 
+type OnProgress = Callable[[Progress], None] | None
+
+
 class TrainResult(NamedTuple):
     """The frozen kernel and how it came about.
 

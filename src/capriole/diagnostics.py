@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from ._health import Tally, health, health_of, longest_rejection, tally, training_health
+from ._health import Tally, health, health_of, tally, training_health
 
 CUTOFF = 0.05
 
@@ -209,7 +209,6 @@ __all__ = [
     "efficiency",
     "health",
     "health_of",
-    "longest_rejection",
     "mode_rhat",
     "mode_summary",
     "paper_ess",

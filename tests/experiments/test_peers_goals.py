@@ -157,7 +157,7 @@ def test_totals_count_the_preparation_and_nuts_is_the_better_of_both():
     assert cheaper_than_nuts(standings([ours, *failed[1:]])) is True
     assert cheaper_than_nuts(standings([failed[0], *cells[1:]])) is False
     assert cheaper_than_nuts(standings(failed)) is None
-    rows = {row[1]: row for row in cost_rows({"scg": found}, {"scg": cells})}
+    rows = {row[1]: row for row in cost_rows({"scg": found})}
     assert rows["NUTS, dense metric"][7] == number(point)
     assert rows["capriole"][7:] == ["-", "-"]
 

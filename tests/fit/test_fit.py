@@ -1,5 +1,7 @@
 """``capriole.fit`` end to end, on targets small enough for every commit."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -127,7 +129,7 @@ def test_draws_that_miss_an_end_of_a_marginal_fail(monkeypatch, missed):
 
 
 def test_networks_are_for_tens_of_dimensions_not_for_hundreds():
-    judgement = Judgement(0.1, 0.1, 1.0, 0.9, 1.0, 0, 0, 100, 1.0, 0.0)
+    judgement = Judgement(0.1, 0.1, 1.0, 0.9, 1.0, 0.0, 100, 110, 1.0, 0.0)
     best = Candidate("rotation", None, judgement, 3)
 
     def left_out(dim, agreed):
@@ -141,7 +143,7 @@ def test_networks_are_for_tens_of_dimensions_not_for_hundreds():
 
 def test_small_steps_take_a_fifth_of_the_gradients():
     kernel = Transition(make_target("scg"), Rotation(jnp.asarray(1.0), jnp.asarray(9)))
-    judgement = Judgement(0.1, 0.1, 1.0, 0.9, 1.0, 0, 0, 100, 1.0, 0.0)
+    judgement = Judgement(0.1, 0.1, 1.0, 0.9, 1.0, 0.0, 100, 110, 1.0, 0.0)
     mixed = with_small_steps(Candidate("rotation", kernel, judgement, 9, num_gradients=70), 0.3)
     (one, other), (share, rest) = mixed.transition.transitions, mixed.transition.probabilities
     steps = rest * other.transition.dynamics.num_leapfrogs
@@ -153,7 +155,7 @@ def test_small_steps_take_a_fifth_of_the_gradients():
 def test_what_a_transport_map_that_is_left_cost_counts(monkeypatch):
     target = make_target("scg")
     pilot = explore(jax.random.key(0), target, target.start(jax.random.key(1), 16), max_windows=1)
-    judgement = Judgement(0.1, 0.1, 1.0, 0.9, 1.0, 0, 0, 100, 1.0, 0.0)
+    judgement = Judgement(0.1, 0.1, 1.0, 0.9, 1.0, 0.0, 100, 110, 1.0, 0.0)
     found = [Candidate("rotation", None, judgement, 1, num_gradients=7)]
     tried = [Candidate("transported rotation", None, judgement, 1, num_gradients=30)]
     known = Profile((0,), np.zeros((1, 1)), np.ones(1), np.ones(1), np.zeros((1, 1, 2)))
@@ -216,11 +218,53 @@ def test_nuts_draws_where_the_kernel_fails_in_its_final_run(monkeypatch):
     assert apart.transition is not None
 
 
+def test_a_run_that_is_interrupted_is_no_failure_and_waits_for_nothing(monkeypatch):
+    monkeypatch.setattr(_fit, "with_nuts", None)
+    monkeypatch.setattr(_fit, "nuts_tree", None)
+
+    def stop(event):
+        if event.phase == "sample" and event.step >= 400:
+            raise KeyboardInterrupt
+
+    options = {"seed": 3, "num_chains": 8, "num_pilot_chains": 32, "train_steps": 0}
+    found = capriole.fit(logdensity, INIT, num_draws=10_000, progress=stop, **options)
+    assert found.tree["posterior"].attrs["completed"] == 0
+    assert found.tree["posterior"]["b"].shape == (8, 400, 2)
+    assert "interrupted after 400 of 10000 draws per chain" in found.verdict.problems
+    assert found.verdict.chosen == "rotation"
+    assert found.verdict.settings["comparison"]["num_gradients"] == 0
+
+
+def test_divergences_of_nuts_are_said(monkeypatch):
+    position = np.random.default_rng(0).normal(size=(8, 500, 2))
+    target, found = PerChain(lambda x: -jnp.sum(x**2) / 2), SimpleNamespace(marginals=[])
+
+    def problems(divergences):
+        run = PeerDraws(position, 10_000, 100, 1.0, 1.0, 0.5, 0.8, divergences, {})
+        return _fit._nuts_problems(run, 4, target, found)
+
+    assert problems(16) == []  # one in a thousand
+    (said,) = problems(17)
+    assert said.startswith("17 of 16000 of NUTS's transitions diverged")
+    assert _fit._grave([said]) == []
+
+
+def test_nuts_is_left_out_for_what_is_chosen_only():
+    pilot = SimpleNamespace(apart=0.0, agreed=True)
+    good = Row("rotation", 1, 0.25, 0.25, 1.0, 0.9, 1.0, 0, 0.0)
+    risky, slow = good._replace(nonfinite=0.02), good._replace(name="slow", ess_per_gradient=0.05)
+    assert _search._sure([good, slow], pilot, "gradients")
+    assert not _search._sure([risky, slow], pilot, "gradients")
+    assert not _search._sure([risky], pilot, "gradients")
+    assert not _search._sure([good], pilot, "seconds")
+    assert _search._sure([slow], SimpleNamespace(apart=100.0), "gradients")
+
+
 def test_nuts_is_run_longer_while_its_chains_disagree(monkeypatch):
     """Chains of a random walk at first, independent draws in the third run; runs given up are paid for."""
     lengths = []
 
-    def run(key, target, starts, *, num_draws, num_warmup):
+    def run(key, target, starts, *, num_draws):
         lengths.append(num_draws)
         noise = np.random.default_rng(len(lengths)).normal(size=(8, num_draws, 2))
         position = noise if len(lengths) == 3 else np.cumsum(noise, axis=1)
@@ -289,14 +333,14 @@ def test_the_best_network_is_tried_with_the_gradient_free_rotation_mixed_in(monk
     slow = Transition(target, Rotation(jnp.asarray(0.1), 2))
 
     def candidate(name, worst, kernel):
-        return Candidate(name, kernel, Judgement(worst, worst, 1.0, 0.9, 1.0, 0, 0, 100, 1.0, 0.0), 2)
+        return Candidate(name, kernel, Judgement(worst, worst, 1.0, 0.9, 1.0, 0.0, 100, 110, 1.0, 0.0), 2)
 
     known = [candidate("Crank-Nicolson", 0.1, free), candidate("small network", 1e-9, slow)]
     found = _search._with_mixture(jax.random.key(2), known, pilot)
     names = ["Crank-Nicolson", "small network and Crank-Nicolson", "small network"]
     assert [c.name for c in found] == names, "before the network, since it is better"
     assert found[1].transition.transitions == (slow, free)
-    assert found[1].num_gradients == found[1].judgement.num_gradients > 0
+    assert found[1].num_gradients == found[1].judgement.spent_gradients > found[1].judgement.num_gradients > 0
     known = [known[0], candidate("small network", 1e9, slow)]
     assert [c.name for c in _search._with_mixture(jax.random.key(2), known, pilot)] == [names[0], names[2], names[1]]
     assert _search._with_mixture(jax.random.key(2), known[:1], pilot) == known[:1]
@@ -325,7 +369,7 @@ def test_a_network_that_sticks_in_the_long_run_gives_way(monkeypatch):
     )
 
     def candidate(name, worst):
-        judgement = Judgement(worst, worst, 1.0, 0.9, 1.0, 0, 0, 100, 1.0, 0.0)
+        judgement = Judgement(worst, worst, 1.0, 0.9, 1.0, 0.0, 100, 110, 1.0, 0.0)
         return Candidate(name, None, judgement, 1)
 
     long_run = {"rotation": 0.19, "small network": 0.1, "larger network": 0.3, "small network and HMC": 0.15}

@@ -69,6 +69,10 @@ def test_bad_input_is_status_2(tmp_path):
     apart = run(f"{tmp_path / 'model.py'}:far", "--dim", 1, "--spread", 0, *QUICK, "--out", tmp_path / "third")
     assert apart.exit_code == 2
     assert "spread must be one positive finite number, got 0.0" in " ".join(apart.output.split())
+    for option in (("--dim", 2), ("--spread", 50)):
+        own = run("scg", *option, *QUICK, "--out", tmp_path / "fourth")
+        assert own.exit_code == 2
+        assert "scg has a dimension and starts of its own: leave out --dim" in " ".join(own.output.split())
 
 
 def test_out_of_time_resumed_extended_and_shown(tmp_path):

@@ -63,7 +63,7 @@ def test_a_rotation_that_may_be_held_goes_with_one_that_may_not():
     assert mixed.transition.transitions == (free.transition, turned.transition)
     alone, other = mixed.transition.probabilities
     assert 3 * other / (alone + 3 * other) == pytest.approx(0.25)
-    assert mixed.num_gradients == mixed.judgement.num_gradients + 8192
+    assert mixed.num_gradients == mixed.judgement.spent_gradients + 8192
     assert gradient_free([turned, mixed]).transition is free.transition
     assert gradient_free([turned, mixed]).name == free.name
     assert gradient_free([turned]) is None

@@ -57,6 +57,13 @@ def test_the_words_say_what_was_cheaper_for_the_run_at_hand(gradients, cheaper):
     assert text == f"{found.recommendation()} {cheaper}".strip()
 
 
+def test_the_words_say_that_nuts_had_not_mixed_when_it_was_measured():
+    text = verdict(row(), NUTS._replace(rhat_max=1.57)).recommendation()
+    words = "NUTS's chains had not mixed when measured (R-hat 1.57), so its figures are rough."
+    assert text == f"{verdict(row(), NUTS).recommendation()} {words}"
+    assert "rough" in verdict(row(), NUTS._replace(rhat_max=float("nan"))).recommendation()
+
+
 def test_nuts_may_win_and_failure_is_said_first():
     assert "NUTS is the better buy" in verdict(row(ess=0.01), NUTS, chosen="NUTS").recommendation()
     text = verdict(row(), NUTS, problems=["R-hat is 1.2"], failed=True).recommendation()

@@ -3,7 +3,7 @@
 from ._final import THINS, Keeper, Point, on_draws, phase_of
 from ._fit import Fit, fit
 from ._reach import Marginal
-from ._search import Found, OnProgress, Spent
+from ._search import Found, Spent
 from ._settings import SCOUTS, Settings, settings_from
 from ._verdict import Row, Verdict
 
@@ -14,7 +14,6 @@ __all__ = [
     "Found",
     "Keeper",
     "Marginal",
-    "OnProgress",
     "Point",
     "Row",
     "Settings",

@@ -9,7 +9,7 @@ from .._transition import AbstractTransition
 
 
 class Candidate(NamedTuple):
-    """``seconds`` and ``num_gradients`` are those of making it (search, training), measuring it apart.
+    """``seconds`` are those of making it (search, training), ``num_gradients`` also those of measuring it.
 
     ``shared_gradients`` went into another candidate, of which this one is made, and count there.
     ``found`` (dim, chains), in the user's coordinates, is where its training chains ended.

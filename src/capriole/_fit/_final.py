@@ -10,12 +10,12 @@ from .._explore import CHUNK, start_state
 from .._judge import Judgement, judged
 from .._logdensity import AbstractLogDensity
 from .._sample import Draws, Record, draw_chains
-from .._train import Progress
+from .._train import OnProgress, Progress
 from .._transition import AbstractTransition, per_chain
 from .._types import ChainState, Key, Vector
 from .._whitening import draws_to_user
 from ._confirm import WARMUP
-from ._search import Found, OnProgress
+from ._search import Found
 from ._settings import MAX_RHAT, THINS
 from ._verdict import Verdict
 
@@ -102,8 +102,10 @@ class InMemory:
         thin = THINS[point.round]
         show = on_draws(thin, progress)
         draws = draw_chains(key, kernel, point.state, num_draws=num_draws, thin=thin, chunk_size=CHUNK, progress=show)
+        drawn = time.perf_counter()
         position = draws_to_user(kernel.target, draws.record.position)
-        return draws._replace(record=draws.record._replace(position=position))
+        seconds = draws.seconds + time.perf_counter() - drawn  # nobody has draws before they are in his coordinates
+        return draws._replace(record=draws.record._replace(position=position), seconds=seconds)
 
     def finish(self, tree: "xarray.DataTree", verdict: Verdict) -> "xarray.DataTree":
         """The tree itself."""
@@ -119,6 +121,8 @@ def final_run(
     def warm_up() -> Point:
         state = start_state(kernel, start)
         warm = draw_chains(jax.random.fold_in(key, 2), kernel, state, num_draws=WARMUP, chunk_size=CHUNK)
+        if not warm.completed:
+            raise KeyboardInterrupt
         return Point(0, warm.state, warm.num_gradients)
 
     at = keeper.point(kernel, start, warm_up)

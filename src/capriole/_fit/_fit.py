@@ -10,11 +10,11 @@ import numpy as np
 
 from .. import diagnostics
 from .._front import as_key, prepare, to_datatree
-from .._health import rounding
+from .._health import MOST_DIVERGED, rounding
 from .._judge import Judgement
 from .._logdensity import AbstractLogDensity
-from .._sample import Draws
-from .._train import Progress
+from .._sample import Draws, health_arrays
+from .._train import OnProgress, Progress
 from .._transition import AbstractTransition, state_at
 from .._types import Key, Vector
 from .._whitening import from_user
@@ -22,7 +22,7 @@ from ..baselines import PeerDraws
 from ._final import InMemory, Keeper, final_run
 from ._nuts import nuts_tree
 from ._reach import unreached
-from ._search import Found, OnProgress, Spent, search, with_nuts
+from ._search import Found, Spent, search, with_nuts
 from ._settings import MAX_RHAT, SCOUTS, Settings
 from ._verdict import INSTEAD, Row, Verdict
 
@@ -67,7 +67,8 @@ def fit(
 
     If chains of the final run disagree (R-hat above 1.01) they go on 4 and then 16 times as long, thinned to
     the same number of draws. If they still do, or chains are stuck, NUTS gets its chance unless it is ruled out: where
-    its draws pass they are returned, with a note. Else the verdict says ``failed`` and why.
+    its draws pass they are returned, with a note. Else the verdict says ``failed`` and why. Ctrl-C while the final run
+    draws ends it: the draws that are there are returned, and the verdict says how many.
 
     ``resume`` keeps what is finished in a folder and goes on from it: `capriole.runs.CheckpointedFit`.
     Raises ValueError for a log density, init or number that cannot work: ``num_draws`` below 8, for R-hat, is one.
@@ -82,12 +83,13 @@ def fit(
     progress = keeper.begin(_config(seed, position, settings), position, progress)
     found = keeper.search(target, lambda: search(keys[1:5], target, position, settings, progress))
     tree, problems, figures = _drawn(keys[5], seed, target, found, num_draws, keeper, progress)
+    compare &= bool(tree["posterior"].attrs["completed"])  # who pressed Ctrl-C waits for nothing more
     if compare and found.compared is None:
         found = with_nuts(keys[4], target, found)
         keeper.compared(target, found)
     if compare and found.kernel is not None and _grave(problems) and not found.apart:
         instead, last, thin = nuts_tree(keys[5], target, found.starts, num_draws=num_draws)
-        if not _grave(remaining := _nuts_problems(last, target, found)):
+        if not _grave(remaining := _nuts_problems(last, thin, target, found)):
             tree, figures = instead, _figures_of_nuts(last, thin, figures)
             found, problems = _given_up(found, problems), remaining
             keeper.compared(target, found)
@@ -114,7 +116,7 @@ def _drawn(
     """Draws of what was found, what is wrong with them, and figures of the run for the verdict."""
     if found.kernel is None:
         tree, last, thin = nuts_tree(key, target, found.starts, num_draws=num_draws)
-        return tree, _nuts_problems(last, target, found), _figures_of_nuts(last, thin, {})
+        return tree, _nuts_problems(last, thin, target, found), _figures_of_nuts(last, thin, {})
     start = jnp.asarray(from_user(found.kernel.target, np.asarray(found.starts)))
     final = final_run(key, found.kernel, start, num_draws, keeper, progress)
     figures = {"thin": final.thin, "final": final.judgement._asdict(), "warmup_gradients": final.warmup_gradients}
@@ -122,6 +124,8 @@ def _drawn(
     tree = to_datatree(final.draws, target, seed=repr(seed))
     figures["seconds_after_the_draws"] = final.check_seconds + time.perf_counter() - drawn
     problems = _problems(final.draws, final.judgement) + unreached(final.draws.record.position, found.marginals)
+    if not final.draws.completed:
+        problems.append(f"interrupted after {final.draws.record.lp.shape[1]} of {num_draws} draws per chain")
     return tree, problems, figures
 
 
@@ -142,23 +146,25 @@ def _grave(problems: list[str]) -> list[str]:
 
 
 def _problems(draws: Draws, judgement: Judgement) -> list[str]:
-    record = draws.record
-    return diagnostics.health(
-        record.acceptance_rate,
-        record.accepted > 0,
-        record.diverging > 0,
-        int(record.nonfinite.sum()),
-        logdensity=record.lp,
-        rhat_max=judgement.rhat_max,
-    )
+    counted = health_arrays(draws.record)
+    return diagnostics.health(*counted, thin=draws.thin, logdensity=draws.record.lp, rhat_max=judgement.rhat_max)
 
 
-def _nuts_problems(draws: PeerDraws, target: AbstractLogDensity, found: Found) -> list[str]:
+def _nuts_problems(draws: PeerDraws, thin: int, target: AbstractLogDensity, found: Found) -> list[str]:
     rhat = float(np.max(diagnostics.rhat(draws.position)))
     unmixed = [] if rhat < MAX_RHAT else [f"R-hat is {rhat:.3f}, above {MAX_RHAT}: the chains have not mixed"]
     last = state_at(target, jnp.asarray(draws.position[:, -1].T)).logdensity
     noisy = rounding(float(jnp.mean(jnp.abs(last))), float(jnp.finfo(last.dtype).eps) / 2)
-    return unmixed + noisy + unreached(draws.position, found.marginals)
+    steps = thin * draws.position.shape[0] * draws.position.shape[1]
+    diverged = (
+        []
+        if draws.divergences <= MOST_DIVERGED * steps
+        else [
+            f"{draws.divergences} of {steps} of NUTS's transitions diverged: places of high curvature may be missed; "
+            "reparameterise, or look at the pairs plot"
+        ]
+    )
+    return unmixed + noisy + diverged + unreached(draws.position, found.marginals)
 
 
 def _verdict(found: Found, problems: list[str], figures: dict[str, Any]) -> Verdict:

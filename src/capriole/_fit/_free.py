@@ -37,7 +37,7 @@ def with_returns(key: Key, free: Candidate, turned: Candidate, places: np.ndarra
         mixture = Mixture((kernel, turned.transition), (1 - share, share))
         judgement = judge(jax.random.fold_in(key, 1), mixture, crowd)
         free = free._replace(name=f"{free.name} {RETURNS}", transition=mixture, judgement=judgement)
-        spent += judgement.num_gradients
+        spent += judgement.spent_gradients
     return free._replace(num_gradients=free.num_gradients + spent)
 
 

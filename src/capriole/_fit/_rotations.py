@@ -16,7 +16,7 @@ from .._explore import CHUNK, by_gradients, start_state
 from .._judge import judge
 from .._quick import quick_ess, worst_ess
 from .._sample import draw_chains
-from .._train import Progress
+from .._train import OnProgress, Progress
 from .._transition import AbstractTransition, Jittered, Transition
 from .._transport import Transported
 from .._transport_fit import refitted
@@ -45,7 +45,6 @@ _LONGEST = 2.2
 _NOT_MUCH_WORSE = 0.6
 
 
-type OnProgress = Callable[[Progress], None] | None
 type Build = Callable[[Array], AbstractTransition]
 
 
@@ -111,6 +110,7 @@ def rotations(
     def candidate(i: int, name: str, trial: Trial, length: int, build: Build, gradients: int) -> Candidate:
         kernel = build(jnp.asarray(trial.angle, position.dtype))
         judgement = judge(jax.random.fold_in(key, 200 + i), kernel, crowd)
+        gradients += judgement.spent_gradients
         return Candidate(prefix + name, kernel, judgement, length, clock.seconds, clock.compile_seconds, gradients)
 
     def rotation(length: int) -> Callable[[Array], Transition]:

@@ -1,6 +1,6 @@
 """The search of `fit`: pilot, whitening, candidates, measurement, choice."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,12 +11,12 @@ from .._clock import CompileClock
 from .._explore import LOST, Exploration, explore
 from .._logdensity import AbstractLogDensity
 from .._places import APART, spread_out
-from .._train import Progress, TrainingDivergedError
+from .._train import OnProgress, TrainingDivergedError
 from .._transition import AbstractTransition, state_at
 from .._types import Key, Vector
 from .._whitening import Whitened, diagonal, from_user, reusable
 from ._candidate import Candidate
-from ._confirm import RISKY, choose, confirmed, judged_again, row_of
+from ._confirm import RISKY, choose, confirmed, judged_again, row_of, sound
 from ._free import RETURNS, gradient_free
 from ._improper import refuse_improper
 from ._nuts import nuts_row
@@ -30,8 +30,6 @@ from ._verdict import Row, sat_apart
 NUTS_AT_MOST = 0.2
 """Effective draws of x and of x^2 per gradient that NUTS did not reach on any target of the peers bench (0.14)."""
 NUTS_STARTS = 8
-
-type OnProgress = Callable[[Progress], None] | None
 
 
 class Spent(NamedTuple):
@@ -139,10 +137,12 @@ def with_nuts(key: Key, target: AbstractLogDensity, found: Found) -> Found:
 
 
 def _sure(rows: Sequence[Row], pilot: Exploration, criterion: str) -> bool:
-    """Whether NUTS cannot be the choice: a candidate beats whatever it may reach, or plain HMC's chains sat apart."""
+    """Whether NUTS cannot be the choice: the best beats whatever it may reach, or plain HMC's chains sat apart."""
     if pilot.apart >= APART:
         return True
-    return criterion == "gradients" and pilot.agreed and max(row.worst for row in rows) > NUTS_AT_MOST
+    name = choose(rows, criterion)
+    best = next(row for row in rows if row.name == name)
+    return criterion == "gradients" and pilot.agreed and sound(best) and best.worst > NUTS_AT_MOST
 
 
 def _from_everywhere(
@@ -208,6 +208,7 @@ def _candidates(
     if not agreed:
         white = Whitened(white.logdensity, diagonal(from_user(white.logdensity, pool), dtype=start.dtype))
     dim = pool.shape[0]
+    trained: list[Candidate] = []
     for i, plan in enumerate(
         plans(
             dim=dim,
@@ -225,11 +226,11 @@ def _candidates(
         pick_key = jax.random.fold_in(train_key, 1000 + i)
         chosen = np.asarray(jax.random.choice(pick_key, pool.shape[1], (plan.num_chains,)))
         position = jnp.asarray(from_user(white, pool[:, chosen]))
-        if agreed and i and found[-1].judgement.worst < 1.1 * max(c.judgement.worst for c in found[:-1]):
+        if agreed and trained and trained[-1].judgement.worst < 1.1 * to_beat:
             notes.append(f"no {plan.name} was trained: the smaller one gained less than 10 %")
             break
         try:
-            found.append(
+            trained.append(
                 train_candidate(
                     key,
                     plan,
@@ -242,6 +243,7 @@ def _candidates(
             )
         except TrainingDivergedError as error:
             notes.append(str(error))
+    found = [*found, *trained]
     if agreed:
         found = _with_mixture(jax.random.fold_in(train_key, 99), found, pilot)
     return found, pilot, notes

@@ -14,7 +14,7 @@ from .._dynamics import Leapfrog, learned_leapfrog, rotation_step_sizes
 from .._judge import Judgement, judge
 from .._logdensity import AbstractLogDensity
 from .._objectives import AbstractObjective, LogESJD, LogJump, WeightedSum
-from .._train import Progress, Recipe, TrainingDivergedError, TrainResult, adam, cooling, decay, train
+from .._train import OnProgress, Recipe, TrainingDivergedError, TrainResult, adam, cooling, decay, train
 from .._transition import AbstractTransition, Jittered, Mixture, Repeated, Transition
 from .._types import Key, Vector
 from .._whitening import Whitened, to_user
@@ -29,8 +29,6 @@ HMC = "and HMC"
 MOST_MOVED = 2.2e8
 """Coordinates that a training may move, counted once per leapfrog. On the bench networks that moved more took minutes
 and lost to rotations (volatility, in 203 dimensions)."""
-
-type OnProgress = Callable[[Progress], None] | None
 
 
 class Plan(NamedTuple):
@@ -153,7 +151,7 @@ def train_candidate(
             transition, position = result.transition, result.chains.position
             kernel = frozen(result)
             measured = judge(jax.random.fold_in(judge_key, i), kernel, position[:, : min(64, chains)])
-            spent += result.num_gradients + measured.num_gradients
+            spent += result.num_gradients + measured.spent_gradients
             flat = flat + 1 if best is not None and measured.worst < 1.03 * best[1].worst else 0
             if best is None or measured.worst > best[1].worst:
                 best = kernel, measured
@@ -181,7 +179,7 @@ def mixed_candidate(key: Key, trained: Candidate, free: Candidate, position: Vec
         judgement=judgement,
         seconds=trained.seconds + clock.seconds,
         compile_seconds=trained.compile_seconds + clock.compile_seconds,
-        num_gradients=judgement.num_gradients,
+        num_gradients=judgement.spent_gradients,
         shared_gradients=trained.num_gradients,
         found=None,
     )

@@ -11,13 +11,14 @@ from .._explore import CHUNK, Exploration, explore, start_state
 from .._logdensity import AbstractLogDensity
 from .._profile import Profile, profile
 from .._sample import draw_chains
+from .._train import OnProgress
 from .._transition import per_chain
 from .._transport import Transported
 from .._transport_fit import Estimate, estimate_transport, likely_parents, refitted
 from .._types import Key
 from .._whitening import Whitened, Whitening, draws_to_user, estimate_whitening, from_user, padded, reusable, to_user
 from ._candidate import Candidate
-from ._rotations import GOOD_ENOUGH, OnProgress, rotations
+from ._rotations import GOOD_ENOUGH, rotations
 
 _ROUNDS = 6
 _WINDOWS = 4
@@ -192,6 +193,8 @@ def _drawn(key: Key, candidate: Candidate, pilot: Exploration) -> tuple[np.ndarr
     kernel = per_chain(candidate.transition, pilot.position.shape[1])
     start = jnp.asarray(from_user(kernel.target, np.asarray(pilot.position)))
     draws = draw_chains(key, kernel, start_state(kernel, start), num_draws=_DRAWS, chunk_size=CHUNK)
+    if not draws.completed:
+        raise KeyboardInterrupt
     moved = draws_to_user(kernel.target, draws.record.position[:, _DRAWS // 5 :])
     return moved.reshape(-1, moved.shape[-1]).T, draws.num_gradients
 

@@ -9,6 +9,9 @@ from .._places import APART
 INSTEAD = "NUTS drew instead"
 """Words of the note on a kernel that failed in its final run, where NUTS's draws passed."""
 
+MIXED = 1.05
+"""R-hat from which on NUTS's chains, as few and short as it is measured with, say little of it."""
+
 _UNITS = {"gradients": "in gradients", "seconds": "in time"}
 _RUN = ("ess_per_gradient", "ess_sq_per_gradient", "num_gradients")
 
@@ -159,9 +162,10 @@ class Verdict(NamedTuple):
                 words.append(f"it is cheaper than NUTS {name} from the first draw on")
             else:
                 words.append(f"NUTS is cheaper {name} below {_round(point)} effective draws")
+        doubt = f" NUTS's chains had not mixed when measured (R-hat {nuts.rhat_max:.2f}), so its figures are rough."
         return (
             f"The {self.chosen} gives {gain:.2g} times NUTS's effective draws per gradient; "
-            f"{'; '.join(words)}.{self._so_few}"
+            f"{'; '.join(words)}.{self._so_few}{'' if nuts.rhat_max < MIXED else doubt}"
         )
 
     @property

@@ -13,7 +13,11 @@ Samplers = Annotated[str, typer.Option(help="Comma-separated samplers; capriole,
 Seeds = Annotated[int | None, typer.Option(min=1, help="Number of seeds; 1, with --preset paper 3.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Cells to run at a time, each in a process of its own.")]
 Limit = Annotated[float, typer.Option(help="Minutes after which a cell is given up: its sampler does not pass.")]
-Out = Annotated[Path, typer.Option(help="Folder for cells, summary and report; finished cells in it are kept.")]
+Out = Annotated[Path, typer.Option(help="Folder of the cell.")]
+OutFor = Annotated[
+    Path | None,
+    typer.Option(help="Folder for cells, summary and report, runs/bench-peers-PRESET; finished cells in it are kept."),
+]
 
 
 @app.command()
@@ -24,7 +28,7 @@ def peers(
     preset: Preset = "laptop",
     jobs: Jobs = 1,
     limit: Limit = 30.0,
-    out: Out = Path("runs/bench-peers"),
+    out: OutFor = None,
 ) -> None:
     """`capriole.fit` against the peers under one protocol: who is right, and at what cost. One page."""
     from ..experiments._peers import REPORT, plan, run_peers
@@ -32,6 +36,7 @@ def peers(
     from ..experiments._peers_settings import chosen_samplers, chosen_targets
     from ._app import fail
 
+    out = out or Path("runs") / f"bench-peers-{preset}"
     try:
         names, remark = chosen_targets(_split(targets))
         num_seeds = seeds or (3 if preset == "paper" else 1)

@@ -9,17 +9,20 @@ Preset = Annotated[str, typer.Option(help="smoke (minutes), laptop (a quarter of
 Only = Annotated[str, typer.Option(help="Comma-separated: banana, mog, funnel, normal, hierarchy, logistic; else all.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Cells to run at a time, each in a process of its own.")]
-Out = Annotated[Path, typer.Option(help="Folder for cells, figures and report; finished cells in it are kept.")]
+Out = Annotated[Path, typer.Option(help="Folder of the cell.")]
+OutFor = Annotated[
+    Path | None,
+    typer.Option(help="Folder for cells, figures and report, runs/calibration-PRESET; finished cells in it are kept."),
+]
 
 
-def calibrate(
-    preset: Preset = "laptop", only: Only = "", seed: Seed = 0, jobs: Jobs = 2, out: Out = Path("runs/calibration")
-) -> None:
+def calibrate(preset: Preset = "laptop", only: Only = "", seed: Seed = 0, jobs: Jobs = 2, out: OutFor = None) -> None:
     """Statistical trial of trained kernels: invariance, exact tests, simulation-based calibration; planted bugs too."""
     from ..experiments._calibrate import REPORT, plan, run_calibration
     from ..experiments._calibrate_report import write_report
     from ._app import fail
 
+    out = out or Path("runs") / f"calibration-{preset}"
     try:
         specs = plan([name.strip() for name in only.split(",") if name.strip()], seed, preset, out)
         left = sum(not spec.done for spec in specs)

@@ -103,6 +103,8 @@ def _target(origin: dict[str, Any], function: str) -> Any:
 
     jax.config.update("jax_enable_x64", origin["float64"])
     if not _is_file(function):
+        if origin["dim"] is not None or origin["spread"] != 1:
+            raise ValueError(f"{function} has a dimension and starts of its own: leave out --dim and --spread")
         return make_target(function)
     if origin["dim"] is None:
         raise ValueError(f"give the dimension of {function}: --dim N")

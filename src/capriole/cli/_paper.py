@@ -11,7 +11,11 @@ Preset = Annotated[str, typer.Option(help="smoke (minutes), laptop (half an hour
 Targets = Annotated[str, typer.Option(help="Comma-separated targets; all of section 5.1 unless given.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Cells to run at a time, each in a process of its own.")]
-Out = Annotated[Path, typer.Option(help="Folder for cells and report; finished cells in it are kept.")]
+Out = Annotated[Path, typer.Option(help="Folder of the cell.")]
+OutFor = Annotated[
+    Path | None,
+    typer.Option(help="Folder for cells and report, runs/paper-toy-PRESET; finished cells in it are kept."),
+]
 
 
 @app.command()
@@ -20,7 +24,7 @@ def toy(
     seeds: Seeds = 3,
     targets: Targets = "",
     jobs: Jobs = 2,
-    out: Out = Path("runs/paper-toy"),
+    out: OutFor = None,
 ) -> None:
     """Section 5.1: L2HMC against tuned HMC, NUTS, ChEES, look-ahead HMC and A-NICE-MC, on one page."""
     from ..experiments._toy import REPORT, plan, run_toy
@@ -29,7 +33,7 @@ def toy(
     from ._app import fail
 
     chosen = [name.strip() for name in targets.split(",") if name.strip()] or list(TOY_TARGETS)
-
+    out = out or Path("runs") / f"paper-toy-{preset}"
     try:
         specs = plan(chosen, seeds, preset, out)
         left = sum(not spec.done for spec in specs)

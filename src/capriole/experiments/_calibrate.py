@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from .._io import versions
+from .._train import OnProgress
 from ..calibration import AbstractModel
 from ..runs import RunFolder
-from ._calibrate_kernels import OnProgress, make_kernel, make_subject
+from ._calibrate_kernels import make_kernel, make_subject
 from ._calibrate_model import Examination
 from ._calibrate_settings import LEVEL, SHARE, calibrate_settings, chosen_subjects
 from ._calibrate_target import examine_target
-from ._cells import CELL, CellSpec, Event, run_cells, start_command
+from ._cells import CELL, CellSpec, Event, check_preset, run_cells, start_command
 
 REPORT = "calibration.html"
 
@@ -25,6 +26,7 @@ REPORT = "calibration.html"
 def plan(subjects: list[str], seed: int, preset: str, out: Path) -> list[CellSpec]:
     """The cells of ``subjects`` (all if none is named). Raises ValueError for anything unknown."""
     calibrate_settings(preset)
+    check_preset(out / "cells", preset)
     return [CellSpec(name, seed, out / "cells" / f"{name}-{seed}") for name in chosen_subjects(subjects)]
 
 

@@ -14,15 +14,13 @@ from .._fit._training import hmc_move
 from .._front import train
 from .._objectives import LogESJD
 from .._pilot import run_pilot
-from .._train import Progress, Recipe, adam, decay
+from .._train import OnProgress, Recipe, adam, decay
 from .._train import train as train_kernel
 from .._transition import AbstractTransition, Mixture, Transition
 from .._types import Key
 from ..calibration import AbstractModel, Hierarchy, LogisticModel, NormalModel, Posterior
 from ..targets import AbstractExactTarget, Banana, Funnel, mog
 from ._calibrate_settings import CalibrateSettings
-
-type OnProgress = Callable[[Progress], None] | None
 
 
 class Trained(NamedTuple):

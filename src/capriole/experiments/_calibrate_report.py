@@ -1,6 +1,5 @@
 """The page of `capriole calibrate` and its figures, from the stored cells alone."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +22,7 @@ from ._calibrate_tables import (
     sbc_rows,
     verdicts,
 )
-from ._cells import CELL
+from ._cells import read_cells
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +47,7 @@ class Report(NamedTuple):
 
 def load_cells(folder: Path) -> Cells:
     """Complete cells below ``folder``, in the order of the settings, by subject; seeds after the first in the name."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(f"*/{CELL}")]
+    found = read_cells(folder)
     cells: Cells = {}
     for cell in sorted(found, key=lambda cell: (SUBJECTS.index(cell["subject"]), cell["seed"])):
         name = cell["subject"]

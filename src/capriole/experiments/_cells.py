@@ -1,12 +1,13 @@
 """Experiments made of cells: what each is, running them in processes of their own, going on where they stopped."""
 
+import json
 import math
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CELL = "cell.json"
 """Written last into a cell's folder: its presence says that the cell is complete."""
@@ -51,6 +52,30 @@ class Event(NamedTuple):
         """The event in words, for a terminal."""
         state = f"failed, see {self.spec.path / 'log.txt'}" if self.failed else "given up" if self.late else "done"
         return f"{self.done}/{self.total}  {self.spec.title}: {state}  ({self.seconds:.0f} s so far)"
+
+
+def read_cells(folder: Path) -> list[dict[str, Any]]:
+    """All complete cells below ``folder``. Raises ValueError for one that is damaged."""
+    found = []
+    for path in sorted(folder.glob(f"*/{CELL}")):
+        try:
+            cell = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}); remove its folder, and the cell is run again") from error
+        if not isinstance(cell, dict) or not {"preset", "seed"} <= cell.keys():
+            raise ValueError(f"{path} is no cell; remove its folder")
+        found.append(cell)
+    return found
+
+
+def check_preset(folder: Path, preset: str) -> None:
+    """Raises ValueError if ``folder`` holds cells of another preset, which would end on one page with these."""
+    others = sorted({cell["preset"] for cell in read_cells(folder)} - {preset})
+    if others:
+        raise ValueError(
+            f"{folder} holds cells of the preset {others[0]!r}, and figures of {preset!r} do not belong beside them: "
+            "give another --out"
+        )
 
 
 def run_cells(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from .. import diagnostics
-from .._sample import Draws
+from .._sample import Draws, health_arrays
 from ..baselines import PeerDraws
 from ..targets import AbstractExactTarget
 from ._tuning import centre_of
@@ -37,7 +37,9 @@ def measure(
     }
     row |= figures(position, target, num_gradients=draws.num_gradients * share, seconds=draws.seconds * share)
     if counted is None:
-        counted = diagnostics.tally(*health_arrays(record, keep_from), logdensity=record.lp[:, keep_from:])
+        counted = diagnostics.tally(
+            *health_arrays(record, keep_from), thin=draws.thin, logdensity=record.lp[:, keep_from:]
+        )
     return row | {"warnings": _health(counted, row)}
 
 
@@ -89,12 +91,6 @@ def figures(position: np.ndarray, target: Any, *, num_gradients: float, seconds:
     if hasattr(target, "mode"):
         row |= _modes(position, target, num_gradients / (chains * steps))
     return row
-
-
-def health_arrays(record: Any, start: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """The arguments of `diagnostics.tally` that a record holds, from draw ``start`` on."""
-    accepted, diverging = record.accepted[:, start:] > 0, record.diverging[:, start:] > 0
-    return record.acceptance_rate[:, start:], accepted, diverging, int(record.nonfinite[:, start:].sum())
 
 
 def _moments(target: Any) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from ._cells import CellSpec, Event, run_cells, start_command
+from ._cells import CellSpec, Event, check_preset, run_cells, start_command
 from ._peers_cell import give_up
 from ._peers_settings import peers_settings
 
@@ -17,6 +17,7 @@ def plan(targets: list[str], samplers: list[str], num_seeds: int, preset: str, o
         raise ValueError(f"need at least one seed, got {num_seeds}")
     for target in targets:
         peers_settings(target, preset)
+    check_preset(out / "cells", preset)
     triples = [(t, s, seed) for seed in range(num_seeds) for t in targets for s in samplers]
     return [
         CellSpec(target, seed, out / "cells" / f"{target.replace('/', '.')}-{sampler}-{seed}", sampler)

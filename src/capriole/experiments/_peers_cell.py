@@ -57,7 +57,7 @@ def run_cell(
     if hasattr(target, "mode"):
         record["modes"] = modes(target, run.position)
         record["one_mode"] = modes(target, run_one_mode(sampler, target, seed, settings, run, fitted))
-    record["problems"] = problems(record, all_judged=settings.coordinates is None)
+    record["problems"] = problems(record)
     record["cell_seconds"] = time.perf_counter() - begin
     record["cell_cpu_seconds"] = time.process_time() - begin_cpu
     RunFolder(path).write_json(CELL, record)
@@ -67,8 +67,10 @@ def run_cell(
 def give_up(name: str, sampler: str, seed: int, preset: str, path: Path, minutes: float) -> dict[str, Any]:
     """Store the cell of a sampler that was not done after so many ``minutes``: no draws, no figures, and why."""
     settings = peers_settings(name, preset)
+    with jax.enable_x64(settings.dtype == "float64"):
+        dim = make_target(name, dtype=settings.dtype).dim
     record = {
-        **_title(name, sampler, seed, preset, make_target(name).dim),
+        **_title(name, sampler, seed, preset, dim),
         "num_chains": settings.chains(sampler),
         **dict.fromkeys(FIGURES),
         "preparation": {"num_gradients": None, "seconds": None},
@@ -131,10 +133,10 @@ def _device() -> str:
     return f"{device.platform} {device.device_kind} ({os.cpu_count()} cores)"
 
 
-def problems(record: dict[str, Any], *, all_judged: bool = True) -> list[str]:
+def problems(record: dict[str, Any]) -> list[str]:
     """Why a cell's draws must not be trusted; empty if they may. A kernel that `fit` itself warns of is one."""
     found = []
-    if all_judged and record["settings"].get("failed"):
+    if record["settings"].get("failed"):
         found.append("capriole.fit says failed")
     if not record["rhat_max"] < RHAT_LIMIT:
         found.append(f"R-hat {record['rhat_max']:.3f} after {record['steps_per_chain']} steps per chain")

@@ -29,7 +29,8 @@ class Standing(NamedTuple):
 
     Figures are medians over the seeds that passed, None unless it passed: an ESS of wrong draws is no figure; ``rates``
     has those of every such seed. ``fixed`` is all that is spent before the first draw (seconds with compilation), by
-    unit; ``chosen`` are the kernels that `capriole.fit` chose.
+    unit, ``compiling`` the seconds of it that went into compilation; ``chosen`` are the kernels that `capriole.fit`
+    chose.
     """
 
     sampler: str
@@ -40,6 +41,7 @@ class Standing(NamedTuple):
     rates: dict[str, list[float]]
     rate: dict[str, float | None]
     fixed: dict[str, float | None]
+    compiling: float | None
     chosen: list[str]
 
     def total(self, unit: str, draws: float = WANTED) -> float | None:
@@ -138,6 +140,7 @@ def _standing(sampler: str, cells: list[CellRecord]) -> Standing:
         rates={unit: values if passed else [] for unit, values in rates.items()},
         rate={unit: statistics.median(values) if passed else None for unit, values in rates.items()},
         fixed={unit: statistics.median(values) if passed else None for unit, values in costs.items()},
+        compiling=statistics.median(cell["compile_seconds"] for cell in good) if passed else None,
         chosen=list(dict.fromkeys(c["settings"]["chosen"] for c in cells if "chosen" in c["settings"])),
     )
 

@@ -1,13 +1,12 @@
 """Page and summary of the peers bench, from the stored cells alone."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..agreement import RHAT_LIMIT, Z_LIMIT
 from ..report import Section, cost_panels, page, picture, rates_by_target, table, text
 from ..runs import RunFolder
-from ._cells import CELL
+from ._cells import read_cells
 from ._peers_goals import Table, verdicts
 from ._peers_judge import Cells, judged, standings
 from ._peers_settings import BENCH_TARGETS, SAMPLERS
@@ -31,7 +30,7 @@ UNITS = ("gradients", "seconds")
 
 def load_cells(folder: Path) -> Cells:
     """Complete cells below ``folder`` by target, in the registry's order; samplers and seeds in order."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(f"*/{CELL}"))]
+    found = read_cells(folder)
     cells = {
         target: sorted(
             (c for c in found if c["target"] == target), key=lambda c: (SAMPLERS.index(c["sampler"]), c["seed"])
@@ -81,7 +80,7 @@ def render(cells: Cells) -> str:
     """The page as a string."""
     ranked = {name: standings(found) for name, found in cells.items()}
     sections = [_verdict(ranked), _ranking(ranked)]
-    sections += [s for s in (_costs(ranked, cells),) if s is not None]
+    sections += [s for s in (_costs(ranked),) if s is not None]
     return page("capriole.fit against the field", lead(cells), [*sections, _targets(ranked, cells), _protocol()])
 
 
@@ -121,8 +120,8 @@ def _ranking(ranked: Table) -> Section:
     return Section("Ranking", blocks)
 
 
-def _costs(ranked: Table, cells: Cells) -> Section | None:
-    rows = cost_rows(ranked, cells)
+def _costs(ranked: Table) -> Section | None:
+    rows = cost_rows(ranked)
     if not rows:
         return None
     blocks = [
@@ -159,7 +158,7 @@ def _targets(ranked: Table, cells: Cells) -> Section:
 def _protocol() -> Section:
     words = (
         "Every sampler starts from the same over-dispersed positions and adapts as its library recommends. Gradients "
-        "of all chains are counted. Where R-hat fails but 4 or 16 times the draws may mend it, a run is repeated once "
+        "of all chains are counted. While R-hat fails but 4 or 16 times the draws may mend it, a run is repeated "
         "at that length. On targets with modes every sampler is run a second time with all chains in one mode "
         "(capriole: its frozen kernel), and must find the exact weights from there too. Where no truth is known, means "
         "and variances must agree with those of the best NUTS that mixes. docs/peers.md has the details."

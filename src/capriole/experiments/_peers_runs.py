@@ -19,7 +19,7 @@ from ._peers_settings import OURS, PeersSettings
 from ._run import OnProgress
 
 LONGER = (4, 16)
-"""How many times as long a run may be made once if R-hat fails; `capriole.fit` does the same by itself."""
+"""How many times as long a run may be made if R-hat fails; `capriole.fit` does the same by itself."""
 
 _STARTS, _SAMPLER, _ONE_MODE = 11, 12, 13
 _MOST_STARTS = 64
@@ -76,27 +76,31 @@ def run_sampler(
         return run_fit(same, seed, settings, progress)
     starts = same.start(_key(seed, _STARTS), settings.chains(sampler))
     run = peer_run(sampler, _key(seed, _SAMPLER), target, starts, settings, num_draws=settings.num_draws)
-    factor = _longer(run, settings)
-    if factor == 1:
-        return run, None
-    key = jax.random.fold_in(_key(seed, _SAMPLER), factor)
-    return peer_run(sampler, key, target, starts, settings, num_draws=factor * settings.num_draws), None
+    length = 1
+    while (longer := _longer(run, length, settings)) > length:
+        length = longer
+        key = jax.random.fold_in(_key(seed, _SAMPLER), length)
+        run = peer_run(sampler, key, target, starts, settings, num_draws=length * settings.num_draws)
+    return run, None
 
 
-def _longer(run: BenchRun, settings: PeersSettings) -> int:
-    """1, or how many times as long the run is to be made.
+def _longer(run: BenchRun, length: int, settings: PeersSettings) -> int:
+    """How many times as long as at first a run is to be made that has ``length`` now; that again to leave it so.
 
     R-hat - 1 falls in proportion to the length once chains mix; twice the hoped-for value is given a chance.
     """
     excess = float(np.max(diagnostics.rhat(run.position[..., : settings.coordinates]))) - 1
     if excess < RHAT_LIMIT - 1:
-        return 1
-    for factor in LONGER:
-        if factor * run.num_gradients > settings.max_gradients or factor * run.position.size > settings.max_values:
-            return 1
-        if excess / factor < 2 * (RHAT_LIMIT - 1):
-            return factor
-    return 1
+        return length
+    for longer in LONGER:
+        times = longer / length
+        if times <= 1:
+            continue
+        if times * run.num_gradients > settings.max_gradients or times * run.position.size > settings.max_values:
+            return length
+        if excess / times < 2 * (RHAT_LIMIT - 1):
+            return longer
+    return length
 
 
 def peer_run(
@@ -120,7 +124,7 @@ def peer_run(
 def run_fit(
     target: Started, seed: int, settings: PeersSettings, progress: OnProgress | None = None
 ) -> tuple[BenchRun, Fit]:
-    """`capriole.fit`, with its default settings but for the numbers of draws and training steps."""
+    """`capriole.fit`, with its default settings but for the numbers of chains, draws and training steps."""
     import arviz  # noqa: F401  # peers' libraries are imported before their clocks run, too
 
     with CompileClock() as clock:

@@ -23,8 +23,8 @@ PRESETS = ("smoke", "laptop", "paper")
 class PeersSettings:
     """The budget of one cell.
 
-    Every sampler draws ``num_draws`` from each of ``num_chains``; if R-hat fails but may be mended by 4 or 16 times as
-    many, once more as long, within ``max_gradients`` of sampling and ``max_values`` numbers in memory.
+    Every sampler draws ``num_draws`` from each of ``num_chains``; while R-hat fails but may be mended by 4 or 16 times
+    as many, once more as long, within ``max_gradients`` of sampling and ``max_values`` numbers in memory.
     ``crowd_chains`` are those of samplers that adapt over all chains. Only the first ``coordinates`` (None: all) are
     judged: the funnel's others have no moments whose errors could be known.
     """
@@ -36,7 +36,7 @@ class PeersSettings:
     num_warmup: int = 1000
     train_steps: int = 3000
     coordinates: int | None = None
-    max_gradients: float = 5e7
+    max_gradients: float = 1e9
     max_values: float = 6e7
 
     def chains(self, sampler: str) -> int:
@@ -59,7 +59,7 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "max_gradients": 0.0,
     },
     "laptop": {},
-    "paper": {"num_draws": 2000, "train_steps": 10000, "max_gradients": 5e8, "max_values": 2e8},
+    "paper": {"num_draws": 2000, "train_steps": 10000, "max_gradients": 1e10, "max_values": 2e8},
 }
 
 

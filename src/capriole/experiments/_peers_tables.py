@@ -6,7 +6,7 @@ from typing import Any
 from ..baselines import PEERS
 from ..report import LABELS
 from ._peers_goals import SCHOOLS, Table, Verdict
-from ._peers_judge import WANTED, CellRecord, Cells, Standing, best_peer, break_even, find, ratio
+from ._peers_judge import WANTED, CellRecord, Standing, best_peer, break_even, find, ratio
 from ._peers_settings import OURS
 from ._toy_tables import spread
 
@@ -146,7 +146,7 @@ def target_rows(found: list[Standing], cells: list[CellRecord]) -> Rows:
     return rows
 
 
-def cost_rows(table: Table, cells: Cells) -> Rows:
+def cost_rows(table: Table) -> Rows:
     """What is spent before the first draw, what 10,000 effective draws cost, and when capriole pays."""
     rows = []
     for target, found in table.items():
@@ -154,8 +154,6 @@ def cost_rows(table: Table, cells: Cells) -> Rows:
         for standing in found:
             if not standing.passed:
                 continue
-            own = [c["compile_seconds"] for c in cells[target] if c["sampler"] == standing.sampler]
-            compiling = [seconds for seconds in own if seconds is not None]
             pays = [pays_after(ours, standing, unit) for unit in ("gradients", "seconds")]
             rows.append(
                 [
@@ -163,7 +161,7 @@ def cost_rows(table: Table, cells: Cells) -> Rows:
                     label(standing.sampler),
                     number(standing.fixed["gradients"]),
                     number(standing.fixed["seconds"], ".3g"),
-                    number(compiling[0], ".3g"),
+                    number(standing.compiling, ".3g"),
                     number(standing.total("gradients")),
                     number(standing.total("seconds"), ".3g"),
                     *pays,

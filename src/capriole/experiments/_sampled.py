@@ -3,9 +3,8 @@
 from typing import NamedTuple, Self
 
 from .. import diagnostics
-from .._sample import Draws, Record
+from .._sample import Draws, Record, health_arrays
 from ..runs import Streamed
-from ._measure import health_arrays
 
 MEASURED_BYTES = 128 << 20
 """Positions read back for measuring: all of them up to this size, else the last draws that fit."""
@@ -43,7 +42,9 @@ class Sampled(NamedTuple):
         counted: diagnostics.Tally | None = None
         for block in self.streamed.store.blocks(_COUNTED, keep_from):
             record = Record(**(dict.fromkeys(Record._fields) | block))
-            counted = diagnostics.tally(*health_arrays(record), logdensity=record.lp, before=counted)
+            counted = diagnostics.tally(
+                *health_arrays(record), thin=self.streamed.thin, logdensity=record.lp, before=counted
+            )
         if counted is None:
             raise ValueError(f"no draws from {keep_from} on: the sampler has {self.streamed.store.committed}")
         return counted

@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from ._cells import CellSpec, Event, run_cells, start_command
+from ._cells import CellSpec, Event, check_preset, run_cells, start_command
 from ._toy_settings import toy_settings
 
 REPORT = "toy.html"
@@ -16,6 +16,7 @@ def plan(targets: list[str], num_seeds: int, preset: str, out: Path) -> list[Cel
         raise ValueError(f"need at least one seed, got {num_seeds}")
     for target in targets:
         toy_settings(target, preset)
+    check_preset(out / "cells", preset)
     pairs = [(target, seed) for seed in range(num_seeds) for target in targets]
     return [CellSpec(target, seed, out / "cells" / f"{target}-{seed}") for target, seed in pairs]
 

@@ -1,6 +1,5 @@
 """The page of section 5.1, from the stored cells alone."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from ..report import Section, autocorrelation_panels, chains_over_density, page, picture, points, table, text
 from ..targets import make_target
-from ._cells import CELL
+from ._cells import read_cells
 from ._figures import density_bounds
 from ._toy_goals import CellRecord, verdicts
 from ._toy_settings import TOY_TARGETS
@@ -73,7 +72,7 @@ _APPENDIX = ("l2hmc", "lookahead", "hmc", "hmc_best")
 
 def load_cells(folder: Path) -> Cells:
     """Complete cells below ``folder`` by target, in the order of the registry, seeds in order."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(f"*/{CELL}"))]
+    found = read_cells(folder)
     cells = {
         target: sorted((c for c in found if c["target"] == target), key=lambda c: c["seed"]) for target in TOY_TARGETS
     }

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .._fit import THINS, Found, Keeper, OnProgress, Point, Verdict, on_draws, phase_of
+from .._fit import THINS, Found, Keeper, Point, Verdict, on_draws, phase_of
 from .._io import versions
 from .._logdensity import AbstractLogDensity
 from .._sample import Draws
+from .._train import OnProgress
 from .._transition import AbstractTransition
 from .._types import ChainState, Key, Vector
 from ._checkpoint import CheckpointError, fill, number, to_arrays

@@ -34,6 +34,7 @@ class Streamed(NamedTuple):
     seconds: float
     compile_seconds: float
     completed: bool
+    thin: int
 
     def draws(self, start: int = 0) -> Draws:
         """The draws from ``start`` on, read into memory, with their share of the seconds."""
@@ -43,7 +44,7 @@ class Streamed(NamedTuple):
         record = Record(position=self.store.read_position(start), **stats)
         share = record.lp.shape[1] / max(self.store.committed, 1)
         spent = (self.seconds * share, self.compile_seconds)
-        return Draws(record, self.state, int(record.n_steps.sum()), *spent, self.completed)
+        return Draws(record, self.state, int(record.n_steps.sum()), *spent, self.completed, self.thin)
 
 
 def stream_chains(
@@ -95,7 +96,7 @@ def stream_chains(
             completed = False
         finally:
             writer.close()
-    return Streamed(writer.store, whole(writer.state), *writer.spent, completed)
+    return Streamed(writer.store, whole(writer.state), *writer.spent, completed, thin)
 
 
 class _Chunk(NamedTuple):
