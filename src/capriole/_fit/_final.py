@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 
+from .._clock import CompileClock
 from .._explore import CHUNK, start_state
 from .._judge import Judgement, judged
 from .._logdensity import AbstractLogDensity
@@ -102,10 +103,11 @@ class InMemory:
         thin = THINS[point.round]
         show = on_draws(thin, progress)
         draws = draw_chains(key, kernel, point.state, num_draws=num_draws, thin=thin, chunk_size=CHUNK, progress=show)
-        drawn = time.perf_counter()
-        position = draws_to_user(kernel.target, draws.record.position)
-        seconds = draws.seconds + time.perf_counter() - drawn  # nobody has draws before they are in his coordinates
-        return draws._replace(record=draws.record._replace(position=position), seconds=seconds)
+        with CompileClock() as clock:  # part of drawing: nobody has draws before they are in his own coordinates
+            position = draws_to_user(kernel.target, draws.record.position)
+        seconds, compiling = draws.seconds + clock.seconds, draws.compile_seconds + clock.compile_seconds
+        record = draws.record._replace(position=position)
+        return draws._replace(record=record, seconds=seconds, compile_seconds=compiling)
 
     def finish(self, tree: "xarray.DataTree", verdict: Verdict) -> "xarray.DataTree":
         """The tree itself."""
