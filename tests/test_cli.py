@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from commands import ENVIRONMENT, command
 
@@ -203,3 +204,38 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path):
     assert results["completed"] is False
     assert results["training"]["steps"] >= 250
     assert (out / "kernel.safetensors").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def f(x:\n", "model.py failed when it was imported: SyntaxError"),
+        ("import nothing_of_that_name\n", "in line 1 when it was imported: ModuleNotFoundError"),
+        ("known = {}\nknown['prior']\n", "in line 2 when it was imported: KeyError: 'prior'"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_one_line(tmp_path, text, words):
+    from capriole.cli._app import app
+
+    path = tmp_path / "model.py"
+    path.write_text(text)
+    for words_of in (("doctor",), ("fit", "--out", str(tmp_path / "fit")), ("sample", "--out", str(tmp_path / "run"))):
+        found = CliRunner().invoke(app, [*words_of, f"{path}:f", "--dim", "2"])
+        assert (found.exit_code, words in " ".join(found.output.split())) == (2, True), found.output
+
+
+def test_a_function_that_is_called_as_a_target_has_no_settings_of_it(tmp_path, monkeypatch):
+    from capriole.cli import _pipeline
+    from capriole.cli._machines import Machines
+    from capriole.experiments import settings_for
+
+    made = []
+    monkeypatch.setattr(_pipeline, "_go", lambda prepare, act, out, options: made.append(prepare()))
+    (tmp_path / "model.py").write_text("def mog(x):\n    return -(x @ x) / 2\n")
+    origin = {"command": "sample", "function": f"{tmp_path / 'model.py'}:mog", "dim": 2, "spread": 1.0}
+    options = _pipeline.Options(False, None, 10.0, Machines(None, None, None, None))
+    asked = {"target": "mog", "preset": "smoke", "seed": 0, "overrides": {}, "options": options}
+    _pipeline.start(origin, out=tmp_path / "mine", **asked)
+    _pipeline.start({"command": "run"}, out=tmp_path / "theirs", **asked)
+    assert [job.settings for _, job, _ in made] == [settings_for("", "smoke"), settings_for("mog", "smoke")]
+    assert settings_for("", "smoke") != settings_for("mog", "smoke")

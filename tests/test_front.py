@@ -173,6 +173,30 @@ def test_numbers_that_cannot_be_are_refused(result, name, value, message):
             call(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_steps": 0}, "num_steps must be a whole number from 1 to 1000000000, got 0"),
+        ({"num_leapfrogs": 0}, "num_leapfrogs must be a whole number from 1 to 1000000000, got 0"),
+        ({"num_candidates": 0}, "num_candidates must be a whole number from 1 to 1000000000, got 0"),
+        ({"start_temperature": 0.0}, "start_temperature must be positive and finite, got 0.0"),
+    ],
+)
+def test_training_of_nothing_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        capriole.train(normal, np.zeros(2), **arguments)
+
+
+def test_a_warm_up_below_zero_is_refused(result):
+    with pytest.raises(ValueError, match="num_warmup must be a whole number from 0 to 1000000000, got -3"):
+        capriole.sample(result.transition, INIT, num_warmup=-3)
+
+
+def test_two_variables_of_one_name_are_refused():
+    with pytest.raises(ValueError, match=r"two variables of init are both called 'a\.b'"):
+        capriole.train(lambda p: -(p["a.b"] ** 2), {"a": {"b": 0.0}, "a.b": 0.0}, **SMALL)
+
+
 def test_a_spread_that_would_do_nothing_is_refused(result):
     scg = make_target("scg")
     kernel = capriole.hmc(scg, step_size=0.1, num_leapfrogs=2)

@@ -4,9 +4,11 @@ from functools import cache
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from capriole import (
+    CrankNicolson,
     LogJump,
     Mixture,
     PaperLoss,
@@ -20,7 +22,7 @@ from capriole import (
 )
 from densities import Banana, Funnel, Gaussian, Mixture2
 from invariance import check_invariance, check_symmetry
-from kernels import leapfrog, learned
+from kernels import leapfrog, learned, rotation, surrogate
 
 F64 = jnp.dtype("float64")
 ICG = Gaussian(jnp.geomspace(0.1, 10, 5))
@@ -45,9 +47,25 @@ def mixture(name):
     return Mixture((stirred(name), jittered(name)), (0.6, 0.4))
 
 
-KERNELS = {"leapfrog": plain, "learned": stirred, "jittered": jittered, "mixture": mixture}
+def other(dynamics):
+    return lambda name: Transition(TARGETS[name], dynamics(DIMS[name], F64))
+
+
+def conditional(name):
+    context = jnp.asarray(np.random.default_rng(5).normal(size=(3, 40_000)))
+    return Transition(TARGETS[name], learned(4, 0.25, heads=0.7, context=3)(DIMS[name], F64), context)
+
+
+KERNELS = {"leapfrog": plain, "learned": stirred, "jittered": jittered, "mixture": mixture, "conditional": conditional}
+KERNELS |= {
+    "rotation": other(rotation(2, 0.7)),
+    "gradient-free": other(lambda dim, dtype: CrankNicolson(jnp.asarray(0.7, dtype))),
+    "squashed": other(learned(4, 0.25, heads=0.7, squashed=True)),
+    "two sizes": other(learned(4, (0.3, 0.2), heads=0.7)),
+    "surrogate": other(surrogate(3)),
+}
 PAIRS = [(kernel, name) for kernel in ("leapfrog", "learned") for name in TARGETS]
-PAIRS += [("jittered", "banana"), ("mixture", "mog-asym")]
+PAIRS += [("mixture", "mog-asym"), *((k, "banana") for k in KERNELS if k not in ("leapfrog", "learned", "mixture"))]
 
 
 @pytest.mark.parametrize(("kernel", "name"), PAIRS)

@@ -13,15 +13,18 @@ from capriole import (
     PaperLoss,
     PerChain,
     Recipe,
+    Repeated,
     TrainingDivergedError,
     Transition,
+    _train,
     adam,
     hmc,
     learned_leapfrog,
     train_kernel,
     train_step,
 )
-from capriole._train import cooling, decay, init_train_state
+from capriole._candidates import train_best
+from capriole._train import TrainResult, cooling, decay, init_train_state
 from densities import Gaussian, Mixture2
 from kernels import learned
 
@@ -124,6 +127,55 @@ def test_the_loss_falls_on_the_correlated_gaussian():
     assert result.history["acceptance_rate"].shape == (600,)
     assert result.num_gradients == 600 * 3 * CHAINS
     assert result.skipped_updates == result.rollbacks == 0
+
+
+def test_gradients_of_companions_burn_in_and_undone_chunks_count(monkeypatch):
+    """Those that a chain uses: 3 for the proposal, 3 again for the burn-in term's start, 2 HMC moves of 5."""
+
+    def companion(logdensity):
+        return Repeated(hmc(logdensity, step_size=0.1, num_leapfrogs=5), 2)
+
+    burn_in = {"burn_in": lambda key: jax.random.normal(key, (2, CHAINS)), "burn_in_weight": 1.0}
+    recipe = Recipe(PaperLoss(), adam(1e-3), companion=companion, **burn_in)
+    healthy = iter([True, False, True])
+    monkeypatch.setattr(_train, "_is_healthy", lambda *_: next(healthy))
+    result = train_kernel(jax.random.key(3), kernel(), positions(), recipe, num_steps=20, chunk_size=10)
+    assert result.num_gradients == 30 * CHAINS * 16
+    assert result.rollbacks == 1
+
+
+def a_result(loss):
+    history = dict.fromkeys(("loss", "is_skipped"), np.asarray(loss, float))
+    return TrainResult(kernel(), kernel().init(positions()), history, 1, 0.0, 0.0, 0, 0, True)
+
+
+def chosen(*outcomes):
+    """The number of the candidate that goes on; an outcome is a history of losses, or None for a collapse."""
+    dynamics = [kernel(step_size=0.1 * (i + 1)) for i in range(len(outcomes))]
+    started = []
+
+    def trainer(stage, key, transition, position, recipe, **options):
+        started.append(float(np.exp(transition.dynamics.log_step_size)))
+        if stage == "train":
+            return a_result([0.0])
+        if outcomes[len(started) - 1] is None:
+            raise TrainingDivergedError("collapsed")
+        return a_result(outcomes[len(started) - 1])._replace(transition=transition)
+
+    train_best(jax.random.key(0), dynamics, positions(), RECIPE, num_steps=1, candidate_steps=8, trainer=trainer)
+    return round(started[-1] / 0.1) - 1
+
+
+def test_the_candidate_with_the_lowest_loss_goes_on():
+    good, better, nan = [9, 9, 9, 9, 9, 9, 2, 2], [9, 9, 9, 9, 9, 9, 1, 1], [0, 0, 0, 0, 0, 0, 0, np.nan]
+    assert chosen(good, better) == 1
+    assert chosen(nan, good) == 1, "half of its last losses are no numbers"
+    assert chosen(good, nan) == 0
+    assert chosen([5] * 12 + [1, 1, 1, np.nan], [2] * 16) == 0, "one is no reason"
+    assert chosen(None, good) == 1
+    assert chosen(good, None) == 0
+    with pytest.raises(TrainingDivergedError, match="collapsed"):
+        chosen(None, None)
 
 
 def test_training_does_not_depend_on_the_chunk_size():

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from ._devices import Devices
-from ._train import Progress, Recipe, TrainResult, train
+from ._train import Progress, Recipe, TrainingDivergedError, TrainResult, train
 from ._transition import Transition
 from ._types import Key, Vector
 
@@ -33,19 +33,25 @@ def train_best(
     """Train every candidate for ``candidate_steps``, then the one with the lowest loss for ``num_steps`` more.
 
     A single candidate is just trained for ``num_steps``. The loss compared is the mean over the last quarter. The
-    result's history is the winner's; its seconds, gradients and counts are the sum over everything that was done.
+    result's history is the winner's; its seconds, gradients and counts are the sum over everything that was done. A
+    candidate whose training collapses is out (its cost is not known); `TrainingDivergedError` if all do.
     ``trainer`` does each of these trainings in place of `train`; it gets the stage's name as well.
     """
     run = on_these_devices(None) if trainer is None else trainer
     if not candidates:
-        raise ValueError("candidates must hold at least one transition")
+        raise ValueError("candidates must hold at least one transition, got none")
     if len(candidates) == 1:
         return run("train", key, candidates[0], position, recipe, num_steps=num_steps, progress=progress)
     results: list[TrainResult] = []
     for i, candidate in enumerate(candidates):
         key_i = jax.random.fold_in(key, i)
         stage = f"train-candidate-{i}"
-        results.append(run(stage, key_i, candidate, position, recipe, num_steps=candidate_steps, progress=progress))
+        try:
+            results.append(run(stage, key_i, candidate, position, recipe, num_steps=candidate_steps, progress=progress))
+        except TrainingDivergedError:
+            if not results and i + 1 == len(candidates):
+                raise
+            continue
         if not results[-1].completed:
             break
     winner = min(results, key=_final_loss)
@@ -59,8 +65,11 @@ def train_best(
 
 
 def _final_loss(result: TrainResult) -> float:
+    """The mean over the last quarter, of the steps whose loss was finite; infinite if those are not the most."""
     loss = result.history["loss"]
-    return float(np.mean(loss[-max(1, len(loss) // 4) :])) if len(loss) else float("inf")
+    last = loss[-max(1, len(loss) // 4) :]
+    finite = last[np.isfinite(last)]
+    return float(np.mean(finite)) if 2 * len(finite) > len(last) else float("inf")
 
 
 def _total(kept: TrainResult, everything: list[TrainResult]) -> TrainResult:

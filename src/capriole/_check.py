@@ -10,7 +10,7 @@ import numpy as np
 
 from ._logdensity import AbstractLogDensity, StoppedForce, value_and_grad
 from ._ravel import Raveled
-from ._types import State
+from ._types import ChainState
 
 
 def check_count(name: str, value: Any, low: int, high: int = 10**9) -> int:
@@ -86,7 +86,7 @@ def trainable(logdensity: AbstractLogDensity, position: jax.Array) -> tuple[Abst
     return StoppedForce(logdensity), False
 
 
-def check_starts(state: State) -> None:
+def check_starts(state: ChainState) -> None:
     """Raise ValueError naming the first chain that starts where log density or gradient is not finite."""
     value, grad = np.atleast_1d(state.logdensity), np.asarray(state.logdensity_grad)
     grad = grad[:, None] if grad.ndim == 1 else grad

@@ -22,7 +22,7 @@ from ._pilot import run_pilot
 from ._ravel import as_logdensity, named_arrays
 from ._train import Progress, Recipe, TrainResult, adam, cooling, decay
 from ._transition import AbstractTransition, Transition, state_at
-from ._types import Key, Vector
+from ._types import Key, State, Vector
 from ._whitening import draws_to_user, from_user, users
 
 if TYPE_CHECKING:
@@ -72,6 +72,10 @@ def train(
     if resume is not None and devices is not None:
         raise ValueError("devices has no effect together with resume; give it to CheckpointedTrainer(devices=...)")
     key = as_key(seed)
+    num_leapfrogs, num_steps = check_count("num_leapfrogs", num_leapfrogs, 1), check_count("num_steps", num_steps, 1)
+    num_candidates = check_count("num_candidates", num_candidates, 1)
+    if not 0 < start_temperature < 1e300:
+        raise ValueError(f"start_temperature must be positive and finite, got {start_temperature} (1: the target)")
     start_key, pilot_key, build_key, train_key = jax.random.split(key, 4)
     target, position = prepare(logdensity, init, start_key, num_chains=num_chains, spread=spread)
     training_target, smooth = trainable(target, position[:, 0])
@@ -145,16 +149,18 @@ def sample(
     Raises ValueError if a chain starts outside the support.
     """
     start_key, warmup_key, sample_key = jax.random.split(as_key(seed), 3)
-    logdensity = transition.target
+    logdensity, init_key = transition.target, jax.random.fold_in(start_key, 1)
+    num_warmup = check_count("num_warmup", num_warmup, 0)
     if starts is not None:
         position = jnp.asarray(starts)
     else:
         _, position = prepare(users(logdensity), init, start_key, num_chains=num_chains, spread=spread)
     position = from_user(logdensity, position)
-    state = transition.init(position)
+    state = transition.init(position, init_key)
     check_starts(state)
     if num_warmup:
-        state = run_pilot(warmup_key, logdensity, position, num_leapfrogs=10, num_steps=num_warmup).state
+        warm = run_pilot(warmup_key, logdensity, position, num_leapfrogs=10, num_steps=num_warmup).state
+        state = warm if isinstance(state, State) else transition.init(warm.position, init_key)
     draws = _sample.draw_chains(
         sample_key,
         transition,

@@ -52,6 +52,9 @@ def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Arr
         )
     if isinstance(function, AbstractLogDensity):
         return function, flat
+    names = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(init)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two variables of init are both called {twice[0]!r}; give one of them another name")
     return Raveled(function, unravel), flat
 
 

@@ -33,13 +33,17 @@ class TrainState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """Figures of one iteration, scalars; in a history, one array per field."""
+    """Figures of one iteration, scalars; in a history, one array per field.
+
+    ``num_gradients`` are those of a chain: the proposal, its share of the burn-in term's, and the companion's.
+    """
 
     loss: Any
     acceptance_rate: Any
     jump: Any
     temperature: Any
     is_skipped: Any
+    num_gradients: Any
 
 
 class Recipe(NamedTuple):
@@ -75,8 +79,9 @@ type OnProgress = Callable[[Progress], None] | None
 class TrainResult(NamedTuple):
     """The frozen kernel and how it came about.
 
-    ``history`` holds one array per field of `Metrics`; ``seconds`` excludes ``compile_seconds``; ``completed`` is
-    False if training was interrupted (the kernel is then the one reached).
+    ``history`` holds one array per field of `Metrics`; ``num_gradients`` are those of all chains, of chunks that were
+    undone too; ``seconds`` excludes ``compile_seconds``; ``completed`` is False if training was interrupted (the kernel
+    is then the one reached).
     """
 
     transition: Transition
@@ -96,6 +101,7 @@ class Snapshot(NamedTuple):
     train_state: TrainState
     history: dict[str, np.ndarray]
     rollbacks: int
+    undone: int
     seconds: float
     compile_seconds: float
 
@@ -162,11 +168,13 @@ def train_step(
     updates, opt_state = recipe.optimizer.update(grads, opt_state, params)
     dynamics = eqx.combine(eqx.apply_updates(params, updates), static)
     chains, info = hot.decide(decide_key, hot_chains, jax.lax.stop_gradient(proposal))
+    gradients = jnp.asarray(hot.dynamics.num_gradients * starts.logdensity.shape[0] / num, temperature.dtype)
     if recipe.companion is not None:
-        chains, _ = recipe.companion(hot.logdensity).step(companion_key, chains)
+        chains, moved = recipe.companion(hot.logdensity).step(companion_key, chains)
+        gradients += jnp.mean(moved.num_gradients.astype(gradients.dtype))
     jump = info.acceptance_rate * jnp.sum((info.proposal.position - proposal.start.position) ** 2, axis=0)
     skipped = ~jnp.all(jnp.isfinite(ravel_pytree(grads)[0]))
-    metrics = Metrics(loss, jnp.mean(info.acceptance_rate), jnp.nanmean(jump), temperature, skipped)
+    metrics = Metrics(loss, jnp.mean(info.acceptance_rate), jnp.nanmean(jump), temperature, skipped, gradients)
     transition = eqx.tree_at(lambda t: t.dynamics, transition, dynamics)
     return TrainState(transition, opt_state, _scaled(chains, temperature), step + 1), metrics
 
@@ -256,7 +264,7 @@ def train(
     chunks: list[Metrics] = [] if resume is None else [Metrics(**resume.history)]
     rollbacks, in_a_row, completed = 0 if resume is None else resume.rollbacks, 0, True
     before = (0.0, 0.0) if resume is None else (resume.seconds, resume.compile_seconds)
-    done = sum(len(chunk.loss) for chunk in chunks)
+    done, undone = sum(len(chunk.loss) for chunk in chunks), 0 if resume is None else resume.undone
     if devices is not None:
         check_devices(devices, position.shape[1])
         devices = tuple(devices)
@@ -270,6 +278,7 @@ def train(
                 candidate, metrics = _train_chunk(attempt, state, recipe, steps, chunk_size, devices)
                 metrics = Metrics(*(np.asarray(kept)[:length] for kept in metrics))
                 if not _is_healthy(candidate, metrics, min_acceptance):
+                    undone += _gradients(metrics.num_gradients, position)
                     rollbacks, in_a_row = rollbacks + 1, in_a_row + 1
                     if in_a_row >= max_rollbacks:
                         raise TrainingDivergedError(_diverged_text(done, metrics))
@@ -279,18 +288,17 @@ def train(
                 chunks.append(metrics)
                 if checkpoint is not None:
                     spent = (before[0] + clock.seconds, before[1] + clock.compile_seconds)
-                    checkpoint(Snapshot(state, _joined(chunks), rollbacks, *spent))
+                    checkpoint(Snapshot(state, _joined(chunks), rollbacks, undone, *spent))
                 if progress is not None:
                     progress(Progress("train", done, num_steps, clock.elapsed, _means(metrics)))
         except KeyboardInterrupt:
             completed = False
     history, state = _joined(chunks), state if devices is None else whole(state)
-    per_step = transition.dynamics.num_gradients * position.shape[1] * (2 if recipe.burn_in_weight else 1)
     return TrainResult(
         transition=state.transition,
         chains=state.chains,
         history=history,
-        num_gradients=int(done * per_step),
+        num_gradients=undone + _gradients(history["num_gradients"], position),
         seconds=before[0] + clock.seconds,
         compile_seconds=before[1] + clock.compile_seconds,
         skipped_updates=int(np.sum(history["is_skipped"])),
@@ -307,6 +315,10 @@ def _spread(state: TrainState, devices: Devices) -> TrainState:
 
 def _joined(chunks: list[Metrics]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([getattr(m, name) for m in chunks] or [[]]) for name in Metrics._fields}
+
+
+def _gradients(per_chain: np.ndarray, position: Vector) -> int:
+    return round(float(np.sum(per_chain, dtype=np.float64)) * position.shape[1])
 
 
 def _means(metrics: Metrics) -> dict[str, float]:

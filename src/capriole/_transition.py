@@ -153,7 +153,7 @@ class Jittered(AbstractTransition):
 
     def init(self, position: Vector, rng_key: Key | None = None) -> State:
         """State at ``position``."""
-        return self.transition.init(position)
+        return self.transition.init(position, rng_key)
 
     def step(self, rng_key: Key, state: State) -> tuple[State, Info]:
         """One HMC step with a freshly drawn step size."""
@@ -179,11 +179,11 @@ class Repeated(AbstractTransition):
         """The log density of the repeated kernel."""
         return self.transition.target
 
-    def init(self, position: Vector, rng_key: Key | None = None) -> State:
+    def init(self, position: Vector, rng_key: Key | None = None) -> ChainState:
         """State at ``position``."""
-        return self.transition.init(position)
+        return self.transition.init(position, rng_key)
 
-    def step(self, rng_key: Key, state: State) -> tuple[State, Info]:
+    def step(self, rng_key: Key, state: ChainState) -> tuple[ChainState, Info]:
         """``num_steps`` steps with independent keys; gradients are summed."""
         first, *rest = jax.random.split(rng_key, self.num_steps)
         state, info = self.transition.step(first, state)
@@ -215,11 +215,11 @@ class Mixture(AbstractTransition):
         """The log density of the first part; all parts share it."""
         return self.transitions[0].target
 
-    def init(self, position: Vector, rng_key: Key | None = None) -> State:
+    def init(self, position: Vector, rng_key: Key | None = None) -> ChainState:
         """State at ``position``; the same for all parts."""
-        return self.transitions[0].init(position)
+        return self.transitions[0].init(position, rng_key)
 
-    def step(self, rng_key: Key, state: State) -> tuple[State, Info]:
+    def step(self, rng_key: Key, state: ChainState) -> tuple[ChainState, Info]:
         """One step of a randomly chosen part."""
         choice_key, step_key = jax.random.split(rng_key)
         edges = jnp.cumsum(jnp.asarray(self.probabilities[:-1], state.logdensity.dtype))

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from capriole import Leapfrog, PerChain, Transition, draw_chains
+import capriole
+from capriole import Leapfrog, PerChain, Repeated, Transition, draw_chains
 from capriole._types import Phase
 from capriole.baselines import LookAhead, _lookahead, reach, tune_lookahead
 from densities import Banana, Mixture2
@@ -182,3 +183,21 @@ def test_tuning_keeps_the_best_pair():
     assert np.isnan(tuning.scores[tuning.step_sizes == 50]).all()
     assert isinstance(tuning.transition, LookAhead)
     assert not isinstance(tuning.transition, Transition)
+
+
+def test_tuning_asks_what_a_draw_costs():
+    """Draws of equal worth: where the first look nearly always does, a step costs M gradients."""
+    starts = jnp.asarray(SKEWED.draw(np.random.default_rng(0), 8))
+    grid = {"step_sizes": [0.01, 1.3], "refreshes": [0.3], "num_leapfrogs": 3, "num_draws": 50, "num_warmup": 5}
+    tuning = tune_lookahead(jax.random.key(0), SKEWED, starts, lambda draws: 1.0, **grid)
+    assert tuning.step_size == 0.01
+    assert tuning.scores[0] == pytest.approx(1 / 3, rel=0.01)
+    assert tuning.scores[1] < 0.9 / 3
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_the_front_door_samples_with_it():
+    kernel = Repeated(lookahead(PerChain(lambda x: -jnp.sum(x**2) / 2), step_size=0.3), 2)
+    tree = capriole.sample(kernel, jnp.zeros(2), seed=0, num_chains=4, num_draws=20, num_warmup=20)
+    assert tree["posterior"]["x"].shape == (4, 20, 2)
+    assert np.all(np.std(tree["posterior"]["x"], axis=1) > 0.1)

@@ -16,7 +16,7 @@ from capriole.cli._app import app
 from capriole.experiments import _calibrate
 from capriole.experiments._calibrate_cases import KERNEL, Case, cases, row
 from capriole.experiments._calibrate_model import IGNORES_DATA, SBC, Examination
-from capriole.experiments._calibrate_report import load_cells, render, write_report
+from capriole.experiments._calibrate_report import lead, load_cells, render, write_report
 from capriole.experiments._calibrate_settings import LEVEL, MODELS, SHARE, SUBJECTS, TARGETS, calibrate_settings
 from capriole.experiments._calibrate_tables import bug_rows, kernel_rows, sbc_rows, verdicts
 from kernels import learned
@@ -53,6 +53,8 @@ def test_every_procedure_passes_a_sound_kernel_and_finds_a_planted_bug(examinati
     assert broken["rejected"], broken
     assert set(sound["p_values"]) == {"mean", "log scale", "log likelihood", "log posterior"}
     assert sound["p"] > broken["p"]
+    assert sound.get("moved", 1.0) > 0.9
+    assert ("moved" in sound) == (procedure == "two_samples")
 
 
 def test_only_what_depends_on_the_data_gives_away_a_sampler_that_ignores_them(examination):
@@ -105,7 +107,7 @@ def made_up(subject, procedure, changes=(), **facts):
         p = dict(changes).get(case, 0.5 if must == "pass" else 1e-9)
         found = {"procedure": procedure, "case": case, "expected": must, "rejected": p < SHARE, "p": p, "by": "x0"}
         rows.append(found | {"p_values": {"x0": p, "log likelihood": p, "log posterior": p}} | facts)
-    place = {"subject": subject, "seed": 0, "preset": "smoke", "share": SHARE, "level": LEVEL, "dim": 2}
+    place = {"subject": subject, "seed": 0, "preset": "laptop", "share": SHARE, "level": LEVEL, "dim": 2}
     made = {"kernel": "L2HMC", "training_seconds": 1.0, "seconds": 2.0, "versions": {"jax": "1"}, "cores": 2}
     return place | made | {"dtype": "float64", "device": "cpu", "rows": rows}
 
@@ -124,6 +126,15 @@ def test_the_verdict_names_what_is_wrong():
     )
     texts = [v.text for v in verdicts(cells) if not v.passed]
     assert len(texts) == 4
+    models = {"normal": made_up("normal", "two samples", moved=0.9), "other": made_up("other", "rank test")}
+    assert verdicts(models)[1].text == "sound kernels that hardly move: 0 of 1"
+    models["hierarchy"] = made_up("hierarchy", "two samples", moved=0.0)
+    assert verdicts(models)[1].text == "sound kernels that hardly move: 1 of 2: hierarchy"
+    assert "seed 0" in lead(models)
+    assert f"probability {LEVEL:g} at most" in lead(models)
+    both = {"normal": models["normal"], "normal-seed-1": models["normal"] | {"seed": 1}}
+    assert "seeds 0, 1" in lead(both)
+    assert f"probability {2 * LEVEL:g} at most" in lead(both)
     assert "sound kernels rejected: 1 of 2: banana (exact draws, x0)" in texts
     assert "wrong targets and samplers missed: 1 of 2: target to the power 2, banana (exact draws)" in texts
 
@@ -160,7 +171,7 @@ def test_what_is_unknown_is_refused(tmp_path):
 
 
 def test_the_command_reports_finished_cells_and_fails_for_a_kernel_that_is_rejected(tmp_path):
-    specs = _calibrate.plan([], 0, "smoke", tmp_path)
+    specs = _calibrate.plan([], 0, "laptop", tmp_path)
     assert [spec.target for spec in specs] == list(SUBJECTS)
     for spec in specs[:1]:
         spec.path.mkdir(parents=True)

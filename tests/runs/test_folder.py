@@ -6,10 +6,11 @@ import subprocess
 import sys
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from capriole import Progress
-from capriole.runs import RunFolder, RunFolderError, read_json, size
+from capriole.runs import DrawStore, RunFolder, RunFolderError, clear, read_json, size
 from capriole.runs._metrics import MetricsLog
 
 
@@ -27,6 +28,28 @@ def test_one_folder_one_run(tmp_path):
         again.claim({"seed": 2, "width": 3})
     with pytest.raises(RunFolderError, match="holds no run"):
         RunFolder.open(tmp_path)
+
+
+def test_what_is_somebody_elses_stays(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "stages").mkdir()
+    theirs = [tmp_path / "checkpoints" / "resnet.safetensors", tmp_path / "stages" / "plan.txt"]
+    for path in theirs:
+        path.write_text("mine")
+    with pytest.raises(RunFolderError, match="holds checkpoints, stages, which a run would replace, but no run"):
+        RunFolder(tmp_path)
+    folder = RunFolder(tmp_path, new=False)
+    folder.claim({"seed": 1})
+    folder.draws_path("hmc", main=False).mkdir()
+    folder.checkpoints.write("train", 1, {"a": np.zeros(1)}, {})
+    folder.tidy(keep=())
+    assert [path.read_text() for path in theirs] == ["mine", "mine"]
+    assert sorted(p.name for p in tmp_path.glob("*/*")) == ["plan.txt", "resnet.safetensors"]
+    with pytest.raises(RunFolderError, match=r"is no store of draws, it holds .*: it is not replaced"):
+        DrawStore.create(tmp_path, {"x": np.zeros((1, 1, 1))}, {}, num_draws=1)
+    clear(tmp_path)
+    assert not (tmp_path / "config.json").exists()
+    RunFolder(tmp_path / "new").close()
 
 
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path):

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from tiny import CHUNK, KERNEL, KEY, NUM, RECIPE, STATE, assert_holds, checkpoints, stop_at, stream, train, whole
 
-from capriole import train_kernel
+from capriole import Transition, train_kernel
 from capriole._train import Snapshot
 from capriole.runs import CheckpointError, DrawStore, RunFolderError, _blocks, _store, open_draws
+from densities import Banana
+from kernels import learned
 
 
 def assert_same_training(a, b):
@@ -104,6 +106,10 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         stream(tmp_path, state=KERNEL.init(jnp.zeros((2, 9))))
     with pytest.raises(CheckpointError, match="thinned by 1, this run asks for 2"):
         stream(tmp_path, thin=2)
+    with pytest.raises(CheckpointError, match="are of another kernel, perhaps of this one before it was trained on"):
+        stream(tmp_path, kernel=Transition(Banana(), learned(2, 0.3, heads=0.7)(2, jnp.dtype("float64"))))
+    with pytest.raises(CheckpointError, match="not the one this run began with: where the first chain is it was"):
+        stream(tmp_path, kernel=eqx.tree_at(lambda k: k.logdensity, KERNEL, Banana(bend=0.41)))
     other = checkpoints(tmp_path, "another")
     with pytest.raises(CheckpointError, match="another configuration"):
         other.read("sample")

@@ -58,15 +58,16 @@ def tune_hmc(
 
     trial = Trial(build, position, score, num_draws, num_warmup, progress)
     coarse = np.sort(np.asarray(step_sizes, np.float64))
-    scores, rates, gradients = trial.run(first_key, coarse)
-    best = _best(coarse, scores)
+    first = trial.run(first_key, coarse)
+    best = _best(coarse, first.scores)
     low, high = coarse[max(best - 1, 0)], coarse[min(best + 1, len(coarse) - 1)]
     fine = np.geomspace(low, high, len(coarse) + 2)[1:-1] if high > low else coarse
-    fine_scores, fine_rates, fine_gradients = trial.run(second_key, fine)
-    sizes, scores = np.concatenate([coarse, fine]), np.concatenate([scores, fine_scores])
+    second = trial.run(second_key, fine)
+    sizes, scores = np.concatenate([coarse, fine]), np.concatenate([first.scores, second.scores])
+    rates, spent = np.concatenate([first.acceptance_rates, second.acceptance_rates]), first.num_gradients
     winner = float(sizes[_best(sizes, scores)])
     kernel = build(jnp.asarray(winner, position.dtype))
-    return HMCTuning(kernel, winner, sizes, scores, np.concatenate([rates, fine_rates]), gradients + fine_gradients)
+    return HMCTuning(kernel, winner, sizes, scores, rates, spent + second.num_gradients)
 
 
 def _best(sizes: np.ndarray, scores: np.ndarray) -> int:

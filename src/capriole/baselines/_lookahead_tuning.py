@@ -1,4 +1,4 @@
-"""Look-Ahead HMC tuned on a grid of step sizes and refresh rates. The best measured ESS wins."""
+"""Look-Ahead HMC tuned on a grid of step sizes and refresh rates. The best measured ESS per gradient wins."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,10 @@ from ._trial import Score, Trial, TuningError
 
 
 class LookAheadTuning(NamedTuple):
-    """The winner and the whole grid, one row per pair of step size and refresh rate; gradients spent on tuning."""
+    """The winner and the whole grid, one row per pair of step size and refresh rate; gradients spent on tuning.
+
+    ``scores`` are those per gradient: a step costs M gradients where the first look will do, up to K M.
+    """
 
     transition: LookAhead
     step_size: float
@@ -39,7 +42,7 @@ def tune_lookahead(
     num_draws: int = 1000,
     num_warmup: int = 200,
 ) -> LookAheadTuning:
-    """Run look-ahead HMC with every pair of step size and refresh rate side by side, keep the best.
+    """Run look-ahead HMC with all pairs of step size and refresh rate side by side, keep the best score per gradient.
 
     ``position`` (dim, chains) are the starts; each pair gets all of them, in one compiled run. Gradients counted are
     those a chain needs (see `LookAhead`). Raises TuningError if no pair gives a finite score.
@@ -49,10 +52,12 @@ def tune_lookahead(
         return LookAhead(logdensity, sizes, rates, num_leapfrogs, num_looks)
 
     sizes, rates = (a.ravel() for a in np.meshgrid(np.asarray(step_sizes, float), np.asarray(refreshes, float)))
-    scores, acceptance, gradients = Trial(build, position, score, num_draws, num_warmup).run(key, sizes, rates)
+    tried = Trial(build, position, score, num_draws, num_warmup).run(key, sizes, rates)
+    scores = tried.scores / tried.costs
     if not np.isfinite(scores).any():
         raise TuningError(f"no step size in {step_sizes} gave look-ahead HMC a finite score; pass smaller ones")
     best = int(np.nanargmax(scores))
-    dtype = position.dtype
-    kernel = build(jnp.asarray(sizes[best], dtype), jnp.asarray(rates[best], dtype))
-    return LookAheadTuning(kernel, float(sizes[best]), float(rates[best]), sizes, rates, scores, acceptance, gradients)
+    step_size, refresh, dtype = float(sizes[best]), float(rates[best]), position.dtype
+    kernel = build(jnp.asarray(step_size, dtype), jnp.asarray(refresh, dtype))
+    spent = tried.num_gradients
+    return LookAheadTuning(kernel, step_size, refresh, sizes, rates, scores, tried.acceptance_rates, spent)

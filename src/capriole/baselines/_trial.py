@@ -20,6 +20,18 @@ class TuningError(RuntimeError):
     """No setting of a grid gave a finite score."""
 
 
+class Tried(NamedTuple):
+    """What came of every row of settings, and all gradients spent.
+
+    ``scores`` are NaN below 1 % acceptance; ``costs`` are gradients per draw.
+    """
+
+    scores: np.ndarray
+    acceptance_rates: np.ndarray
+    costs: np.ndarray
+    num_gradients: int
+
+
 class Trial(NamedTuple):
     """What every setting is tried on.
 
@@ -35,8 +47,8 @@ class Trial(NamedTuple):
     num_warmup: int
     progress: Callable[[Progress, Record], None] | None = None
 
-    def run(self, key: Key, *settings: Float[np.ndarray, " rows"]) -> tuple[np.ndarray, np.ndarray, int]:
-        """Score and acceptance rate of every row of settings, and gradients spent; NaN below 1 % acceptance."""
+    def run(self, key: Key, *settings: Float[np.ndarray, " rows"]) -> Tried:
+        """All rows of settings side by side."""
         rows, chains = len(settings[0]), self.position.shape[1]
         kernel = self.build(*(jnp.repeat(jnp.asarray(column, self.position.dtype), chains) for column in settings))
         state = kernel.init(jnp.tile(self.position, (1, rows)), jax.random.fold_in(key, 0))
@@ -47,4 +59,5 @@ class Trial(NamedTuple):
         kept = draws.record.position[:, self.num_warmup :].reshape(rows, chains, self.num_draws, -1)
         rates = draws.record.acceptance_rate[:, self.num_warmup :].reshape(rows, -1).mean(axis=1)
         scores = [self.score(block) if rate > 0.01 else np.nan for block, rate in zip(kept, rates, strict=True)]
-        return np.asarray(scores), rates, draws.num_gradients
+        costs = draws.record.n_steps[:, self.num_warmup :].reshape(rows, -1).mean(axis=1)
+        return Tried(np.asarray(scores), rates, costs, draws.num_gradients)

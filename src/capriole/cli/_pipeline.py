@@ -54,7 +54,8 @@ def start(
 
     def prepare() -> tuple[Any, Job, Any]:
         made_by = origin | options.machines.origin()
-        job = Job(target, preset, seed, settings_for(target, preset, **overrides), made_by)
+        known = target if origin["command"] == "run" else ""  # a user's function may be called as a target is
+        job = Job(target, preset, seed, settings_for(known, preset, **overrides), made_by)
         made = _target(job, origin.get("function"))
         return RunFolder(out), job, made
 

@@ -1,6 +1,7 @@
 """A user's own log density, from ``FILE.py:function``."""
 
 import importlib.util
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,7 +59,12 @@ def import_function(spec: str) -> Callable:
     if module_spec is None or module_spec.loader is None:
         raise ValueError(f"cannot import {path}")
     module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f" in line {lines[-1]}" if lines else ""
+        raise ValueError(f"{path} failed{where} when it was imported: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):
         known = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))

@@ -109,11 +109,15 @@ class Examination:
     def two_samples(self, case: Case, number: int) -> dict[str, Any]:
         """Are parameters, moved by the posterior's kernel, and their data still draws of the joint distribution?"""
         key = jax.random.fold_in(self.sample_key, number)
+        left: list[float] = []
 
         def moved(batch: Key) -> Quantities:
             joint_key, walk_key, fresh_key = jax.random.split(batch, 3)
             start, data = self.model.draw(joint_key, self.settings.replicates)
             found = walk(walk_key, self.kernel_of(case, data), start, num_steps=self.settings.num_steps)
+            before = np.asarray(start)
+            near = np.abs(found.end - before) <= 1e-6 * before.std(axis=1, keepdims=True)  # as rounding may move it
+            left.append(1 - float(near.all(axis=0).mean()))
             fresh, fresh_data = self.model.draw(fresh_key, self.settings.replicates)
             pairs = (self.quantities(x[None], y) for x, y in ((jnp.asarray(found.end), data), (fresh, fresh_data)))
             one, other = pairs
@@ -123,7 +127,7 @@ class Examination:
             found = self._batches(jax.random.fold_in(key, stage), num, moved)
             return {name: two_sample_p(*values) for name, values in found.items()}
 
-        return self._sequentially(TWO_SAMPLE, case, p_values)
+        return self._sequentially(TWO_SAMPLE, case, p_values) | {"moved": float(np.mean(left))}
 
     def _batches(self, key: Key, num: int, run: Callable[[Key], Quantities]) -> Quantities:
         """``num`` replicates, a batch after another of one shape, which compiles once."""

@@ -82,12 +82,13 @@ def figures(cells: Cells) -> "dict[str, Figure]":
 
 def lead(cells: Cells) -> str:
     """Conditions in a sentence."""
-    first = next(iter(cells.values()))
+    first, seeds = next(iter(cells.values())), sorted({cell["seed"] for cell in cells.values()})
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
+    which, level = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}", len(seeds) * first["level"]
     return (
-        f"Preset {first['preset']}, seed {first['seed']}, {first['device']} ({first['cores']} cores), "
+        f"Preset {first['preset']}, {which}, {first['device']} ({first['cores']} cores), "
         f"{first['dtype']}; {versions}. "
-        f"Were all kernels exact, any of them would be rejected with probability {first['level']:g} at most: "
+        f"Were all kernels exact, any of them would be rejected with probability {level:g} at most: "
         f"{first['share']:.1e} for each procedure on each sound kernel, Bonferroni among its quantities."
     )
 

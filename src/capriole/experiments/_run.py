@@ -12,10 +12,8 @@ import numpy as np
 from .. import diagnostics
 from .._candidates import train_best
 from .._check import check_starts, trainable
-from .._devices import Devices, any_process, is_first_process
-from .._dynamics import AbstractDynamics
+from .._devices import Devices
 from .._io import load, versions
-from .._judge import judge
 from .._logdensity import StoppedForce
 from .._train import Progress, Recipe, TrainResult, adam, cooling, decay
 from .._transition import AbstractTransition, Mixture, Transition, state_at
@@ -24,6 +22,7 @@ from ..runs import CheckpointedTrainer, RunFolder, RunFolderError, Streamed, num
 from ._ess import EssSoFar
 from ._figures import write_figures
 from ._hardware import describe
+from ._keep import keep_best
 from ._measure import measure
 from ._recipes import hmc_move, make_companion, make_dynamics, make_objective, step_size_of
 from ._sampled import Sampled
@@ -150,7 +149,8 @@ class Run:
                 self.checkpoints, seconds=self.checkpoint_seconds, log=self.folder.metrics, devices=self.devices
             ),
         )
-        result, kept = self._keep_best(result, candidates[0].dynamics)
+        start = candidates[0].dynamics if s.start != "hmc" and result.completed else None
+        result, kept = keep_best(self.judge_key, result, self.target, start)
         self.kernel: AbstractTransition = result.transition
         if s.hmc_share:
             companion = hmc_move(s, pilot, target)
@@ -172,17 +172,6 @@ class Run:
         if not result.completed:
             raise KeyboardInterrupt
         return result
-
-    def _keep_best(self, result: TrainResult, start: AbstractDynamics) -> tuple[TrainResult, dict[str, Any]]:
-        """Training never returns a kernel that measures worse than its start, where that start is a good one."""
-        trained = Transition(self.target, result.transition.dynamics)
-        if self.settings.start == "hmc" or not result.completed:
-            return result._replace(transition=trained), {"which": "trained"}
-        kernels = {"trained": trained, "start": Transition(self.target, start)}
-        position = result.chains.position[:, :64]
-        scores = {name: judge(self.judge_key, kernel, position).worst for name, kernel in kernels.items()}
-        best = "start" if any_process(is_first_process() and scores["start"] > scores["trained"]) else "trained"
-        return result._replace(transition=kernels[best]), {"which": best, "ess_per_gradient": scores}
 
     def tune_and_sample_hmc(self) -> None:
         """HMC at the same M, tuned for worst-dimension bulk ESS (``hmc``) and for the paper's ESS (``hmc_paper``)."""

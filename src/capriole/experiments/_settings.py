@@ -155,7 +155,7 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
 
 
 def settings_for(target: str, preset: str = "laptop", **overrides: Any) -> Settings:
-    """Settings of a target (any name; unknown ones get the defaults) under a preset.
+    """Settings of a target (those without any of their own, and "", get the defaults) under a preset.
 
     Raises ValueError for an unknown preset or setting.
     """

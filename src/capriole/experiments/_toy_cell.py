@@ -1,6 +1,5 @@
 """One (target, seed) of section 5.1: train L2HMC, tune and run every baseline, measure, store one ``cell.json``."""
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from .._sample import Draws, draw_chains
 from .._transition import AbstractTransition
 from .._types import Vector
 from ..baselines import NiceRecipe, run_peer, train_nice, tune_lookahead
-from ..runs import RunFolder
+from ..runs import RunFolder, clear
 from ..targets import make_target
 from ._burn_in import burn_in
 from ._cells import CELL
@@ -32,9 +31,7 @@ _PATH_STEPS = 300
 def run_cell(name: str, seed: int, preset: str, path: Path, progress: OnProgress | None = None) -> dict[str, Any]:
     """Everything of one (target, seed), stored in the folder ``path``; a half-finished folder is begun anew."""
     for folder in (path, path / "burn-in"):
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        for stale in ("config.json", "results.json", "metrics.jsonl"):
-            (folder / stale).unlink(missing_ok=True)
+        clear(folder)
     return Cell(name, seed, preset, path, progress).execute()
 
 

@@ -4,7 +4,7 @@ from ._checkpoint import Checkpoint, CheckpointError, Checkpoints, number
 from ._errors import RunFolderError
 from ._fingerprint import check_fingerprint, fingerprint
 from ._fit import CheckpointedFit
-from ._folder import RunFolder, read_json, size
+from ._folder import RunFolder, clear, read_json, size
 from ._sampling import Streamed, stream_chains
 from ._stop import OUT_OF_TIME, Stop
 from ._store import DrawStore, open_draws
@@ -23,6 +23,7 @@ __all__ = [
     "Stop",
     "Streamed",
     "check_fingerprint",
+    "clear",
     "fingerprint",
     "number",
     "open_draws",

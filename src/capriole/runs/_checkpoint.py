@@ -13,6 +13,7 @@ import numpy as np
 
 from .._container import Arrays, read_container, write_container
 from .._devices import any_process, is_first_process, whole
+from ._errors import RunFolderError
 
 FORMAT = "capriole-checkpoint-1"
 KEPT = 2
@@ -43,16 +44,21 @@ class Checkpoints:
     def write(self, stage: str, step: int, arrays: Arrays, facts: dict[str, Any]) -> Path:
         """Store a point of ``stage``, whole or not at all, and drop all but the last two of that stage.
 
-        Of several processes the first one writes.
+        Of several processes the first one writes. Raises `RunFolderError` if the disk does not take it.
         """
         if not re.fullmatch(r"[a-z0-9_-]{1,80}", stage):
             raise ValueError(f"a stage is named by lower-case letters, digits, - and _, got {stage!r}")
         path = self.path / f"{stage}.{step:012d}.safetensors"
         if not is_first_process():
             return path
-        self.path.mkdir(exist_ok=True)
         header = {"format": FORMAT, "run": self.identity, "stage": stage, "step": str(step), "facts": json.dumps(facts)}
-        write_container(path, header, arrays)
+        try:
+            self.path.mkdir(exist_ok=True)
+            write_container(path, header, arrays)
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot write {path}: {error.strerror or error}; make room, and go on from the checkpoint before"
+            ) from error
         for _, old in self._files(stage)[KEPT:]:
             old.unlink()
         return path
@@ -80,7 +86,8 @@ class Checkpoints:
     def remove(self, *, keep: tuple[str, ...] = ()) -> None:
         """Remove the checkpoints of all stages but those in ``keep``."""
         for path in self.path.glob("*.safetensors"):
-            if path.name.split(".")[0] not in keep:
+            ours = re.fullmatch(r"(.+)\.\d{12}\.safetensors", path.name)
+            if ours and ours[1] not in keep:
                 path.unlink()
 
     def _files(self, stage: str) -> list[tuple[int, Path]]:

@@ -1,11 +1,16 @@
 """Whether a log density is the one that a run began with: its values at a few stored points."""
 
+import hashlib
+from typing import Any
+
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._container import Arrays
 from .._logdensity import AbstractLogDensity
-from .._types import Vector
+from .._types import ChainState, Vector
 from ._checkpoint import CheckpointError
 
 POINTS = 3
@@ -36,3 +41,28 @@ def check_fingerprint(arrays: Arrays, logdensity: AbstractLogDensity, *, dim: in
             f"the log density is not the one this run began with: at three stored points it had values "
             f"{values.tolist()}, now it has {now.tolist()}; resume with the same function and data, or start a new run"
         )
+
+
+def check_state(logdensity: AbstractLogDensity, state: ChainState) -> None:
+    """Raises `CheckpointError` unless ``logdensity`` has the values of a stored state at its positions.
+
+    Those were computed in a loop, in another order: they are compared to a thousandth, in double precision to a
+    millionth.
+    """
+    stored, now = np.asarray(state.logdensity), np.asarray(logdensity(jnp.asarray(state.position)))
+    apart = np.abs(now - stored) / (1 + np.abs(stored))
+    if now.dtype != stored.dtype or not np.all(apart <= max(1e4 * np.finfo(now.dtype).eps, 1e-6)):
+        raise CheckpointError(
+            f"the log density is not the one this run began with: where the first chain is it was "
+            f"{stored.ravel()[0]:g}, now it is {now.ravel()[0]:g}; resume with the same function and data"
+        )
+
+
+def kernel_digest(kernel: Any) -> str:
+    """A digest of all arrays of a kernel but those of its log density."""
+    total = hashlib.sha256()
+    for part in jax.tree.leaves(kernel, is_leaf=lambda part: isinstance(part, AbstractLogDensity)):
+        if eqx.is_array_like(part):
+            array = np.asarray(part)
+            total.update(f"{array.dtype} {array.shape} ".encode() + array.tobytes())
+    return total.hexdigest()

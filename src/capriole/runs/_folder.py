@@ -1,6 +1,8 @@
 """One folder per run: config, results, kernel, draws, checkpoints, log, figures."""
 
+import contextlib
 import hashlib
+import io
 import json
 import math
 import os
@@ -16,13 +18,14 @@ from ._lock import FolderLock
 from ._metrics import MetricsLog
 
 if TYPE_CHECKING:
-    import xarray
     from matplotlib.figure import Figure
 
     from .._transition import AbstractTransition
 
 MAX_JSON = 64 << 20
 MAIN = "draws.zarr"
+_OWN = ("checkpoints", "stages", MAIN, "kernel.safetensors", "metrics.jsonl", "verdict.json")
+"""What a run replaces or removes at will: in a folder without one it is somebody else's."""
 
 
 class RunFolder:
@@ -45,6 +48,10 @@ class RunFolder:
         if new and any((self.path / name).exists() for name in ("results.json", "config.json")):
             raise RunFolderError(
                 f"{self.path} already holds a run; go on with `capriole resume {self.path}`, or choose another folder"
+            )
+        if new and (others := [name for name in _OWN if (self.path / name).exists()]):
+            raise RunFolderError(
+                f"{self.path} holds {', '.join(others)}, which a run would replace, but no run; choose another folder"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -136,7 +143,10 @@ class RunFolder:
         any_process(False)  # all have read what they need
         if not self.writes:
             return
-        shutil.rmtree(self.path / "stages", ignore_errors=True)
+        for store in self.path.glob("stages/*.zarr"):
+            shutil.rmtree(store, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not there, or not empty
+            (self.path / "stages").rmdir()
         self.checkpoints.remove(keep=keep)
 
     def write_kernel(self, transition: "AbstractTransition", *, dim: int) -> Path:
@@ -147,17 +157,23 @@ class RunFolder:
             return self.path / "kernel.safetensors"
         return save(self.path / "kernel.safetensors", transition, dim=dim)
 
-    def write_draws(self, tree: "xarray.DataTree") -> Path:
-        """Write ``draws.zarr`` in one go; read it with ``xarray.open_datatree(path, engine="zarr")``."""
-        target = self.path / MAIN
-        tree.to_zarr(target, mode="w", consolidated=False)
-        return target
-
     def write_figure(self, name: str, figure: "Figure") -> Path:
         """Write ``name.png``."""
-        target = self.path / f"{name}.png"
-        figure.savefig(target)
+        target, picture = self.path / f"{name}.png", io.BytesIO()
+        figure.savefig(picture, format="png")
+        write_atomically(target, picture.getvalue())
         return target
+
+
+def clear(path: Path) -> None:
+    """Remove the run in ``path``, if there is one, so that a new one can take its place."""
+    if not (path / "config.json").is_file():
+        return
+    for name in (*_OWN, "config.json", "results.json"):
+        if (path / name).is_dir():
+            shutil.rmtree(path / name)
+        else:
+            (path / name).unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from .._transition import AbstractTransition
 from .._types import ChainState, Key
 from ._checkpoint import Checkpoint, CheckpointError, Checkpoints, fill, number, to_arrays
 from ._errors import RunFolderError
+from ._fingerprint import check_state, kernel_digest
 from ._store import DrawStore
 
 type OnDraws = Callable[[Progress, Record], None]
@@ -129,6 +130,7 @@ class _Writer:
         chunk_size: int,
     ):
         self.key, self.target, self.state, self.thin = key, transition.target, state, thin
+        self.kernel = kernel_digest(transition)
         self.checkpoints, self.stage = checkpoints, stage
         self.chunks: list[_Chunk] = []
         self.goal, self.earlier, self.spent = num_draws, (0.0, 0.0), (0.0, 0.0)
@@ -153,6 +155,12 @@ class _Writer:
         parts = fill({"key": self.key, "state": self.state}, found.arrays)
         if number(found.facts, "thin") != self.thin:
             raise CheckpointError(f"the draws were thinned by {found.facts['thin']}, this run asks for {self.thin}")
+        if found.facts.get("kernel") != self.kernel:
+            raise CheckpointError(
+                f"the draws of the stage {self.stage!r} are of another kernel, perhaps of this one before it was "
+                f"trained on; remove the stage's checkpoints in {self.checkpoints.path} to begin anew"
+            )
+        check_state(self.target, parts["state"])
         self.state, self.goal, self._submitted = parts["state"], number(found.facts, "goal"), found.step
         self.earlier = self.spent = tuple(number(found.facts, n, kind=float) for n in ("seconds", "compiling"))
         if is_first_process():
@@ -238,7 +246,8 @@ class _Writer:
     def checkpoint(self) -> None:
         """Write a checkpoint of the committed draws."""
         arrays = to_arrays({"key": self.key, "state": self.state})
-        facts = {"thin": self.thin, "goal": self.goal, "seconds": self.spent[0], "compiling": self.spent[1]}
+        facts = {"thin": self.thin, "goal": self.goal, "kernel": self.kernel}
+        facts |= {"seconds": self.spent[0], "compiling": self.spent[1]}
         self.checkpoints.write(self.stage, self.store.committed, arrays, facts)
 
     def _groups(self, records: list[Record]) -> tuple[Arrays, Arrays]:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 16 << 20
 
 
+def _may_be_ours(name: str) -> bool:
+    """Whether a store has a file or folder of that name, or a write that a crash cut short left it."""
+    return name in ("zarr.json", *GROUPS) or name.startswith(".") or name.endswith(".partial")
+
+
 class DrawStore:
     """Groups ``posterior`` and ``sample_stats`` of arrays (chain, draw, ...), as ArviZ names them.
 
@@ -63,6 +68,10 @@ class DrawStore:
         import zarr
         from zarr.codecs import Crc32cCodec
 
+        if foreign := [] if not path.exists() else [p.name for p in path.iterdir() if not _may_be_ours(p.name)]:
+            raise RunFolderError(
+                f"{path} is no store of draws, it holds {foreign[0]}: it is not replaced; choose another"
+            )
         shutil.rmtree(path, ignore_errors=True)
         try:
             examples = {f"posterior/{k}": v for k, v in posterior.items()}

@@ -12,6 +12,7 @@ from .._train import Metrics, Progress, Recipe, Snapshot, TrainResult, TrainStat
 from .._transition import Transition
 from .._types import Key, Vector
 from ._checkpoint import Checkpoint, CheckpointError, Checkpoints, fill, number, to_arrays
+from ._fingerprint import check_state
 from ._metrics import MetricsLog
 
 HISTORY = "history/"
@@ -53,8 +54,8 @@ class CheckpointedTrainer:
         fresh = init_train_state(transition, position, recipe)
         found = self.checkpoints.read(stage)
         resume = None if found is None else _restored(found, key, fresh)
-        if found is not None and self.log is not None:
-            self.log.rewind(stage, found.step)
+        if self.log is not None:
+            self.log.rewind(stage, 0 if found is None else found.step)
         keeper = _Keeper(self.checkpoints, stage, key, self.seconds)
         named = None if progress is None else lambda event: progress(event._replace(phase=stage))
         try:
@@ -93,7 +94,8 @@ class _Keeper:
         snapshot, self.latest = self.latest, None
         arrays = to_arrays(_parts(self.key, snapshot.train_state))
         arrays |= {HISTORY + name: np.asarray(values) for name, values in snapshot.history.items()}
-        facts = {"rollbacks": snapshot.rollbacks, "seconds": snapshot.seconds, "compiling": snapshot.compile_seconds}
+        facts = {name: getattr(snapshot, name) for name in ("rollbacks", "undone", "seconds")}
+        facts["compiling"] = snapshot.compile_seconds
         self.checkpoints.write(self.stage, len(snapshot.history["loss"]), arrays, facts)
         self.written = time.monotonic()
 
@@ -115,7 +117,9 @@ def _restored(found: Checkpoint, key: Key, fresh: TrainState) -> Snapshot:
     parts = fill(_parts(key, fresh), stored)
     if set(history) != set(Metrics._fields) or any(v.shape != (found.step,) for v in history.values()):
         raise CheckpointError(f"the checkpoint's history does not cover its {found.step} training steps")
+    check_state(fresh.transition.logdensity, parts["chains"])
     transition = Transition(fresh.transition.logdensity, parts["dynamics"], fresh.transition.context)
     state = TrainState(transition, parts["optimizer"], parts["chains"], parts["step"])
     spent = (number(found.facts, name, kind=float) for name in ("seconds", "compiling"))
-    return Snapshot(state, history, number(found.facts, "rollbacks"), *spent)
+    undone = number(found.facts, "undone")
+    return Snapshot(state, history, number(found.facts, "rollbacks"), undone, *spent)
