@@ -24,7 +24,7 @@ def block(cells: Cells) -> str:
     for header, rows in (
         (GOAL_HEADER, goal_rows(found)),
         (RANK_HEADER, rank_rows(ranked)),
-        (COST_HEADER, cost_rows(ranked, cells)),
+        (COST_HEADER, cost_rows(ranked)),
     ):
         lines += table(header, rows)
     return "\n".join(lines).rstrip()
