@@ -178,9 +178,12 @@ class Run:
         s = self.settings
         starts = self._starts("tuning", s.tuning_chains)
         for name, score in (("hmc", worst_score(self.target)), ("hmc_paper", paper_score(self.target))):
+            stage = f"tune-{name}"
+            if self.checkpoints.read(stage) is None:
+                self.folder.metrics.rewind(f"tune {name}", 0)
             tuning = stored_tuning(
                 self.checkpoints,
-                f"tune-{name}",
+                stage,
                 self.tune_key,
                 self.target,
                 starts,
@@ -253,8 +256,7 @@ class Run:
     def _stream(self, name: str, kernel: AbstractTransition, state: ChainState, index: int, num_draws: int) -> Streamed:
         stage = f"sample-{re.sub('[^a-z0-9_-]', '-', name.lower())}"
         done = self.checkpoints.read(stage)
-        if done is not None:
-            self.folder.metrics.rewind(f"sample {name}", done.step)
+        self.folder.metrics.rewind(f"sample {name}", 0 if done is None else done.step)
         return stream_chains(
             jax.random.fold_in(self.sample_key, index),
             kernel,
