@@ -151,20 +151,19 @@ def _problems(draws: Draws, judgement: Judgement) -> list[str]:
 
 
 def _nuts_problems(draws: PeerDraws, thin: int, target: AbstractLogDensity, found: Found) -> list[str]:
+    problems = []
     rhat = float(np.max(diagnostics.rhat(draws.position)))
-    unmixed = [] if rhat < MAX_RHAT else [f"R-hat is {rhat:.3f}, above {MAX_RHAT}: the chains have not mixed"]
-    last = state_at(target, jnp.asarray(draws.position[:, -1].T)).logdensity
-    noisy = rounding(float(jnp.mean(jnp.abs(last))), float(jnp.finfo(last.dtype).eps) / 2)
+    if not rhat < MAX_RHAT:
+        problems.append(f"R-hat is {rhat:.3f}, above {MAX_RHAT}: the chains have not mixed")
     steps = thin * draws.position.shape[0] * draws.position.shape[1]
-    diverged = (
-        []
-        if draws.divergences <= MOST_DIVERGED * steps
-        else [
+    if draws.divergences > MOST_DIVERGED * steps:
+        problems.append(
             f"{draws.divergences} of {steps} of NUTS's transitions diverged: places of high curvature may be missed; "
             "reparameterise, or look at the pairs plot"
-        ]
-    )
-    return unmixed + noisy + diverged + unreached(draws.position, found.marginals)
+        )
+    last = state_at(target, jnp.asarray(draws.position[:, -1].T)).logdensity
+    noisy = rounding(float(jnp.mean(jnp.abs(last))), float(jnp.finfo(last.dtype).eps) / 2)
+    return problems + noisy + unreached(draws.position, found.marginals)
 
 
 def _verdict(found: Found, problems: list[str], figures: dict[str, Any]) -> Verdict:

@@ -68,10 +68,8 @@ class DrawStore:
         import zarr
         from zarr.codecs import Crc32cCodec
 
-        if foreign := [] if not path.exists() else [p.name for p in path.iterdir() if not _may_be_ours(p.name)]:
-            raise RunFolderError(
-                f"{path} is no store of draws, it holds {foreign[0]}: it is not replaced; choose another"
-            )
+        if path.is_file() or (path.is_dir() and not all(_may_be_ours(part.name) for part in path.iterdir())):
+            raise RunFolderError(f"{path} is there and no store of draws: it is not replaced; choose another place")
         shutil.rmtree(path, ignore_errors=True)
         try:
             examples = {f"posterior/{k}": v for k, v in posterior.items()}
