@@ -329,6 +329,12 @@ def test_a_cell_that_takes_too_long_is_stored_as_one_that_does_not_pass(monkeypa
     assert "not within 0.01 minutes" not in render(found)  # two of three seeds pass
     page = render({"batting": found["batting"][2:]})
     assert "not within 0.01 minutes" in page
+    more = _peers.plan(["batting"], ["nuts", "chees"], 4, "laptop", tmp_path)
+    assert _peers.run_peers(more, "laptop", minutes=0.02, on_event=events.append) == []  # longer: it is tried again
+    tried = [cell["problems"] for cell in load_cells(tmp_path / "cells")["batting"] if cell["num_draws"] is None]
+    late, spared = ["not within 0.02 minutes"], ["not tried: not within 0.02 minutes at seed 0"]
+    assert tried == [["not within 0.01 minutes"], late, late, spared, spared, spared]
+    assert [event.done for event in events] == [3, 4, 5, 6, 7, 8]
     words = [
         "bench",
         "peers",
@@ -343,6 +349,6 @@ def test_a_cell_that_takes_too_long_is_stored_as_one_that_does_not_pass(monkeypa
     ]
     refused = CliRunner().invoke(app, words)
     assert (refused.exit_code, "got a limit of 0 minutes" in refused.output) == (2, True)
-    specs = _peers.plan(["batting"], ["chees"], 1, "laptop", tmp_path)
+    specs = _peers.plan(["batting"], ["mclmc"], 1, "laptop", tmp_path)
     assert run_cells(specs, sleeping, limit=0.2) == specs  # nobody to write it: failed, to be tried again
     assert not specs[0].done

@@ -85,13 +85,15 @@ def run_cells(
     jobs: int = 1,
     limit: float = math.inf,
     give_up: Callable[[CellSpec], object] | None = None,
+    spare: Callable[[CellSpec], object] | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> list[CellSpec]:
     """Run every cell that is not there yet, ``jobs`` at a time in processes of their own; returns those that failed.
 
     ``start`` starts a cell's process, which writes `CELL` when it is complete. A process that runs for more than
-    ``limit`` seconds is ended, and ``give_up`` may write the cell in its stead. KeyboardInterrupt ends the processes;
-    cells that were finished stay, and the next call goes on with the others.
+    ``limit`` seconds is ended, and ``give_up`` may write the cell in its stead. ``spare`` is asked before a process is
+    started, and may write the cell to spare it. KeyboardInterrupt ends the processes; cells that were finished stay,
+    and the next call goes on with the others.
     """
     begin, waiting, failed = time.perf_counter(), [spec for spec in specs if not spec.done], []
     running: list[tuple[CellSpec, subprocess.Popen, float]] = []
@@ -107,6 +109,11 @@ def run_cells(
         while waiting or running:
             while waiting and len(running) < jobs:
                 spec = waiting.pop(0)
+                if spare is not None:
+                    spare(spec)
+                if spec.done:
+                    finish(spec, late=True)
+                    continue
                 running.append((spec, start(spec), time.perf_counter()))
             time.sleep(0.1)
             for entry in list(running):

@@ -1,10 +1,11 @@
 """``capriole bench peers``: all cells, one after the other or several at a time, then summary and page."""
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from ._cells import CellSpec, Event, check_preset, run_cells, start_command
+from ._cells import CELL, CellSpec, Event, check_preset, run_cells, start_command
 from ._peers_cell import give_up
 from ._peers_settings import peers_settings
 
@@ -35,8 +36,8 @@ def run_peers(
 ) -> list[CellSpec]:
     """Run every cell that is not there yet, see `run_cells`; returns those that failed.
 
-    A cell that is not complete within ``minutes`` is stored as one whose sampler does not pass for that reason.
-    Raises ValueError unless they are positive.
+    A cell that is not complete within ``minutes`` is stored as one whose sampler does not pass for that reason, and
+    so are those of later seeds, which are not tried. Raises ValueError unless the minutes are positive.
     """
     if not minutes > 0:
         raise ValueError(f"a cell needs time: got a limit of {minutes:g} minutes")
@@ -46,8 +47,20 @@ def run_peers(
         jobs=jobs,
         limit=60 * minutes,
         give_up=lambda spec: give_up(spec.target, spec.sampler, spec.seed, preset, spec.path, minutes),
+        spare=lambda spec: _spare(spec, specs, preset, minutes),
         on_event=on_event,
     )
+
+
+def _spare(spec: CellSpec, specs: list[CellSpec], preset: str, minutes: float) -> None:
+    """Store the cell of a sampler that had as many ``minutes`` on this target at an earlier seed and was not done."""
+    for other in specs:
+        if (other.target, other.sampler) == (spec.target, spec.sampler) and other.seed < spec.seed and other.done:
+            cell = json.loads((other.path / CELL).read_text(encoding="utf-8"))
+            if cell["num_draws"] is None and cell["cell_seconds"] >= 60 * minutes:
+                had = cell["cell_seconds"] / 60
+                give_up(spec.target, spec.sampler, spec.seed, preset, spec.path, had, at_seed=other.seed)
+                return
 
 
 def _start(spec: CellSpec, preset: str) -> subprocess.Popen:

@@ -64,8 +64,15 @@ def run_cell(
     return record
 
 
-def give_up(name: str, sampler: str, seed: int, preset: str, path: Path, minutes: float) -> dict[str, Any]:
-    """Store the cell of a sampler that was not done after so many ``minutes``: no draws, no figures, and why."""
+def give_up(
+    name: str, sampler: str, seed: int, preset: str, path: Path, minutes: float, *, at_seed: int | None = None
+) -> dict[str, Any]:
+    """Store the cell of a sampler that was not done after so many ``minutes``: no draws, no figures, and why.
+
+    ``at_seed`` is the earlier seed at which that was seen; at ``seed`` it is not tried then.
+    """
+    tried = at_seed is None
+    why = f"not within {minutes:g} minutes" if tried else f"not tried: not within {minutes:g} minutes at seed {at_seed}"
     settings = peers_settings(name, preset)
     with jax.enable_x64(settings.dtype == "float64"):
         dim = make_target(name, dtype=settings.dtype).dim
@@ -79,8 +86,8 @@ def give_up(name: str, sampler: str, seed: int, preset: str, path: Path, minutes
         "moments": None,
         "modes": None,
         "one_mode": None,
-        "problems": [f"not within {minutes:g} minutes"],
-        "cell_seconds": 60 * minutes,
+        "problems": [why],
+        "cell_seconds": 60 * minutes if tried else 0.0,
         "cell_cpu_seconds": None,
     }
     RunFolder(path).write_json(CELL, record)
