@@ -44,6 +44,13 @@ def judge(
     key: Key, transition: AbstractTransition, position: Vector, *, num_draws: int = 500, num_warmup: int = 50
 ) -> Judgement:
     """Run all chains from ``position`` (dim, chains), in the kernel's coordinates; measure what follows the warm-up."""
+    return measured(key, transition, position, num_draws=num_draws, num_warmup=num_warmup)[0]
+
+
+def measured(
+    key: Key, transition: AbstractTransition, position: Vector, *, num_draws: int, num_warmup: int
+) -> tuple[Judgement, np.ndarray]:
+    """As `judge`; and the draws (chains, draws, dim) that were measured, in the user's coordinates."""
     transition = per_chain(transition, position.shape[1])  # as in a search's grids, whose programs then serve
     total = num_warmup + num_draws
     draws = draw_chains(key, transition, start_state(transition, position), num_draws=total, chunk_size=CHUNK)
@@ -51,7 +58,8 @@ def judge(
         raise KeyboardInterrupt
     kept = draws.record.position[:, num_warmup:]
     flat = kept.reshape(-1, kept.shape[-1]).T
-    return judged(draws, to_user(transition.target, flat).T.reshape(kept.shape), every_rhat=False)
+    kept = to_user(transition.target, flat).T.reshape(kept.shape)
+    return judged(draws, kept, every_rhat=False), kept
 
 
 def judged(draws: Draws, kept: np.ndarray, *, every_rhat: bool = True) -> Judgement:

@@ -373,7 +373,9 @@ def test_a_network_that_sticks_in_the_long_run_gives_way(monkeypatch):
         return Candidate(name, None, judgement, 1)
 
     long_run = {"rotation": 0.19, "small network": 0.1, "larger network": 0.3, "small network and HMC": 0.15}
-    monkeypatch.setattr(_confirm, "judged_again", lambda key, c, crowd, num_draws: candidate(c.name, long_run[c.name]))
+    monkeypatch.setattr(
+        _confirm, "judged_again", lambda key, c, crowd, pilot, num_draws: candidate(c.name, long_run[c.name])
+    )
     monkeypatch.setattr(_confirm, "with_small_steps", lambda c, step_size: candidate(f"{c.name} and HMC", 0.0))
 
     def chosen(*measured):
@@ -392,6 +394,55 @@ def test_a_network_that_sticks_in_the_long_run_gives_way(monkeypatch):
     assert list(twice) == ["rotation", "small network", "small network and HMC"], "they are mixed in once"
     assert chosen(("rotation", 0.2), ("larger network", 0.35)) == ({"rotation": 0.2, "larger network": 0.3}, [])
     assert chosen(("rotation", 0.5), ("small network", 0.4))[0]["small network"] == 0.4, "only the best is run again"
+
+
+def test_a_kernel_that_misses_an_end_of_a_funnel_gives_way(monkeypatch):
+    """The profile says N(0, 1); one kernel has the chain of a normal cut off at 2.5, the other all of it."""
+    quantiles = norm.ppf(LEVELS)
+
+    class Known:
+        parents = (1,)
+        quantile = staticmethod(lambda i, level: float(norm.ppf(level)))
+
+    target = make_target("scg")
+    pilot = explore(jax.random.key(0), target, target.start(jax.random.key(1), 16), max_windows=1)
+    pilot = pilot._replace(profile=Known())
+    rng = np.random.default_rng(0)
+    whole = rng.normal(size=(16, 1000, 2))
+    draws = {"network": np.clip(whole, None, quantiles[-1]), "network and HMC": whole, "rotation": whole}
+    judgement = Judgement(0.3, 0.3, 1.0, 0.9, 1.0, 0.0, 100, 110, 1.0, 0.0)
+    rates = {"network": 0.3, "network and HMC": 0.2, "rotation": 0.1}
+
+    def candidate(name):
+        return Candidate(
+            name, SimpleNamespace(name=name, target=target), judgement._replace(ess_per_gradient=rates[name]), 1
+        )
+
+    def run(key, transition, start, *, num_draws, num_warmup):
+        return candidate(transition.name).judgement, draws[transition.name]
+
+    monkeypatch.setattr(_confirm, "measured", run)
+    monkeypatch.setattr(_confirm, "with_small_steps", lambda c, step_size: candidate("network and HMC"))
+    notes = []
+    candidates = [candidate("rotation"), candidate("network")]
+    found = _confirm.confirmed(jax.random.key(2), candidates, np.zeros((2, 32)), "gradients", pilot, notes)
+    assert {c.name: len(c.missed) for c in found} == {"rotation": 0, "network": 1, "network and HMC": 0}
+    rows = [_confirm.row_of(c, pilot) for c in found]
+    assert [row.missed for row in rows] == [0, 1, 0]
+    assert _confirm.choose(rows, "gradients") == "network and HMC"
+    assert _confirm.choose(rows[1:2], "gradients") == "network", "if there is nothing else"
+    unknown = _confirm.judged_again(jax.random.key(2), candidates[1], np.zeros((2, 16)), pilot._replace(profile=None))
+    assert unknown.missed == ()
+
+
+def test_nuts_is_held_against_the_marginals_too(monkeypatch):
+    position = np.random.default_rng(0).normal(size=(8, 300, 2))
+    run = PeerDraws(np.abs(position), 10_000, 100, 1.0, 1.0, 0.5, 0.8, 0, {})
+    monkeypatch.setattr(_nuts, "_run", lambda *args, **kwargs: run)
+    facts = [{"dimension": 1, "quantiles": [0.6, *norm.ppf(LEVELS[1:]).tolist()]}]
+    row = _nuts.nuts_row(jax.random.key(0), PerChain(logdensity), jnp.zeros((2, 8)), facts)
+    assert row.missed == 1
+    assert _nuts.nuts_row(jax.random.key(0), PerChain(logdensity), jnp.zeros((2, 8)), []).missed == 0
 
 
 def test_places_that_a_kernel_ran_away_to_are_not_visited():

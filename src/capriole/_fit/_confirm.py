@@ -8,12 +8,13 @@ import numpy as np
 
 from .._explore import Exploration
 from .._health import MOST_NONFINITE
-from .._judge import judge
+from .._judge import measured
 from .._places import spread_out
 from .._types import Key
 from .._whitening import from_user
 from ._candidate import Candidate
 from ._free import FREE
+from ._reach import marginals, unreached
 from ._rotations import GOOD_ENOUGH
 from ._training import HMC, with_small_steps
 from ._transported import TRANSPORTED
@@ -38,8 +39,8 @@ def confirmed(
 
     A kernel whose chains stick in a rare place looks better in a short run than it is: networks, kernels in the
     coordinates of a transport map, the rotation that no gradient steers unless it is `GOOD_ENOUGH`, and all that are
-    slow (`STICKY`). Once one was measured so, whoever takes its place is as well. One that lost half of its figure is
-    measured with small steps mixed in too.
+    slow (`STICKY`). Once one was measured so, whoever takes its place is as well. One that lost half of its figure, or
+    missed an end of a funnel, is measured with small steps mixed in too.
     """
     crowd = spread_out(places, pilot.position.shape[1])
     seen: set[str] = set()
@@ -51,16 +52,18 @@ def confirmed(
         sticky = free or "network" in name or name.startswith(TRANSPORTED) or before < STICKY
         if name in seen or not (seen or sticky):
             return candidates
-        again = judged_again(key, candidates[i], crowd, num_draws=2000 if free else 1000)
+        again = judged_again(key, candidates[i], crowd, pilot, num_draws=2000 if free else 1000)
         freed = []
-        if again.judgement.worst < 0.5 * before:
+        lost = again.judgement.worst < 0.5 * before
+        if lost:
             notes.append(
                 f"the {name} gave {before:.2g} effective draws per gradient in a short run, "
                 f"{again.judgement.worst:.2g} in a long one"
             )
+        if lost or again.missed:
             with_hmc = with_small_steps(again, pilot.step_size)
             if with_hmc.name not in {c.name for c in candidates} and not name.endswith(HMC):
-                freed = [judged_again(key, with_hmc, crowd, num_draws=1000)]
+                freed = [judged_again(key, with_hmc, crowd, pilot, num_draws=1000)]
         candidates = [*candidates[:i], again, *freed, *candidates[i + 1 :]]
         seen.update(c.name for c in (again, *freed))
 
@@ -76,21 +79,24 @@ def row_of(candidate: Candidate, pilot: Exploration) -> Row:
         acceptance_rate=j.acceptance_rate,
         rhat_max=j.rhat_max,
         nonfinite=j.nonfinite,
+        missed=len(candidate.missed),
         fixed_gradients=pilot.num_gradients + candidate.num_gradients + candidate.shared_gradients,
         fixed_seconds=pilot.seconds + pilot.compile_seconds + candidate.seconds + candidate.compile_seconds,
     )
 
 
 def sound(row: Row) -> bool:
-    """Whether a row's figure may be believed: chains mixed, or at least met, and few proposals were not finite."""
-    return row.rhat_max < UNMIXED and not row.nonfinite > RISKY
+    """Whether a row's figure may be believed: chains mixed, or at least met, few proposals were not finite, and draws
+    missed no end of a funnel.
+    """
+    return row.rhat_max < UNMIXED and not row.nonfinite > RISKY and not row.missed
 
 
 def choose(rows: Sequence[Row], criterion: str) -> str:
     """The best by the criterion; of those within 10 % of it the first, so kernels without networks come first.
 
     Chains that stay where they started have an ESS of about their number, more than chains that slowly mix: rows whose
-    R-hat is `UNMIXED` or more come after all others, and so do `RISKY` ones.
+    R-hat is `UNMIXED` or more come after all others, and so do `RISKY` ones and those that missed an end of a funnel.
     """
 
     def score(row: Row) -> float:
@@ -101,7 +107,15 @@ def choose(rows: Sequence[Row], criterion: str) -> str:
     return next(row.name for row in rows if score(row) >= 0.9 * top)
 
 
-def judged_again(key: Key, candidate: Candidate, places: np.ndarray, *, num_draws: int = 500) -> Candidate:
+def judged_again(
+    key: Key, candidate: Candidate, places: np.ndarray, pilot: Exploration, *, num_draws: int = 500
+) -> Candidate:
+    """The candidate with what it does from ``places`` (dim, chains), the marginals of a funnel's parents included."""
     start = jnp.asarray(from_user(candidate.transition.target, places.astype(jnp.zeros(()).dtype)))
-    judgement = judge(jax.random.fold_in(key, 7), candidate.transition, start, num_draws=num_draws, num_warmup=WARMUP)
-    return candidate._replace(judgement=judgement, num_gradients=candidate.num_gradients + judgement.spent_gradients)
+    run_key = jax.random.fold_in(key, 7)
+    judgement, draws = measured(run_key, candidate.transition, start, num_draws=num_draws, num_warmup=WARMUP)
+    return candidate._replace(
+        judgement=judgement,
+        num_gradients=candidate.num_gradients + judgement.spent_gradients,
+        missed=tuple(unreached(draws, marginals(pilot.profile))),
+    )

@@ -123,7 +123,7 @@ def _drawn(
     drawn = time.perf_counter()
     tree = to_datatree(final.draws, target, seed=repr(seed))
     figures["seconds_after_the_draws"] = final.check_seconds + time.perf_counter() - drawn
-    problems = _problems(final.draws, final.judgement) + unreached(final.draws.record.position, found.marginals)
+    problems = _problems(final.draws, final.judgement) + _missed(final.draws.record.position, found)
     if not final.draws.completed:
         problems.append(f"interrupted after {final.draws.record.lp.shape[1]} of {num_draws} draws per chain")
     return tree, problems, figures
@@ -150,6 +150,10 @@ def _problems(draws: Draws, judgement: Judgement) -> list[str]:
     return diagnostics.health(*counted, thin=draws.thin, logdensity=draws.record.lp, rhat_max=judgement.rhat_max)
 
 
+def _missed(position: np.ndarray, found: Found) -> list[str]:
+    return [f"error: {words}" for words in unreached(position, found.marginals)]
+
+
 def _nuts_problems(draws: PeerDraws, thin: int, target: AbstractLogDensity, found: Found) -> list[str]:
     problems = []
     rhat = float(np.max(diagnostics.rhat(draws.position)))
@@ -163,7 +167,7 @@ def _nuts_problems(draws: PeerDraws, thin: int, target: AbstractLogDensity, foun
         )
     last = state_at(target, jnp.asarray(draws.position[:, -1].T)).logdensity
     noisy = rounding(float(jnp.mean(jnp.abs(last))), float(jnp.finfo(last.dtype).eps) / 2)
-    return problems + noisy + unreached(draws.position, found.marginals)
+    return problems + noisy + _missed(draws.position, found)
 
 
 def _verdict(found: Found, problems: list[str], figures: dict[str, Any]) -> Verdict:

@@ -1,6 +1,6 @@
 """NUTS as `capriole.fit` compares it: BlackJAX's, with its own adaptation, from the pilot's chains."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -10,6 +10,7 @@ from .._front import to_tree
 from .._logdensity import AbstractLogDensity
 from .._types import Key, Vector
 from ..baselines import PeerDraws, run_peer
+from ._reach import unreached
 from ._settings import MAX_RHAT, THINS
 from ._verdict import Row
 
@@ -27,10 +28,13 @@ def _run(key: Key, target: AbstractLogDensity, starts: Vector, *, num_draws: int
     return run_peer(name, key, target, starts, num_draws=num_draws, num_warmup=_WARMUP)
 
 
-def nuts_row(key: Key, target: AbstractLogDensity, position: Vector, *, num_draws: int = 300) -> Row:
+def nuts_row(
+    key: Key, target: AbstractLogDensity, position: Vector, marginals: list[dict[str, Any]], *, num_draws: int = 300
+) -> Row:
     """NUTS with a dense metric (diagonal above 100 dimensions), 8 chains from the pilot's ``position``, measured.
 
-    It adapts for as long as when its draws are kept: with less it does half as well on many targets.
+    It adapts for as long as when its draws are kept: with less it does half as well on many targets. Its draws are held
+    against ``marginals`` (see `unreached`) as those of candidates are.
     """
     draws = _run(key, target, position[:, :_CHAINS], num_draws=num_draws)
     bulk, bulk_sq = diagnostics.bulk_ess(draws.position), diagnostics.bulk_ess_sq(draws.position)
@@ -45,6 +49,7 @@ def nuts_row(key: Key, target: AbstractLogDensity, position: Vector, *, num_draw
         fixed_gradients=draws.warmup_gradients,
         fixed_seconds=draws.warmup_seconds + draws.compile_seconds,
         measured_gradients=draws.warmup_gradients + draws.num_gradients,
+        missed=len(unreached(draws.position, marginals)),
     )
 
 

@@ -49,7 +49,7 @@ class Marginal(NamedTuple):
             sure = abs(share - mass) > _SURE * math.sqrt(mass * (1 - mass) / ess)
             if sure and not mass / 2 <= share <= 2 * mass:
                 return (
-                    f"error: dimension {self.dimension} is {side} {value:.3g} in {share:.2%} of the draws, but "
+                    f"dimension {self.dimension} is {side} {value:.3g} in {share:.2%} of the draws, but "
                     f"{mass:.1%} of the mass lies there, the other dimensions integrated out: the chains do not move "
                     "freely along a funnel; write it non-centred"
                 )
@@ -64,7 +64,7 @@ def marginals(profile: Profile | None) -> list[dict[str, Any]]:
 
 
 def unreached(position: np.ndarray, facts: Any) -> list[str]:
-    """What draws (chains, draws, dim) miss of the marginals in ``facts``, a list of plain values."""
+    """What draws (chains, draws, dim) miss of the marginals in ``facts``, a list of plain values; in words."""
     found = Marginal.read(facts, dim=position.shape[2])
     problems = [marginal.missed(position[:, :, marginal.dimension]) for marginal in found]
     return [problem for problem in problems if problem is not None]

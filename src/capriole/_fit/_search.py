@@ -88,6 +88,7 @@ def search(
         for c in candidates
         if c.judgement.nonfinite > RISKY
     )
+    notes.extend(f"the {c.name} was the last choice: {words}" for c in candidates for words in c.missed[:1])
     if pilot.num_lost:
         notes.append(
             f"{pilot.num_lost} pilot chains were taken out of places that hold less than exp(-{LOST:.0f}) of the mass, "
@@ -131,7 +132,7 @@ def _explored(
 def with_nuts(key: Key, target: AbstractLogDensity, found: Found) -> Found:
     """NUTS's row added, and what measuring it took."""
     with CompileClock() as clock:
-        row = nuts_row(key, target, found.crowd)
+        row = nuts_row(key, target, found.crowd, found.marginals)
     spent = Spent(row.measured_gradients, clock.seconds, clock.compile_seconds)
     return found._replace(rows=(*found.rows, row), compared=spent)
 
@@ -158,7 +159,7 @@ def _from_everywhere(
         places = np.concatenate([places, _worth_a_visit(target, np.concatenate(found, axis=1), pilot)], axis=1)
     if not pilot.agreed:
         crowd = spread_out(places, pilot.position.shape[1])
-        candidates = [judged_again(key, c, crowd) for c in candidates]
+        candidates = [judged_again(key, c, crowd, pilot) for c in candidates]
     return candidates, places
 
 

@@ -27,7 +27,8 @@ class Row(NamedTuple):
 
     ``fixed_gradients`` and ``fixed_seconds`` (compilation included) are spent before its first draw;
     ``measured_gradients`` is what measuring it cost in all, where that is not part of making it (NUTS). ``nonfinite``
-    is the share of proposals whose log density was not finite.
+    is the share of proposals whose log density was not finite, ``missed`` the number of a funnel's parents of whose
+    marginal an end was missed.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Row(NamedTuple):
     fixed_seconds: float
     measured_gradients: int = 0
     nonfinite: float = 0.0
+    missed: int = 0
 
     @property
     def worst(self) -> float:
@@ -60,7 +62,8 @@ class Row(NamedTuple):
         name, length = fields.get("name"), fields.get("num_leapfrogs")
         if not isinstance(name, str) or len(name) > 80 or not (length is None or _is_count(length)):
             raise ValueError(f"no row of a verdict: {str(values)[:80]!r}")
-        counts = {"fixed_gradients", "measured_gradients"}
+        fields["missed"] = 0 if fields["missed"] is None else fields["missed"]
+        counts = {"fixed_gradients", "measured_gradients", "missed"}
         for count in counts:
             if not _is_count(fields[count]):
                 raise ValueError(f"the row {name!r} has {count} = {str(fields[count])[:80]!r}, expected a count")
@@ -162,10 +165,14 @@ class Verdict(NamedTuple):
                 words.append(f"it is cheaper than NUTS {name} from the first draw on")
             else:
                 words.append(f"NUTS is cheaper {name} below {_round(point)} effective draws")
-        doubt = f" NUTS's chains had not mixed when measured (R-hat {nuts.rhat_max:.2f}), so its figures are rough."
+        doubt = ""
+        if not nuts.rhat_max < MIXED:
+            doubt = f" NUTS's chains had not mixed when measured (R-hat {nuts.rhat_max:.2f}), so its figures are rough."
+        elif nuts.missed:
+            doubt = " NUTS's chains missed an end of a funnel when measured, so its figures are rough."
         return (
             f"The {self.chosen} gives {gain:.2g} times NUTS's effective draws per gradient; "
-            f"{'; '.join(words)}.{self._so_few}{'' if nuts.rhat_max < MIXED else doubt}"
+            f"{'; '.join(words)}.{self._so_few}{doubt}"
         )
 
     @property
