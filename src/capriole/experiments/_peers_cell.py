@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import diagnostics
 from .._io import versions
+from .._train import OnProgress
 from ..agreement import RHAT_LIMIT
 from ..runs import RunFolder
 from ..targets import make_target
@@ -17,7 +18,6 @@ from ._cells import CELL
 from ._peers_runs import BenchRun, run_one_mode, run_sampler
 from ._peers_settings import PeersSettings, peers_settings
 from ._peers_truth import modes, moments, truth
-from ._run import OnProgress
 from ._tuning import centre_of
 
 FIGURES = (
@@ -39,7 +39,7 @@ FIGURES = (
 
 
 def run_cell(
-    name: str, sampler: str, seed: int, preset: str, path: Path, progress: OnProgress | None = None
+    name: str, sampler: str, seed: int, preset: str, path: Path, progress: OnProgress = None
 ) -> dict[str, Any]:
     """Everything of one cell, stored in the folder ``path``. A float64 target needs JAX's x64 mode."""
     begin, begin_cpu = time.perf_counter(), time.process_time()

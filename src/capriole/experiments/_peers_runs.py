@@ -11,12 +11,12 @@ from .. import diagnostics
 from .._clock import CompileClock
 from .._fit import SCOUTS, Fit, fit
 from .._front import sample
+from .._train import OnProgress
 from .._types import Key, Scalar, Vector
 from ..agreement import RHAT_LIMIT
 from ..baselines import run_peer
 from ..targets import AbstractTarget
 from ._peers_settings import OURS, PeersSettings
-from ._run import OnProgress
 
 LONGER = (4, 16)
 """How many times as long a run may be made if R-hat fails; `capriole.fit` does the same by itself."""
@@ -68,7 +68,7 @@ def started(target: AbstractTarget, seed: int) -> Started:
 
 
 def run_sampler(
-    sampler: str, target: AbstractTarget, seed: int, settings: PeersSettings, progress: OnProgress | None = None
+    sampler: str, target: AbstractTarget, seed: int, settings: PeersSettings, progress: OnProgress = None
 ) -> tuple[BenchRun, Fit | None]:
     """``sampler`` from the target's own over-dispersed starts; and the `Fit` if it is capriole."""
     same = started(target, seed)
@@ -122,7 +122,7 @@ def peer_run(
 
 
 def run_fit(
-    target: Started, seed: int, settings: PeersSettings, progress: OnProgress | None = None
+    target: Started, seed: int, settings: PeersSettings, progress: OnProgress = None
 ) -> tuple[BenchRun, Fit]:
     """`capriole.fit`, with its default settings but for the numbers of chains, draws and training steps."""
     import arviz  # noqa: F401  # peers' libraries are imported before their clocks run, too

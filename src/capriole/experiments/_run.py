@@ -2,7 +2,6 @@
 
 import platform
 import re
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from .._check import check_starts, trainable
 from .._devices import Devices
 from .._io import load, versions
 from .._logdensity import StoppedForce
-from .._train import Progress, Recipe, TrainResult, adam, cooling, decay
+from .._train import OnProgress, Progress, Recipe, TrainResult, adam, cooling, decay
 from .._transition import AbstractTransition, Mixture, Transition, state_at
 from .._types import ChainState, Vector
 from ..runs import CheckpointedTrainer, RunFolder, RunFolderError, Streamed, number, stream_chains
@@ -29,8 +28,6 @@ from ._sampled import Sampled
 from ._settings import Settings
 from ._stages import stored_pilot, stored_tuning
 from ._tuning import paper_score, worst_score
-
-type OnProgress = Callable[[Progress], None]
 
 _JUDGED = ("loss", "acceptance_rate", "is_skipped")
 
@@ -57,7 +54,7 @@ class Run:
         preset: str,
         seed: int,
         burn_in_weight: float = 0.0,
-        progress: OnProgress | None = None,
+        progress: OnProgress = None,
         origin: dict[str, Any] | None = None,
         checkpoint_seconds: float = 10.0,
         devices: Devices | None = None,

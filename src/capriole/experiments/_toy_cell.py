@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import diagnostics
 from .._sample import Draws, draw_chains
+from .._train import OnProgress
 from .._transition import AbstractTransition
 from .._types import Vector
 from ..baselines import NiceRecipe, run_peer, train_nice, tune_lookahead
@@ -17,7 +18,7 @@ from ..targets import make_target
 from ._burn_in import burn_in
 from ._cells import CELL
 from ._measure import measure, measure_peer
-from ._run import OnProgress, Run
+from ._run import Run
 from ._settings import settings_for
 from ._toy_hmc import keep_the_better, tune_length, tune_sizes
 from ._toy_settings import ToySettings, toy_settings
@@ -28,7 +29,7 @@ _CURVE_POINTS = 80
 _PATH_STEPS = 300
 
 
-def run_cell(name: str, seed: int, preset: str, path: Path, progress: OnProgress | None = None) -> dict[str, Any]:
+def run_cell(name: str, seed: int, preset: str, path: Path, progress: OnProgress = None) -> dict[str, Any]:
     """Everything of one (target, seed), stored in the folder ``path``; a half-finished folder is begun anew."""
     for folder in (path, path / "burn-in"):
         clear(folder)
@@ -38,7 +39,7 @@ def run_cell(name: str, seed: int, preset: str, path: Path, progress: OnProgress
 class Cell:
     """A cell in progress; ``record`` becomes ``cell.json``: a row per sampler, curves and paths for figures, cost."""
 
-    def __init__(self, name: str, seed: int, preset: str, path: Path, progress: OnProgress | None):
+    def __init__(self, name: str, seed: int, preset: str, path: Path, progress: OnProgress):
         self.begin, self.begin_cpu = time.perf_counter(), time.process_time()
         self.name, self.seed, self.preset, self.path = name, seed, preset, path
         self.target: Any = make_target(name)
