@@ -7,7 +7,7 @@ import numpy as np
 from . import diagnostics
 from ._explore import CHUNK, start_state
 from ._quick import worst_ess, worst_rhat
-from ._sample import Draws, draw_chains
+from ._sample import Draws, Record, draw_chains
 from ._transition import AbstractTransition, per_chain
 from ._types import Key, Vector
 from ._whitening import to_user
@@ -49,17 +49,17 @@ def judge(
 
 def measured(
     key: Key, transition: AbstractTransition, position: Vector, *, num_draws: int, num_warmup: int
-) -> tuple[Judgement, np.ndarray]:
-    """As `judge`; and the draws (chains, draws, dim) that were measured, in the user's coordinates."""
+) -> tuple[Judgement, Record]:
+    """As `judge`; and the record of what was measured, positions in the user's coordinates."""
     transition = per_chain(transition, position.shape[1])  # as in a search's grids, whose programs then serve
     total = num_warmup + num_draws
     draws = draw_chains(key, transition, start_state(transition, position), num_draws=total, chunk_size=CHUNK)
     if not draws.completed:
         raise KeyboardInterrupt
-    kept = draws.record.position[:, num_warmup:]
-    flat = kept.reshape(-1, kept.shape[-1]).T
-    kept = to_user(transition.target, flat).T.reshape(kept.shape)
-    return judged(draws, kept, every_rhat=False), kept
+    record = Record(*(field[:, num_warmup:] for field in draws.record))
+    flat = record.position.reshape(-1, record.position.shape[-1]).T
+    record = record._replace(position=to_user(transition.target, flat).T.reshape(record.position.shape))
+    return judged(draws, record.position, every_rhat=False), record
 
 
 def judged(draws: Draws, kept: np.ndarray, *, every_rhat: bool = True) -> Judgement:

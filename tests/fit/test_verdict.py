@@ -62,16 +62,16 @@ def test_the_words_say_that_nuts_had_not_mixed_when_it_was_measured():
     words = "NUTS's chains had not mixed when measured (R-hat 1.57), so its figures are rough."
     assert text == f"{verdict(row(), NUTS).recommendation()} {words}"
     assert "rough" in verdict(row(), NUTS._replace(rhat_max=float("nan"))).recommendation()
-    missed = verdict(row(), NUTS._replace(missed=1)).recommendation()
+    missed = verdict(row(), NUTS._replace(faults=1)).recommendation()
     assert missed.endswith("NUTS's chains missed an end of a funnel when measured, so its figures are rough.")
 
 
 def test_rows_of_before_that_say_nothing_of_ends_are_read():
-    values = row()._replace(missed=2)._asdict()
-    assert Row.read(values).missed == 2
-    assert Row.read({name: value for name, value in values.items() if name != "missed"}).missed == 0
-    with pytest.raises(ValueError, match=r"missed = '0\.5', expected a count"):
-        Row.read(values | {"missed": 0.5})
+    values = row()._replace(faults=2)._asdict()
+    assert Row.read(values).faults == 2
+    assert Row.read({name: value for name, value in values.items() if name != "faults"}).faults == 0
+    with pytest.raises(ValueError, match=r"faults = '0\.5', expected a count"):
+        Row.read(values | {"faults": 0.5})
 
 
 def test_nuts_may_win_and_failure_is_said_first():

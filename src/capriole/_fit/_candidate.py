@@ -12,8 +12,8 @@ class Candidate(NamedTuple):
     """``seconds`` are those of making it (search, training), ``num_gradients`` also those of measuring it.
 
     ``shared_gradients`` went into another candidate, of which this one is made, and count there.
-    ``found`` (dim, chains), in the user's coordinates, is where its training chains ended. ``missed`` says what its
-    draws missed of the marginals of a funnel's parents when they were last held against them.
+    ``found`` (dim, chains), in the user's coordinates, is where its training chains ended. ``faults`` are
+    those for which a verdict says failed, seen in its last long run: chains that stood still, ends of a funnel missed.
     """
 
     name: str
@@ -25,4 +25,4 @@ class Candidate(NamedTuple):
     num_gradients: int = 0
     shared_gradients: int = 0
     found: np.ndarray | None = None
-    missed: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()

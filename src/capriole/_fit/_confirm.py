@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._explore import Exploration
-from .._health import MOST_NONFINITE
+from .._health import MOST_NONFINITE, health
 from .._judge import measured
 from .._places import spread_out
+from .._sample import health_arrays
 from .._types import Key
 from .._whitening import from_user
 from ._candidate import Candidate
@@ -18,7 +19,7 @@ from ._reach import marginals, unreached
 from ._rotations import GOOD_ENOUGH
 from ._training import HMC, with_small_steps
 from ._transported import TRANSPORTED
-from ._verdict import Row
+from ._verdict import Row, grave
 
 WARMUP = 200
 """Draws left out of runs that start far out on purpose."""
@@ -40,7 +41,7 @@ def confirmed(
     A kernel whose chains stick in a rare place looks better in a short run than it is: networks, kernels in the
     coordinates of a transport map, the rotation that no gradient steers unless it is `GOOD_ENOUGH`, and all that are
     slow (`STICKY`). Once one was measured so, whoever takes its place is as well. One that lost half of its figure, or
-    missed an end of a funnel, is measured with small steps mixed in too.
+    has faults, is measured with small steps mixed in too.
     """
     crowd = spread_out(places, pilot.position.shape[1])
     seen: set[str] = set()
@@ -60,7 +61,7 @@ def confirmed(
                 f"the {name} gave {before:.2g} effective draws per gradient in a short run, "
                 f"{again.judgement.worst:.2g} in a long one"
             )
-        if lost or again.missed:
+        if lost or again.faults:
             with_hmc = with_small_steps(again, pilot.step_size)
             if with_hmc.name not in {c.name for c in candidates} and not name.endswith(HMC):
                 freed = [judged_again(key, with_hmc, crowd, pilot, num_draws=1000)]
@@ -79,24 +80,24 @@ def row_of(candidate: Candidate, pilot: Exploration) -> Row:
         acceptance_rate=j.acceptance_rate,
         rhat_max=j.rhat_max,
         nonfinite=j.nonfinite,
-        missed=len(candidate.missed),
+        faults=len(candidate.faults),
         fixed_gradients=pilot.num_gradients + candidate.num_gradients + candidate.shared_gradients,
         fixed_seconds=pilot.seconds + pilot.compile_seconds + candidate.seconds + candidate.compile_seconds,
     )
 
 
 def sound(row: Row) -> bool:
-    """Whether a row's figure may be believed: chains mixed, or at least met, few proposals were not finite, and draws
-    missed no end of a funnel.
+    """Whether a row's figure may be believed: chains mixed, or at least met, had no faults, and few
+    proposals that were not finite.
     """
-    return row.rhat_max < UNMIXED and not row.nonfinite > RISKY and not row.missed
+    return row.rhat_max < UNMIXED and not row.nonfinite > RISKY and not row.faults
 
 
 def choose(rows: Sequence[Row], criterion: str) -> str:
     """The best by the criterion; of those within 10 % of it the first, so kernels without networks come first.
 
     Chains that stay where they started have an ESS of about their number, more than chains that slowly mix: rows whose
-    R-hat is `UNMIXED` or more come after all others, and so do `RISKY` ones and those that missed an end of a funnel.
+    R-hat is `UNMIXED` or more come after all others, and so do `RISKY` ones and those with faults.
     """
 
     def score(row: Row) -> float:
@@ -110,12 +111,12 @@ def choose(rows: Sequence[Row], criterion: str) -> str:
 def judged_again(
     key: Key, candidate: Candidate, places: np.ndarray, pilot: Exploration, *, num_draws: int = 500
 ) -> Candidate:
-    """The candidate with what it does from ``places`` (dim, chains), the marginals of a funnel's parents included."""
+    """The candidate with what it does from ``places`` (dim, chains), and the faults of those draws."""
     start = jnp.asarray(from_user(candidate.transition.target, places.astype(jnp.zeros(()).dtype)))
     run_key = jax.random.fold_in(key, 7)
-    judgement, draws = measured(run_key, candidate.transition, start, num_draws=num_draws, num_warmup=WARMUP)
+    judgement, record = measured(run_key, candidate.transition, start, num_draws=num_draws, num_warmup=WARMUP)
     return candidate._replace(
         judgement=judgement,
         num_gradients=candidate.num_gradients + judgement.spent_gradients,
-        missed=tuple(unreached(draws, marginals(pilot.profile))),
+        faults=(*grave(health(*health_arrays(record))), *unreached(record.position, marginals(pilot.profile))),
     )

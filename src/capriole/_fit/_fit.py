@@ -24,7 +24,7 @@ from ._nuts import nuts_tree
 from ._reach import unreached
 from ._search import Found, Spent, search, with_nuts
 from ._settings import MAX_RHAT, SCOUTS, Settings
-from ._verdict import INSTEAD, Row, Verdict
+from ._verdict import INSTEAD, Row, Verdict, grave
 
 if TYPE_CHECKING:
     import xarray
@@ -87,9 +87,9 @@ def fit(
     if compare and found.compared is None:
         found = with_nuts(keys[4], target, found)
         keeper.compared(target, found)
-    if compare and found.kernel is not None and _grave(problems) and not found.apart:
+    if compare and found.kernel is not None and grave(problems) and not found.apart:
         instead, last, thin = nuts_tree(keys[5], target, found.starts, num_draws=num_draws)
-        if not _grave(remaining := _nuts_problems(last, thin, target, found)):
+        if not grave(remaining := _nuts_problems(last, thin, target, found)):
             tree, figures = instead, _figures_of_nuts(last, thin, figures)
             found, problems = _given_up(found, problems), remaining
             keeper.compared(target, found)
@@ -130,7 +130,7 @@ def _drawn(
 
 
 def _given_up(found: Found, problems: list[str]) -> Found:
-    note = f"the {found.chosen} failed in its final run and {INSTEAD}: {'; '.join(_grave(problems))}"
+    note = f"the {found.chosen} failed in its final run and {INSTEAD}: {'; '.join(grave(problems))}"
     return found._replace(kernel=None, chosen="NUTS", decided=True, notes=(*found.notes, note))
 
 
@@ -138,11 +138,6 @@ def _figures_of_nuts(last: PeerDraws, thin: int, before: dict[str, Any]) -> dict
     """Figures of NUTS's draws; all gradients of the run ``before``, which was given up, count as spent."""
     spent = before["warmup_gradients"] + before["final"]["num_gradients"] if before else 0
     return {"thin": thin, "warmup_gradients": last.warmup_gradients + spent}
-
-
-def _grave(problems: list[str]) -> list[str]:
-    """Those for which draws must not be used."""
-    return [text for text in problems if text.startswith(("error", "R-hat")) or "in a row" in text]
 
 
 def _problems(draws: Draws, judgement: Judgement) -> list[str]:
@@ -177,7 +172,7 @@ def _verdict(found: Found, problems: list[str], figures: dict[str, Any]) -> Verd
     comparison = (found.compared or Spent(0, 0.0, 0.0))._asdict() | {"decided": found.decided}
     costs = {"preparation": found.spent._asdict(), "comparison": comparison}
     settings = {"pilot": found.pilot} | figures | {"notes": list(found.notes)} | costs
-    return Verdict(rows, found.chosen, tuple(problems), bool(_grave(problems)), settings)
+    return Verdict(rows, found.chosen, tuple(problems), bool(grave(problems)), settings)
 
 
 def _all_counted(row: Row, total: Spent) -> Row:

@@ -88,7 +88,8 @@ def search(
         for c in candidates
         if c.judgement.nonfinite > RISKY
     )
-    notes.extend(f"the {c.name} was the last choice: {words}" for c in candidates for words in c.missed[:1])
+    faults = [(c.name, fault.removeprefix("error: ")) for c in candidates for fault in c.faults[:1]]
+    notes.extend(f"the {name} was the last choice: {fault}" for name, fault in faults)
     if pilot.num_lost:
         notes.append(
             f"{pilot.num_lost} pilot chains were taken out of places that hold less than exp(-{LOST:.0f}) of the mass, "

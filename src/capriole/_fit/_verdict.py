@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Self
 
 from .._places import APART
@@ -16,6 +17,11 @@ _UNITS = {"gradients": "in gradients", "seconds": "in time"}
 _RUN = ("ess_per_gradient", "ess_sq_per_gradient", "num_gradients")
 
 
+def grave(problems: Iterable[str]) -> list[str]:
+    """Those for which draws must not be used."""
+    return [text for text in problems if text.startswith(("error", "R-hat")) or "in a row" in text]
+
+
 def sat_apart(pilot: Any) -> bool:
     """Whether a pilot's figures, whoever wrote them, say that chains sat `APART`."""
     distance = pilot.get("apart") if isinstance(pilot, dict) else None
@@ -27,8 +33,8 @@ class Row(NamedTuple):
 
     ``fixed_gradients`` and ``fixed_seconds`` (compilation included) are spent before its first draw;
     ``measured_gradients`` is what measuring it cost in all, where that is not part of making it (NUTS). ``nonfinite``
-    is the share of proposals whose log density was not finite, ``missed`` the number of a funnel's parents of whose
-    marginal an end was missed.
+    is the share of proposals whose log density was not finite, ``faults`` the number of things for which a run like
+    it would have failed.
     """
 
     name: str
@@ -42,7 +48,7 @@ class Row(NamedTuple):
     fixed_seconds: float
     measured_gradients: int = 0
     nonfinite: float = 0.0
-    missed: int = 0
+    faults: int = 0
 
     @property
     def worst(self) -> float:
@@ -62,8 +68,8 @@ class Row(NamedTuple):
         name, length = fields.get("name"), fields.get("num_leapfrogs")
         if not isinstance(name, str) or len(name) > 80 or not (length is None or _is_count(length)):
             raise ValueError(f"no row of a verdict: {str(values)[:80]!r}")
-        fields["missed"] = 0 if fields["missed"] is None else fields["missed"]
-        counts = {"fixed_gradients", "measured_gradients", "missed"}
+        fields["faults"] = 0 if fields["faults"] is None else fields["faults"]
+        counts = {"fixed_gradients", "measured_gradients", "faults"}
         for count in counts:
             if not _is_count(fields[count]):
                 raise ValueError(f"the row {name!r} has {count} = {str(fields[count])[:80]!r}, expected a count")
@@ -168,7 +174,7 @@ class Verdict(NamedTuple):
         doubt = ""
         if not nuts.rhat_max < MIXED:
             doubt = f" NUTS's chains had not mixed when measured (R-hat {nuts.rhat_max:.2f}), so its figures are rough."
-        elif nuts.missed:
+        elif nuts.faults:
             doubt = " NUTS's chains missed an end of a funnel when measured, so its figures are rough."
         return (
             f"The {self.chosen} gives {gain:.2g} times NUTS's effective draws per gradient; "

@@ -121,9 +121,7 @@ def peer_run(
     )
 
 
-def run_fit(
-    target: Started, seed: int, settings: PeersSettings, progress: OnProgress = None
-) -> tuple[BenchRun, Fit]:
+def run_fit(target: Started, seed: int, settings: PeersSettings, progress: OnProgress = None) -> tuple[BenchRun, Fit]:
     """`capriole.fit`, with its default settings but for the numbers of chains, draws and training steps."""
     import arviz  # noqa: F401  # peers' libraries are imported before their clocks run, too
 
