@@ -127,6 +127,7 @@ def test_draws_that_miss_an_end_of_a_marginal_fail(monkeypatch, missed):
     verdict = capriole.fit(make_target("scg"), seed=1, num_chains=8, train_steps=0, compare=False).verdict
     assert verdict.failed == missed
     assert ("along a funnel" in verdict.recommendation()) == missed
+    assert verdict.settings["thin"] == (16 if missed else 1)
 
 
 def test_networks_are_for_tens_of_dimensions_not_for_hundreds():
@@ -261,18 +262,20 @@ def test_nuts_is_left_out_for_what_is_chosen_only():
     assert _search._sure([slow], SimpleNamespace(apart=100.0), "gradients")
 
 
-def test_nuts_is_run_longer_while_its_chains_disagree(monkeypatch):
-    """Chains of a random walk at first, independent draws in the third run; runs given up are paid for."""
-    lengths = []
+@pytest.mark.parametrize("early", [lambda noise: np.cumsum(noise, axis=1), lambda noise: np.minimum(noise, 1.2)])
+def test_nuts_is_run_longer_while_its_chains_disagree_or_miss_an_end(monkeypatch, early):
+    """Chains of a random walk at first, or cut off; draws of a normal in the third run; runs given up are paid for."""
+    lengths, facts = [], [{"dimension": 1, "quantiles": norm.ppf(LEVELS).tolist()}]
 
     def run(key, target, starts, *, num_draws):
         lengths.append(num_draws)
         noise = np.random.default_rng(len(lengths)).normal(size=(8, num_draws, 2))
-        position = noise if len(lengths) == 3 else np.cumsum(noise, axis=1)
+        position = noise if len(lengths) == 3 else early(noise)
         return PeerDraws(position, 10 * num_draws, 100, 1.0, 1.0, 0.5, 0.8, 0, {})
 
     monkeypatch.setattr(_nuts, "_run", run)
-    tree, draws, thin = _nuts.nuts_tree(jax.random.key(0), PerChain(logdensity), jnp.zeros((2, 8)), num_draws=100)
+    target, starts = PerChain(logdensity), jnp.zeros((2, 8))
+    tree, draws, thin = _nuts.nuts_tree(jax.random.key(0), target, starts, facts, num_draws=100)
     assert lengths == [100, 400, 1600]
     assert thin == 16
     assert draws.position.shape == (8, 100, 2)

@@ -112,11 +112,11 @@ def test_thinned_passes_go_on_where_they_were(tmp_path, monkeypatch, passes):
             keeper = fitted.Watched(RunFolder(tmp_path / name, new=False))
             progress = keeper.begin(fitted.CONFIG, found.starts, fitted.stop_at(*stop))
             with pytest.raises(KeyboardInterrupt):
-                final_run(jax.random.key(1), found.kernel, found.starts, 400, keeper, progress)
+                final_run(jax.random.key(1), found.kernel, found.starts, 400, keeper, progress, marginals=[])
             keeper.folder.close()
         keeper = fitted.Watched(RunFolder(tmp_path / name, new=False))
         progress = keeper.begin(fitted.CONFIG, found.starts, None)
-        final = final_run(jax.random.key(1), found.kernel, found.starts, 400, keeper, progress)
+        final = final_run(jax.random.key(1), found.kernel, found.starts, 400, keeper, progress, marginals=[])
         keeper.folder.close()
         return final
 
@@ -129,7 +129,7 @@ def test_thinned_passes_go_on_where_they_were(tmp_path, monkeypatch, passes):
     keeper = fitted.Watched(RunFolder(tmp_path / "stopped", new=False), more=100)
     keeper.begin(fitted.CONFIG, found.starts, None)
     at = keeper.point(found.kernel, found.starts, lambda: pytest.fail("the warm-up is not repeated"))
-    extended = final_run(jax.random.key(1), found.kernel, found.starts, 400, keeper, None)
+    extended = final_run(jax.random.key(1), found.kernel, found.starts, 400, keeper, None, marginals=[])
     key = jax.random.fold_in(jax.random.key(1), 3 + at.round)
     longer = InMemory().draws(at, key, found.kernel, num_draws=500, progress=None)
     assert_same(extended.draws.record._asdict(), longer.record._asdict())

@@ -1,4 +1,4 @@
-"""The final run of `fit`: draws of the frozen kernel, longer and thinned while its chains disagree."""
+"""The final run of `fit`: draws of the frozen kernel, longer and thinned while its chains disagree or miss an end."""
 
 import time
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from .._transition import AbstractTransition, per_chain
 from .._types import ChainState, Key, Vector
 from .._whitening import draws_to_user
 from ._confirm import WARMUP
+from ._reach import unreached
 from ._search import Found
 from ._settings import MAX_RHAT, THINS
 from ._verdict import Verdict
@@ -115,9 +116,20 @@ class InMemory:
 
 
 def final_run(
-    key: Key, kernel: AbstractTransition, start: Vector, num_draws: int, keeper: Keeper, progress: OnProgress
+    key: Key,
+    kernel: AbstractTransition,
+    start: Vector,
+    num_draws: int,
+    keeper: Keeper,
+    progress: OnProgress,
+    *,
+    marginals: list[dict[str, Any]],
 ) -> Final:
-    """Warm-up and draws of the frozen kernel from ``start`` (dim, chains), in its coordinates."""
+    """Warm-up and draws of the frozen kernel from ``start`` (dim, chains), in its coordinates.
+
+    They are `THINS` times as long while R-hat is not below `MAX_RHAT` or an end of ``marginals`` is missed: what few
+    excursions say of an end, more of them say better.
+    """
     kernel = per_chain(kernel, start.shape[1])
 
     def warm_up() -> Point:
@@ -133,9 +145,10 @@ def final_run(
         draws = keeper.draws(at, pass_key, kernel, num_draws=num_draws, progress=progress)
         drawn = time.perf_counter()
         judgement = judged(draws, draws.record.position)
+        enough = judgement.rhat_max < MAX_RHAT and not unreached(draws.record.position, marginals)
         check_seconds = time.perf_counter() - drawn
         last = at.round + 1 == len(THINS) or not draws.completed
-        if at.settled or judgement.rhat_max < MAX_RHAT or last:
+        if at.settled or enough or last:
             break
         at = Point(at.round + 1, draws.state, at.spent + draws.num_gradients)
         keeper.reached(at)

@@ -65,10 +65,10 @@ def fit(
     than NUTS is known to (`NUTS_AT_MOST`), NUTS is compared after the draws are there, for the verdict only;
     ``compare=False`` leaves it out.
 
-    If chains of the final run disagree (R-hat above 1.01) they go on 4 and then 16 times as long, thinned to
-    the same number of draws. If they still do, or chains are stuck, NUTS gets its chance unless it is ruled out: where
-    its draws pass they are returned, with a note. Else the verdict says ``failed`` and why. Ctrl-C while the final run
-    draws ends it: the draws that are there are returned, and the verdict says how many.
+    If chains of the final run disagree (R-hat above 1.01) or miss an end of a funnel they go on 4 and then 16 times as
+    long, thinned to the same number of draws. If they still do, or chains are stuck, NUTS gets its chance unless it is
+    ruled out: where its draws pass they are returned, with a note. Else the verdict says ``failed`` and why. Ctrl-C
+    while the final run draws ends it: the draws that are there are returned, and the verdict says how many.
 
     ``resume`` keeps what is finished in a folder and goes on from it: `capriole.runs.CheckpointedFit`.
     Raises ValueError for a log density, init or number that cannot work: ``num_draws`` below 8, for R-hat, is one.
@@ -88,7 +88,7 @@ def fit(
         found = with_nuts(keys[4], target, found)
         keeper.compared(target, found)
     if compare and found.kernel is not None and grave(problems) and not found.apart:
-        instead, last, thin = nuts_tree(keys[5], target, found.starts, num_draws=num_draws)
+        instead, last, thin = nuts_tree(keys[5], target, found.starts, found.marginals, num_draws=num_draws)
         if not grave(remaining := _nuts_problems(last, thin, target, found)):
             tree, figures = instead, _figures_of_nuts(last, thin, figures)
             found, problems = _given_up(found, problems), remaining
@@ -115,10 +115,10 @@ def _drawn(
 ) -> tuple["xarray.DataTree", list[str], dict[str, Any]]:
     """Draws of what was found, what is wrong with them, and figures of the run for the verdict."""
     if found.kernel is None:
-        tree, last, thin = nuts_tree(key, target, found.starts, num_draws=num_draws)
+        tree, last, thin = nuts_tree(key, target, found.starts, found.marginals, num_draws=num_draws)
         return tree, _nuts_problems(last, thin, target, found), _figures_of_nuts(last, thin, {})
     start = jnp.asarray(from_user(found.kernel.target, np.asarray(found.starts)))
-    final = final_run(key, found.kernel, start, num_draws, keeper, progress)
+    final = final_run(key, found.kernel, start, num_draws, keeper, progress, marginals=found.marginals)
     figures = {"thin": final.thin, "final": final.judgement._asdict(), "warmup_gradients": final.warmup_gradients}
     drawn = time.perf_counter()
     tree = to_datatree(final.draws, target, seed=repr(seed))

@@ -54,11 +54,12 @@ def nuts_row(
 
 
 def nuts_tree(
-    key: Key, target: AbstractLogDensity, starts: Vector, *, num_draws: int
+    key: Key, target: AbstractLogDensity, starts: Vector, marginals: list[dict[str, Any]], *, num_draws: int
 ) -> tuple["xarray.DataTree", PeerDraws, int]:
     """Draws of NUTS from ``starts`` (dim, chains) as a DataTree; they as they are, and by how much they were thinned.
 
-    While R-hat is not below `MAX_RHAT`, once more and longer, thinned to as many draws: as the learned kernel's runs.
+    While R-hat is not below `MAX_RHAT`, or an end of ``marginals`` is missed, once more and longer, thinned to as many
+    draws: as the learned kernel's runs.
     Gradients of a run given up count as warm-up.
     """
     spent = 0
@@ -67,7 +68,8 @@ def nuts_tree(
         kept = run.position[:, thin - 1 :: thin]
         draws = run._replace(position=kept, warmup_gradients=run.warmup_gradients + spent)
         longer = THINS[min(i + 1, len(THINS) - 1)]
-        if float(np.max(diagnostics.rhat(kept))) < MAX_RHAT or longer * kept.size > _MOST_NUMBERS:
+        enough = float(np.max(diagnostics.rhat(kept))) < MAX_RHAT and not unreached(kept, marginals)
+        if enough or longer * kept.size > _MOST_NUMBERS:
             break
         spent = draws.warmup_gradients + run.num_gradients
     attributes = {
