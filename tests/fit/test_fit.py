@@ -9,13 +9,13 @@ import pytest
 from scipy.stats import norm
 
 import capriole
-from capriole import CrankNicolson, PerChain, Rotation, Transition, Whitened, Whitening
+from capriole import CrankNicolson, Mixture, PerChain, Rotation, Transition, Whitened, Whitening
 from capriole._explore import explore
 from capriole._fit import _confirm, _fit, _nuts, _rotations, _search
 from capriole._fit._candidate import Candidate
 from capriole._fit._reach import LEVELS, Marginal
 from capriole._fit._rotations import rotations, smoothed_best
-from capriole._fit._training import MOST_MOVED, Plan, plans, train_candidate, with_small_steps
+from capriole._fit._training import MOST_MOVED, Plan, plans, train_candidate, with_finer_steps, with_small_steps
 from capriole._fit._transported import Elsewhere, transported
 from capriole._fit._verdict import Row
 from capriole._judge import Judgement
@@ -152,6 +152,28 @@ def test_small_steps_take_a_fifth_of_the_gradients():
     np.testing.assert_allclose(steps / (steps + share * 9), 0.2)
     assert one is kernel
     assert (mixed.name, mixed.num_gradients, mixed.shared_gradients) == ("rotation and HMC", 0, 70)
+
+
+def test_finer_steps_are_of_the_same_rotation():
+    target = make_target("scg")
+    kernel = Transition(target, Rotation(jnp.asarray([1.0, 1.2]), jnp.asarray(9)))
+    judgement = Judgement(0.1, 0.1, 1.0, 0.9, 1.0, 0.0, 100, 110, 1.0, 0.0)
+    once = with_finer_steps(Candidate("rotation", kernel, judgement, 9, num_gradients=70))
+    assert (once.name, once.num_leapfrogs, int(once.transition.dynamics.num_leapfrogs)) == (
+        "rotation in finer steps",
+        14,
+        14,
+    )
+    assert (once.num_gradients, once.shared_gradients) == (0, 70)
+    np.testing.assert_array_equal(once.transition.dynamics.angle, kernel.dynamics.angle)
+    twice = with_finer_steps(once._replace(num_gradients=5))
+    assert (twice.name, twice.num_leapfrogs, twice.num_gradients) == (once.name, 21, 5)
+    mixed = Candidate(
+        "mixture", Mixture((kernel, Transition(target, CrankNicolson(jnp.asarray(1.0)))), (0.5, 0.5)), judgement, 9
+    )
+    assert int(with_finer_steps(mixed).transition.transitions[0].dynamics.num_leapfrogs) == 14
+    learned = Transition(target, capriole.learned_leapfrog(jax.random.key(0), dim=2, num_leapfrogs=2))
+    assert with_finer_steps(Candidate("network", learned, judgement, 2)) is None
 
 
 def test_what_a_transport_map_that_is_left_cost_counts(monkeypatch):
@@ -417,7 +439,8 @@ def test_a_kernel_that_would_fail_in_its_final_run_gives_way(monkeypatch, fault)
     cut = whole if stuck else np.clip(whole, None, norm.ppf(LEVELS[-1]))
     draws = {"network": cut, "network and HMC": whole, "rotation": whole}
     judgement = Judgement(0.3, 0.3, 1.0, 0.9, 1.0, 0.0, 100, 110, 1.0, 0.0)
-    rates = {"network": 0.3, "network and HMC": 0.2, "rotation": 0.1}
+    draws |= {"finer": cut, "finer again": whole}
+    rates = {"network": 0.3, "network and HMC": 0.2, "rotation": 0.1, "finer": 0.25, "finer again": 0.15}
 
     def candidate(name):
         return Candidate(
@@ -427,20 +450,24 @@ def test_a_kernel_that_would_fail_in_its_final_run_gives_way(monkeypatch, fault)
     def run(key, transition, start, *, num_draws, num_warmup):
         figures = np.ones((12, 16, 1000), int)
         figures[Record._fields.index("nonfinite")] = figures[Record._fields.index("diverging")] = 0
-        if transition.name == "network" and stuck:
+        if transition.name in ("network", "finer") and stuck:
             figures[Record._fields.index("accepted"), 3, 100:300] = 0
         record = Record(*figures)._replace(position=draws[transition.name])
         return candidate(transition.name).judgement, record
 
     monkeypatch.setattr(_confirm, "measured", run)
     monkeypatch.setattr(_confirm, "with_small_steps", lambda c, step_size: candidate("network and HMC"))
+    monkeypatch.setattr(
+        _confirm, "with_finer_steps", lambda c: candidate("finer again" if "finer" in c.name else "finer")
+    )
     notes = []
     candidates = [candidate("rotation"), candidate("network")]
     found = _confirm.confirmed(jax.random.key(2), candidates, np.zeros((2, 32)), "gradients", pilot, notes)
-    assert {c.name: len(c.faults) for c in found} == {"rotation": 0, "network": 1, "network and HMC": 0}
+    expected = {"rotation": 0, "network": 1, "network and HMC": 0, "finer again": 0}
+    assert {c.name: len(c.faults) for c in found} == expected
     assert found[1].faults[0].startswith(fault)
     rows = [_confirm.row_of(c, pilot) for c in found]
-    assert [row.faults for row in rows] == [0, 1, 0]
+    assert [row.faults for row in rows] == [0, 1, 0, 0]
     assert _confirm.choose(rows, "gradients") == "network and HMC"
     assert _confirm.choose(rows[1:2], "gradients") == "network", "if there is nothing else"
     unknown = _confirm.judged_again(jax.random.key(2), candidates[1], np.zeros((2, 16)), pilot._replace(profile=None))

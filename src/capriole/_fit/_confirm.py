@@ -17,7 +17,7 @@ from ._candidate import Candidate
 from ._free import FREE
 from ._reach import marginals, unreached
 from ._rotations import GOOD_ENOUGH
-from ._training import HMC, with_small_steps
+from ._training import HMC, with_finer_steps, with_small_steps
 from ._transported import TRANSPORTED
 from ._verdict import Row, grave
 
@@ -41,7 +41,7 @@ def confirmed(
     A kernel whose chains stick in a rare place looks better in a short run than it is: networks, kernels in the
     coordinates of a transport map, the rotation that no gradient steers unless it is `GOOD_ENOUGH`, and all that are
     slow (`STICKY`). Once one was measured so, whoever takes its place is as well. One that lost half of its figure, or
-    has faults, is measured with small steps mixed in too.
+    has faults, is measured with small steps mixed in too; one with faults also in finer steps, twice at most.
     """
     crowd = spread_out(places, pilot.position.shape[1])
     seen: set[str] = set()
@@ -54,7 +54,7 @@ def confirmed(
         if name in seen or not (seen or sticky):
             return candidates
         again = judged_again(key, candidates[i], crowd, pilot, num_draws=2000 if free else 1000)
-        freed = []
+        freed: list[Candidate] = []
         lost = again.judgement.worst < 0.5 * before
         if lost:
             notes.append(
@@ -65,6 +65,12 @@ def confirmed(
             with_hmc = with_small_steps(again, pilot.step_size)
             if with_hmc.name not in {c.name for c in candidates} and not name.endswith(HMC):
                 freed = [judged_again(key, with_hmc, crowd, pilot, num_draws=1000)]
+        finer = with_finer_steps(again) if again.faults else None
+        if finer is not None and finer.name not in {c.name for c in candidates}:
+            finer = judged_again(key, finer, crowd, pilot, num_draws=1000)
+            if finer.faults:
+                finer = judged_again(key, with_finer_steps(finer) or finer, crowd, pilot, num_draws=1000)
+            freed.append(finer)
         candidates = [*candidates[:i], again, *freed, *candidates[i + 1 :]]
         seen.update(c.name for c in (again, *freed))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import numpy as np
 
 from .._check import trainable
 from .._clock import CompileClock
-from .._dynamics import Leapfrog, learned_leapfrog, rotation_step_sizes
+from .._dynamics import Leapfrog, Rotation, learned_leapfrog, rotation_step_sizes
 from .._judge import Judgement, judge
 from .._logdensity import AbstractLogDensity
 from .._objectives import AbstractObjective, LogESJD, LogJump, WeightedSum
@@ -25,6 +25,7 @@ _HOPELESS = 0.6
 _FREE_SHARE = 0.4
 _HMC_LEAPFROGS = 5
 HMC = "and HMC"
+FINER = "in finer steps"
 """Last words of the names of candidates with small steps mixed in."""
 MOST_MOVED = 2.2e8
 """Coordinates that a training may move, counted once per leapfrog. On the bench networks that moved more took minutes
@@ -200,6 +201,32 @@ def with_small_steps(candidate: Candidate, step_size: float) -> Candidate:
         shared_gradients=candidate.num_gradients + candidate.shared_gradients,
         found=None,
     )
+
+
+def with_finer_steps(candidate: Candidate) -> Candidate | None:
+    """The candidate with the same rotations in half as many leapfrogs again, not measured yet; None if it has none.
+
+    Of one that has finer steps already it is the successor, at the cost of both.
+    """
+
+    def is_rotation(node: object) -> bool:
+        return isinstance(node, Rotation)
+
+    def finer(node: Any) -> Any:
+        return Rotation(node.angle, (3 * node.num_leapfrogs + 1) // 2) if is_rotation(node) else node
+
+    kernel = candidate.transition
+    if not any(map(is_rotation, jax.tree.leaves(kernel, is_leaf=is_rotation))):
+        return None
+    made = candidate._replace(
+        transition=jax.tree.map(finer, kernel, is_leaf=is_rotation),
+        num_leapfrogs=(3 * candidate.num_leapfrogs + 1) // 2,
+        found=None,
+    )
+    if candidate.name.endswith(FINER):
+        return made
+    shared = candidate.num_gradients + candidate.shared_gradients
+    return made._replace(name=f"{candidate.name} {FINER}", num_gradients=0, shared_gradients=shared)
 
 
 def make_recipe(plan: Plan, position: Vector, step_size: float) -> Recipe:
