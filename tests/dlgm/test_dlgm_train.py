@@ -14,12 +14,14 @@ from capriole.dlgm import (
     CheckpointError,
     Dataset,
     build,
+    elbo_step,
     gradients_per_image,
     settings_for,
     train_dlgm,
     tune_step_size,
 )
 from capriole.dlgm._files import load_checkpoint, read_facts, save_checkpoint
+from capriole.dlgm._schemes import SCHEMES
 from capriole.dlgm._settings import settings_from
 from capriole.dlgm._train import STEP_SIZES
 
@@ -75,6 +77,7 @@ def test_a_run_interrupted_within_an_epoch_ends_at_the_same_bits(scheme, data, t
     lines = (tmp_path / "parts/metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
     assert whole.history[0]["step"] == (4 if scheme == "elbo" else 5), "the VAE has a batch of its own"
+    assert whole.history[0].get("skipped_updates") == (0 if scheme == "l2hmc" else None)
     assert whole.history[-1]["elbo"] > whole.history[0]["elbo"]
     assert whole.history[-1]["num_gradients"] >= 2 * 100 * gradients_per_image(scheme, settings(), 16)
     assert {leaf.dtype for leaf in arrays(whole.model)} <= {jnp.dtype("float32"), jnp.dtype(bool)}
@@ -144,3 +147,42 @@ def test_bad_settings_name_value_and_remedy(data, tmp_path):
         settings_for("smoke", epochs=-1)
     with pytest.raises(ValueError, match="unknown settings"):
         settings_from({"colour": 1})
+
+
+def test_training_stops_at_a_state_that_is_not_finite_and_names_the_epoch(data, tmp_path):
+    with pytest.raises(ValueError, match=r"training elbo failed in epoch 1: .*ELBO; use a smaller .*holds none"):
+        train_dlgm("elbo", settings(elbo_learning_rate=1e30), data, seed=0, folder=tmp_path)
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_one_step_without_a_finite_elbo_is_not_averaged_away(data, tmp_path, monkeypatch):
+    def spoilt(key, state, images, recipe):
+        state, metrics = elbo_step(key, state, images, recipe)
+        return state, metrics._replace(elbo=jnp.where(state.step == 6, jnp.nan, metrics.elbo))
+
+    monkeypatch.setitem(SCHEMES, "elbo", spoilt)
+    with pytest.raises(ValueError, match="failed in epoch 2: not finite are ELBO; use a smaller elbo_learning_rate"):
+        train_dlgm("elbo", settings(), data, seed=0, folder=tmp_path)
+    facts = read_facts(tmp_path / "checkpoint.safetensors")
+    assert len(facts["history"]) == 1, "the last sound checkpoint stays"
+
+
+def test_a_checkpoint_that_is_not_finite_is_not_trained_further(data, tmp_path):
+    train_dlgm("elbo", settings(), data, seed=0, folder=tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    state, facts = load_checkpoint(path, build("elbo", settings(), 16, 0)[0])
+    spoilt = eqx.tree_at(lambda s: s.model.decoder.network.biases[0], state, replace_fn=lambda b: b * jnp.nan)
+    save_checkpoint(path, spoilt, facts)
+    with pytest.raises(ValueError, match=r"in epoch 2: not finite are decoder; .* holds a state that is not sound"):
+        train_dlgm("elbo", settings(), data, seed=0, folder=tmp_path)
+
+
+def test_skipped_updates_of_the_kernel_are_in_the_record(data, tmp_path, monkeypatch):
+    def spoilt(start, end, acceptance):
+        return jnp.mean(acceptance) * jnp.nan
+
+    monkeypatch.setattr("capriole.dlgm._train.objective_of", lambda s: spoilt)
+    history = train_dlgm("l2hmc", settings(), data, seed=0, folder=tmp_path).history
+    assert [record["skipped_updates"] for record in history] == [5, 5]
+    assert "loss" not in history[0]
+    assert np.isfinite(history[1]["elbo"])

@@ -127,6 +127,8 @@ def train_stage(
             return {}
         found = curve_point(key_for(seed, "curve"), model, kept.train, validation, settings)
         score = found["validation_log_likelihood"]
+        if not np.isfinite(score):
+            raise ValueError(f"validation images' log p(x) is not finite in epoch {epoch}; use smaller learning rates")
         if epoch == 1 or score > read_facts(folder / BEST)["validation_log_likelihood"]:
             save_checkpoint(folder / BEST, model, {"epoch": epoch, "validation_log_likelihood": score})
         return found
