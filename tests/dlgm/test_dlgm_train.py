@@ -113,6 +113,18 @@ def test_tuning_takes_long_steps_on_a_flat_posterior_and_short_ones_on_a_steep_o
     assert min(STEP_SIZES) < found[1]
 
 
+def test_another_runs_checkpoint_is_not_continued_and_the_last_line_is_made_up_for(data, tmp_path):
+    train_dlgm("elbo", settings(), data, seed=0, folder=tmp_path)
+    lines = (tmp_path / "metrics.jsonl").read_text()
+    with pytest.raises(CheckpointError, match="of another run: seed is 0 there, 1 here"):
+        train_dlgm("elbo", settings(), data, seed=1, folder=tmp_path)
+    with pytest.raises(CheckpointError, match=r"of another run: elbo_learning_rate is 0.001 there, 0.5 here"):
+        train_dlgm("elbo", settings(elbo_learning_rate=0.5), data, seed=0, folder=tmp_path)
+    (tmp_path / "metrics.jsonl").write_text("".join(lines.splitlines(keepends=True)[:-1]))  # killed before the last
+    train_dlgm("elbo", settings(ais_images=3, learning_rate=0.5), data, seed=0, folder=tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_text() == lines
+
+
 def test_damaged_and_foreign_checkpoints_are_refused(data, tmp_path):
     state, _ = build("elbo", settings(), 16, 0)
     path = save_checkpoint(tmp_path / "c.safetensors", state, {"a": 1})
@@ -186,3 +198,23 @@ def test_skipped_updates_of_the_kernel_are_in_the_record(data, tmp_path, monkeyp
     assert [record["skipped_updates"] for record in history] == [5, 5]
     assert "loss" not in history[0]
     assert np.isfinite(history[1]["elbo"])
+
+
+def test_a_run_goes_on_under_settings_that_its_scheme_does_not_use():
+    others = {
+        "elbo": {"batch", "epochs", "curve_every", "learning_rate", "encoder_learning_rate", "num_leapfrogs", "frame"},
+        "hmc": {"elbo_batch", "elbo_epochs", "elbo_curve_every", "elbo_learning_rate", "kernel_leapfrogs", "guide"},
+        "l2hmc": {"elbo_learning_rate", "num_transitions", "num_leapfrogs", "step_size", "tuning_images"},
+    }
+    own = {
+        "elbo": {"elbo_batch", "elbo_epochs", "elbo_learning_rate", "latent", "dataset", "curve_images"},
+        "hmc": {"batch", "epochs", "learning_rate", "encoder_learning_rate", "num_leapfrogs", "tuning_images"},
+        "l2hmc": {"batch", "epochs", "learning_rate", "kernel_learning_rate", "kernel_transitions", "guide", "frame"},
+    }
+    for scheme in SCHEME_NAMES:
+        used = set(settings().training_of(scheme))
+        assert own[scheme] <= used
+        assert not used & (others[scheme] | {"ais_images", "seeds"})
+    for name, value in (("frame", "curvature"), ("curvature_pixels", 5)):
+        same = settings(**{name: value}).training_of("l2hmc") == settings().training_of("l2hmc")
+        assert same == (name == "curvature_pixels"), "the guide's kernel has no curvature"

@@ -25,8 +25,8 @@ from ._posterior import draw_posterior, posterior_shape, shape_summary
 from ._refit import described, refit_kernel
 from ._sampling import compare_samplers
 from ._schemes import Model
-from ._settings import Settings, settings_from
-from ._train import CHECKPOINT, build, key_for, train_dlgm
+from ._settings import SCHEME_NAMES, Settings, settings_from
+from ._train import CHECKPOINT, build, differing, fresh, key_for, train_dlgm
 from ._true_classes import counts, find_reference, reference_facts, shares_of
 
 CONFIG = "config.json"
@@ -86,14 +86,33 @@ class Loaded(NamedTuple):
 
 
 def _claim(folder: Path, scheme: str, settings: Settings, seed: int) -> None:
-    """Write config.json. Raises `CheckpointError` if the folder holds a run that trained otherwise."""
+    """Write config.json. Raises `CheckpointError` if the folder holds a run that trained otherwise, or something else.
+
+    Settings that nothing was trained with yet may be replaced.
+    """
     path = folder / CONFIG
     if path.exists():
-        old = read_json(path)
-        same = old["scheme"] == scheme and old["seed"] == seed
-        if not same or settings_from(old["settings"]).training_of(scheme) != settings.training_of(scheme):
-            raise CheckpointError(f"{folder} holds a run with other settings; choose another folder or remove it")
+        odd = differing(_config(path), scheme, settings, seed)
+        if odd and (folder / CHECKPOINT).exists():
+            raise CheckpointError(
+                f"{folder} holds a run with other settings: {odd}; choose another folder or remove it"
+            )
     write_json(path, {"scheme": scheme, "seed": seed, "settings": settings.as_dict()})
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """Scheme, seed and settings. Raises `CheckpointError` for a file that `train_stage` did not write."""
+    stored = read_json(path)
+    try:
+        if stored["scheme"] in SCHEME_NAMES and isinstance(stored["seed"], int):
+            settings_from(stored["settings"])
+            return stored
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not describe a latent-variable model ({error!r}); {_REMEDY}") from error
+    raise CheckpointError(f"{path} does not describe a latent-variable model; {_REMEDY}")
+
+
+_REMEDY = "it is of another command or version; choose another folder"
 
 
 def load_model(folder: Path, data: Dataset | None = None) -> Loaded:
@@ -109,7 +128,7 @@ def settings_in(folder: Path) -> Settings:
     """The settings of the model in a folder. Raises `CheckpointError` if there is none."""
     if not (folder / CHECKPOINT).exists():
         raise CheckpointError(f"no checkpoint in {folder}; train first")
-    return settings_from(read_json(folder / CONFIG)["settings"])
+    return settings_from(_config(folder / CONFIG)["settings"])
 
 
 def train_stage(
@@ -119,8 +138,9 @@ def train_stage(
 
     Test images play no part. What is kept is the model of one of the epochs on figure 2's curve.
     """
-    _claim(folder, scheme, settings, seed)
     kept, validation = hold_out(data, settings.validation_images)
+    fresh(scheme, settings, kept, seed)  # refuses what cannot be trained before anything is written
+    _claim(folder, scheme, settings, seed)
 
     def on_epoch(model: Model, epoch: int) -> dict[str, float]:
         if epoch % settings.curve_every_of(scheme) and epoch not in (1, settings.epochs_of(scheme)):

@@ -18,12 +18,12 @@ from .._train import Progress, adam, decay
 from .._types import Key
 from ._curvature import Curved, quick_cost
 from ._data import Dataset
-from ._files import load_checkpoint, save_checkpoint, write_lines
+from ._files import CheckpointError, load_checkpoint, save_checkpoint, write_lines
 from ._guide import Guide, Guided
 from ._kernel import image_leapfrog
 from ._model import Decoder, Encoder
 from ._schemes import SCHEMES, DLGMState, Model, Recipe, StepMetrics, binarise, follow, init_state, posterior_kernel
-from ._settings import SCHEME_NAMES, Settings
+from ._settings import SCHEME_NAMES, Settings, settings_from
 
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
@@ -142,19 +142,19 @@ def train_dlgm(
 
     ``on_epoch(model, epoch)`` may add figures to the epoch's record. Metrics go to ``metrics.jsonl``, one line per
     epoch. Everything random is a function of seed, epoch and step, so an interrupted run ends where an uninterrupted
-    one would. Raises ValueError if a batch is larger than the training set, or if an epoch's state or ELBO is not finite,
-    `CheckpointError` for a checkpoint that is damaged or of another run.
+    one would. Raises ValueError for a batch larger than the training set and for an epoch whose state or ELBO is not
+    finite, `CheckpointError` for a checkpoint that is damaged or of another run.
     """
-    num_images, batch = data.train.shape[1], settings.batch_of(scheme)
-    if batch > num_images:
-        raise ValueError(f"a batch of {batch} is larger than the training set of {num_images} images")
-    epochs, per_epoch = settings.epochs_of(scheme), num_images // batch
-    state, recipe = build(scheme, settings, data.train.shape[0], seed, num_steps=epochs * per_epoch)
-    history: list[dict[str, Any]] = []
+    state, recipe = fresh(scheme, settings, data, seed)
+    num_images, batch, epochs = data.train.shape[1], settings.batch_of(scheme), settings.epochs_of(scheme)
+    per_epoch, history = num_images // batch, list[dict[str, Any]]()
     if (folder / CHECKPOINT).exists():
         state, facts = load_checkpoint(folder / CHECKPOINT, state)
+        if odd := differing(facts, scheme, settings, seed):
+            raise CheckpointError(f"{folder / CHECKPOINT} is of another run: {odd}; choose another folder or remove it")
         history = facts["history"]
         _check_finite(scheme, state, history[-1], f"{folder} holds a state that is not sound")
+        write_lines(folder / METRICS, history)  # the last line is missing if the run ended just before it
     pixels = jnp.asarray(data.train)
     order_key, step_key, tune_key = jax.random.split(key_for(seed, scheme), 3)
     for epoch in range(len(history), epochs):
@@ -191,6 +191,26 @@ def train_dlgm(
         save_checkpoint(folder / CHECKPOINT, state, facts)
         write_lines(folder / METRICS, history)
     return Trained(state.model, history)
+
+
+def fresh(scheme: str, settings: Settings, data: Dataset, seed: int) -> tuple[DLGMState, Recipe]:
+    """The state that training on ``data`` starts from. Raises ValueError for settings that cannot be trained."""
+    num_images, batch = data.train.shape[1], settings.batch_of(scheme)
+    if batch > num_images:
+        raise ValueError(f"a batch of {batch} is larger than the training set of {num_images} images")
+    num_steps = settings.epochs_of(scheme) * (num_images // batch)
+    return build(scheme, settings, data.train.shape[0], seed, num_steps=num_steps)
+
+
+def differing(stored: dict[str, Any], scheme: str, settings: Settings, seed: int) -> str:
+    """In what a stored run (scheme, seed, settings) trains otherwise, in words; nothing if it is the same run."""
+    ours: dict[str, Any] = {"scheme": scheme, "seed": seed}
+    theirs = {name: stored[name] for name in ours}
+    if ours == theirs:
+        ours |= settings.training_of(scheme)
+        theirs |= settings_from(stored["settings"]).training_of(scheme)
+    names = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    return ", ".join(f"{name} is {theirs.get(name)} there, {ours.get(name)} here" for name in names)
 
 
 @eqx.filter_jit
