@@ -96,6 +96,10 @@ class Settings:
         unused = {*_UNUSED[scheme], "curvature_pixels" if self.frame == "guide" else "guide"}
         return {n: v for n, v in asdict(self).items() if not n.startswith(_JUDGING) and n not in unused}
 
+    def named(self, beginnings: tuple[str, ...]) -> dict[str, Any]:
+        """The settings whose names begin so."""
+        return {name: value for name, value in asdict(self).items() if name.startswith(beginnings)}
+
     def learning_rates_of(self, scheme: str) -> tuple[float, float]:
         """Of encoder and decoder: a VAE's start together and low, else its latents collapse onto the prior."""
         if scheme == "elbo":
