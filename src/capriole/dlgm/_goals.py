@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._words import number
+
 type Results = dict[str, Any]
 
 RATIO, MAX_RHAT, MAX_GAP = 3.0, 1.05, 1.0
@@ -55,21 +57,17 @@ def _sampling(stored: dict[str, Any]) -> list[Verdict]:
     kernel, hmc = stored["kernel"], stored["hmc"]
     found = []
     for figure, words in (("ess", "ESS of z"), ("worse", "smaller of the ESS of z and of z²")):
-        ratio = stored[f"{figure}_per_gradient_over_hmc"]
-        shown = f"{ratio:.2f} ({kernel[f'{figure}_per_gradient']:.4f} over {hmc[f'{figure}_per_gradient']:.4f})"
+        ratio = stored[f"{figure}_per_gradient_over_hmc"]  # None: HMC never moved
+        shown = f"{number(ratio)} ({kernel[f'{figure}_per_gradient']:.4f} over {hmc[f'{figure}_per_gradient']:.4f})"
         goal = f"{words}, per gradient, trained kernel over tuned HMC"
-        found.append(Verdict(goal, f"≥ {RATIO:g}", shown, ratio >= RATIO))
+        found.append(Verdict(goal, f"≥ {RATIO:g}", shown, (ratio or 0.0) >= RATIO))
     return [
         *found,
         Verdict(
-            "largest R-hat of the trained kernel", f"< {MAX_RHAT:g}", _number(kernel["max_rhat"]),
+            "largest R-hat of the trained kernel", f"< {MAX_RHAT:g}", number(kernel["max_rhat"], 3),
             (kernel["max_rhat"] or MAX_RHAT) < MAX_RHAT,
         ),
     ]  # fmt: skip
-
-
-def _number(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.3f}"
 
 
 def _inpainting(by_seed: list[dict[str, Any]]) -> Verdict:

@@ -18,6 +18,7 @@ from ._settings import SCHEME_NAMES, Settings
 from ._stages import INPAINTING_ROWS, decoder_pictures, save_figure
 from ._train import CHECKPOINT
 from ._true_classes import COUNTS_HEADER, COUNTS_WORDS, TRUE_HEADER, TRUE_WORDS, count_rows, true_rows
+from ._words import number, plus_minus
 
 INPAINTING_FIGURES = {
     "distinct_classes": "distinct classes per image",
@@ -213,11 +214,11 @@ def _likelihood(folder: Path, by_scheme: dict[str, list[Loaded]]) -> list[str]:
                     [
                         LABELS[scheme],
                         m.seed,
-                        f"{test['log_likelihood']:.2f} ± {test['se']:.2f}",
-                        f"{train['log_likelihood']:.2f} ± {train['se']:.2f}",
-                        f"{test['ais_error']:.2f}",
-                        f"{test['importance_bound']:.2f}",
-                        f"{gap['gap']:.2f} ± {gap['gap_se']:.2f}",
+                        plus_minus(test["log_likelihood"], test["se"]),
+                        plus_minus(train["log_likelihood"], train["se"]),
+                        number(test["ais_error"]),
+                        number(test["importance_bound"]),
+                        plus_minus(gap["gap"], gap["gap_se"]),
                     ]
                 )
     if not rows:
@@ -249,7 +250,8 @@ def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
                 for method, shown in INPAINTING_ROWS.items():
                     if method in stored:
                         cells = (
-                            _pm(stored[method][name]) if name in stored[method] else "-" for name in INPAINTING_FIGURES
+                            plus_minus(found["mean"], found["se"]) if (found := stored[method].get(name)) else "-"
+                            for name in INPAINTING_FIGURES
                         )
                         rows.append([LABELS[scheme], m.seed, shown, *cells, f"{stored['classifier_accuracy']:.3f}"])
                 if m.seed == models[0].seed:
@@ -296,7 +298,3 @@ def _means(folder: Path, by_scheme: dict[str, list[Loaded]], side: int) -> list[
         html.claim("samples of L2HMC-DLGM are sharper than the VAE's (pictures)."),
         html.picture(path, "E[x | z] for the same latents"),
     ]
-
-
-def _pm(figure: dict[str, float]) -> str:
-    return f"{figure['mean']:.2f} ± {figure['se']:.2f}"
