@@ -90,13 +90,20 @@ def test_schemes_of_one_seed_start_from_the_same_encoder_and_decoder():
             np.testing.assert_array_equal(a, b)
 
 
-def test_samplers_spend_equal_budgets():
-    s = settings_for("laptop")
+@pytest.mark.parametrize("preset", ["laptop", "paper"])
+def test_schemes_spend_equal_budgets(preset):
+    s = settings_for(preset)
     assert gradients_per_image("elbo", s, 784) == 1
-    assert gradients_per_image("hmc", s, 784) == 1 + (1 + 2 * 5) + 1
-    assert gradients_per_image("l2hmc", s, 784) == 1 + (4 + 1 + 2 * 3) + 1 == gradients_per_image("hmc", s, 784)
-    guided = settings_for("laptop", frame="guide", kernel_leapfrogs=5)
-    assert gradients_per_image("l2hmc", guided, 784) == 1 + (1 + 2 * 5) + 1
+    for scheme in ("hmc", "l2hmc"):
+        assert s.elbo_epochs == s.epochs * gradients_per_image(scheme, s, 784)
+
+
+def test_costs_follow_transitions_leapfrogs_and_frame():
+    long = {"kernel_transitions": 3, "kernel_leapfrogs": 7}
+    guided, curved = (settings_for("laptop", frame=frame, **long) for frame in ("guide", "curvature"))
+    assert gradients_per_image("hmc", guided, 784) == 1 + (1 + 2 * 5) + 1
+    assert gradients_per_image("l2hmc", guided, 784) == 1 + (1 + 3 * 7) + 1
+    assert gradients_per_image("l2hmc", curved, 784) == 1 + (4 + 1 + 3 * 7) + 1
 
 
 def test_tuning_takes_long_steps_on_a_flat_posterior_and_short_ones_on_a_steep_one(data):
