@@ -11,7 +11,7 @@ from _page import ROOT, rewrite, table
 
 from capriole.dlgm._burn_in import BURN_IN_HEADER, burn_in_row
 from capriole.dlgm._figures import LABELS
-from capriole.dlgm._goals import verdicts
+from capriole.dlgm._goals import RULE, verdicts
 from capriole.dlgm._report import INPAINTING_FIGURES
 from capriole.dlgm._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
 from capriole.dlgm._stages import INPAINTING_ROWS
@@ -88,8 +88,7 @@ def block(folder):
     seeds = f"{num_seeds} seed" if num_seeds == 1 else f"{num_seeds} seeds"
     words = (
         f"{met} of {len(found)} goals are met ({seeds}, {first['device']}, {first['cores']} cores, "
-        f"jax {first['versions']['jax']}). A difference counts if it exceeds two standard errors, the larger of those "
-        "over images and over seeds."
+        f"jax {first['versions']['jax']}). {RULE}"
     )
     rows = [[v.goal, v.bound, v.measured, "met" if v.passed else "**not met**"] for v in found]
     lines = [words, "", *table(["goal", "bound", "measured", "verdict"], rows)]

@@ -45,7 +45,7 @@ def test_softplus_has_all_of_float32s_digits():
     np.testing.assert_allclose(found, np.logaddexp(0, x.astype(np.float64)), rtol=4e-7)
 
 
-@pytest.mark.parametrize("pixels", [16, 17, 33, 785])  # all but the first leave some over from groups of 16
+@pytest.mark.parametrize("pixels", [16, 17, 33, 785])  # 17 and 785 leave some over from 16 equal parts
 def test_log_bernoulli_has_float32s_digits_whatever_the_number_of_pixels(pixels):
     rng = np.random.default_rng(pixels)
     x = rng.integers(0, 2, (pixels, 3)).astype(np.float32)

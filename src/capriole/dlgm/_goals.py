@@ -10,6 +10,14 @@ type Results = dict[str, Any]
 
 RATIO, MAX_RHAT, MAX_GAP = 3.0, 1.05, 1.0
 
+GAUSSIAN_SHARE = 0.024
+"""So many exactly Gaussian posteriors at most are taken for others at the laptop preset's sizes: 1.9 % of 6,000."""
+
+RULE = (
+    "A difference counts if it exceeds two standard errors, the larger of those over images and over seeds. Over three "
+    "seeds that is a weak rule: |t| with 2 degrees of freedom exceeds 2 in 18 % of cases without any difference."
+)
+
 
 class Verdict(NamedTuple):
     """One goal: words, the bound, what was measured, and whether that meets it."""
@@ -40,7 +48,9 @@ def verdicts(results: Results) -> list[Verdict]:
             many = posterior["many_images"]
             share, error = many["non_gaussian_share"], many["non_gaussian_share_se"]
             shown = f"{share:.0%} ± {error:.0%} of {many['num_images']} images"
-            found.append(Verdict("posteriors that are clearly not Gaussian", "> 0", shown, share > 2 * error))
+            passed = share - GAUSSIAN_SHARE > 2 * error
+            goal, bound = "posteriors that are clearly not Gaussian", f"> {GAUSSIAN_SHARE:.1%}"
+            found.append(Verdict(goal, bound, shown, passed))
     return found
 
 

@@ -8,10 +8,11 @@ SCHEME_NAMES = ("elbo", "hmc", "l2hmc")
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a run can vary. Defaults are the paper's, where it says.
+    """Everything that a run can vary. Defaults are the paper's where it says, but for ``objective`` and ``frame``.
 
-    All schemes may spend equal numbers of gradients of the decoder: the VAE, whose steps are cheap, through more
-    epochs (``elbo_epochs``), the others by construction; the VAE has a batch of its own as well (``elbo_batch``). The
+    The paper's kernel has the objective ``paper`` and no frame, hence no ``guide`` nor ``rotation``. The steps of all
+    schemes may spend equal numbers of gradients of the decoder: the VAE's, which are cheap, through more epochs
+    (``elbo_epochs``); HMC's tuning comes on top. The VAE has a batch of its own as well (``elbo_batch``). The
     last ``validation_images`` of the training set are kept out of it; quick AIS on them every ``curve_every`` epochs
     (VAE: ``elbo_curve_every``) with ``curve_temperatures`` draws figure 2's curves and chooses the epoch whose model is
     kept. The table comes from the ``ais_`` settings. ``objective`` is ``paper``, ``log_jump`` or ``log_esjd``.
