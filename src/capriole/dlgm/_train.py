@@ -283,7 +283,8 @@ def _check_finite(scheme: str, state: DLGMState, record: dict[str, Any], kept: s
 
 
 def _is_finite(tree: Any) -> bool:
-    return all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array)))
+    leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
+    return all(bool(np.all(np.isfinite(np.asarray(leaf)))) for leaf in leaves)
 
 
 def _skipped(state: DLGMState, recipe: Recipe) -> int:
