@@ -11,11 +11,12 @@ from _page import ROOT, rewrite, table
 
 from capriole.dlgm._burn_in import BURN_IN_HEADER, burn_in_row
 from capriole.dlgm._figures import LABELS
-from capriole.dlgm._goals import verdicts
+from capriole.dlgm._goals import RULE, verdicts
 from capriole.dlgm._report import INPAINTING_FIGURES
 from capriole.dlgm._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
 from capriole.dlgm._stages import INPAINTING_ROWS
 from capriole.dlgm._true_classes import COUNTS_HEADER, TRUE_HEADER, count_rows, true_rows
+from capriole.dlgm._words import plus_minus
 
 LIKELIHOOD_HEADER = [
     "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",
@@ -29,10 +30,10 @@ def likelihood_rows(models):
     for m in models:
         if e := m["evaluation"]:
             last, gap = m["curve"][-1], e["sandwich"]
-            values = [f"{e[part]['log_likelihood']:.2f} ± {e[part]['se']:.2f}" for part in ("test", "train")]
+            values = [plus_minus(e[part]["log_likelihood"], e[part]["se"]) for part in ("test", "train")]
             cost = [f"{last['num_gradients']:.3g}", f"{last['seconds']:.0f}"]
             kept = f"{m['epoch']} of {m['epochs']}"
-            shown = f"{gap['gap']:.2f} ± {gap['gap_se']:.2f}"
+            shown = plus_minus(gap["gap"], gap["gap_se"])
             rows.append([LABELS[m["scheme"]], str(m["seed"]), kept, *cost, *values, shown])
     return rows
 
@@ -44,7 +45,7 @@ def inpainting_rows(models):
             LABELS[m["scheme"]],
             str(m["seed"]),
             shown,
-            *(plus_minus(stored[f]) if f in stored else "-" for f in INPAINTING_FIGURES),
+            *(shown_figure(stored[f]) if f in stored else "-" for f in INPAINTING_FIGURES),
         ]
         for m in models
         for method, shown in INPAINTING_ROWS.items()
@@ -52,9 +53,9 @@ def inpainting_rows(models):
     ]
 
 
-def plus_minus(figure):
+def shown_figure(figure):
     """Mean and standard error."""
-    return f"{figure['mean']:.2f} ± {figure['se']:.2f}"
+    return plus_minus(figure["mean"], figure["se"])
 
 
 def speed(steps):
@@ -87,8 +88,7 @@ def block(folder):
     seeds = f"{num_seeds} seed" if num_seeds == 1 else f"{num_seeds} seeds"
     words = (
         f"{met} of {len(found)} goals are met ({seeds}, {first['device']}, {first['cores']} cores, "
-        f"jax {first['versions']['jax']}). A difference counts if it exceeds two standard errors, the larger of those "
-        "over images and over seeds."
+        f"jax {first['versions']['jax']}). {RULE}"
     )
     rows = [[v.goal, v.bound, v.measured, "met" if v.passed else "**not met**"] for v in found]
     lines = [words, "", *table(["goal", "bound", "measured", "verdict"], rows)]
@@ -116,7 +116,7 @@ def trial_rows(trials):
         last, judged = t["curve"][-1], t["validation"]
         stopped = t["epochs_done"] < t["epochs"]
         done = f"stopped after {t['epochs_done']} of {t['epochs']}" if stopped else str(t["epochs"])
-        shown = (f"{judged['log_likelihood']:.2f}", plus_minus(judged["less_reference"])) if judged else ("-", "-")
+        shown = (f"{judged['log_likelihood']:.2f}", shown_figure(judged["less_reference"])) if judged else ("-", "-")
         rate = f"{t['kernel_learning_rate']:g}" if t["scheme"] == "l2hmc" else "-"
         moves = [str(t[name] or "-") for name in ("num_transitions", "num_leapfrogs")]
         sizes = (*moves, str(t["batch"]), rate, f"{t.get('budget', 1):g}")

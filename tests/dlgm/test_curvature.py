@@ -8,13 +8,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_guide import guided
 from test_schemes import BATCH, KEY, LATENT, PIXELS, PLAIN, K, by_hand, change, learned, model, norm, pixels
 
-from capriole import PaperLoss, Rotation
-from capriole.dlgm import Curved, Recipe, build, init_state, l2hmc_step, posterior_kernel, refit_kernel, settings_for
+from capriole import PaperLoss, Rotation, Transition
+from capriole.dlgm import (
+    Curved,
+    Guide,
+    Recipe,
+    _schemes,
+    build,
+    init_state,
+    l2hmc_step,
+    posterior_kernel,
+    refit_kernel,
+    settings_for,
+)
 from capriole.dlgm._curvature import factor_of, fresh_cost, newton, precision_at, quick_cost
 from capriole.dlgm._guide import Framed
 from capriole.dlgm._model import ImageLikelihood, LatentPosterior
+from capriole.dlgm._posterior import chains_from_q
 from capriole.dlgm._schemes import follow_and_learn
 
 
@@ -84,6 +97,38 @@ def test_a_curved_kernel_has_the_same_posterior_in_either_frame():
         np.testing.assert_allclose(jnp.einsum("kin,kjn->ijn", frame.factor, frame.factor), precision, rtol=1e-8)
     np.testing.assert_allclose(centres[1], 0, atol=1e-12)
     assert np.abs(centres[0]).max() > 0.1, "the mode is not q's mean"
+
+
+@pytest.mark.parametrize(("number", "maker"), [(None, "fresh_frame"), (4, "quick_frame"), (None, "guide")])
+def test_a_frame_is_made_once_per_image_and_is_that_of_its_chains(number, maker, monkeypatch):
+    columns, inner = [], Rotation(jnp.asarray(0.9), 2)
+
+    def counted(make):
+        def made(*args):
+            frame = make(*args)
+            columns.append(frame.centre.shape[1])
+            return frame
+
+        return made
+
+    place = (Guide, "frame") if maker == "guide" else (_schemes, maker)
+    monkeypatch.setattr(*place, counted(getattr(*place)))
+    m = model(guided(inner) if maker == "guide" else Curved(inner))
+    x = by_hand(KEY, m, 3)[0]
+    kernel, start, _ = chains_from_q(KEY, m, x, 3, curvature_pixels=number)
+    assert columns == [BATCH]
+    many = jnp.repeat(x, 3, axis=1)
+    plain = posterior_kernel(m, many, m.encoder(many), curvature_pixels=number)
+    ends = [each.step(KEY, each.init(each.target.units.standardise(start)))[0].position for each in (kernel, plain)]
+    np.testing.assert_allclose(*ends, rtol=1e-9, atol=1e-12)
+
+
+def test_a_curved_kernel_without_its_frame_says_so():
+    m = model(Curved(Rotation(jnp.asarray(0.9), 2)))
+    x, _, q, z0 = by_hand(KEY, m, 3)
+    bare = Transition(posterior_kernel(m, x, q).logdensity, m.dynamics)
+    with pytest.raises(ValueError, match="make it with `posterior_kernel`"):
+        bare.step(KEY, bare.init(z0))
 
 
 def test_a_step_of_training_moves_in_the_quick_frame_from_q():

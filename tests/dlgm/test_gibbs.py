@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from capriole import Leapfrog
 from capriole.dlgm import (
@@ -19,6 +20,7 @@ from capriole.dlgm import (
     draw_posterior,
     find_reference,
     image_leapfrog,
+    importance_bound,
     inpaint,
     mixing,
     mixing_difference,
@@ -144,6 +146,17 @@ def test_posterior_draws_have_the_moments_of_the_posterior_and_are_told_from_a_g
     _, mean, variance = exact()
     assert abs(last.mean() - mean) < 4 * np.sqrt(variance / 2000)
     assert abs(last.var() - variance) < 4 * variance * np.sqrt(2 / 2000)
+
+
+def test_the_importance_bound_is_log_p_of_x_where_there_are_draws_enough():
+    images = jnp.asarray([[0.0, 1.0], [1.0, 0.0], [BOTTOM[0]] * 2, [BOTTOM[1]] * 2])
+    z = np.linspace(-8, 8, 4001)
+    p = 1 / (1 + np.exp(-np.asarray(model(None).decoder(jnp.asarray(z[None])))))
+    prior = stats.norm.pdf(z) * (z[1] - z[0])
+    exact = [np.log(np.sum(prior * np.prod(np.where(x[:, None] == 1, p, 1 - p), axis=0))) for x in np.asarray(images.T)]
+    found = importance_bound(jax.random.key(8), model(None), images, num_samples=4000)
+    np.testing.assert_allclose(found, exact, atol=0.05)
+    assert abs(exact[0] - exact[1]) > 0.5
 
 
 def test_the_shortfall_of_latents_shrinks_with_transitions():

@@ -39,6 +39,24 @@ def test_log_bernoulli_is_scipys():
     np.testing.assert_allclose(log_bernoulli(x[:, 0], logits[:, 0]), expected[0], rtol=1e-12)
 
 
+def test_softplus_has_all_of_float32s_digits():
+    x = np.concatenate([np.linspace(-20, 20, 4001), [-80.0, 80.0]]).astype(np.float32)
+    found = np.asarray(softplus(jnp.asarray(x)), np.float64)
+    np.testing.assert_allclose(found, np.logaddexp(0, x.astype(np.float64)), rtol=4e-7)
+
+
+@pytest.mark.parametrize("pixels", [16, 17, 33, 785])  # 17 and 785 leave some over from 16 equal parts
+def test_log_bernoulli_has_float32s_digits_whatever_the_number_of_pixels(pixels):
+    rng = np.random.default_rng(pixels)
+    x = rng.integers(0, 2, (pixels, 3)).astype(np.float32)
+    logits = (5 * rng.normal(size=(pixels, 6))).astype(np.float32)
+    many, exact = np.repeat(x, 2, axis=1), logits.astype(np.float64)
+    terms = many * exact - np.logaddexp(0, exact)
+    found = log_bernoulli(jnp.asarray(x), jnp.asarray(logits))
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, terms.sum(axis=0), rtol=0, atol=1e-6 * np.abs(terms).sum(axis=0).max())
+
+
 def test_chains_of_one_image_lie_side_by_side(decoder):
     x = images(2)
     z = jax.random.normal(jax.random.key(3), (3, 6))

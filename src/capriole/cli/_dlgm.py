@@ -51,11 +51,14 @@ def evaluate(folder: Folder, data: Data = None, as_json: AsJson = False) -> None
 
     def work(progress: Callable) -> str:
         from ..dlgm import evaluate_stage
+        from ..dlgm._words import number, plus_minus
 
         found = evaluate_stage(*_model(folder, data), progress=progress)
         test, gap = found["test"], found["sandwich"]
-        short = f"test log p(x) {test['log_likelihood']:.2f} ± {test['se']:.2f} (AIS error {test['ais_error']:.2f})"
-        return _shown(found, as_json, f"{short}, sandwich gap {gap['gap']:.2f} ± {gap['gap_se']:.2f}")
+        short = (
+            f"test log p(x) {plus_minus(test['log_likelihood'], test['se'])} (AIS error {number(test['ais_error'])})"
+        )
+        return _shown(found, as_json, f"{short}, sandwich gap {plus_minus(gap['gap'], gap['gap_se'])}")
 
     _guarded(work)
 

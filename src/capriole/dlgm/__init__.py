@@ -10,6 +10,7 @@ from ._curvature import Curved
 from ._data import DATASETS, Dataset, load_dataset
 from ._evaluate import evaluate, importance_bound, log_likelihood, sandwich
 from ._files import CheckpointError
+from ._folder import Loaded, load_model, settings_in
 from ._guide import Guide, Guided
 from ._idx import DataError, parse_idx
 from ._inpaint import Inpainted, bottom_half, class_shares, inpaint, mixing, mixing_difference
@@ -31,15 +32,7 @@ from ._schemes import (
     posterior_kernel,
 )
 from ._settings import PRESETS, SCHEME_NAMES, Settings, settings_for
-from ._stages import (
-    Loaded,
-    evaluate_stage,
-    inpaint_stage,
-    load_model,
-    posterior_stage,
-    settings_in,
-    train_stage,
-)
+from ._stages import evaluate_stage, inpaint_stage, posterior_stage, train_stage
 from ._train import build, gradients_per_image, train_dlgm, tune_step_size
 from ._true_classes import (
     ClassShares,

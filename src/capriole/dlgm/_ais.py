@@ -151,14 +151,11 @@ def _pilot(
 def _anneal(
     key: Key, likelihood: AbstractLogDensity, plan: AISPlan, start: Vector, *, reverse: bool
 ) -> tuple[Vector, Array, Array]:
-    """Latents at the end, log weights per column, mean acceptance; long sums are compensated (Kahan)."""
+    """Latents at the end, log weights per column, mean acceptance."""
     powers = plan.powers
 
     def weigh(total: tuple[Array, Array], k: Array, value: Array) -> tuple[Array, Array]:
-        total_sum, lost = total
-        term = (powers[k + 1] - powers[k]) * value - lost
-        new = total_sum + term
-        return new, (new - total_sum) - term
+        return compensated(total, (powers[k + 1] - powers[k]) * value)
 
     def body(carry: tuple[Vector, tuple[Array, Array]], k: Array) -> tuple[tuple[Vector, tuple[Array, Array]], Array]:
         position, total = carry
@@ -176,6 +173,14 @@ def _anneal(
     steps = jnp.arange(powers.shape[0] - 1)
     (end, (total, _)), rates = jax.lax.scan(body, (start, (zeros, zeros)), steps, reverse=reverse)
     return end, total, jnp.mean(rates)
+
+
+def compensated(total: tuple[Array, Array], term: Array) -> tuple[Array, Array]:
+    """A sum and what its last digits lost, with one term more (Kahan 1965)."""
+    so_far, lost = total
+    term = term - lost
+    new = so_far + term
+    return new, (new - so_far) - term
 
 
 def _tempered_state(position: Vector, power: Array, value: Array, grad: Vector) -> State:

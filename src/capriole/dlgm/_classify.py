@@ -28,14 +28,14 @@ class Classifier(eqx.Module):
         return jax.nn.log_softmax(self.network(images), axis=0)
 
 
-class Trained(NamedTuple):
+class TrainedClassifier(NamedTuple):
     """A classifier and its accuracy on binarised test images."""
 
     classifier: Classifier
     accuracy: float
 
 
-def train_classifier(key: Key, data: Dataset, *, num_epochs: int = 10) -> Trained:
+def train_classifier(key: Key, data: Dataset, *, num_epochs: int = 10) -> TrainedClassifier:
     """Adam on the cross-entropy of binarised training images, binarised anew for every batch."""
     init_key, order_key, binary_key, test_key = jax.random.split(key, 4)
     num_classes = int(data.train_labels.max()) + 1
@@ -46,7 +46,7 @@ def train_classifier(key: Key, data: Dataset, *, num_epochs: int = 10) -> Traine
     for e in range(num_epochs):
         classifier, opt_state = _epoch(order_key, binary_key, classifier, opt_state, pixels, labels, jnp.asarray(e))
     seen = jnp.argmax(classifier(binarise(test_key, jnp.asarray(data.test))), axis=0)
-    return Trained(classifier, float(np.mean(np.asarray(seen) == data.test_labels)))
+    return TrainedClassifier(classifier, float(np.mean(np.asarray(seen) == data.test_labels)))
 
 
 @eqx.filter_jit

@@ -33,8 +33,8 @@ class Curved(AbstractDynamics):
     def __call__(
         self, logdensity: AbstractLogDensity, phase: Phase, forward: Flag, context: Vector | None = None
     ) -> tuple[Phase, Scalar]:
-        """Those of the inner dynamics, in the coordinates it is given."""
-        return self.dynamics(logdensity, phase, forward, context)
+        """Raises ValueError: without the frame it would be another kernel."""
+        raise ValueError("this kernel moves in the frame of each image's curvature; make it with `posterior_kernel`")
 
     @property
     def num_gradients(self) -> int | Int[Array, ""]:

@@ -18,7 +18,7 @@ from ._schemes import Model, binarise
 from ._settings import Settings
 
 BINARISATION_SEED = 20180430
-"""One binarisation of the evaluated images for all models and seeds."""
+"""One binarisation of as many images for all models and seeds."""
 
 IMAGES_AT_ONCE = 50
 
@@ -26,7 +26,10 @@ type OnProgress = Callable[[Progress], None]
 
 
 def fixed_binary(pixels: np.ndarray, num: int) -> Images:
-    """The first ``num`` images, binarised once and for all: shape (pixels, num)."""
+    """The first ``num`` images, binarised by the same bits in every call: shape (pixels, num).
+
+    The bits are those of the whole shape, so that the first 100 of 300 images are not binarised as 100 by themselves.
+    """
     return binarise(jax.random.key(BINARISATION_SEED), jnp.asarray(pixels[:, :num]))
 
 

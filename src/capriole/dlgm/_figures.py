@@ -33,12 +33,11 @@ def likelihood_curves(histories: dict[str, list[list[dict[str, Any]]]]) -> "Figu
     for axes, (key, label) in zip(panels, axes_of.items(), strict=True):
         for scheme, runs in histories.items():
             for i, history in enumerate(runs):
-                points = [r for r in history if r.get("validation_log_likelihood") is not None]
-                x = [r[key] for r in points]
                 for name, style in (("validation_log_likelihood", "-"), ("train_log_likelihood", "--")):
                     shown = LABELS[scheme] if i == 0 and style == "-" else None
-                    y = [r[name] for r in points]
-                    best = max(best, *y)
+                    points = [(r[key], r[name]) for r in history if r.get(name) is not None]  # None: was not finite
+                    x, y = np.reshape(points, (-1, 2)).T
+                    best = max([best, *y])
                     axes.plot(x, y, style, color=COLOURS[scheme], label=shown, marker=".", linewidth=1.2, alpha=0.85)
         axes.set_xscale("log")
         axes.set_xlabel(label)

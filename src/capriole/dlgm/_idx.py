@@ -56,7 +56,7 @@ def parse_idx(content: bytes, origin: str = "the file") -> UInt8[np.ndarray, "..
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def read_checked(path: Path, md5: str | None) -> UInt8[np.ndarray, "..."]:
+def read_checked(path: Path, md5: str) -> UInt8[np.ndarray, "..."]:
     """An IDX file, packed by gzip or not, whose unpacked bytes have this MD5. Raises `DataError` if they do not."""
     try:
         content = path.read_bytes()
@@ -65,7 +65,7 @@ def read_checked(path: Path, md5: str | None) -> UInt8[np.ndarray, "..."]:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {path}: {error}; remove it or put a good copy there") from error
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if md5 is not None and found != md5:
+    if found != md5:
         raise DataError(f"{path} is damaged or another file: unpacked MD5 {found}, expected {md5}; replace it")
     return parse_idx(content, str(path))
 

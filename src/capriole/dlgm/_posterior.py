@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from .._transition import Transition
 from .._types import Key
 from ._model import Images
-from ._schemes import Model, posterior_kernel
+from ._schemes import Model, posterior_kernel, repeated
 
 
 class PosteriorDraws(NamedTuple):
@@ -49,11 +49,11 @@ def chains_from_q(
 
     ``curvature_pixels`` as for `posterior_kernel`.
     """
-    columns = jnp.repeat(images, num_chains, axis=1)
     start_key, chain_key = jax.random.split(key)
-    q = model.encoder(columns)
-    start = q.draw(jax.random.normal(start_key, q.mean.shape, q.mean.dtype))
-    return posterior_kernel(model, columns, q, curvature_pixels=curvature_pixels), start, chain_key
+    q = model.encoder(images)
+    kernel = posterior_kernel(model, images, q, curvature_pixels=curvature_pixels, num_chains=num_chains)
+    q = repeated(q, num_chains)
+    return kernel, q.draw(jax.random.normal(start_key, q.mean.shape, q.mean.dtype)), chain_key
 
 
 def draw_posterior(

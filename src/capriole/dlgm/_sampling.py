@@ -16,6 +16,7 @@ from ._model import Images
 from ._posterior import draw_posterior
 from ._schemes import Model
 from ._settings import Settings
+from ._words import number, plus_minus
 
 GRIDS: dict[str, tuple[tuple[int, ...], tuple[float, ...]]] = {
     "hmc": ((5, 10, 20), tuple(float(size) for size in np.geomspace(0.04, 0.2, 8))),
@@ -62,17 +63,22 @@ def compare_samplers(
         out[name] |= {"frame_gradients": frame} | worth(found.draws, int(dynamics.num_gradients), frame)
     for other in ("hmc", "guided_hmc"):
         for figure in ("ess_per_gradient", "ess_sq_per_gradient", "worse_per_gradient"):
-            out[f"{figure}_over_{other}"] = out["kernel"][figure] / out[other][figure]
+            out[f"{figure}_over_{other}"] = ratio(out["kernel"][figure], out[other][figure])
     return out
+
+
+def ratio(figure: float, other: float) -> float:
+    """NaN over 0: a sampler that never moves is no measure of another."""
+    return figure / other if other else float("nan")
 
 
 def sampling_row(stored: dict[str, Any], name: str, shown: str) -> list[str]:
     """A row under `SAMPLING_HEADER`."""
     found = stored[name]
-    worse = f"{found['worse_per_gradient']:.4f} ± {found['worse_per_gradient_se']:.4f}"
+    worse = plus_minus(found["worse_per_gradient"], found["worse_per_gradient_se"], 4)
     figures = [f"{found[figure]:.4f}" for figure in ("ess_per_gradient", "ess_sq_per_gradient")]
-    rhat = "not finite" if found["max_rhat"] is None else f"{found['max_rhat']:.3f}"
-    return [shown, str(found["num_leapfrogs"]), f"{found['acceptance_rate']:.2f}", *figures, worse, rhat]
+    rate, rhat = number(found["acceptance_rate"]), number(found["max_rhat"], 3)
+    return [shown, str(found["num_leapfrogs"]), rate, *figures, worse, rhat]
 
 
 def _described(dynamics: AbstractDynamics) -> dict[str, Any]:

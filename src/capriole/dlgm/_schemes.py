@@ -32,7 +32,10 @@ from ._model import Decoder, Diagonal, Encoder, ImageLikelihood, Images, InUnits
 
 
 class Model(eqx.Module):
-    """Everything that is trained. ``dynamics`` is None for a VAE, `Leapfrog` for HMC, `LearnedLeapfrog` for L2HMC."""
+    """Everything that is trained. ``dynamics`` is None for a VAE, `Leapfrog` for HMC, for L2HMC a learned leapfrog.
+
+    That is `Guided` or `Curved`; by itself, without a frame, it moves in units of q.
+    """
 
     encoder: Encoder
     decoder: Decoder
@@ -140,13 +143,16 @@ def binarise(key: Key, pixels: Images) -> Images:
     return (jax.random.uniform(key, pixels.shape, pixels.dtype) < pixels).astype(pixels.dtype)
 
 
-def posterior_kernel(model: Model, images: Images, q: Diagonal, *, curvature_pixels: int | None = None) -> Transition:
-    """The model's dynamics on p(z | images), one column per image, in the coordinates that the dynamics works in.
+def posterior_kernel(
+    model: Model, images: Images, q: Diagonal, *, curvature_pixels: int | None = None, num_chains: int = 1
+) -> Transition:
+    """The model's dynamics on p(z | images), ``num_chains`` columns per image, in the coordinates that it works in.
 
     `Leapfrog`, the HMC of the paper, moves the latents themselves; every other dynamics moves them in units of
     ``q = model.encoder(images)``, where the posterior is near N(0, I) as far as the encoder is right. Map latents by
     ``kernel.target.units``: `Diagonal.standardise` to the kernel's coordinates, `Diagonal.draw` back. The frame of a
-    `Curved` kernel is that of the mode, or with ``curvature_pixels`` the quick one of training (`quick_frame`).
+    `Curved` kernel is that of the mode, or with ``curvature_pixels`` the quick one of training (`quick_frame`). Frames
+    are made once per image and shared by its chains, whose columns lie side by side.
     """
     if model.dynamics is None:
         raise ValueError("this model has no sampler: it was trained on the ELBO alone")
@@ -157,10 +163,18 @@ def posterior_kernel(model: Model, images: Images, q: Diagonal, *, curvature_pix
         else:
             frame = quick_frame(model.decoder, q, units_of(q), curvature_pixels)
         dynamics = Framed(frame, dynamics.dynamics)
+    images, q = repeated((images, q), num_chains)
+    if isinstance(dynamics, Framed):
+        dynamics = Framed(repeated(dynamics.frame, num_chains), dynamics.dynamics)
     context = images if isinstance(dynamics, LearnedLeapfrog | Framed) else None
     units = jax.tree.map(jnp.zeros_like, q) if isinstance(dynamics, Leapfrog) else units_of(q)
     target = InUnits(LatentPosterior(ImageLikelihood(model.decoder, images)), units)
     return Transition(target, dynamics, context)
+
+
+def repeated[T](columns: T, num_chains: int) -> T:
+    """Every column, the last axis of all arrays, ``num_chains`` times side by side."""
+    return jax.tree.map(lambda a: jnp.repeat(a, num_chains, axis=-1), columns) if num_chains > 1 else columns
 
 
 def units_of(q: Diagonal) -> Diagonal:

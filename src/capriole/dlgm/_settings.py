@@ -8,10 +8,11 @@ SCHEME_NAMES = ("elbo", "hmc", "l2hmc")
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a run can vary. Defaults are the paper's, where it says.
+    """Everything that a run can vary. Defaults are the paper's where it says, but for ``objective`` and ``frame``.
 
-    All schemes may spend equal numbers of gradients of the decoder: the VAE, whose steps are cheap, through more
-    epochs (``elbo_epochs``), the others by construction; the VAE has a batch of its own as well (``elbo_batch``). The
+    The paper's kernel has the objective ``paper`` and no frame, hence no ``guide`` nor ``rotation``. The steps of all
+    schemes may spend equal numbers of gradients of the decoder: the VAE's, which are cheap, through more epochs
+    (``elbo_epochs``); HMC's tuning comes on top. The VAE has a batch of its own as well (``elbo_batch``). The
     last ``validation_images`` of the training set are kept out of it; quick AIS on them every ``curve_every`` epochs
     (VAE: ``elbo_curve_every``) with ``curve_temperatures`` draws figure 2's curves and chooses the epoch whose model is
     kept. The table comes from the ``ais_`` settings. ``objective`` is ``paper``, ``log_jump`` or ``log_esjd``.
@@ -93,11 +94,12 @@ class Settings:
 
     def training_of(self, scheme: str) -> dict[str, Any]:
         """What the training of a scheme depends on: the rest may change between a run and its continuation."""
-        chosen = {n: v for n, v in asdict(self).items() if not n.startswith(_JUDGING) and n not in _BY_SCHEME}
-        chosen |= {"epochs": self.epochs_of(scheme), "curve_every": self.curve_every_of(scheme)}
-        chosen["batch"] = self.batch_of(scheme)
-        unused = {"elbo": (*_OF_CHAINS, *_OF_KERNEL), "hmc": _OF_KERNEL}.get(scheme, ())
-        return {name: value for name, value in chosen.items() if name not in unused}
+        unused = {*_UNUSED[scheme], "curvature_pixels" if self.frame == "guide" else "guide"}
+        return {n: v for n, v in asdict(self).items() if not n.startswith(_JUDGING) and n not in unused}
+
+    def named(self, beginnings: tuple[str, ...]) -> dict[str, Any]:
+        """The settings whose names begin so."""
+        return {name: value for name, value in asdict(self).items() if name.startswith(beginnings)}
 
     def learning_rates_of(self, scheme: str) -> tuple[float, float]:
         """Of encoder and decoder: a VAE's start together and low, else its latents collapse onto the prior."""
@@ -122,8 +124,9 @@ _JUDGING = (
     "shape_",
     "seeds",
 )
-_BY_SCHEME = ("batch", "elbo_batch", "epochs", "elbo_epochs", "curve_every", "elbo_curve_every")
-_OF_CHAINS = ("num_transitions", "num_leapfrogs", "step_size", "tuning_images")
+_OF_ELBO = ("elbo_batch", "elbo_epochs", "elbo_curve_every", "elbo_learning_rate")
+_OF_SAMPLERS = ("batch", "epochs", "curve_every", "learning_rate", "encoder_learning_rate")
+_OF_HMC = ("num_transitions", "num_leapfrogs", "step_size", "tuning_images")
 _OF_KERNEL = (
     "width",
     "embedding",
@@ -137,6 +140,11 @@ _OF_KERNEL = (
     "kernel_transitions",
     "kernel_leapfrogs",
 )
+_UNUSED = {
+    "elbo": (*_OF_SAMPLERS, *_OF_HMC, *_OF_KERNEL),
+    "hmc": (*_OF_ELBO, *_OF_KERNEL),
+    "l2hmc": (*_OF_ELBO, *_OF_HMC),
+}
 
 _BY_PRESET: dict[str, dict[str, Any]] = {
     "smoke": {

@@ -1,37 +1,26 @@
-"""The stages of a run, each on one model's folder: train, evaluate, in-paint, look at posteriors.
+"""The stages of a run, each on one model's folder: train, evaluate, in-paint, look at posteriors."""
 
-A stage leaves one JSON file (and pictures) beside the checkpoint, stamped with the checkpoint's epoch, so that a
-stage that is already done for this model can be told from one that is not.
-"""
-
-import os
-import platform
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from .._io import versions
 from ._burn_in import shortfall
 from ._classify import train_classifier
-from ._data import Dataset, hold_out, load_dataset
+from ._data import Dataset, hold_out
 from ._evaluate import OnProgress, curve_point, evaluate, fixed_binary, log_likelihood
 from ._figures import inpainting_figure, posterior_figure
-from ._files import CheckpointError, load_checkpoint, read_facts, read_json, save_checkpoint, write_bytes, write_json
+from ._files import read_facts, save_checkpoint, write_bytes
+from ._folder import BEST, Loaded, claim, load_model, once
 from ._inpaint import DrawWith, Inpainted, bottom_half, inpaint, mean_and_error, mixing, mixing_difference
 from ._posterior import draw_posterior, posterior_shape, shape_summary
 from ._refit import described, refit_kernel
 from ._sampling import compare_samplers
 from ._schemes import Model
-from ._settings import Settings, settings_from
-from ._train import CHECKPOINT, build, key_for, train_dlgm
+from ._settings import Settings
+from ._train import fresh, key_for, train_dlgm
 from ._true_classes import counts, find_reference, reference_facts, shares_of
-
-CONFIG = "config.json"
-BEST = "best.safetensors"
-"""The model of the best epoch, beside the checkpoint that training goes on from."""
 
 PATIENCE = 4
 INPAINTING_METHODS = {
@@ -58,60 +47,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Loaded(NamedTuple):
-    """A trained model from its folder, with all that the stages need to know about it.
-
-    ``model`` is that of the ``epoch`` at which quick AIS on validation images was best; ``history`` goes on to the end.
-    """
-
-    model: Model
-    scheme: str
-    seed: int
-    settings: Settings
-    history: list[dict[str, Any]]
-    epoch: int
-    folder: Path
-
-    def stamp(self) -> dict[str, Any]:
-        """What every stage's file starts with."""
-        device = jax.devices()[0]
-        return {
-            "scheme": self.scheme,
-            "seed": self.seed,
-            "epoch": self.epoch,
-            "device": f"{device.platform} {device.device_kind}",
-            "cores": os.cpu_count(),
-            "versions": versions() | {"python": platform.python_version()},
-        }
-
-
-def _claim(folder: Path, scheme: str, settings: Settings, seed: int) -> None:
-    """Write config.json. Raises `CheckpointError` if the folder holds a run that trained otherwise."""
-    path = folder / CONFIG
-    if path.exists():
-        old = read_json(path)
-        same = old["scheme"] == scheme and old["seed"] == seed
-        if not same or settings_from(old["settings"]).training_of(scheme) != settings.training_of(scheme):
-            raise CheckpointError(f"{folder} holds a run with other settings; choose another folder or remove it")
-    write_json(path, {"scheme": scheme, "seed": seed, "settings": settings.as_dict()})
-
-
-def load_model(folder: Path, data: Dataset | None = None) -> Loaded:
-    """The model in a folder written by `train_stage`. Raises `CheckpointError` if there is none or it is damaged."""
-    facts, settings = read_facts(folder / CHECKPOINT), settings_in(folder)
-    data = load_dataset(settings.dataset) if data is None else data
-    state, _ = build(facts["scheme"], settings, data.train.shape[0], facts["seed"])
-    model, best = load_checkpoint(folder / BEST, state.model)
-    return Loaded(model, facts["scheme"], facts["seed"], settings, facts["history"], best["epoch"], folder)
-
-
-def settings_in(folder: Path) -> Settings:
-    """The settings of the model in a folder. Raises `CheckpointError` if there is none."""
-    if not (folder / CHECKPOINT).exists():
-        raise CheckpointError(f"no checkpoint in {folder}; train first")
-    return settings_from(read_json(folder / CONFIG)["settings"])
-
-
 def train_stage(
     scheme: str, settings: Settings, data: Dataset, *, seed: int, folder: Path, progress: OnProgress | None = None
 ) -> Loaded:
@@ -119,14 +54,17 @@ def train_stage(
 
     Test images play no part. What is kept is the model of one of the epochs on figure 2's curve.
     """
-    _claim(folder, scheme, settings, seed)
     kept, validation = hold_out(data, settings.validation_images)
+    fresh(scheme, settings, kept, seed)  # refuses what cannot be trained before anything is written
+    claim(folder, scheme, settings, seed)
 
     def on_epoch(model: Model, epoch: int) -> dict[str, float]:
         if epoch % settings.curve_every_of(scheme) and epoch not in (1, settings.epochs_of(scheme)):
             return {}
         found = curve_point(key_for(seed, "curve"), model, kept.train, validation, settings)
         score = found["validation_log_likelihood"]
+        if not np.isfinite(score):
+            raise ValueError(f"validation images' log p(x) is not finite in epoch {epoch}; use smaller learning rates")
         if epoch == 1 or score > read_facts(folder / BEST)["validation_log_likelihood"]:
             save_checkpoint(folder / BEST, model, {"epoch": epoch, "validation_log_likelihood": score})
         return found
@@ -137,7 +75,7 @@ def train_stage(
 
 def evaluate_stage(loaded: Loaded, data: Dataset, *, progress: OnProgress | None = None) -> dict[str, Any]:
     """``evaluation.json``: AIS on train and test images, the sandwich, the cheap bound."""
-    return _once(
+    return once(
         loaded,
         "evaluation.json",
         lambda: evaluate(
@@ -160,7 +98,7 @@ def sampling_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
         compared = compare_samplers(key, loaded.model, found.dynamics, images, loaded.settings)
         return compared | {"refit": described(found)}
 
-    return _once(loaded, "sampling.json", compute)
+    return once(loaded, "sampling.json", compute)
 
 
 def burn_in_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
@@ -169,7 +107,7 @@ def burn_in_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
     images = fixed_binary(data.test, min(s.shape_images, data.test.shape[1]))
     sizes = {"num_chains": s.sampling_chains, "num_steps": s.shape_steps}
     key = key_for(loaded.seed, "burn_in")
-    return _once(
+    return once(
         loaded,
         "burn_in.json",
         lambda: (
@@ -192,7 +130,7 @@ def inpaint_stage(loaded: Loaded, data: Dataset, *, progress: OnProgress | None 
     last pictures, by AIS, tells which of them the model finds likely. ``inpaint_chains`` chains of that other way tell
     which of the classes seen an image has under the model (`COUNTS`).
     """
-    return _once(loaded, "inpainting.json", lambda: _inpaint(loaded, data, progress))
+    return once(loaded, "inpainting.json", lambda: _inpaint(loaded, data, progress))
 
 
 def _inpaint(loaded: Loaded, data: Dataset, progress: OnProgress | None) -> dict[str, Any]:
@@ -261,18 +199,23 @@ def _inpaint(loaded: Loaded, data: Dataset, progress: OnProgress | None) -> dict
 
 
 def posterior_stage(loaded: Loaded, data: Dataset, *, image: int = 0) -> dict[str, Any]:
-    """``posterior.json`` and ``posterior.png``: one image with many chains, and the statistic over many images."""
-    return _once(loaded, "posterior.json", lambda: _posterior(loaded, data, image), image=image)
+    """``posterior.json`` and ``posterior.png``: one image with many chains, and the statistic over the first images.
+
+    Raises ValueError for an ``image`` that is not among the test images.
+    """
+    if not 0 <= image < (num := data.test.shape[1]):
+        raise ValueError(f"image {image} is not among the {num} test images; choose one from 0 to {num - 1}")
+    return once(loaded, "posterior.json", lambda: _posterior(loaded, data, image), image=image)
 
 
 def _posterior(loaded: Loaded, data: Dataset, image: int) -> dict[str, Any]:
     s = loaded.settings
     one_key, many_key = jax.random.split(key_for(loaded.seed, "posterior"))
-    images = fixed_binary(data.test, max(image + 1, min(s.shape_images, data.test.shape[1])))
+    num = min(s.shape_images, data.test.shape[1])
     one = draw_posterior(
         one_key,
         loaded.model,
-        images[:, image : image + 1],
+        fixed_binary(data.test, max(num, image + 1))[:, image : image + 1],
         num_chains=s.posterior_chains,
         num_steps=s.posterior_steps,
         thin=max(1, s.posterior_steps // 1000),
@@ -282,7 +225,7 @@ def _posterior(loaded: Loaded, data: Dataset, image: int) -> dict[str, Any]:
     many = draw_posterior(
         many_key,
         loaded.model,
-        images,
+        fixed_binary(data.test, num),
         num_chains=s.shape_chains,
         num_steps=s.shape_steps,
         thin=max(1, s.shape_steps // 200),
@@ -292,16 +235,6 @@ def _posterior(loaded: Loaded, data: Dataset, image: int) -> dict[str, Any]:
         "one_image": figures | {"acceptance_rate": one.acceptance_rate},
         "many_images": shape_summary([posterior_shape(draws) for draws in many.draws]),
     }
-
-
-def _once(loaded: Loaded, name: str, compute: Callable[[], dict[str, Any]], **more: int) -> dict[str, Any]:
-    """The content of ``name`` if it belongs to this very checkpoint and these choices, else computed and written."""
-    path, stamp = loaded.folder / name, loaded.stamp() | more
-    if path.exists():
-        stored = read_json(path)
-        if all(stored.get(key) == stamp[key] for key in ("scheme", "seed", "epoch", *more)):
-            return stored
-    return read_json(write_json(path, stamp | compute()))
 
 
 def save_figure(path: Path, figure: "Figure") -> Path:

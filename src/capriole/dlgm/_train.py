@@ -18,12 +18,12 @@ from .._train import Progress, adam, decay
 from .._types import Key
 from ._curvature import Curved, quick_cost
 from ._data import Dataset
-from ._files import load_checkpoint, save_checkpoint, write_lines
+from ._files import CheckpointError, load_checkpoint, save_checkpoint, write_lines
 from ._guide import Guide, Guided
 from ._kernel import image_leapfrog
 from ._model import Decoder, Encoder
 from ._schemes import SCHEMES, DLGMState, Model, Recipe, StepMetrics, binarise, follow, init_state, posterior_kernel
-from ._settings import SCHEME_NAMES, Settings
+from ._settings import SCHEME_NAMES, Settings, settings_from
 
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
@@ -142,23 +142,25 @@ def train_dlgm(
 
     ``on_epoch(model, epoch)`` may add figures to the epoch's record. Metrics go to ``metrics.jsonl``, one line per
     epoch. Everything random is a function of seed, epoch and step, so an interrupted run ends where an uninterrupted
-    one would. Raises ValueError if a batch is larger than the training set, `CheckpointError` for a checkpoint that is
-    damaged or of another model.
+    one would. Raises ValueError for a batch larger than the training set and for an epoch whose state or ELBO is not
+    finite, `CheckpointError` for a checkpoint that is damaged or of another run.
     """
-    num_images, batch = data.train.shape[1], settings.batch_of(scheme)
-    if batch > num_images:
-        raise ValueError(f"a batch of {batch} is larger than the training set of {num_images} images")
-    epochs, per_epoch = settings.epochs_of(scheme), num_images // batch
-    state, recipe = build(scheme, settings, data.train.shape[0], seed, num_steps=epochs * per_epoch)
-    history: list[dict[str, Any]] = []
+    state, recipe = fresh(scheme, settings, data, seed)
+    num_images, batch, epochs = data.train.shape[1], settings.batch_of(scheme), settings.epochs_of(scheme)
+    per_epoch, history = num_images // batch, list[dict[str, Any]]()
     if (folder / CHECKPOINT).exists():
         state, facts = load_checkpoint(folder / CHECKPOINT, state)
+        if odd := differing(facts, scheme, settings, seed):
+            raise CheckpointError(f"{folder / CHECKPOINT} is of another run: {odd}; choose another folder or remove it")
         history = facts["history"]
+        _check_finite(scheme, state, history[-1], f"{folder} holds a state that is not sound")
+        write_lines(folder / METRICS, history)  # the last line is missing if the run ended just before it
     pixels = jnp.asarray(data.train)
     order_key, step_key, tune_key = jax.random.split(key_for(seed, scheme), 3)
     for epoch in range(len(history), epochs):
         before = history[-1] if history else {"seconds": 0.0, "num_gradients": 0}
         cost = gradients_per_image(scheme, settings, len(pixels)) * per_epoch * batch
+        skipped = _skipped(state, recipe)
         with CompileClock() as clock:
             if scheme == "hmc":
                 tuned, spent = tune_step_size(jax.random.fold_in(tune_key, epoch), state.model, pixels, settings)
@@ -179,6 +181,9 @@ def train_dlgm(
         record["seconds"] = before["seconds"] + clock.seconds
         if state.model.dynamics is not None:
             record["step_size"] = _step_size(state.model)
+        if recipe.kernel is not None:
+            record["skipped_updates"] = _skipped(state, recipe) - skipped
+        _check_finite(scheme, state, record, f"{folder} holds epoch {epoch}" if epoch else f"{folder} holds none")
         if on_epoch is not None:
             record |= on_epoch(state.model, epoch + 1)
         history.append(record)
@@ -186,6 +191,26 @@ def train_dlgm(
         save_checkpoint(folder / CHECKPOINT, state, facts)
         write_lines(folder / METRICS, history)
     return Trained(state.model, history)
+
+
+def fresh(scheme: str, settings: Settings, data: Dataset, seed: int) -> tuple[DLGMState, Recipe]:
+    """The state that training on ``data`` starts from. Raises ValueError for settings that cannot be trained."""
+    num_images, batch = data.train.shape[1], settings.batch_of(scheme)
+    if batch > num_images:
+        raise ValueError(f"a batch of {batch} is larger than the training set of {num_images} images")
+    num_steps = settings.epochs_of(scheme) * (num_images // batch)
+    return build(scheme, settings, data.train.shape[0], seed, num_steps=num_steps)
+
+
+def differing(stored: dict[str, Any], scheme: str, settings: Settings, seed: int) -> str:
+    """In what a stored run (scheme, seed, settings) trains otherwise, in words; nothing if it is the same run."""
+    ours: dict[str, Any] = {"scheme": scheme, "seed": seed}
+    theirs = {name: stored[name] for name in ours}
+    if ours == theirs:
+        ours |= settings.training_of(scheme)
+        theirs |= settings_from(stored["settings"]).training_of(scheme)
+    names = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    return ", ".join(f"{name} is {theirs.get(name)} there, {ours.get(name)} here" for name in names)
 
 
 @eqx.filter_jit
@@ -242,6 +267,31 @@ def _jump_by_size(key: Key, model: Model, pixels: Array, grid: Array, num: int, 
     return jump.reshape(num, -1).mean(axis=0)
 
 
+def _check_finite(scheme: str, state: DLGMState, record: dict[str, Any], kept: str) -> None:
+    """Raises ValueError if the state at the end of an epoch, or the ELBO in the epoch's record, is not finite."""
+    parts = {"encoder": state.model.encoder, "decoder": state.model.decoder, "sampler": state.model.dynamics}
+    bad = [name for name, part in (parts | {"optimizers": state.opt_states}).items() if not _is_finite(part)]
+    elbo = record.get("elbo")
+    if elbo is None or not np.isfinite(elbo):
+        bad.append("ELBO")
+    if bad:
+        rates = "elbo_learning_rate" if scheme == "elbo" else "learning_rate and encoder_learning_rate"
+        raise ValueError(
+            f"training {scheme} failed in epoch {record['epoch']}: not finite are {', '.join(bad)}; use a smaller "
+            f"{rates}, in another folder ({kept})"
+        )
+
+
+def _is_finite(tree: Any) -> bool:
+    leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
+    return all(bool(np.all(np.isfinite(np.asarray(leaf)))) for leaf in leaves)
+
+
+def _skipped(state: DLGMState, recipe: Recipe) -> int:
+    """Updates of the kernel that were left out until now, their gradient not being finite (`adam`)."""
+    return 0 if recipe.kernel is None else int(state.opt_states[2].total_notfinite)
+
+
 def _step_size(model: Model) -> float:
     """Step size of HMC, drift size of a learned leapfrog."""
     match model.dynamics:
@@ -253,5 +303,7 @@ def _step_size(model: Model) -> float:
 
 
 def _means(chunks: list[StepMetrics]) -> dict[str, float]:
+    """Means over steps: of the ELBO, which every scheme has, over all of them, else over those that have the figure."""
     joined = {name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in StepMetrics._fields}
-    return {name: float(np.nanmean(values)) for name, values in joined.items() if np.isfinite(values).any()}
+    found = {name: float(np.nanmean(values)) for name, values in joined.items() if np.isfinite(values).any()}
+    return found | {"elbo": float(np.mean(joined["elbo"]))}

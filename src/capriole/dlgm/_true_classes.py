@@ -27,6 +27,7 @@ from ._inpaint import (
 )
 from ._model import Images
 from ._schemes import Model
+from ._words import plus_minus
 
 AMBIGUOUS = 0.9
 """An image is ambiguous if no class has as much of the reference's draws."""
@@ -122,7 +123,7 @@ def _cells(figures: dict[str, dict[str, float]]) -> list[str]:
 
 
 def _shown(figure: dict[str, float]) -> str:
-    return f"{figure['mean']:.2f} ± {figure['se']:.2f}"
+    return plus_minus(figure["mean"], figure["se"])
 
 
 def find_reference(

@@ -1,0 +1,11 @@
+"""Numbers as they stand in tables; those that were not finite are None in stored files."""
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """With so many decimals."""
+    return "not finite" if value is None else f"{value:.{digits}f}"
+
+
+def plus_minus(mean: float | None, se: float | None, digits: int = 2) -> str:
+    """Mean and standard error."""
+    return f"{number(mean, digits)} ± {number(se, digits)}"
