@@ -467,7 +467,7 @@ def test_a_kernel_that_would_fail_in_its_final_run_gives_way(monkeypatch, fault)
     assert {c.name: len(c.faults) for c in found} == expected
     assert found[1].faults[0].startswith(fault)
     rows = [_confirm.row_of(c, pilot) for c in found]
-    assert [row.faults for row in rows] == [0, 1, 0, 0]
+    assert [row.reach for row in rows] == [1, 0, 1, 1]
     assert _confirm.choose(rows, "gradients") == "network and HMC"
     assert _confirm.choose(rows[1:2], "gradients") == "network", "if there is nothing else"
     unknown = _confirm.judged_again(jax.random.key(2), candidates[1], np.zeros((2, 16)), pilot._replace(profile=None))
@@ -480,8 +480,8 @@ def test_nuts_is_held_against_the_marginals_too(monkeypatch):
     monkeypatch.setattr(_nuts, "_run", lambda *args, **kwargs: run)
     facts = [{"dimension": 1, "quantiles": [0.6, *norm.ppf(LEVELS[1:]).tolist()]}]
     row = _nuts.nuts_row(jax.random.key(0), PerChain(logdensity), jnp.zeros((2, 8)), facts)
-    assert row.faults == 1
-    assert _nuts.nuts_row(jax.random.key(0), PerChain(logdensity), jnp.zeros((2, 8)), []).faults == 0
+    assert row.reach == 0, "never below"
+    assert _nuts.nuts_row(jax.random.key(0), PerChain(logdensity), jnp.zeros((2, 8)), []).reach == 1
 
 
 def test_places_that_a_kernel_ran_away_to_are_not_visited():

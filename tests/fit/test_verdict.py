@@ -62,16 +62,24 @@ def test_the_words_say_that_nuts_had_not_mixed_when_it_was_measured():
     words = "NUTS's chains had not mixed when measured (R-hat 1.57), so its figures are rough."
     assert text == f"{verdict(row(), NUTS).recommendation()} {words}"
     assert "rough" in verdict(row(), NUTS._replace(rhat_max=float("nan"))).recommendation()
-    missed = verdict(row(), NUTS._replace(faults=1)).recommendation()
+    missed = verdict(row(), NUTS._replace(reach=0.3)).recommendation()
     assert missed.endswith("NUTS's chains missed an end of a funnel when measured, so its figures are rough.")
 
 
 def test_rows_of_before_that_say_nothing_of_ends_are_read():
-    values = row()._replace(faults=2)._asdict()
-    assert Row.read(values).faults == 2
-    assert Row.read({name: value for name, value in values.items() if name != "faults"}).faults == 0
-    with pytest.raises(ValueError, match=r"faults = '0\.5', expected a count"):
-        Row.read(values | {"faults": 0.5})
+    values = row()._replace(reach=0.25)._asdict()
+    assert Row.read(values).reach == 0.25
+    assert Row.read({name: value for name, value in values.items() if name != "reach"}).reach == 1
+    with pytest.raises(ValueError, match="reach = 'far', expected a number"):
+        Row.read(values | {"reach": "far"})
+
+
+def test_a_kernel_that_missed_an_end_counts_for_as_much_less():
+    missed, other = row("missed", ess=0.4, sq=0.4)._replace(reach=0.3), row("other", ess=0.1, sq=0.1)
+    assert choose([missed, other], "gradients") == "missed"
+    assert choose([missed._replace(reach=0.1), other], "gradients") == "other"
+    assert choose([missed._replace(reach=0.0), other], "gradients") == "other"
+    assert choose([missed._replace(reach=0.0)], "gradients") == "missed"
 
 
 def test_nuts_may_win_and_failure_is_said_first():

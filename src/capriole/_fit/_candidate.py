@@ -13,7 +13,8 @@ class Candidate(NamedTuple):
 
     ``shared_gradients`` went into another candidate, of which this one is made, and count there.
     ``found`` (dim, chains), in the user's coordinates, is where its training chains ended. ``faults`` are
-    those for which a verdict says failed, seen in its last long run: chains that stood still, ends of a funnel missed.
+    those for which a verdict says failed, seen in its last long run; ``reach`` is the share of its figure that is
+    believed for them: 0 where chains stood still, that of the worst `Missed` end of a funnel.
     """
 
     name: str
@@ -26,3 +27,4 @@ class Candidate(NamedTuple):
     shared_gradients: int = 0
     found: np.ndarray | None = None
     faults: tuple[str, ...] = ()
+    reach: float = 1.0

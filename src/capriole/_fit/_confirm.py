@@ -86,29 +86,28 @@ def row_of(candidate: Candidate, pilot: Exploration) -> Row:
         acceptance_rate=j.acceptance_rate,
         rhat_max=j.rhat_max,
         nonfinite=j.nonfinite,
-        faults=len(candidate.faults),
+        reach=candidate.reach,
         fixed_gradients=pilot.num_gradients + candidate.num_gradients + candidate.shared_gradients,
         fixed_seconds=pilot.seconds + pilot.compile_seconds + candidate.seconds + candidate.compile_seconds,
     )
 
 
 def sound(row: Row) -> bool:
-    """Whether a row's figure may be believed: chains mixed, or at least met, had no faults, and few
-    proposals that were not finite.
-    """
-    return row.rhat_max < UNMIXED and not row.nonfinite > RISKY and not row.faults
+    """Whether a row's figure may be believed: chains mixed, or at least met, and few proposals were not finite."""
+    return row.rhat_max < UNMIXED and not row.nonfinite > RISKY
 
 
 def choose(rows: Sequence[Row], criterion: str) -> str:
     """The best by the criterion; of those within 10 % of it the first, so kernels without networks come first.
 
     Chains that stay where they started have an ESS of about their number, more than chains that slowly mix: rows whose
-    R-hat is `UNMIXED` or more come after all others, and so do `RISKY` ones and those with faults.
+    R-hat is `UNMIXED` or more come after all others, and so do `RISKY` ones and those whose chains stood still. One
+    that missed an end of a funnel has as much less of its figure as it has of that end.
     """
 
     def score(row: Row) -> float:
         value = row.worst if criterion == "gradients" else row.ess_per_second
-        return float(np.nan_to_num(value)) * (1.0 if sound(row) else 1e-9)
+        return float(np.nan_to_num(value)) * (max(row.reach, 1e-9) if sound(row) else 1e-9)
 
     top = max(score(row) for row in rows)
     return next(row.name for row in rows if score(row) >= 0.9 * top)
@@ -121,8 +120,11 @@ def judged_again(
     start = jnp.asarray(from_user(candidate.transition.target, places.astype(jnp.zeros(()).dtype)))
     run_key = jax.random.fold_in(key, 7)
     judgement, record = measured(run_key, candidate.transition, start, num_draws=num_draws, num_warmup=WARMUP)
+    still = grave(health(*health_arrays(record)))
+    ends = unreached(record.position, marginals(pilot.profile))
     return candidate._replace(
         judgement=judgement,
         num_gradients=candidate.num_gradients + judgement.spent_gradients,
-        faults=(*grave(health(*health_arrays(record))), *unreached(record.position, marginals(pilot.profile))),
+        faults=(*still, *(end.words for end in ends)),
+        reach=0.0 if still else min((end.reach for end in ends), default=1.0),
     )

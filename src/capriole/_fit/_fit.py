@@ -146,7 +146,7 @@ def _problems(draws: Draws, judgement: Judgement) -> list[str]:
 
 
 def _missed(position: np.ndarray, found: Found) -> list[str]:
-    return [f"error: {words}" for words in unreached(position, found.marginals)]
+    return [f"error: {end.words}" for end in unreached(position, found.marginals)]
 
 
 def _nuts_problems(draws: PeerDraws, thin: int, target: AbstractLogDensity, found: Found) -> list[str]:

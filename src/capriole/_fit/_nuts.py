@@ -49,7 +49,7 @@ def nuts_row(
         fixed_gradients=draws.warmup_gradients,
         fixed_seconds=draws.warmup_seconds + draws.compile_seconds,
         measured_gradients=draws.warmup_gradients + draws.num_gradients,
-        faults=len(unreached(draws.position, marginals)),
+        reach=min((end.reach for end in unreached(draws.position, marginals)), default=1.0),
     )
 
 

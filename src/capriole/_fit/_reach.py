@@ -12,6 +12,15 @@ LEVELS = (0.5, 0.03, 0.1, 0.9, 0.97, 0.003, 0.997)
 _SURE = 4.0
 
 
+class Missed(NamedTuple):
+    """An end of a marginal that draws missed, in words; ``reach`` is their share there over that of the mass, or the
+    inverse where they went too often.
+    """
+
+    words: str
+    reach: float
+
+
 class Marginal(NamedTuple):
     """The values below which `LEVELS` of a dimension's mass lie."""
 
@@ -32,8 +41,8 @@ class Marginal(NamedTuple):
             found.append(cls(dimension, tuple(map(float, numbers))))
         return found
 
-    def missed(self, draws: np.ndarray) -> str | None:
-        """Which tail the ``draws`` (chains, draws) of its dimension miss, or visit too often; None if neither.
+    def missed(self, draws: np.ndarray) -> Missed | None:
+        """Which end the ``draws`` (chains, draws) of its dimension miss most, or visit too often; None if neither.
 
         The share of the draws beyond a quantile must be between half and twice that of the mass, or within `_SURE`
         standard errors ``sqrt(p (1 - p) / ESS)`` of it. Nothing is said where the middle is elsewhere: the marginal is
@@ -42,18 +51,20 @@ class Marginal(NamedTuple):
         middle, *tails = self.quantiles
         if not is_middle(middle, draws):
             return None
+        found = []
         ess = max(float(np.nan_to_num(diagnostics.bulk_ess(draws[:, :, None])[0])), 1.0)
         for level, value in zip(LEVELS[1:], tails, strict=True):
             side, mass = ("below", level) if level < 0.5 else ("above", 1 - level)
             share = float(np.mean(draws < value if level < 0.5 else draws > value))
             sure = abs(share - mass) > _SURE * math.sqrt(mass * (1 - mass) / ess)
             if sure and not mass / 2 <= share <= 2 * mass:
-                return (
+                words = (
                     f"dimension {self.dimension} is {side} {value:.3g} in {share:.2%} of the draws, but "
                     f"{mass:.1%} of the mass lies there, the other dimensions integrated out: the chains do not move "
                     "freely along a funnel; write it non-centred"
                 )
-        return None
+                found.append(Missed(words, min(share / mass, mass / max(share, 1e-9))))
+        return min(found, key=lambda end: end.reach, default=None)
 
 
 def marginals(profile: Profile | None) -> list[dict[str, Any]]:
@@ -63,8 +74,8 @@ def marginals(profile: Profile | None) -> list[dict[str, Any]]:
     return [{"dimension": each.dimension, "quantiles": list(each.quantiles)} for each in found]
 
 
-def unreached(position: np.ndarray, facts: Any) -> list[str]:
-    """What draws (chains, draws, dim) miss of the marginals in ``facts``, a list of plain values; in words."""
+def unreached(position: np.ndarray, facts: Any) -> list[Missed]:
+    """What draws (chains, draws, dim) miss of the marginals in ``facts``, a list of plain values; the worst first."""
     found = Marginal.read(facts, dim=position.shape[2])
     problems = [marginal.missed(position[:, :, marginal.dimension]) for marginal in found]
-    return [problem for problem in problems if problem is not None]
+    return sorted((problem for problem in problems if problem is not None), key=lambda end: end.reach)

@@ -88,8 +88,12 @@ def search(
         for c in candidates
         if c.judgement.nonfinite > RISKY
     )
-    faults = [(c.name, fault.removeprefix("error: ")) for c in candidates for fault in c.faults[:1]]
-    notes.extend(f"the {name} was the last choice: {fault}" for name, fault in faults)
+    notes.extend(
+        f"the {c.name} {f'counted for {c.reach:.1%}' if c.reach else 'was the last choice'}: "
+        f"{c.faults[0].removeprefix('error: ')}"
+        for c in candidates
+        if c.faults
+    )
     if pilot.num_lost:
         notes.append(
             f"{pilot.num_lost} pilot chains were taken out of places that hold less than exp(-{LOST:.0f}) of the mass, "
@@ -144,7 +148,7 @@ def _sure(rows: Sequence[Row], pilot: Exploration, criterion: str) -> bool:
         return True
     name = choose(rows, criterion)
     best = next(row for row in rows if row.name == name)
-    return criterion == "gradients" and pilot.agreed and sound(best) and best.worst > NUTS_AT_MOST
+    return criterion == "gradients" and pilot.agreed and sound(best) and best.reach * best.worst > NUTS_AT_MOST
 
 
 def _from_everywhere(

@@ -33,8 +33,8 @@ class Row(NamedTuple):
 
     ``fixed_gradients`` and ``fixed_seconds`` (compilation included) are spent before its first draw;
     ``measured_gradients`` is what measuring it cost in all, where that is not part of making it (NUTS). ``nonfinite``
-    is the share of proposals whose log density was not finite, ``faults`` the number of things for which a run like
-    it would have failed.
+    is the share of proposals whose log density was not finite, ``reach`` the share of its figure that is believed
+    for the end of a funnel that it missed (1 if none, 0 where chains stood still).
     """
 
     name: str
@@ -48,7 +48,7 @@ class Row(NamedTuple):
     fixed_seconds: float
     measured_gradients: int = 0
     nonfinite: float = 0.0
-    faults: int = 0
+    reach: float = 1.0
 
     @property
     def worst(self) -> float:
@@ -68,8 +68,8 @@ class Row(NamedTuple):
         name, length = fields.get("name"), fields.get("num_leapfrogs")
         if not isinstance(name, str) or len(name) > 80 or not (length is None or _is_count(length)):
             raise ValueError(f"no row of a verdict: {str(values)[:80]!r}")
-        fields["faults"] = 0 if fields["faults"] is None else fields["faults"]
-        counts = {"fixed_gradients", "measured_gradients", "faults"}
+        fields["reach"] = 1.0 if fields["reach"] is None else fields["reach"]
+        counts = {"fixed_gradients", "measured_gradients"}
         for count in counts:
             if not _is_count(fields[count]):
                 raise ValueError(f"the row {name!r} has {count} = {str(fields[count])[:80]!r}, expected a count")
@@ -174,7 +174,7 @@ class Verdict(NamedTuple):
         doubt = ""
         if not nuts.rhat_max < MIXED:
             doubt = f" NUTS's chains had not mixed when measured (R-hat {nuts.rhat_max:.2f}), so its figures are rough."
-        elif nuts.faults:
+        elif nuts.reach < 1:
             doubt = " NUTS's chains missed an end of a funnel when measured, so its figures are rough."
         return (
             f"The {self.chosen} gives {gain:.2g} times NUTS's effective draws per gradient; "
