@@ -252,7 +252,17 @@ def test_health_sees_a_stuck_chain(frozen, warned):
     accepted[1, 300 : 300 + frozen] = False
     messages = diagnostics.health(acceptance, accepted, divergent, 0)
     assert len(messages) == warned
-    assert all("1 of 4 chains rejected 200 proposals" in message for message in messages)
+    assert all(message.startswith("error: 1 of 4 chains rejected 200 proposals") for message in messages)
+
+
+@pytest.mark.parametrize(("frozen", "grave"), [(399, False), (400, True)])
+def test_a_stuck_chain_is_an_error_from_a_fifth_of_its_steps_on(frozen, grave):
+    acceptance, accepted, divergent = (np.tile(array, 2) for array in well())
+    accepted[1] = True
+    accepted[1, 300 : 300 + frozen] = False
+    (message,) = diagnostics.health(acceptance, accepted, divergent, 0)
+    assert message.startswith("error: ") == grave
+    assert f"at most {frozen} of 2000" in message
 
 
 def test_health_of_thinned_draws_counts_proposals():

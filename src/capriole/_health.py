@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float, Int
 type Counts = Bool[np.ndarray, "chains draws"] | Int[np.ndarray, "chains draws"]
 
 STUCK_STEPS = 200
+STUCK_SHARE = 0.2
+"""Share of a chain's steps that, rejected in a row, make its draws not to be trusted."""
 LOW_ACCEPTANCE = 0.1
 MOST_DIVERGED = 1e-3
 MAX_ROUNDING = 1e-2
@@ -159,11 +161,13 @@ def _movement(counted: Tally) -> list[str]:
             f"acceptance is below {LOW_ACCEPTANCE} in {slow} of {len(per_chain)} chains (worst {per_chain.min():.3f}, "
             f"median {np.median(per_chain):.3f}): train longer or start from a smaller step size"
         )
-    stuck = int(np.sum((counted.longest >= STUCK_STEPS) & (counted.accepted > 0)))
-    if stuck:
+    stuck = (counted.longest >= STUCK_STEPS) & (counted.accepted > 0)
+    if stuck.any():
+        error = "error: " if np.any(counted.longest[stuck] >= STUCK_SHARE * counted.num_steps) else ""
         messages.append(
-            f"{stuck} of {len(per_chain)} chains rejected {STUCK_STEPS} proposals in a row: mix in plain HMC moves "
-            "(capriole.Mixture) or train from more dispersed starts"
+            f"{error}{stuck.sum()} of {len(per_chain)} chains rejected {STUCK_STEPS} proposals in a row, at most "
+            f"{counted.longest[stuck].max()} of {counted.num_steps}: mix in plain HMC moves (capriole.Mixture) or "
+            "train from more dispersed starts"
         )
     return messages
 
