@@ -42,7 +42,7 @@ lint: $(READY)
 	@$(BIN)/mypy
 
 docs: $(READY)
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[docs]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	@$(BIN)/python -m sphinx -W -b html docs docs/_build
 
 bench: $(READY)
