@@ -66,6 +66,7 @@ results: $(READY)
 	@for kind in toy:paper-toy peers:peers; do for cell in .cache/results/$${kind%:*}/cells/*/; do \
 	  name=$$(basename "$$cell"); mkdir -p "results/$${kind#*:}/$$name"; cp "$$cell"cell.json "results/$${kind#*:}/$$name/"; done; done
 	@$(BIN)/python benchmarks/heavy_tails.py --out results/fit/heavy-tails.json
+	@$(BIN)/python benchmarks/gaussian_posteriors.py --out results/paper-dlgm/gaussian-share.json
 	@for script in results toy dlgm peers calibration fit; do $(BIN)/python scripts/summarise_$$script.py; done
 	@$(BIN)/python benchmarks/throughput.py --out results/throughput.json
 

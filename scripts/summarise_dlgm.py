@@ -16,7 +16,7 @@ from capriole.dlgm._report import INPAINTING_FIGURES
 from capriole.dlgm._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
 from capriole.dlgm._stages import INPAINTING_ROWS
 from capriole.dlgm._true_classes import COUNTS_HEADER, TRUE_HEADER, count_rows, true_rows
-from capriole.dlgm._words import plus_minus
+from capriole.dlgm._words import mean_and_se, plus_minus
 
 LIKELIHOOD_HEADER = [
     "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",
@@ -45,17 +45,12 @@ def inpainting_rows(models):
             LABELS[m["scheme"]],
             str(m["seed"]),
             shown,
-            *(shown_figure(stored[f]) if f in stored else "-" for f in INPAINTING_FIGURES),
+            *(mean_and_se(stored[f]) if f in stored else "-" for f in INPAINTING_FIGURES),
         ]
         for m in models
         for method, shown in INPAINTING_ROWS.items()
         if (stored := (m["inpainting"] or {}).get(method))
     ]
-
-
-def shown_figure(figure):
-    """Mean and standard error."""
-    return plus_minus(figure["mean"], figure["se"])
 
 
 def speed(steps):
@@ -116,7 +111,7 @@ def trial_rows(trials):
         last, judged = t["curve"][-1], t["validation"]
         stopped = t["epochs_done"] < t["epochs"]
         done = f"stopped after {t['epochs_done']} of {t['epochs']}" if stopped else str(t["epochs"])
-        shown = (f"{judged['log_likelihood']:.2f}", shown_figure(judged["less_reference"])) if judged else ("-", "-")
+        shown = (f"{judged['log_likelihood']:.2f}", mean_and_se(judged["less_reference"])) if judged else ("-", "-")
         rate = f"{t['kernel_learning_rate']:g}" if t["scheme"] == "l2hmc" else "-"
         moves = [str(t[name] or "-") for name in ("num_transitions", "num_leapfrogs")]
         sizes = (*moves, str(t["batch"]), rate, f"{t.get('budget', 1):g}")

@@ -12,7 +12,6 @@ from capriole import Leapfrog
 from capriole.dlgm import (
     SCHEME_NAMES,
     CheckpointError,
-    Dataset,
     build,
     elbo_step,
     gradients_per_image,
@@ -42,16 +41,6 @@ SMALL = {
 
 def settings(**more):
     return settings_for("smoke", **(SMALL | {"epochs": 2, "elbo_epochs": 2} | more))
-
-
-@pytest.fixture(scope="module")
-def data():
-    """Two blurred shapes on 16 pixels."""
-    rng = np.random.default_rng(0)
-    shape = np.where(np.arange(16) < 8, 0.9, 0.1)[:, None]
-    labels = rng.integers(0, 2, 120)
-    grey = np.where(labels, shape, 1 - shape).astype(np.float32)
-    return Dataset(grey[:, :100], labels[:100], grey[:, 100:], labels[100:], 4)
 
 
 def arrays(model):

@@ -8,7 +8,6 @@ import pytest
 
 from capriole.dlgm import (
     CheckpointError,
-    Dataset,
     PosteriorDraws,
     evaluate_stage,
     load_model,
@@ -30,16 +29,6 @@ def settings(**more):
         "smoke",
         **(small | {"curve_images": 5, "curve_temperatures": 3, "curve_chains": 2, "elbo_curve_every": 1} | more),
     )
-
-
-@pytest.fixture(scope="module")
-def data():
-    """Two blurred shapes on 16 pixels."""
-    rng = np.random.default_rng(0)
-    shape = np.where(np.arange(16) < 8, 0.9, 0.1)[:, None]
-    labels = rng.integers(0, 2, 120)
-    grey = np.where(labels, shape, 1 - shape).astype(np.float32)
-    return Dataset(grey[:, :100], labels[:100], grey[:, 100:], labels[100:], 4)
 
 
 @pytest.mark.parametrize(

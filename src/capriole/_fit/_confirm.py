@@ -65,11 +65,10 @@ def confirmed(
             with_hmc = with_small_steps(again, pilot.step_size)
             if with_hmc.name not in {c.name for c in candidates} and not name.endswith(HMC):
                 freed = [judged_again(key, with_hmc, crowd, pilot, num_draws=1000)]
-        finer = with_finer_steps(again) if again.faults else None
-        if finer is not None and finer.name not in {c.name for c in candidates}:
-            finer = judged_again(key, finer, crowd, pilot, num_draws=1000)
-            if finer.faults:
-                finer = judged_again(key, with_finer_steps(finer) or finer, crowd, pilot, num_draws=1000)
+        if (made := with_finer_steps(again)) and again.faults and made.name not in {c.name for c in candidates}:
+            finer = judged_again(key, made, crowd, pilot, num_draws=1000)
+            if finer.faults and (made := with_finer_steps(finer)):
+                finer = judged_again(key, made, crowd, pilot, num_draws=1000)
             freed.append(finer)
         candidates = [*candidates[:i], again, *freed, *candidates[i + 1 :]]
         seen.update(c.name for c in (again, *freed))

@@ -16,7 +16,7 @@ from .._transition import AbstractTransition, per_chain
 from .._types import ChainState, Key, Vector
 from .._whitening import draws_to_user
 from ._confirm import WARMUP
-from ._reach import unreached
+from ._reach import Missed, unreached
 from ._search import Found
 from ._settings import MAX_RHAT, THINS
 from ._verdict import Verdict
@@ -44,6 +44,7 @@ class Final(NamedTuple):
 
     draws: Draws
     judgement: Judgement
+    missed: list[Missed]
     thin: int
     warmup_gradients: int
     check_seconds: float
@@ -145,15 +146,15 @@ def final_run(
         draws = keeper.draws(at, pass_key, kernel, num_draws=num_draws, progress=progress)
         drawn = time.perf_counter()
         judgement = judged(draws, draws.record.position)
-        enough = judgement.rhat_max < MAX_RHAT and not unreached(draws.record.position, marginals)
+        missed = unreached(draws.record.position, marginals)
         check_seconds = time.perf_counter() - drawn
         last = at.round + 1 == len(THINS) or not draws.completed
-        if at.settled or enough or last:
+        if at.settled or last or (judgement.rhat_max < MAX_RHAT and not missed):
             break
         at = Point(at.round + 1, draws.state, at.spent + draws.num_gradients)
         keeper.reached(at)
     keeper.reached(at._replace(settled=True))
-    return Final(draws, judgement, THINS[at.round], at.spent, check_seconds)
+    return Final(draws, judgement, missed, THINS[at.round], at.spent, check_seconds)
 
 
 def phase_of(thin: int) -> str:

@@ -21,7 +21,7 @@ from .._whitening import from_user
 from ..baselines import PeerDraws
 from ._final import InMemory, Keeper, final_run
 from ._nuts import nuts_tree
-from ._reach import unreached
+from ._reach import Missed, unreached
 from ._search import Found, Spent, search, with_nuts
 from ._settings import MAX_RHAT, SCOUTS, Settings
 from ._verdict import INSTEAD, Row, Verdict, grave
@@ -123,7 +123,7 @@ def _drawn(
     drawn = time.perf_counter()
     tree = to_datatree(final.draws, target, seed=repr(seed))
     figures["seconds_after_the_draws"] = final.check_seconds + time.perf_counter() - drawn
-    problems = _problems(final.draws, final.judgement) + _missed(final.draws.record.position, found)
+    problems = _problems(final.draws, final.judgement) + _errors(final.missed)
     if not final.draws.completed:
         problems.append(f"interrupted after {final.draws.record.lp.shape[1]} of {num_draws} draws per chain")
     return tree, problems, figures
@@ -145,8 +145,8 @@ def _problems(draws: Draws, judgement: Judgement) -> list[str]:
     return diagnostics.health(*counted, thin=draws.thin, logdensity=draws.record.lp, rhat_max=judgement.rhat_max)
 
 
-def _missed(position: np.ndarray, found: Found) -> list[str]:
-    return [f"error: {end.words}" for end in unreached(position, found.marginals)]
+def _errors(missed: list[Missed]) -> list[str]:
+    return [f"error: {end.words}" for end in missed]
 
 
 def _nuts_problems(draws: PeerDraws, thin: int, target: AbstractLogDensity, found: Found) -> list[str]:
@@ -162,7 +162,7 @@ def _nuts_problems(draws: PeerDraws, thin: int, target: AbstractLogDensity, foun
         )
     last = state_at(target, jnp.asarray(draws.position[:, -1].T)).logdensity
     noisy = rounding(float(jnp.mean(jnp.abs(last))), float(jnp.finfo(last.dtype).eps) / 2)
-    return problems + noisy + _missed(draws.position, found)
+    return problems + noisy + _errors(unreached(draws.position, found.marginals))
 
 
 def _verdict(found: Found, problems: list[str], figures: dict[str, Any]) -> Verdict:

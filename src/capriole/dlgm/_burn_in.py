@@ -13,7 +13,7 @@ from ._inpaint import mean_and_error
 from ._model import Images
 from ._posterior import chains_from_q
 from ._schemes import Model
-from ._words import plus_minus
+from ._words import mean_and_se
 
 AFTER = (0, 1, 2, 3, 5, 10, 20)
 """Transitions after which the shortfall is measured."""
@@ -24,7 +24,7 @@ BURN_IN_HEADER = ["model", "seed", *("z from q" if n == 0 else f"{n} transition{
 def burn_in_row(label: str, seed: int, stored: dict[str, Any]) -> list[str]:
     """A row under `BURN_IN_HEADER`."""
     cells = (stored["shortfall"][str(after)] for after in AFTER)
-    return [label, str(seed), *(plus_minus(cell["mean"], cell["se"]) for cell in cells)]
+    return [label, str(seed), *(mean_and_se(cell) for cell in cells)]
 
 
 def shortfall(

@@ -72,6 +72,11 @@ def read_facts(path: Path) -> dict[str, Any]:
     return json.loads(_read(path)[0]["facts"])
 
 
+def checksum(path: Path) -> str:
+    """The SHA-256 in the header of a checkpoint, after a check of the whole file."""
+    return _read(path)[0]["sha256"]
+
+
 def load_checkpoint(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
     """The arrays of a checkpoint put into a tree of the same structure, and its facts.
 

@@ -4,7 +4,6 @@ A stage leaves one JSON file (and pictures) beside the checkpoint, stamped with 
 settings that it used, so that a stage that is already done for this model can be told from one that is not.
 """
 
-import hashlib
 import os
 import platform
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import jax
 
 from .._io import versions
 from ._data import Dataset, load_dataset
-from ._files import CheckpointError, load_checkpoint, read_facts, read_json, write_json
+from ._files import CheckpointError, checksum, load_checkpoint, read_facts, read_json, write_json
 from ._schemes import Model
 from ._settings import SCHEME_NAMES, Settings, settings_from
 from ._train import CHECKPOINT, build, differing
@@ -129,8 +128,8 @@ def load_model(folder: Path, data: Dataset | None = None) -> Loaded:
     data = load_dataset(settings.dataset) if data is None else data
     state, _ = build(facts["scheme"], settings, data.train.shape[0], facts["seed"])
     model, best = load_checkpoint(folder / BEST, state.model)
-    digest = hashlib.sha256((folder / BEST).read_bytes()).hexdigest()
-    return Loaded(model, facts["scheme"], facts["seed"], settings, facts["history"], best["epoch"], folder, digest)
+    scheme, seed, history = facts["scheme"], facts["seed"], facts["history"]
+    return Loaded(model, scheme, seed, settings, history, best["epoch"], folder, checksum(folder / BEST))
 
 
 def settings_in(folder: Path) -> Settings:

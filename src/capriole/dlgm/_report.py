@@ -18,7 +18,7 @@ from ._settings import SCHEME_NAMES, Settings
 from ._stages import INPAINTING_ROWS, decoder_pictures, save_figure
 from ._train import CHECKPOINT
 from ._true_classes import COUNTS_HEADER, COUNTS_WORDS, TRUE_HEADER, TRUE_WORDS, count_rows, true_rows
-from ._words import number, plus_minus
+from ._words import mean_and_se, number, plus_minus
 
 INPAINTING_FIGURES = {
     "distinct_classes": "distinct classes per image",
@@ -249,7 +249,7 @@ def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
                 for method, shown in INPAINTING_ROWS.items():
                     if method in stored:
                         cells = (
-                            plus_minus(found["mean"], found["se"]) if (found := stored[method].get(name)) else "-"
+                            mean_and_se(found) if (found := stored[method].get(name)) else "-"
                             for name in INPAINTING_FIGURES
                         )
                         rows.append([LABELS[scheme], m.seed, shown, *cells, f"{stored['classifier_accuracy']:.3f}"])
@@ -285,7 +285,7 @@ def _posterior(by_scheme: dict[str, list[Loaded]]) -> list[str]:
                         f"{one['kurtosis']:.2f} ± {one['kurtosis_se']:.2f}. Of {many['num_images']} images, "
                         f"{many['non_gaussian_share']:.0%} have a skewness or kurtosis more than 4 standard errors "
                         f"from a Gaussian's (of exactly Gaussian ones up to {GAUSSIAN_SHARE:.1%} have, at the laptop "
-                        "preset's sizes); median |skewness| {many['median_abs_skewness']:.2f}."
+                        f"preset's sizes); median |skewness| {many['median_abs_skewness']:.2f}."
                     )
                 )
     return pieces if len(pieces) > 1 else [*pieces, html.text("Not run.")]

@@ -27,7 +27,7 @@ from ._inpaint import (
 )
 from ._model import Images
 from ._schemes import Model
-from ._words import plus_minus
+from ._words import mean_and_se
 
 AMBIGUOUS = 0.9
 """An image is ambiguous if no class has as much of the reference's draws."""
@@ -92,7 +92,7 @@ def true_rows(label: str, seed: int, stored: dict[str, Any], names: dict[str, st
     """Rows under `TRUE_HEADER` of a stored stage, one per method; ``names`` has the words for them."""
     if "reference" not in stored:  # a file of an earlier version
         return []
-    there = _shown(stored["reference"]["true_classes"]["true"])
+    there = mean_and_se(stored["reference"]["true_classes"]["true"])
     methods = {name: words for name, words in names.items() if name in stored}
     return [
         [label, str(seed), words, "" if "paired" in words else there, *_cells(stored[name]["counts"]["true"])]
@@ -111,7 +111,7 @@ def count_rows(label: str, seed: int, stored: dict[str, Any]) -> list[list[str]]
             str(seed),
             COUNTS[name].words,
             str(reference["num_images"][name]),
-            _shown(reference["true_classes"][name]),
+            mean_and_se(reference["true_classes"][name]),
             *_cells(figures),
         ]
         for name, figures in found.items()
@@ -119,11 +119,7 @@ def count_rows(label: str, seed: int, stored: dict[str, Any]) -> list[list[str]]
 
 
 def _cells(figures: dict[str, dict[str, float]]) -> list[str]:
-    return [_shown(figures[name]) for name in FIGURES]
-
-
-def _shown(figure: dict[str, float]) -> str:
-    return plus_minus(figure["mean"], figure["se"])
+    return [mean_and_se(figures[name]) for name in FIGURES]
 
 
 def find_reference(
