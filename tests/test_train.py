@@ -122,7 +122,7 @@ def test_the_loss_falls_on_the_correlated_gaussian():
     result = train_kernel(jax.random.key(3), kernel(), positions(), recipe, num_steps=600, chunk_size=100)
     loss = result.history["loss"]
     # Ranks, because the reciprocal in the loss has heavy tails.
-    assert stats.mannwhitneyu(loss[-100:], loss[:100], alternative="less").pvalue < 1e-6
+    assert stats.mannwhitneyu(loss[-100:], loss[:100], alternative="less").pvalue < 1e-4
     assert result.completed
     assert result.history["acceptance_rate"].shape == (600,)
     assert result.num_gradients == 600 * 3 * CHAINS
