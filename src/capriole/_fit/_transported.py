@@ -150,7 +150,7 @@ def _integrated(marginal: Profile, seed: int, before: Estimate, dtype: Any) -> t
     rng = np.random.default_rng(seed)
     drawn = marginal.draws(rng, _PROFILE_DRAWS)
     even = marginal.draws(rng, _PROFILE_DRAWS, even=_EVEN)
-    return estimate_transport(drawn, even=even, dtype=dtype) or before, drawn
+    return estimate_transport(drawn, even=even, along=marginal.parents, dtype=dtype) or before, drawn
 
 
 def _profile_of(
