@@ -58,7 +58,8 @@ class TransportMap(eqx.Module):
         xp = _library(z)
         w = column(self.shift, z) + column(self.width, z) * xp.sinh(self._bent(_heavier(z, self.heaviness)))
         basis = features(w[self.parents])
-        inside = xp.exp(_times(self.log_scale, basis)) * (_times(self.centre, basis) + self._mixed(w, basis))
+        level, centre = _times(self.log_scale, basis), _times(self.centre, basis)
+        inside = self._mixed(level, centre, w, basis) if self.mixed.size else xp.exp(level) * (centre + w)
         return _times(self.factor, _times(self.offset, basis) + inside)
 
     def inverse(self, x: Any) -> Any:
@@ -88,12 +89,12 @@ class TransportMap(eqx.Module):
         total = xp.sum(xp.log(slopes) + stretch + _times(self.log_scale, basis), axis=0)
         return total + xp.sum(_times(self.own_scale, basis), axis=0) if self.mixed.size else total
 
-    def _mixed(self, w: Any, basis: Any) -> Any:
-        if not self.mixed.size:
-            return w
-        xp, rows = _library(w), w[self.mixed]
+    def _mixed(self, level: Any, centre: Any, w: Any, basis: Any) -> Any:
+        """``exp(level) (centre + v)``, where the product of two scales is finite even if one of them is not."""
+        xp, at, rows = _library(w), self.mixed, w[self.mixed]
         others = xp.sum(basis[:, None] * _times(self.mixing, rows), axis=0)
-        return _replaced(w, self.mixed, others + xp.exp(_times(self.own_scale, basis)) * rows)
+        whole = xp.exp(level) * _replaced(centre + w, at, centre[at] + others)
+        return _replaced(whole, at, whole[at] + xp.exp(level[at] + _times(self.own_scale, basis)) * rows)
 
     def _unmixed(self, v: Any, basis: Any) -> Any:
         if not self.mixed.size:

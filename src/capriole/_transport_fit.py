@@ -17,6 +17,7 @@ DENSE_UP_TO = 60
 _FIRST_WORTH = 0.02
 _PARENT_WORTH = 0.3
 _CHILD_WORTH = 0.02
+_OWN_AXES_WORTH = 0.05
 _MOST_PARENTS = 3
 _ASKED = 4
 _MOST_DRAWS = 8000
@@ -170,14 +171,12 @@ def _map(
     middle, scale = spread(draws)
     given = draws if even is None else even
     standard = (given - middle[:, None]) / scale[:, None]
-    candidates = [common_axes(standard[children], standard[parents], sharp=sharp) if len(children) else np.eye(0)]
-    if sharp and len(draws) > DENSE_UP_TO:
-        candidates.insert(0, np.eye(len(children)))
-    whole: dict[str, Any] = {}
-    for axes in candidates:
-        whole = _conditional(given, (middle, scale), parents, children, axes, mixed=sharp)
-        if whole["mixed"].size:
-            break
+    axes = common_axes(standard[children], standard[parents], sharp=sharp) if len(children) else np.eye(0)
+    whole = _conditional(given, (middle, scale), parents, children, axes, mixed=sharp)
+    if sharp and len(children):
+        own = _conditional(given, (middle, scale), parents, children, np.eye(len(children)), mixed=True)
+        if own["mixed"].size and _log_density(own, given) > _log_density(whole, given) + _OWN_AXES_WORTH:
+            whole = own
     return TransportMap(**whole | marginals(TransportMap(**whole).residual(draws)))
 
 
@@ -213,6 +212,16 @@ def _conditional(
         rows = mixing(TransportMap(**whole).residual(given)[children], basis)
         whole |= _mixing_of(rows._replace(rows=children[rows.rows]))
     return whole
+
+
+def _log_density(parts: dict[str, Any], draws: np.ndarray) -> float:
+    """Mean log density of the draws, up to a constant, if all residuals are normal."""
+    transport = TransportMap(**parts)
+    residual = transport.residual(draws)
+    squares = np.minimum(residual**2, 100.0).sum(axis=0)
+    basis = features(residual[transport.parents])
+    scales = transport.log_scale.sum(axis=0) @ basis + transport.own_scale.sum(axis=0) @ basis
+    return float(np.mean(-squares / 2 - scales) - np.linalg.slogdet(transport.factor)[1])
 
 
 def _mixing_of(found: Mixing) -> dict[str, Any]:
