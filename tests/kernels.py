@@ -104,6 +104,9 @@ def transport_map(dim, parents, seed=0, bent=1.0):
     factor = np.eye(dim) + rng.normal(size=(dim, dim)) / 3
     centre[parents], offset[parents, 1:], log_scale[parents, 1:] = 0, 0, 0
     factor[parents], factor[:, parents] = np.eye(dim)[parents], np.eye(dim)[:, parents]
+    mixed = np.setdiff1d(np.arange(dim), parents)
+    later = np.random.default_rng(seed + 1000)
+    mixing = bent * np.tril(later.normal(size=(width, len(mixed), len(mixed))), -1) / 2
     return TransportMap(
         parents=jnp.asarray(parents, jnp.int32),
         offset=jnp.asarray(offset),
@@ -116,6 +119,9 @@ def transport_map(dim, parents, seed=0, bent=1.0):
         skew=jnp.asarray(rng.normal(size=dim) / 2),
         tail=jnp.asarray(np.exp(rng.normal(size=dim) / 3)),
         heaviness=jnp.asarray(np.maximum(rng.normal(size=dim), 0) / 5),
+        mixed=jnp.asarray(mixed, jnp.int32),
+        mixing=jnp.asarray(mixing),
+        own_scale=jnp.asarray(bent * later.normal(size=(len(mixed), width)) / 10),
     )
 
 

@@ -7,12 +7,14 @@ import pytest
 from scipy import stats
 
 from capriole import _profile
+from capriole._fit import _transported
 from capriole._fit._reach import LEVELS, Marginal, marginals, unreached
 from capriole._logdensity import AbstractLogDensity, PerChain
-from capriole._profile import Profile, profile
-from capriole._transport_fit import estimate_transport
+from capriole._profile import Profile, bending, profile
+from capriole._transport_fit import Estimate, estimate_transport
 from capriole.targets import make_target
 from densities import Funnel, Gaussian
+from kernels import transport_map
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -186,3 +188,23 @@ def test_marginals_travel_as_plain_values():
 def test_marginals_that_cannot_be_are_refused(hostile):
     with pytest.raises(ValueError, match="no marginal of one of 2 dimensions"):
         Marginal.read(hostile, dim=2)
+
+
+def test_the_curvature_names_the_parents_whatever_the_draws():
+    """Of a volatility's 203 dimensions those three that the innovations' curvature depends on, by independent draws."""
+    target = make_target("volatility", dtype="float64")
+    draws = np.asarray(target.start(jax.random.key(1), 400))
+    found, gradients = bending(jax.random.key(0), target, draws)
+    assert set(found) == {200, 201, 202}
+    assert gradients == 4 * 200
+    assert bending(jax.random.key(0), Funnel(), np.random.default_rng(0).normal(size=(3, 64)))[0][0] == 0
+
+
+def test_where_no_likely_parent_has_a_marginal_those_that_bend_the_curvature_are_asked(monkeypatch):
+    target, rng = Funnel(), np.random.default_rng(3)
+    draws = np.exp(rng.normal(size=8000) / 2) * rng.normal(size=(3, 8000))
+    draws[0] = rng.normal(size=8000)
+    transport = transport_map(3, [2])
+    monkeypatch.setattr(_transported, "likely_parents", lambda draws: [1])
+    found, _ = _transported._profile_of(jax.random.key(0), target, draws, Estimate(transport, 1.0))
+    assert found.parents == (0,)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from capriole import Rotation, Transition, Whitened, _transport_fit, estimate_whitening
+from capriole import Rotation, Transition, Whitened, _transport_fit, _transport_mixing, estimate_whitening
 from capriole._explore import _Window, _without_the_lost
 from capriole._transport import Transported, TransportMap, _heavier, _lighter, features
 from capriole._transport_fit import DENSE_UP_TO, estimate_transport, refitted
+from capriole._transport_mixing import mixing
 from capriole._transport_parts import _sharpened, marginals, regressed
 from capriole._whitening import draws_to_user, from_user, maps, seen_from, to_user, users
 from densities import Banana, Funnel, Gaussian
@@ -78,18 +79,22 @@ def test_kernels_in_any_map_are_exact(target):
     check_invariance(turned(transport_map(dim, [0], bent=0.3), target), target, steps=8)
 
 
-@pytest.mark.parametrize("forgotten", ["scales", "marginals", "heaviness"])
+@pytest.mark.parametrize("forgotten", ["scales", "own scales", "marginals", "heaviness"])
 def test_a_log_determinant_that_forgets_a_part_is_found_out(forgotten):
     class Forgetful(TransportMap):
         def log_det(self, z):
             whole = super().log_det(z)
             w = self.residual(self.forward(z))
-            scales = jnp.sum(self.log_scale @ features(w[self.parents]), axis=0)
+            scales, own = (
+                jnp.sum(part @ features(w[self.parents]), axis=0) for part in (self.log_scale, self.own_scale)
+            )
             squared = self.heaviness[:, None] * z**2
             heaviness = jnp.sum(jnp.log1p(squared) + squared / 2, axis=0)
-            return {"scales": whole - scales, "marginals": scales, "heaviness": whole - heaviness}[forgotten]
+            wrong = {"scales": whole - scales, "own scales": whole - own, "heaviness": whole - heaviness}
+            return (wrong | {"marginals": scales + own})[forgotten]
 
-    wrong = Forgetful(**vars(transport_map(2, [0], bent=0.3)) | {"heaviness": jnp.asarray([0.2, 0.3])})
+    parts = {"heaviness": jnp.asarray([0.2, 0.3]), "own_scale": jnp.asarray([[0.2, 0.4, 0.1, -0.1, 0.1]])}
+    wrong = Forgetful(**vars(transport_map(2, [0], bent=0.3)) | parts)
     with pytest.raises(AssertionError, match="not invariant"):
         check_invariance(turned(wrong, Banana()), Banana(), steps=8)
 
@@ -171,6 +176,68 @@ def test_in_many_dimensions_only_the_children_that_gain_are_bent():
     np.testing.assert_array_equal(bent, [7])
     again = refitted(found.transport, draws[:, ::2])
     np.testing.assert_array_equal(np.flatnonzero(np.any(np.asarray(again.log_scale)[:, 1:], axis=1)), [7])
+
+
+def turning(n, dim, seed, pair=(0, 1)):
+    """Independent normals, but the second of ``pair`` follows the first, with the last as its slope.
+
+    Every other draw has the last two spread evenly.
+    """
+    rng = np.random.default_rng(seed)
+    draws = rng.normal(size=(dim, n))
+    draws[-2:, ::2] = rng.uniform(-3, 3, size=draws[-2:, ::2].shape)
+    i, j = pair
+    draws[j] += draws[-1] * draws[i]
+    return draws
+
+
+def test_a_correlation_that_changes_with_the_parents_is_undone():
+    draws = turning(8000, 6, seed=5)
+    basis = features(draws[-2:])
+    found = mixing(draws[:4], basis)
+    assert found.rows.tolist() == [0, 1]
+    assert not found.own_scale[0].any()
+    fresh = turning(40_000, 6, seed=6)
+    transport = _transport_fit._map(draws, [5], np.arange(5), sharp=True)
+    assert transport.mixed.size
+    z = transport.inverse(fresh)
+    for low, high in ((-3, -1.5), (-0.3, 0.3), (1.5, 3)):
+        inside = (fresh[-1] > low) & (fresh[-1] < high)
+        np.testing.assert_allclose(np.cov(z[:4, inside]), np.eye(4), atol=0.25)
+
+
+def test_correlations_that_stay_are_not_mixed():
+    draws = turning(8000, 6, seed=7)
+    assert not mixing(draws[2:4], features(draws[-2:])).rows.size
+
+
+def test_no_more_rows_are_mixed_than_there_is_room_for(monkeypatch):
+    draws = np.concatenate([turning(8000, 4, seed=8)[:2], turning(8000, 4, seed=8)])
+    draws[2] += draws[0]
+    monkeypatch.setattr(_transport_mixing, "_MOST_MIXED", 2)
+    assert len(mixing(draws[:4], features(draws[-2:])).rows) == 2
+
+
+def test_in_many_dimensions_those_are_children_whose_correlations_change():
+    dim = DENSE_UP_TO + 4
+    even = turning(8000, dim, seed=9, pair=(7, 20))
+    draws = even[:, 1::2]  # of the target: all normal, so that next to nothing tells of the pair
+    along = (dim - 2, dim - 1)
+    transport = estimate_transport(np.tile(skewed(draws), 2), even=skewed(even), along=along).transport
+    assert set(np.asarray(transport.parents).tolist()) == set(along)
+    fresh = skewed(turning(40_000, dim, seed=10, pair=(7, 20)))
+    z = np.asarray(transport.inverse(jnp.asarray(fresh)))[[7, 20]]
+    for low, high in ((-3, -1.5), (1.5, 3)):
+        inside = (fresh[-1] > low) & (fresh[-1] < high)
+        assert abs(np.corrcoef(fresh[[7, 20]][:, inside])[0, 1]) > 0.8
+        assert abs(np.corrcoef(z[:, inside])[0, 1]) < 0.2
+
+
+def skewed(draws):
+    """The first coordinate's mean and scale bent by the last, which makes a parent of that."""
+    bent = draws.copy()
+    bent[0] = draws[-1] ** 2 + np.exp(draws[-1] + draws[-2]) * draws[0]
+    return bent
 
 
 def test_down_a_neck_that_no_draw_reached_means_shrink_with_scales():
@@ -279,9 +346,9 @@ def test_fewer_draws_than_dimensions_name_no_narrow_direction():
 
 def test_a_gaussian_in_a_map_keeps_its_mass():
     """The density in the map's coordinates integrates to that of the user's: a check of sign and constant together."""
-    transport = transport_map(2, [0], bent=0.3)
+    transport = transport_map(2, [0], bent=0.1)
     target = Transported(Gaussian(jnp.array([1.0, 1.0])), transport)
-    grid = np.linspace(-30, 30, 3001)
+    grid = np.linspace(-20, 20, 2001)
     z = jnp.asarray(np.stack(np.meshgrid(grid, grid)).reshape(2, -1))
     constant = np.linalg.slogdet(np.asarray(transport.factor))[1]
     mass = np.sum(np.exp(np.asarray(target(z)) + constant)) * (grid[1] - grid[0]) ** 2

@@ -131,8 +131,13 @@ def _transported(target: AbstractLogDensity, dim: int, arrays: dict[str, np.ndar
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("shift", "width", "skew", "tail", "heaviness"), (dim,))
     shapes |= dict.fromkeys(("offset", "centre", "log_scale"), shape)
     shapes |= dict.fromkeys(("factor", "inverse_factor"), (dim, dim))
-    fits = {name: value.shape for name, value in stored.items()} == shapes | {"parents": (parents.size,)}
-    if not (fits and np.issubdtype(parents.dtype, np.integer) and np.isin(parents, np.arange(dim)).all()):
+    mixed = stored.get("mixed", np.zeros(()))
+    shapes |= {"parents": (parents.size,), "mixed": (mixed.size,), "own_scale": (mixed.size, shape[1])}
+    shapes |= {"mixing": (shape[1], mixed.size, mixed.size)}
+    fits = {name: value.shape for name, value in stored.items()} == shapes
+    if not (
+        fits and all(np.issubdtype(a.dtype, np.integer) and np.isin(a, np.arange(dim)).all() for a in (parents, mixed))
+    ):
         raise KernelFileError("the stored transport map does not fit the kernel's dimension")
     return Transported(target, TransportMap(**{name: jnp.asarray(value) for name, value in stored.items()}))
 

@@ -25,14 +25,17 @@ class TransportMap(eqx.Module):
     """The bijection ``z -> x`` in two steps, tails first and then what the parents do to the others::
 
         w_i = shift_i + width_i sinh((arcsinh(y_i) + skew_i) / tail_i),   y_i = z_i exp(heaviness_i z_i^2 / 2)
-        x = factor (offset f(p) + exp(log_scale f(p)) (centre f(p) + w)),   p = w[parents]
+        v_i = sum_j (mixing f(p))_ij w_j + exp(own_scale_i f(p)) w_i for i in mixed, else w_i;   p = w[parents]
+        x = factor (offset f(p) + exp(log_scale f(p)) (centre f(p) + v))
 
     Every residual w has the sinh-arcsinh marginal (Jones and Pewsey 2009), of a variable y with Tukey's h for
     heaviness: tails like ``|w|^(-tail / heaviness)``, where there is any. Conditional means and log scales bend with
     the parents (`features`) and end in straight lines; of the parents themselves they are constant, and ``factor``
     leaves them alone. What of a mean tends to 0 down a funnel's neck, as the scale does, is in ``centre``, in units of
-    the scale. Arrays have shape ``(dim,)``, ``(dim, features)`` and ``(dim, dim)``. Methods take JAX arrays, or, after
-    `on_host`, NumPy arrays, of shape ``(dim, *chains)``.
+    the scale. ``mixing`` is strictly lower triangular, and says how correlations change with the parents. Arrays have
+    shape ``(dim,)``, ``(dim, features)`` and ``(dim, dim)``, of the mixed rows ``(mixed,)``, ``(mixed, features)`` and
+    ``(features, mixed, mixed)``. Methods take JAX arrays, or, after `on_host`, NumPy arrays, of shape
+    ``(dim, *chains)``.
     """
 
     parents: Int[Array, " parents"]
@@ -46,13 +49,17 @@ class TransportMap(eqx.Module):
     skew: Float[Array, " dim"]
     tail: Float[Array, " dim"]
     heaviness: Float[Array, " dim"]
+    mixed: Int[Array, " mixed"]
+    mixing: Float[Array, "features mixed mixed"]
+    own_scale: Float[Array, "mixed features"]
 
     def forward(self, z: Any) -> Any:
         """Positions x of shape ``(dim, *chains)``."""
         xp = _library(z)
         w = column(self.shift, z) + column(self.width, z) * xp.sinh(self._bent(_heavier(z, self.heaviness)))
         basis = features(w[self.parents])
-        inside = xp.exp(_times(self.log_scale, basis)) * (_times(self.centre, basis) + w)
+        level, centre = _times(self.log_scale, basis), _times(self.centre, basis)
+        inside = self._mixed(level, centre, w, basis) if self.mixed.size else xp.exp(level) * (centre + w)
         return _times(self.factor, _times(self.offset, basis) + inside)
 
     def inverse(self, x: Any) -> Any:
@@ -68,7 +75,7 @@ class TransportMap(eqx.Module):
         parents = x[self.parents]
         basis = features((parents - column(location, parents)) * xp.exp(-column(log_scale, parents)))
         inside = _times(self.inverse_factor, x) - _times(self.offset, basis)
-        return inside * xp.exp(-_times(self.log_scale, basis)) - _times(self.centre, basis)
+        return self._unmixed(inside * xp.exp(-_times(self.log_scale, basis)) - _times(self.centre, basis), basis)
 
     def log_det(self, z: Any) -> Any:
         """``log |dx / dz|`` of shape ``(*chains)``, without the constant ``log |factor|``."""
@@ -78,7 +85,29 @@ class TransportMap(eqx.Module):
         w = column(self.shift, z) + column(self.width, z) * xp.sinh(bent)
         slopes = column(self.width / self.tail, z) * xp.cosh(bent) / xp.sqrt(1 + y**2)
         stretch = xp.log1p(squared) + squared / 2
-        return xp.sum(xp.log(slopes) + stretch + _times(self.log_scale, features(w[self.parents])), axis=0)
+        basis = features(w[self.parents])
+        total = xp.sum(xp.log(slopes) + stretch + _times(self.log_scale, basis), axis=0)
+        return total + xp.sum(_times(self.own_scale, basis), axis=0) if self.mixed.size else total
+
+    def _mixed(self, level: Any, centre: Any, w: Any, basis: Any) -> Any:
+        """``exp(level) (centre + v)``, where the product of two scales is finite even if one of them is not."""
+        xp, at, rows = _library(w), self.mixed, w[self.mixed]
+        others = xp.sum(basis[:, None] * _times(self.mixing, rows), axis=0)
+        whole = xp.exp(level) * _replaced(centre + w, at, centre[at] + others)
+        return _replaced(whole, at, whole[at] + xp.exp(level[at] + _times(self.own_scale, basis)) * rows)
+
+    def _unmixed(self, v: Any, basis: Any) -> Any:
+        if not self.mixed.size:
+            return v
+        xp, rows, scales = _library(v), v[self.mixed], _times(self.own_scale, basis)
+        found: list[Any] = []
+        for i in range(len(rows)):
+            rest = rows[i]
+            if found:
+                slopes = xp.tensordot(self.mixing[:, i, :i], basis, axes=((0,), (0,)))
+                rest = rest - xp.sum(slopes * xp.stack(found), axis=0)
+            found.append(rest * xp.exp(-scales[i]))
+        return _replaced(v, self.mixed, xp.stack(found))
 
     def _bent(self, y: Any) -> Any:
         return (_library(y).arcsinh(y) + column(self.skew, y)) / column(self.tail, y)
@@ -121,6 +150,14 @@ def features(parents: Any) -> Any:
     one = xp.ones((1, *parents.shape[1:]), parents.dtype)
     bends = [xp.sqrt(1 + (parents - b) ** 2) - (1 + b * b) ** 0.5 for b in BENDS]
     return xp.concatenate([one, parents, *bends])
+
+
+def _replaced(values: Any, at: Any, rows: Any) -> Any:
+    if not isinstance(values, np.ndarray):
+        return values.at[at].set(rows)
+    values = values.copy()
+    values[at] = rows
+    return values
 
 
 def _times(matrix: Any, vectors: Any) -> Any:

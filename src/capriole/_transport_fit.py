@@ -1,12 +1,12 @@
 """Which transport map a crowd of draws asks for, if any: its parents, and its parts by maximum likelihood."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from ._transport import TransportMap, features
+from ._transport_mixing import Mixing, halves, mixing, no_mixing
 from ._transport_parts import common_axes, marginals, regressed
 from ._whitening import spread
 
@@ -17,10 +17,10 @@ DENSE_UP_TO = 60
 _FIRST_WORTH = 0.02
 _PARENT_WORTH = 0.3
 _CHILD_WORTH = 0.02
+_OWN_AXES_WORTH = 0.05
 _MOST_PARENTS = 3
 _ASKED = 4
 _MOST_DRAWS = 8000
-_BLOCKS = 64
 
 
 class Estimate(NamedTuple):
@@ -32,13 +32,19 @@ class Estimate(NamedTuple):
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # of maps that will be found useless
 def estimate_transport(
-    draws: np.ndarray, *, even: np.ndarray | None = None, sharp: bool = True, dtype: Any = None
+    draws: np.ndarray,
+    *,
+    even: np.ndarray | None = None,
+    along: tuple[int, ...] = (),
+    sharp: bool = True,
+    dtype: Any = None,
 ) -> Estimate | None:
     """The map under which ``draws`` (dim, n) are most nearly Gaussian; None if none is `WORTH` it.
 
     Parents are added one by one, as long as the log density of draws left out rises by 0.3 nats. Draws of one chain
     should be next to one another: it is blocks of them that are left out. In more than `DENSE_UP_TO` dimensions there
-    is one parent at most, and only those coordinates are its children which it helps to predict on their own.
+    is one parent at most, or those ``along`` which the ``even`` draws are spread, and only those coordinates are its
+    children which it helps to predict on their own, or whose correlations it changes.
     ``sharp`` trusts even narrow slices of the draws, and takes a first parent that gains 0.02 nats, for what is slow in
     the bulk may be far slower in a tail: not to be asked of chains that stick, or sit in several modes. What the
     parents do to the others is told by draws that are ``even``, if there are such: right given the parents, whatever
@@ -49,13 +55,14 @@ def estimate_transport(
     if dim > MOST_DIM or num < 20 * dim or not np.isfinite(draws).all():
         return None
     draws = draws[:, :: -(-num // _MOST_DRAWS)]
-    held_out = np.arange(draws.shape[1]) * _BLOCKS // draws.shape[1] % 2 == 1
-    fitted, judged = draws[:, ~held_out], draws[:, held_out]
+    fitted, judged = halves(draws)
     order = np.argsort(-_influence(draws))
     least = _FIRST_WORTH if sharp else _PARENT_WORTH
-    find = _some_children if dim > DENSE_UP_TO else partial(_all_children, least=least)
     try:
-        parents, children, gain = find(fitted, judged, order)
+        if dim > DENSE_UP_TO:
+            parents, children, gain = _some_children(draws, even, order, along)
+        else:
+            parents, children, gain = _all_children(fitted, judged, order, least=least)
         found = _map(draws, parents, children, sharp=sharp, even=even) if gain > WORTH else None
     except np.linalg.LinAlgError:  # draws of rank below their dimension, or hundreds of orders of magnitude wide
         return None
@@ -110,28 +117,40 @@ def _all_children(
     return parents, np.setdiff1d(every, parents) if parents else every[:0], best - before
 
 
-def _some_children(fitted: np.ndarray, judged: np.ndarray, order: np.ndarray) -> tuple[list[int], np.ndarray, float]:
-    """Parent, children, and their gain, each for itself."""
-    gains = np.asarray([_alone(fitted, judged, int(k)) for k in order[:_ASKED]])
+def _some_children(
+    draws: np.ndarray, even: np.ndarray | None, order: np.ndarray, along: tuple[int, ...]
+) -> tuple[list[int], np.ndarray, float]:
+    """Parents, children, and their gain, each for itself: chosen by the ``even`` draws, told of the others."""
+    asked = [[int(k)] for k in order[:_ASKED]] + ([list(along)] if len(along) > 1 else [])
+    spreads, given = spread(draws), draws if even is None else even
+    gains = np.asarray([_alone(given, spreads, parents) for parents in asked])
     gains = np.where(gains > _CHILD_WORTH, gains, 0.0)
     best = int(np.argmax(gains.sum(axis=1)))
-    return [int(order[best])], np.flatnonzero(gains[best]), float(gains[best].sum())
+    parents, children = asked[best], np.flatnonzero(gains[best])
+    if even is None:
+        return parents, children, float(gains[best].sum())
+    others = np.setdiff1d(np.arange(len(draws)), parents)
+    standard = (even - spreads[0][:, None]) / spreads[1][:, None]
+    basis = features(standard[parents])
+    offset, centre, log_scale = regressed(standard[others], basis)
+    residual = (standard[others] - offset @ basis) * np.exp(-log_scale @ basis) - centre @ basis
+    children = np.union1d(children, others[mixing(residual, basis).rows])
+    return parents, children, float(_alone(draws, spreads, parents)[children].sum())
 
 
-def _alone(fitted: np.ndarray, judged: np.ndarray, parent: int) -> np.ndarray:
-    """By how many nats every coordinate is predicted better if the parent bends its mean and scale; 0 for itself."""
-    middle, scale = spread(fitted)
-    (inside, outside) = ((part - middle[:, None]) / scale[:, None] for part in (fitted, judged))
-    basis, there = features(inside[[parent]]), features(outside[[parent]])
+def _alone(draws: np.ndarray, spreads: tuple[np.ndarray, np.ndarray], parents: list[int]) -> np.ndarray:
+    """By how many nats every coordinate is predicted better if parents bend its mean and scale; 0 for themselves."""
+    inside, outside = halves((draws - spreads[0][:, None]) / spreads[1][:, None])
+    basis, there = features(inside[parents]), features(outside[parents])
     densities = []
-    for width in (2, len(basis)):  # straight and of one scale, then bent
-        offset, centre, log_scale = regressed(inside, basis[:width], one_scale=width == 2)
+    for width in (1 + len(parents), len(basis)):  # straight and of one scale, then bent
+        offset, centre, log_scale = regressed(inside, basis[:width], one_scale=width < len(basis))
         level = log_scale @ there[:width]
         residual = (outside - offset @ there[:width]) * np.exp(-level) - centre @ there[:width]
         misfit = np.minimum(residual**2, 100.0)
         densities.append(np.mean(-level - misfit / 2, axis=1))
     gain = densities[1] - densities[0]
-    gain[parent] = 0.0
+    gain[parents] = 0.0
     return gain
 
 
@@ -139,7 +158,8 @@ def on_device(transport: TransportMap, dtype: Any = None) -> TransportMap:
     """The same map as JAX arrays."""
     dtype = dtype or jnp.zeros(()).dtype
     parts: dict[str, Any] = {name: jnp.asarray(part, dtype) for name, part in vars(transport).items()}
-    return TransportMap(**parts | {"parents": jnp.asarray(transport.parents, jnp.int32)})
+    whole = {name: jnp.asarray(getattr(transport, name), jnp.int32) for name in ("parents", "mixed")}
+    return TransportMap(**parts | whole)
 
 
 def _map(
@@ -148,28 +168,64 @@ def _map(
     """The map with these parents and children, whose conditionals are those of the ``even`` draws if there are any; all
     other coordinates keep to themselves.
     """
-    dim = len(draws)
     middle, scale = spread(draws)
     given = draws if even is None else even
     standard = (given - middle[:, None]) / scale[:, None]
-    basis = features(standard[parents])
+    axes = common_axes(standard[children], standard[parents], sharp=sharp) if len(children) else np.eye(0)
+    whole = _conditional(given, (middle, scale), parents, children, axes, mixed=sharp)
+    if sharp and len(children):
+        own = _conditional(given, (middle, scale), parents, children, np.eye(len(children)), mixed=True)
+        if own["mixed"].size and _log_density(own, given) > _log_density(whole, given) + _OWN_AXES_WORTH:
+            whole = own
+    return TransportMap(**whole | marginals(TransportMap(**whole).residual(draws)))
+
+
+def _conditional(
+    given: np.ndarray,
+    spreads: tuple[np.ndarray, np.ndarray],
+    parents: list[int],
+    children: np.ndarray,
+    axes: np.ndarray,
+    *,
+    mixed: bool,
+) -> dict[str, Any]:
+    """The parts of a map with these axes of the children, all residuals Gaussian, by the draws ``given``."""
+    dim, (middle, scale) = len(given), spreads
+    basis = features((given[parents] - middle[parents, None]) / scale[parents, None])
     parts = np.zeros((3, dim, len(basis)))
     factor, inverse = np.eye(dim), np.eye(dim)
     parts[0, :, 0], parts[2, :, 0] = middle, np.log(scale)
     if len(children):
-        axes = common_axes(standard[children], standard[parents], sharp=sharp)
         at = np.ix_(children, children)
         factor[at], inverse[at] = scale[children, None] * axes, np.linalg.inv(axes) / scale[children]
         parts[:, children] = regressed(inverse[at] @ given[children], basis)
-    conditional: dict[str, Any] = {
+    zeros, ones = np.zeros(dim), np.ones(dim)
+    whole: dict[str, Any] = {
         "parents": np.asarray(parents, int),
         **dict(zip(("offset", "centre", "log_scale"), parts, strict=True)),
         "factor": factor,
         "inverse_factor": inverse,
+        **{"shift": zeros, "width": ones, "skew": zeros, "tail": ones, "heaviness": zeros},
     }
-    zeros, ones = np.zeros(dim), np.ones(dim)
-    plain: dict[str, Any] = {"shift": zeros, "width": ones, "skew": zeros, "tail": ones, "heaviness": zeros}
-    return TransportMap(**conditional, **marginals(TransportMap(**conditional, **plain).residual(draws)))
+    whole |= _mixing_of(no_mixing(len(basis)))
+    if mixed and len(children):
+        rows = mixing(TransportMap(**whole).residual(given)[children], basis)
+        whole |= _mixing_of(rows._replace(rows=children[rows.rows]))
+    return whole
+
+
+def _log_density(parts: dict[str, Any], draws: np.ndarray) -> float:
+    """Mean log density of the draws, up to a constant, if all residuals are normal."""
+    transport = TransportMap(**parts)
+    residual = transport.residual(draws)
+    squares = np.minimum(residual**2, 100.0).sum(axis=0)
+    basis = features(residual[transport.parents])
+    scales = transport.log_scale.sum(axis=0) @ basis + transport.own_scale.sum(axis=0) @ basis
+    return float(np.mean(-squares / 2 - scales) - np.linalg.slogdet(transport.factor)[1])
+
+
+def _mixing_of(found: Mixing) -> dict[str, Any]:
+    return {"mixed": found.rows, "mixing": found.mixing, "own_scale": found.own_scale}
 
 
 def _score(transport: TransportMap | None, fitted: np.ndarray, judged: np.ndarray) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._explore import CHUNK, Exploration, explore, start_state
 from .._logdensity import AbstractLogDensity
-from .._profile import Profile, profile
+from .._profile import Profile, bending, profile
 from .._sample import draw_chains
 from .._train import OnProgress
 from .._transition import per_chain
@@ -150,24 +150,32 @@ def _integrated(marginal: Profile, seed: int, before: Estimate, dtype: Any) -> t
     rng = np.random.default_rng(seed)
     drawn = marginal.draws(rng, _PROFILE_DRAWS)
     even = marginal.draws(rng, _PROFILE_DRAWS, even=_EVEN)
-    return estimate_transport(drawn, even=even, dtype=dtype) or before, drawn
+    return estimate_transport(drawn, even=even, along=marginal.parents, dtype=dtype) or before, drawn
 
 
 def _profile_of(
     key: Key, target: AbstractLogDensity, draws: np.ndarray, estimate: Estimate
 ) -> tuple[Profile | None, int]:
     """That of the first of the map's parents, of other likely ones, or of two of them, which has one, if the middle of
-    it is where the ``draws`` (dim, n) are; and gradients spent.
+    it is where the ``draws`` (dim, n) are; and gradients spent. Likely are those by the draws; if none of them has one,
+    those along which the curvature changes most.
     """
-    asked = list(dict.fromkeys([*np.asarray(estimate.transport.parents).tolist(), *likely_parents(draws)]))
-    spent = 0
     if not estimate.transport.parents.size:
-        return None, spent
-    for parents in [*((k,) for k in asked), *itertools.combinations(asked, 2)]:
-        found, gradients = profile(key, target, draws, parents)
-        spent += gradients
-        if found is not None and found.agrees(draws):
-            return found, spent
+        return None, 0
+    asked = list(dict.fromkeys([*np.asarray(estimate.transport.parents).tolist(), *likely_parents(draws)]))
+    before, spent = set[tuple[int, ...]](), 0
+    for last in (False, True):
+        if last:
+            bent, gradients = bending(jax.random.fold_in(key, 1), target, draws)
+            asked, spent = list(dict.fromkeys([*asked, *bent])), spent + gradients
+        for parents in [*((k,) for k in asked), *itertools.combinations(asked, 2)]:
+            if parents in before:
+                continue
+            before.add(parents)
+            found, gradients = profile(key, target, draws, parents)
+            spent += gradients
+            if found is not None and found.agrees(draws):
+                return found, spent
     return None, spent
 
 
