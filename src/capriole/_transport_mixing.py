@@ -29,6 +29,15 @@ class Mixing(NamedTuple):
     own_scale: np.ndarray
 
 
+class _Row(NamedTuple):
+    """A mixed row: where it is, the rows that it needs, their slopes (features, needs) and its own log scale."""
+
+    place: int
+    needs: np.ndarray
+    slopes: np.ndarray
+    own: np.ndarray
+
+
 def no_mixing(size: int) -> Mixing:
     """That of no row, for ``size`` features."""
     return Mixing(_NONE, np.zeros((size, 0, 0)), np.zeros((0, size)))
@@ -37,14 +46,14 @@ def no_mixing(size: int) -> Mixing:
 def mixing(values: np.ndarray, basis: np.ndarray) -> Mixing:
     """The mixing of ``values`` (n, draws), standardised given the features ``basis`` (features, draws).
 
-    By maximum likelihood, row after row, each on what is left of those before it whose correlation with it can be seen
-    to depend on the features; of the draws every other one judges, and a row is mixed only if it becomes 0.02 nats more
+    By maximum likelihood, row after row, each on what is left of those before it that explain 1 % of it or more in
+    products with the features. Half of the draws judge (`halves`): a row is mixed only if it becomes 0.02 nats more
     probable in them.
     """
     size, num = len(values), values.shape[1]
     (values_in, values_out), (basis_in, basis_out) = halves(values), halves(basis)
     left = np.clip(values, -10, 10).copy()
-    found: list[tuple[int, np.ndarray, np.ndarray, np.ndarray, float]] = []
+    found: list[_Row] = []
     for i in range(1, size):
         at = _predictors(values[i], left[:i], basis)
         if not len(at):
@@ -57,16 +66,16 @@ def mixing(values: np.ndarray, basis: np.ndarray) -> Mixing:
         rest = (values[i] - slopes @ design) * np.exp(-own @ basis)
         if judged > _WORTH and np.isfinite(rest).all():
             left[i] = np.clip(rest, -10, 10)
-            found.append((i, at, slopes.reshape(len(basis), -1), own, float(judged)))
+            found.append(_Row(i, at, slopes.reshape(len(basis), -1), own))
     found = _within(found)
     if not found:
         return no_mixing(len(basis))
-    rows = np.unique(np.concatenate([np.append(at, i) for i, at, *_ in found]))
+    rows = np.unique(np.concatenate([np.append(row.needs, row.place) for row in found]))
     matrix, own_scale = np.zeros((len(basis), len(rows), len(rows))), np.zeros((len(rows), len(basis)))
-    for i, at, slopes, own, _ in found:
-        place = np.searchsorted(rows, i)
-        matrix[:, place, np.searchsorted(rows, at)] = slopes
-        own_scale[place] = own
+    for row in found:
+        place = np.searchsorted(rows, row.place)
+        matrix[:, place, np.searchsorted(rows, row.needs)] = row.slopes
+        own_scale[place] = row.own
     return Mixing(rows, matrix, own_scale)
 
 
@@ -76,23 +85,24 @@ def halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values[:, ~judged], values[:, judged]
 
 
-def _within(found: list) -> list:
-    """As many of the rows as there is room for, a row only with those that it needs."""
-    kept, rows = [], set[int]()
-    for i, at, *rest in found:
-        needed = rows | {i, *at.tolist()}
-        if len(needed) <= _MOST_MIXED:
+def _within(found: list[_Row]) -> list[_Row]:
+    """As many of the rows as there is room for, a row only with those that it needs, as it needs them."""
+    kept, rows, left_out = list[_Row](), set[int](), set[int]()
+    for row in found:
+        needed = rows | {row.place, *row.needs.tolist()}
+        if len(needed) <= _MOST_MIXED and not left_out & needed:
             rows = needed
-            kept.append((i, at, *rest))
+            kept.append(row)
+        else:
+            left_out.add(row.place)
     return kept
 
 
 def _predictors(row: np.ndarray, before: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """Which of the rows ``before`` explain 1 % of the row's variance or more, in products with the features."""
     squared = before**2
-    weights = (squared @ (basis[:, None] * basis[None]).reshape(-1, basis.shape[1]).T).reshape(
-        -1, len(basis), len(basis)
-    )
+    pairs = (basis[:, None] * basis[None]).reshape(-1, basis.shape[1])
+    weights = (squared @ pairs.T).reshape(-1, len(basis), len(basis))
     crossed = (before * row) @ basis.T
     slopes = np.linalg.solve(weights + _RIDGE * len(row) * np.eye(len(basis)), crossed[..., None])[..., 0]
     explained = np.sum(slopes * crossed, axis=1) / np.sum(row**2)
