@@ -4,7 +4,10 @@ import gc
 import os
 from pathlib import Path
 
-import jax
+# Most of a test's time is XLA's, which is half as long without LLVM's optimisations. `make test-all` has them.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+import jax  # noqa: E402 (after the flags)
 
 jax.config.update("jax_enable_x64", True)
 # Ranks are promoted by design: per-chain numbers (chains,) against positions (dim, chains).

@@ -122,6 +122,7 @@ def test_gradients_are_those_the_log_density_saw(name):
     assert len(calls) == draws.num_gradients + draws.warmup_gradients + 1  # one to check the start
 
 
+@pytest.mark.slow
 def test_nuts_chains_do_the_same_side_by_side_and_one_after_another(monkeypatch):
     alone = run("nuts", chains=3, draws=10, warmup=20)
     monkeypatch.setattr(_peers_base, "MANY_OPERATIONS", 0)

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 SCRIPT = Path(__file__).parents[2] / "scripts" / "dlgm_choices.py"
 
 
+@pytest.mark.slow
 def test_a_trial_has_the_presets_gradients_and_its_epochs_can_be_compared(tmp_path):
     spec = importlib.util.spec_from_file_location("dlgm_choices", SCRIPT)
     choices = importlib.util.module_from_spec(spec)

@@ -66,6 +66,7 @@ def test_two_devices_do_what_one_does(on_two_devices, tmp_path):
     np.testing.assert_allclose(on_two_devices["chains"], trained.chains.position, rtol=0, atol=TRAINING)
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_two_devices_do(on_two_devices, tmp_path):
     folder = tmp_path / "run"
     processes = start_both(folder)

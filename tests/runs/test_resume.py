@@ -190,12 +190,12 @@ def test_kill_nine(tmp_path):
 
     whole_run = kills.finish(tmp_path / "whole")
     rng, in_time = np.random.default_rng(0), 0
-    for i in range(3):
+    for i in range(2):
         folder = tmp_path / f"run-{i}"
         in_time += kills.kill(folder, "train", rng.uniform(0, 0.1))
         in_time += kills.kill(folder, "sample", rng.uniform(0, 0.2))
         assert kills.finish(folder) == whole_run
-    assert in_time >= 3, "too few kills came in time to mean anything"
+    assert in_time >= 2, "too few kills came in time to mean anything"
 
 
 def test_what_fills_a_block_is_written_once(tmp_path, monkeypatch):
