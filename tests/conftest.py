@@ -7,7 +7,7 @@ from pathlib import Path
 # Most of a test's time is XLA's, which is half as long without LLVM's optimisations. `make test-all` has them.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
-import jax  # noqa: E402 (after the flags)
+import jax
 
 jax.config.update("jax_enable_x64", True)
 # Ranks are promoted by design: per-chain numbers (chains,) against positions (dim, chains).
