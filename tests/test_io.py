@@ -29,7 +29,7 @@ from capriole import (
     load,
     save,
 )
-from capriole._transport import Transported
+from capriole._transport import Transported, TransportMap
 from densities import Banana, Gaussian
 from kernels import learned, transport_map
 
@@ -213,6 +213,22 @@ def test_hostile_headers_are_refused(name, saved, tmp_path):
     path = tmp_path / "hostile"
     path.write_bytes(rewritten(saved, HOSTILE[name]))
     with pytest.raises(KernelFileError):
+        load(path, TARGET)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda t: {"mixing": t.mixing + 1}, lambda t: {"mixed": t.mixed[::-1] * 0 + 1}, lambda t: {"mixed": t.mixed * 0}],
+)
+def test_maps_that_mix_in_a_circle_are_refused(change, tmp_path):
+    """Whose forward and inverse would not undo each other, so that kernels there are wrong without a sign."""
+    transport = transport_map(3, [1])
+    assert transport.mixed.tolist() == [0, 2]
+    kernel = Transition(
+        Transported(TARGET, TransportMap(**vars(transport) | change(transport))), Rotation(jnp.asarray(0.7), 2)
+    )
+    path = save(tmp_path / "kernel.safetensors", kernel, dim=3)
+    with pytest.raises(KernelFileError, match="in a circle"):
         load(path, TARGET)
 
 

@@ -135,10 +135,11 @@ def _transported(target: AbstractLogDensity, dim: int, arrays: dict[str, np.ndar
     shapes |= {"parents": (parents.size,), "mixed": (mixed.size,), "own_scale": (mixed.size, shape[1])}
     shapes |= {"mixing": (shape[1], mixed.size, mixed.size)}
     fits = {name: value.shape for name, value in stored.items()} == shapes
-    if not (
-        fits and all(np.issubdtype(a.dtype, np.integer) and np.isin(a, np.arange(dim)).all() for a in (parents, mixed))
-    ):
+    places = (parents, mixed)
+    if not (fits and all(np.issubdtype(a.dtype, np.integer) and np.isin(a, np.arange(dim)).all() for a in places)):
         raise KernelFileError("the stored transport map does not fit the kernel's dimension")
+    if np.isin(mixed, parents).any() or len(np.unique(mixed)) < mixed.size or np.triu(stored["mixing"]).any():
+        raise KernelFileError("the stored transport map is no bijection: it mixes rows in a circle")
     return Transported(target, TransportMap(**{name: jnp.asarray(value) for name, value in stored.items()}))
 
 

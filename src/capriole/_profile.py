@@ -82,7 +82,7 @@ def bending(key: Key, target: AbstractLogDensity, draws: np.ndarray) -> tuple[li
 
     By the median of ``|s_k D^3 log pi(x) [v, v, e_k]|`` over some of the ``draws`` x (dim, n), with s the deviations
     and v ~ N(0, diag(s^2)). It needs no chain that moves freely, as the draws' own spread does: on stochastic
-    volatility it puts phi, log sigma and mu ten times above all innovations. None for log densities without second
+    volatility it puts phi, log sigma and mu far above all innovations. None for log densities without second
     derivatives.
     """
     dtype = jnp.zeros(()).dtype
