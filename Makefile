@@ -67,6 +67,7 @@ results: $(READY)
 	  name=$$(basename "$$cell"); mkdir -p "results/$${kind#*:}/$$name"; cp "$$cell"cell.json "results/$${kind#*:}/$$name/"; done; done
 	@$(BIN)/python benchmarks/heavy_tails.py --out results/fit/heavy-tails.json
 	@$(BIN)/python benchmarks/gaussian_posteriors.py --out results/paper-dlgm/gaussian-share.json
+	@$(BIN)/python benchmarks/volatility_moments.py --out results/volatility-moments.json
 	@for script in results toy dlgm peers calibration fit; do $(BIN)/python scripts/summarise_$$script.py; done
 	@$(BIN)/python benchmarks/throughput.py --out results/throughput.json
 

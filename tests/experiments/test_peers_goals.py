@@ -1,10 +1,14 @@
 """Standings and goals of the peers bench: what does not pass is never ranked, what is missing never passes."""
 
+import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 from peers_cells import all_cells, cell
 
+from capriole.experiments import _peers_judge
 from capriole.experiments._peers_goals import GOALS, HARD, SCHOOLS, verdicts
 from capriole.experiments._peers_judge import (
     best_peer,
@@ -18,7 +22,8 @@ from capriole.experiments._peers_judge import (
 )
 from capriole.experiments._peers_settings import BENCH_TARGETS
 from capriole.experiments._peers_tables import cost_rows, number, rank_rows, short, target_rows
-from capriole.targets import make_target
+
+ROOT = Path(__file__).parents[2]
 
 
 def table(cells):
@@ -120,15 +125,27 @@ def test_without_known_truth_cells_must_agree_with_the_best_nuts_that_mixes():
 
 
 @pytest.mark.parametrize(("factor", "fails"), [(1.0, False), (0.7, True)])
-def test_batting_is_judged_by_quadrature_and_not_by_a_nuts_that_may_err_with_it(factor, fails):
-    mean, variance = make_target("batting").hyper_moments()
-    found = [cell("batting", name, 0.1, truth=None) for name in ("capriole", "nuts-dense")]
+@pytest.mark.parametrize("target", ["batting", "volatility"])
+def test_moments_that_integration_gives_judge_and_not_a_nuts_that_may_err_with_them(target, factor, fails):
+    exact = _peers_judge._exact(target)
+    found = [cell(target, name, 0.1, truth=None) for name in ("capriole", "nuts-dense")]
     for each in found:
-        each["moments"]["mean"] = list(mean)
-        each["moments"]["variance"] = [variance[0], factor * variance[1]]
+        others = [7.0] * 5  # which nobody knows
+        each["moments"] = {
+            "mean": [*others, *exact["mean"]],
+            "variance": [*others, *exact["variance"][:-1], factor * exact["variance"][-1]],
+            "mean_error": [*others, *([0.01] * len(exact["mean"]))],
+            "variance_error": [*others, *([0.001] * len(exact["mean"]))],
+        }  # fmt: skip
     for each in judged(found):
-        assert each["referee"] == "quadrature"
+        assert each["referee"] == "integration"
         assert bool(each["problems"]) == fails
+
+
+def test_the_moments_of_volatility_are_those_of_the_stored_integration():
+    stored = json.loads((ROOT / "results" / "volatility-moments.json").read_text(encoding="utf-8"))
+    for kind, values in _peers_judge._exact("volatility").items():
+        np.testing.assert_allclose(values, stored[kind], rtol=0, atol=1e-6)
 
 
 def test_a_moment_that_is_missing_is_a_disagreement():

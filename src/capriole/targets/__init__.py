@@ -20,7 +20,7 @@ from ._posterior import AbstractPosterior
 from ._posteriordb import PosteriordbError, Summary, find_posteriordb, read_data, reference_draws, reference_summary
 from ._posteriors import POSTERIORS
 from ._predator import LotkaVolterra, lynx_hare
-from ._volatility import StochasticVolatility, stochastic_volatility
+from ._volatility import StochasticVolatility, stochastic_volatility, volatility_moments
 
 _PAPER = "Levy et al. 2018, 5.1"
 
@@ -97,4 +97,5 @@ __all__ = [
     "rough_well",
     "rougher_well",
     "stochastic_volatility",
+    "volatility_moments",
 ]

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from .._networks import column
 from .._types import Key, Scalar, Vector
 from ._base import default_dtype, normal
+from ._data import read_table
 from ._posterior import AbstractPosterior, gathered, indexed, named
 from ._recurrence import linear_recurrence
 
@@ -82,6 +83,14 @@ class StochasticVolatility(AbstractPosterior):
 def stochastic_volatility(*, dtype: Any = None) -> StochasticVolatility:
     """200 returns simulated from the model with mu = -1, phi = 0.95, sigma = 0.25: 203 dimensions."""
     return StochasticVolatility(returns=_simulated(200, mu=-1.0, phi=0.95, sigma=0.25), dtype=dtype)
+
+
+def volatility_moments() -> np.ndarray:
+    """Mean, variance and their standard errors (parameters, 4) of mu, logit((phi + 1) / 2) and log sigma.
+
+    Of `stochastic_volatility`, by integration (`benchmarks/volatility_moments.py`; results/volatility-moments.json).
+    """
+    return read_table("volatility_moments.csv", (3, 4))
 
 
 def _simulated(num: int, *, mu: float, phi: float, sigma: float) -> np.ndarray:
