@@ -201,10 +201,17 @@ def test_the_curvature_names_the_parents_whatever_the_draws():
 
 
 def test_where_no_likely_parent_has_a_marginal_those_that_bend_the_curvature_are_asked(monkeypatch):
-    target, rng = Funnel(), np.random.default_rng(3)
-    draws = np.exp(rng.normal(size=8000) / 2) * rng.normal(size=(3, 8000))
-    draws[0] = rng.normal(size=8000)
-    transport = transport_map(3, [2])
+    asked, draws = [], np.random.default_rng(3).normal(size=(3, 64))
+    marginal = Profile((0,), np.asarray([[-0.5], [0.5]]), np.ones(1), np.full(2, 0.5), np.zeros((2, 1, 3)))
+
+    def only_of_the_neck(key, target, draws, parents):
+        asked.append(parents)
+        return (marginal if parents == (0,) else None), 10
+
+    monkeypatch.setattr(_transported, "profile", only_of_the_neck)
     monkeypatch.setattr(_transported, "likely_parents", lambda draws: [1])
-    found, _ = _transported._profile_of(jax.random.key(0), target, draws, Estimate(transport, 1.0))
-    assert found.parents == (0,)
+    estimate = Estimate(transport_map(3, [2]), 1.0)
+    found, spent = _transported._profile_of(KEY, Funnel(), draws, estimate)
+    assert found is marginal
+    assert asked == [(2,), (1,), (2, 1), (0,)]  # each once
+    assert spent == 4 * 10 + 4 * 64
