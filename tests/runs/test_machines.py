@@ -28,7 +28,7 @@ DRAWS, TRAINING = 1e-9, 1e-6
 def start(folder, *args, flags=""):
     folder.mkdir(exist_ok=True)
     path = os.pathsep.join([str(HERE), str(HERE.parent), str(HERE.parent.parent / "src")])
-    environment = os.environ | {"PYTHONPATH": path, "XLA_FLAGS": flags}
+    environment = os.environ | {"PYTHONPATH": path, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"}
     command = [sys.executable, HERE / "machines.py", folder, *map(str, args)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
