@@ -130,11 +130,8 @@ def _some_children(
     if even is None:
         return parents, children, float(gains[best].sum())
     others = np.setdiff1d(np.arange(len(draws)), parents)
-    standard = (even - spreads[0][:, None]) / spreads[1][:, None]
-    basis = features(standard[parents])
-    offset, centre, log_scale = regressed(standard[others], basis)
-    residual = (standard[others] - offset @ basis) * np.exp(-log_scale @ basis) - centre @ basis
-    children = np.union1d(children, others[mixing(residual, basis).rows])
+    found = _conditional(even, spreads, parents, others, np.eye(len(others)), mixed=True)
+    children = np.union1d(children, found["mixed"])
     return parents, children, float(_alone(draws, spreads, parents)[children].sum())
 
 
