@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export CAPRIOLE_TEST_CACHE ?= $(CURDIR)/.cache/jax
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-all lint docs bench calibrate results clean
+.PHONY: help demo test test-all lint docs bench calibrate results results-peers clean
 
 help:
 	@echo "make demo   train two kernels (a few minutes), compare them with HMC; results in demo/"
@@ -51,7 +51,12 @@ bench: $(READY)
 calibrate: $(READY)
 	@$(BIN)/capriole calibrate --jobs 2 --out .cache/calibration
 
-# Everything that README and docs quote, run anew (two hours on two cores).
+# What README and docs quote, run anew. `results`: section 5.1, runs and benchmarks (hours on two cores);
+# `results-peers`: every sampler and seed of docs/peers.md, one cell at a time (a day); calibration and section 5.2:
+# docs/calibration.md and docs/paper-dlgm.md name the commands.
+store = for cell in .cache/results/$(1)/cells/*/; do name=$$(basename "$$cell"); mkdir -p "results/$(2)/$$name"; \
+  cp "$$cell"cell.json "results/$(2)/$$name/"; done
+SUMMARISE = for script in results toy dlgm peers calibration fit; do $(BIN)/python scripts/summarise_$$script.py; done
 RESULTS := $(foreach target,logistic banana rings,$(target)-0 $(target)-1 $(target)-2)
 
 results: $(READY)
@@ -62,14 +67,19 @@ results: $(READY)
 	  cp "$$run"config.json "$$run"results.json "results/foundation/$$name/"; \
 	  case $$name in *-0) cp "$$run"*.png "results/foundation/$$name/";; esac; done
 	@$(BIN)/capriole paper toy --jobs 2 --out .cache/results/toy
-	@$(BIN)/capriole bench peers --jobs 1 --out .cache/results/peers
-	@for kind in toy:paper-toy peers:peers; do for cell in .cache/results/$${kind%:*}/cells/*/; do \
-	  name=$$(basename "$$cell"); mkdir -p "results/$${kind#*:}/$$name"; cp "$$cell"cell.json "results/$${kind#*:}/$$name/"; done; done
+	@$(call store,toy,paper-toy)
 	@$(BIN)/python benchmarks/heavy_tails.py --out results/fit/heavy-tails.json
 	@$(BIN)/python benchmarks/gaussian_posteriors.py --out results/paper-dlgm/gaussian-share.json
 	@$(BIN)/python benchmarks/volatility_moments.py --out results/volatility-moments.json
-	@for script in results toy dlgm peers calibration fit; do $(BIN)/python scripts/summarise_$$script.py; done
 	@$(BIN)/python benchmarks/throughput.py --out results/throughput.json
+	@for name in scale kill_resume run_overheads fuzz_files; do $(BIN)/python benchmarks/$$name.py --out results/runs/$$name.json; done
+	@$(SUMMARISE)
+
+results-peers: $(READY)
+	@$(BIN)/capriole bench peers --seeds 3 --limit 15 --out .cache/results/peers \
+	  --samplers capriole,nuts,nuts-dense,chees,mclmc,numpyro-nuts,nutpie,flowmc
+	@$(call store,peers,peers)
+	@$(SUMMARISE)
 
 clean:
 	rm -rf $(VENV) .cache docs/_build demo build dist

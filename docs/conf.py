@@ -7,4 +7,5 @@ exclude_patterns = ["_build"]
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
 suppress_warnings = ["myst.xref_missing", "myst.header"]

@@ -17,6 +17,7 @@ from capriole.dlgm._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
 from capriole.dlgm._stages import INPAINTING_ROWS
 from capriole.dlgm._true_classes import COUNTS_HEADER, TRUE_HEADER, count_rows, true_rows
 from capriole.dlgm._words import mean_and_se, plus_minus
+from capriole.experiments._hardware import named
 
 LIKELIHOOD_HEADER = [
     "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",
@@ -82,7 +83,7 @@ def block(folder):
     met = sum(v.passed for v in found)
     seeds = f"{num_seeds} seed" if num_seeds == 1 else f"{num_seeds} seeds"
     words = (
-        f"{met} of {len(found)} goals are met ({seeds}, {first['device']}, {first['cores']} cores, "
+        f"{met} of {len(found)} goals are met ({seeds}, {named(first['device'])}, {first['cores']} cores, "
         f"jax {first['versions']['jax']}). {RULE}"
     )
     rows = [[v.goal, v.bound, v.measured, "met" if v.passed else "**not met**"] for v in found]

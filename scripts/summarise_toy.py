@@ -8,6 +8,7 @@ import sys
 
 from _page import ROOT, rewrite, table
 
+from capriole.experiments._hardware import named
 from capriole.experiments._toy_goals import verdicts
 from capriole.experiments._toy_report import (
     BURN_IN_HEADER,
@@ -34,8 +35,9 @@ def block(cells: Cells) -> str:
         return "No cells are stored under `results/paper-toy/` yet."
     first, found = next(iter(cells.values()))[0], verdicts(cells)
     words = (
-        f"{sum(v.passed for v in found)} of {len(found)} goals are met ({first['preset']} preset, {first['device']}, "
-        f"{first['dtype']}, jax {first['versions'].get('jax', '?')}; medians over seeds with their range)."
+        f"{sum(v.passed for v in found)} of {len(found)} goals are met ({first['preset']} preset, "
+        f"{named(first['device'])}, {first['dtype']}, jax {first['versions'].get('jax', '?')}; medians over seeds with "
+        "their range)."
     )
     lines = [words, "", *table(GOAL_HEADER, goal_rows(found))]
     lines += [*(f"- {in_words(target, each)}" for target, each in cells.items()), ""]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from capriole import __version__
 from commands import ENVIRONMENT, command
 
 MODEL = """
@@ -53,6 +54,11 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
     assert result.returncode == 0, result.stderr
     for name in ("run", "sample", "targets", "show"):
         assert name in result.stdout
+
+
+def test_the_version_is_said():
+    result = capriole("--version")
+    assert (result.returncode, result.stdout) == (0, f"capriole {__version__}\n")
 
 
 def test_targets_lists_every_target():

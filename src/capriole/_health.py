@@ -17,6 +17,31 @@ MOST_NONFINITE = 0.05
 """Share of proposals without a finite log density above which draws are not to be trusted."""
 
 
+class Remedies(NamedTuple):
+    """What to do about chains that never moved, accept little or are stuck, and about divergent proposals."""
+
+    still: str
+    slow: str
+    stuck: str
+    diverging: str
+
+
+TRAINED = Remedies(
+    still="start from a smaller step size, or from points of higher log density",
+    slow="train longer or start from a smaller step size",
+    stuck="mix in plain HMC moves (capriole.Mixture) or train from more dispersed starts",
+    diverging="train longer or start from a smaller step size",
+)
+"""For those who choose step sizes and training themselves."""
+FITTED = Remedies(
+    still="start elsewhere (init, spread), or reparameterise",
+    slow="reparameterise, or start wider (spread)",
+    stuck="draw more, start wider (spread), or reparameterise",
+    diverging="look at the pairs plot for places where the log density falls steeply, and reparameterise there",
+)
+"""For those whose kernel `fit` found."""
+
+
 class Tally(NamedTuple):
     """What `health` needs to know of the steps of a run, counted; one number per chain unless said otherwise.
 
@@ -105,6 +130,7 @@ def health(
     mode_weights: Float[np.ndarray, " modes"] | None = None,
     mode_rhat: float | None = None,
     mode_switches: float | None = None,
+    remedies: Remedies = TRAINED,
 ) -> list[str]:
     """Plain-language warnings, each with its value and a remedy; empty if all is well.
 
@@ -118,7 +144,12 @@ def health(
         )
     counted = tally(acceptance_rate, accepted, diverging, num_nonfinite, thin=thin, logdensity=logdensity)
     return health_of(
-        counted, rhat_max=rhat_max, mode_weights=mode_weights, mode_rhat=mode_rhat, mode_switches=mode_switches
+        counted,
+        rhat_max=rhat_max,
+        mode_weights=mode_weights,
+        mode_rhat=mode_rhat,
+        mode_switches=mode_switches,
+        remedies=remedies,
     )
 
 
@@ -129,9 +160,10 @@ def health_of(
     mode_weights: Float[np.ndarray, " modes"] | None = None,
     mode_rhat: float | None = None,
     mode_switches: float | None = None,
+    remedies: Remedies = TRAINED,
 ) -> list[str]:
     """`health` of steps that were counted; ``mode_switches`` is per step."""
-    messages = _movement(counted) + _numerics(counted)
+    messages = _movement(counted, remedies) + _numerics(counted, remedies)
     if rhat_max is not None and np.isnan(rhat_max):
         messages.append("R-hat is not defined: run at least 2 chains and check for constant or non-finite coordinates")
     elif rhat_max is not None and rhat_max > 1.01:
@@ -146,33 +178,32 @@ def health_of(
     return messages
 
 
-def _movement(counted: Tally) -> list[str]:
+def _movement(counted: Tally, remedies: Remedies) -> list[str]:
     messages = []
     per_chain = counted.acceptance_rate
     frozen = int(np.sum(counted.accepted == 0))
     if frozen:
         messages.append(
             f"error: {frozen} of {len(per_chain)} chains accepted none of {counted.num_steps} proposals and never "
-            "moved: start from a smaller step size, or from points of higher log density"
+            f"moved: {remedies.still}"
         )
     slow = int(np.sum(~(per_chain >= LOW_ACCEPTANCE)))
     if slow > frozen:
         messages.append(
             f"acceptance is below {LOW_ACCEPTANCE} in {slow} of {len(per_chain)} chains (worst {per_chain.min():.3f}, "
-            f"median {np.median(per_chain):.3f}): train longer or start from a smaller step size"
+            f"median {np.median(per_chain):.3f}): {remedies.slow}"
         )
     stuck = (counted.longest >= STUCK_STEPS) & (counted.accepted > 0)
     if stuck.any():
         error = "error: " if np.any(counted.longest[stuck] >= STUCK_SHARE * counted.num_steps) else ""
         messages.append(
             f"{error}{stuck.sum()} of {len(per_chain)} chains rejected {STUCK_STEPS} proposals in a row, at most "
-            f"{counted.longest[stuck].max()} of {counted.num_steps}: mix in plain HMC moves (capriole.Mixture) or "
-            "train from more dispersed starts"
+            f"{counted.longest[stuck].max()} of {counted.num_steps}: {remedies.stuck}"
         )
     return messages
 
 
-def _numerics(counted: Tally) -> list[str]:
+def _numerics(counted: Tally, remedies: Remedies) -> list[str]:
     """Proposals that are not finite count as divergent too, so they are told apart here."""
     messages = []
     steps = counted.num_steps * len(counted.accepted)
@@ -185,7 +216,7 @@ def _numerics(counted: Tally) -> list[str]:
         )
     diverging = counted.diverging - counted.nonfinite
     if diverging > MOST_DIVERGED * steps:
-        messages.append(f"{diverging} of {steps} proposals diverged: train longer or start from a smaller step size")
+        messages.append(f"{diverging} of {steps} proposals diverged: {remedies.diverging}")
     return messages + rounding(counted.logdensity, counted.precision)
 
 
@@ -199,7 +230,8 @@ def rounding(magnitude: float, precision: float) -> list[str]:
     error = "error: " if noise > 1 else ""
     return [
         f"{error}log densities are about {magnitude:.2g} in magnitude, so the acceptance ratio is rounded by about "
-        f"{100 * noise:.2g} %: compute in float64 (--float64 on the command line), or take a constant off"
+        f"{100 * noise:.2g} %: compute in float64 (jax_enable_x64; on the command line --float64, for fit without "
+        "--float32), or take a constant off"
     ]
 
 

@@ -83,7 +83,7 @@ def test_a_kernel_that_missed_an_end_counts_for_as_much_less():
 
 
 def test_nuts_may_win_and_failure_is_said_first():
-    assert "NUTS is the better buy" in verdict(row(ess=0.01), NUTS, chosen="NUTS").recommendation()
+    assert "No candidate that can be trusted beats NUTS" in verdict(row(ess=0.01), NUTS, chosen="NUTS").recommendation()
     text = verdict(row(), NUTS, problems=["R-hat is 1.2"], failed=True).recommendation()
     assert text.startswith("Failed: R-hat is 1.2")
     assert "was not compared" in verdict(row()).recommendation()

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._explore import Exploration
-from .._health import MOST_NONFINITE, health
+from .._health import FITTED, MOST_NONFINITE, health
 from .._judge import measured
 from .._places import spread_out
 from .._sample import health_arrays
@@ -119,7 +119,7 @@ def judged_again(
     start = jnp.asarray(from_user(candidate.transition.target, places.astype(jnp.zeros(()).dtype)))
     run_key = jax.random.fold_in(key, 7)
     judgement, record = measured(run_key, candidate.transition, start, num_draws=num_draws, num_warmup=WARMUP)
-    still = grave(health(*health_arrays(record)))
+    still = grave(health(*health_arrays(record), remedies=FITTED))
     ends = unreached(record.position, marginals(pilot.profile))
     return candidate._replace(
         judgement=judgement,

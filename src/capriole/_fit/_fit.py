@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import diagnostics
 from .._front import as_key, prepare, to_datatree
-from .._health import MOST_DIVERGED, rounding
+from .._health import FITTED, MOST_DIVERGED, health, rounding
 from .._judge import Judgement
 from .._logdensity import AbstractLogDensity
 from .._sample import Draws, health_arrays
@@ -142,7 +142,13 @@ def _figures_of_nuts(last: PeerDraws, thin: int, before: dict[str, Any]) -> dict
 
 def _problems(draws: Draws, judgement: Judgement) -> list[str]:
     counted = health_arrays(draws.record)
-    return diagnostics.health(*counted, thin=draws.thin, logdensity=draws.record.lp, rhat_max=judgement.rhat_max)
+    return health(
+        *counted,
+        thin=draws.thin,
+        logdensity=draws.record.lp,
+        rhat_max=judgement.rhat_max,
+        remedies=FITTED,
+    )
 
 
 def _errors(missed: list[Missed]) -> list[str]:
@@ -182,7 +188,12 @@ def _all_counted(row: Row, total: Spent) -> Row:
 
 def _stamped(tree: "xarray.DataTree", verdict: Verdict) -> "xarray.DataTree":
     """The verdict in the tree's attributes, so that it travels with the draws."""
-    found = {"verdict": verdict.recommendation(), "failed": int(verdict.failed), "sampler": verdict.chosen}
+    found = {
+        "verdict": verdict.recommendation(),
+        "failed": int(verdict.failed),
+        "sampler": verdict.chosen,
+        "warnings": "\n".join(verdict.problems),
+    }
     for group in tree.children.values():
         group.attrs.update(found)
     return tree

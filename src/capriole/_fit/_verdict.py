@@ -155,7 +155,7 @@ class Verdict(NamedTuple):
         if chosen is nuts and (given_up := self._given_up):
             return f"The draws are NUTS's: {given_up}."
         if chosen is nuts:
-            return "NUTS is the better buy on this target: no candidate beat it, and the draws are NUTS's."
+            return "No candidate that can be trusted beats NUTS on this target: the draws are NUTS's."
         if self._apart:
             return (
                 f"Sampled with the {self.chosen}. NUTS was no choice: chains of plain HMC stayed apart on this target, "

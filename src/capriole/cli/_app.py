@@ -22,6 +22,18 @@ app.add_typer(_bench.app)
 app.command()(_calibrate.calibrate)
 app.command(hidden=True)(_calibrate.calibrate_cell)
 
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from .. import __version__
+
+        typer.echo(f"capriole {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and leave.")
+]
 Preset = Annotated[str, typer.Option(help="smoke (seconds), laptop (a minute or two) or paper.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random in the run.")]
 Out = Annotated[Path | None, typer.Option(help="Folder to create for the run.")]
@@ -141,7 +153,9 @@ def fit(
     seed: Seed = 0,
     num_chains: Annotated[int, typer.Option(min=4, help="Chains of the final run.")] = 16,
     num_draws: Annotated[int, typer.Option(min=10, help="Draws of each chain.")] = 1000,
-    train_steps: Annotated[int, typer.Option(min=0, help="Training iterations per network; 0: no networks.")] = 3000,
+    train_steps: Annotated[
+        int, typer.Option(min=0, help="Training iterations of a network (for tails and modes more); 0: no networks.")
+    ] = 3000,
     criterion: Annotated[str, typer.Option(help="What counts: gradients or seconds.")] = "gradients",
     spread: Annotated[float, typer.Option(help="Standard deviation of the starts around 0.")] = 1.0,
     compare: Annotated[bool, typer.Option(help="Measure NUTS too.")] = True,
@@ -245,6 +259,11 @@ def fail(message: str) -> NoReturn:
     """Print an error and leave with status 2."""
     typer.secho(f"error: {message}", fg="red", err=True)
     raise typer.Exit(2)
+
+
+@app.callback()
+def _options(version: Version = False) -> None:
+    """Options of `capriole` itself."""
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-Preset = Annotated[str, typer.Option(help="smoke (minutes), laptop (a quarter of an hour) or paper.")]
+Preset = Annotated[str, typer.Option(help="smoke (minutes), laptop (a few minutes) or paper.")]
 Only = Annotated[str, typer.Option(help="Comma-separated: banana, mog, funnel, normal, hierarchy, logistic; else all.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Cells to run at a time, each in a process of its own.")]

@@ -15,6 +15,7 @@ from ..agreement import RHAT_LIMIT
 from ..runs import RunFolder
 from ..targets import make_target
 from ._cells import CELL
+from ._hardware import named
 from ._peers_runs import BenchRun, run_one_mode, run_sampler
 from ._peers_settings import PeersSettings, peers_settings
 from ._peers_truth import modes, moments, truth
@@ -137,7 +138,7 @@ def measure(run: BenchRun, target: Any, settings: PeersSettings) -> dict[str, An
 
 def _device() -> str:
     device = jax.devices()[0]
-    return f"{device.platform} {device.device_kind} ({os.cpu_count()} cores)"
+    return f"{named(f'{device.platform} {device.device_kind}')} ({os.cpu_count()} cores)"
 
 
 def problems(record: dict[str, Any]) -> list[str]:

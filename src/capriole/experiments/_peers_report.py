@@ -1,12 +1,13 @@
 """Page and summary of the peers bench, from the stored cells alone."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..agreement import RHAT_LIMIT, Z_LIMIT
 from ..report import Section, cost_panels, page, picture, rates_by_target, table, text
 from ..runs import RunFolder
 from ._cells import read_cells
+from ._hardware import named
 from ._peers_goals import Table, verdicts
 from ._peers_judge import Cells, judged, standings
 from ._peers_settings import BENCH_TARGETS, SAMPLERS
@@ -23,6 +24,9 @@ from ._peers_tables import (
     summary,
     target_rows,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SUMMARY = "summary.json"
 UNITS = ("gradients", "seconds")
@@ -59,7 +63,7 @@ def about(cells: Cells) -> dict[str, list[Any]]:
     every = [cell for found in cells.values() for cell in found]
     fields = {
         "preset": [cell["preset"] for cell in every],
-        "device": [cell["device"] for cell in every],
+        "device": [named(cell["device"]) for cell in every],
         "versions": [", ".join(f"{k} {v}" for k, v in cell["versions"].items()) for cell in every],
         "seeds": [cell["seed"] for cell in every],
         "dtypes": [cell["dtype"] for cell in every],
@@ -95,7 +99,8 @@ def _labels(ranked: Table) -> dict[str, str]:
     return {name: label(name) for name in SAMPLERS if name in present}
 
 
-def _ranking(ranked: Table) -> Section:
+def rates_figure(ranked: Table) -> "Figure":
+    """Effective draws per gradient and per second of every sampler that passes, a row per target."""
     panels = {
         words: {
             short(target): {s.sampler: rate for s in found if (rate := s.rate[unit])}
@@ -103,6 +108,10 @@ def _ranking(ranked: Table) -> Section:
         }
         for unit, words in (("gradients", "effective draws per gradient"), ("seconds", "effective draws per second"))
     }
+    return rates_by_target(panels, _labels(ranked))
+
+
+def _ranking(ranked: Table) -> Section:
     caption = (
         "Worst dimension, smaller of the bulk ESS of x and x², sampling only, log axes. "
         "Samplers that do not pass have no marker."
@@ -115,7 +124,7 @@ def _ranking(ranked: Table) -> Section:
     blocks = [
         text(words),
         table(RANK_HEADER, rank_rows(ranked)),
-        picture(rates_by_target(panels, _labels(ranked)), caption),
+        picture(rates_figure(ranked), caption),
     ]
     return Section("Ranking", blocks)
 

@@ -11,6 +11,7 @@ from ..report import Section, autocorrelation_panels, chains_over_density, page,
 from ..targets import make_target
 from ._cells import read_cells
 from ._figures import density_bounds
+from ._hardware import named
 from ._toy_goals import CellRecord, verdicts
 from ._toy_settings import TOY_TARGETS
 from ._toy_tables import (
@@ -95,7 +96,8 @@ def render(cells: Cells) -> str:
     seeds = max(len(found) for found in cells.values())
     lead = (
         f"Section 5.1 of Levy, Hoffman and Sohl-Dickstein (ICLR 2018), measured: {seeds} "
-        f"seed{'s' if seeds > 1 else ''}, preset {first['preset']}, {first['device']}, {first['dtype']}; {versions}."
+        f"seed{'s' if seeds > 1 else ''}, preset {first['preset']}, {named(first['device'])}, "
+        f"{first['dtype']}; {versions}."
     )
     sections = [_verdict(cells), _paper_table(cells), _autocorrelation(cells)]
     sections += [s for s in (_chains(cells), _modes(cells), _burn_in(cells)) if s is not None]

@@ -72,10 +72,13 @@ def cost_panels(costs: dict[str, dict[str, tuple[float, float]]], labels: dict[s
 
 
 def _cost_axes(axes: "Axes", title: str) -> None:
+    from matplotlib.ticker import NullFormatter
+
     axes.set_xscale("log")
     axes.set_yscale("log")
     low, high = np.log10(axes.dataLim.intervaly)
     axes.set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))  # whole decades: ticks within one crowd the labels
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_title(title, fontsize=9, loc="left")
     axes.tick_params(labelsize=8)
     _tidy(axes)
