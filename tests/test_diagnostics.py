@@ -295,6 +295,24 @@ def test_a_chain_frozen_a_fifth_of_the_time_is_caught(num):
         assert stuck or diagnostics.rhat(draws).max() > 1.05
 
 
+@pytest.mark.parametrize(("chains", "num", "dim"), [(4, 100, 10), (16, 8, 2), (4, 9, 1), (16, 50, 10)])
+def test_few_independent_draws_are_below_the_limit_of_their_rhat(chains, num, dim):
+    """At 1.01 a perfect sampler would fail more often than not."""
+    rng = np.random.default_rng(chains + num)
+    found = np.asarray([diagnostics.rhat(rng.normal(size=(chains, num, dim))).max() for _ in range(20)])
+    limit = diagnostics.rhat_limit(chains, num, dim)
+    assert (found > limit).sum() <= 1
+    assert (found > 1.01).sum() > 5
+    draws = rng.normal(size=(chains, num, dim))
+    draws[0] += 1.5
+    assert num < 20 or diagnostics.rhat(draws).max() > limit
+
+
+def test_the_limit_of_rhat_is_the_usual_one_for_many_draws():
+    assert diagnostics.rhat_limit(16, 1000, 200) == diagnostics.rhat_limit(4, 500, 10) == 1.01
+    assert diagnostics.rhat_limit(1, 2, 1) == diagnostics.rhat_limit(4, 3, 1) == 1.01
+
+
 def test_health_refuses_arrays_of_different_shape():
     acceptance, accepted, divergent = well()
     with pytest.raises(ValueError, match=r"\(4, 1000\), \(4, 1000\) and \(4, 999\)"):

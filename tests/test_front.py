@@ -197,6 +197,24 @@ def test_two_variables_of_one_name_are_refused():
         capriole.train(lambda p: -(p["a.b"] ** 2), {"a": {"b": 0.0}, "a.b": 0.0}, **SMALL)
 
 
+@pytest.mark.parametrize("name", ["chain", "draw"])
+def test_variables_called_as_axes_are_refused(name):
+    with pytest.raises(ValueError, match=f"a variable of init is called '{name}', as an axis of ArviZ's is; give it"):
+        capriole.fit(lambda p: -(p[name] ** 2), {"mu": 0.0, name: 0.0})
+
+
+def test_slashes_in_names_are_dots():
+    """NumPyro's scopes have them, and a DataTree would take them for groups."""
+    init = {"a/mu": 0.0, "b": {"c/d": np.zeros(2)}}
+    kernel = capriole.hmc(
+        as_logdensity(lambda p: -(p["a/mu"] ** 2) - jnp.sum(p["b"]["c/d"] ** 2), init)[0],
+        step_size=0.1,
+        num_leapfrogs=2,
+    )
+    tree = capriole.sample(kernel, init, num_chains=2, num_draws=10)
+    assert {name: values.shape for name, values in tree["posterior"].items()} == {"a.mu": (2, 10), "b.c.d": (2, 10, 2)}
+
+
 def test_a_spread_that_would_do_nothing_is_refused(result):
     scg = make_target("scg")
     kernel = capriole.hmc(scg, step_size=0.1, num_leapfrogs=2)

@@ -24,7 +24,8 @@ from capriole import (
     train_step,
 )
 from capriole._candidates import train_best
-from capriole._train import TrainResult, cooling, decay, init_train_state
+from capriole._schedules import cooling, decay
+from capriole._train import TrainResult, init_train_state
 from densities import Gaussian, Mixture2
 from kernels import learned
 
@@ -244,6 +245,7 @@ def test_collapse_is_rolled_back_and_then_named():
         train_kernel(jax.random.key(0), hopeless, positions(), RECIPE, num_steps=20, chunk_size=10, max_rollbacks=2)
     assert "acceptance 0" in str(error.value)
     assert "after step 0" in str(error.value)
+    assert error.value.num_gradients == 2 * 10 * 3 * CHAINS, "two chunks of ten steps of three leapfrogs"
 
 
 def test_interruption_returns_the_last_whole_chunk():

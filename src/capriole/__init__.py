@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._networks import MLP, SQT, AbstractNetwork, Squashed
     from ._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss, WeightedSum
     from ._sample import Draws, draw_chains
+    from ._schedules import adam, cooling, decay
     from ._starts import surrogate_force
     from ._train import (
         Progress,
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
         TrainingDivergedError,
         TrainResult,
         TrainState,
-        adam,
-        cooling,
-        decay,
         train_step,
     )
     from ._train import train as train_kernel
@@ -65,6 +63,7 @@ _HOMES = {
     "_networks": ("MLP", "SQT", "AbstractNetwork", "Squashed"),
     "_objectives": ("AbstractObjective", "LogESJD", "LogJump", "PaperLoss", "WeightedSum"),
     "_sample": ("Draws", "draw_chains"),
+    "_schedules": ("adam", "cooling", "decay"),
     "_starts": ("surrogate_force",),
     "_train": (
         "Progress",
@@ -72,9 +71,6 @@ _HOMES = {
         "TrainResult",
         "TrainState",
         "TrainingDivergedError",
-        "adam",
-        "cooling",
-        "decay",
         "train_step",
     ),
     "_transition": ("AbstractTransition", "Jittered", "Mixture", "Repeated", "Transition", "hmc"),

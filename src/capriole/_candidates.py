@@ -34,7 +34,7 @@ def train_best(
 
     A single candidate is just trained for ``num_steps``. The loss compared is the mean over the last quarter. The
     result's history is the winner's; its seconds, gradients and counts are the sum over everything that was done. A
-    candidate whose training collapses is out (its cost is not known); `TrainingDivergedError` if all do.
+    candidate whose training collapses is out, its gradients count; `TrainingDivergedError` if all do.
     ``trainer`` does each of these trainings in place of `train`; it gets the stage's name as well.
     """
     run = on_these_devices(None) if trainer is None else trainer
@@ -43,12 +43,14 @@ def train_best(
     if len(candidates) == 1:
         return run("train", key, candidates[0], position, recipe, num_steps=num_steps, progress=progress)
     results: list[TrainResult] = []
+    lost = 0
     for i, candidate in enumerate(candidates):
         key_i = jax.random.fold_in(key, i)
         stage = f"train-candidate-{i}"
         try:
             results.append(run(stage, key_i, candidate, position, recipe, num_steps=candidate_steps, progress=progress))
-        except TrainingDivergedError:
+        except TrainingDivergedError as error:
+            lost += error.num_gradients
             if not results and i + 1 == len(candidates):
                 raise
             continue
@@ -56,12 +58,12 @@ def train_best(
             break
     winner = min(results, key=_final_loss)
     if not results[-1].completed:
-        return _total(winner, results)
+        return _total(winner, results, lost)
     final_key = jax.random.fold_in(key, len(candidates))
     start = winner.chains.position
     final = run("train", final_key, winner.transition, start, recipe, num_steps=num_steps, progress=progress)
     history = {name: np.concatenate([winner.history[name], final.history[name]]) for name in final.history}
-    return _total(final._replace(history=history), [*results, final])
+    return _total(final._replace(history=history), [*results, final], lost)
 
 
 def _final_loss(result: TrainResult) -> float:
@@ -72,9 +74,9 @@ def _final_loss(result: TrainResult) -> float:
     return float(np.mean(finite)) if 2 * len(finite) > len(last) else float("inf")
 
 
-def _total(kept: TrainResult, everything: list[TrainResult]) -> TrainResult:
+def _total(kept: TrainResult, everything: list[TrainResult], lost: int) -> TrainResult:
     return kept._replace(
-        num_gradients=sum(r.num_gradients for r in everything),
+        num_gradients=lost + sum(r.num_gradients for r in everything),
         seconds=sum(r.seconds for r in everything),
         compile_seconds=sum(r.compile_seconds for r in everything),
         skipped_updates=sum(r.skipped_updates for r in everything),

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,15 +69,19 @@ def check_logdensity(function: Callable, position: jax.Array) -> None:
 
 def has_second_derivative(function: Callable, position: jax.Array) -> bool:
     """Whether training can differentiate through the force: reverse over reverse at ``position``."""
-
-    def directional(x: jax.Array) -> jax.Array:
-        return jnp.sum(jax.grad(function)(x) * jnp.arange(1.0, x.size + 1, dtype=x.dtype))
-
     try:
-        second = jax.jit(jax.grad(directional))(position)
+        second = _second(function, position)
     except Exception:  # whatever a foreign log density raises when differentiated twice, the remedy is the same
         return False
     return bool(jnp.all(jnp.isfinite(second)))
+
+
+@eqx.filter_jit
+def _second(function: Callable, position: jax.Array) -> jax.Array:
+    def directional(x: jax.Array) -> jax.Array:
+        return jnp.sum(jax.grad(function)(x) * jnp.arange(1.0, x.size + 1, dtype=x.dtype))
+
+    return jax.grad(directional)(position)
 
 
 def trainable(logdensity: AbstractLogDensity, position: jax.Array) -> tuple[AbstractLogDensity, bool]:

@@ -30,6 +30,8 @@ LOST = 50.0
 """Nats below the median of all chains from which on the estimated mass of a chain's place counts as none."""
 CHUNK = 100
 """Steps of a compiled run of the pilot and of the search after it."""
+_STEPS = 200
+_LEAPFROGS = 8
 _UPDATE = 4
 _MOST = 1.2
 _MOST_GRADIENTS = 4096
@@ -91,8 +93,6 @@ def explore(
     position: Vector,
     *,
     num_chains: int = 64,
-    num_steps: int = 200,
-    num_leapfrogs: int = 8,
     max_windows: int = 8,
     bell: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -120,7 +120,7 @@ def explore(
             host = on_host(whitening)
             start = jnp.asarray(host.inverse(np.asarray(position)))
             white = Whitened(logdensity, whitening)
-            window = _window(jax.random.fold_in(key, count), white, start, num_steps, num_leapfrogs)
+            window = _window(jax.random.fold_in(key, count), white, start, _STEPS)
             gradients, count = gradients + window.num_gradients, count + 1
             if bell or count >= _LEAVE_FROM:
                 window, lost = _without_the_lost(window, bell=bell)
@@ -129,13 +129,13 @@ def explore(
             position = jnp.asarray(host.forward(window.last))
             pooled = host.forward(window.draws.reshape(dim, -1))
             draws = pooled.reshape(window.draws.shape).transpose(2, 1, 0)
-            updated = estimate_whitening(pooled, num_independent=chains * num_steps / 10, dtype=position.dtype)
+            updated = estimate_whitening(pooled, num_independent=chains * _STEPS / 10, dtype=position.dtype)
             apart, num_frozen = farthest(draws)
             mixed = rhat < MIXED and apart < APART and not num_frozen
             left = left_behind(met, window.lp)
             settled = not others.size and mixed and change(whitening, updated) < 1.5 and not left.size
             if others.size:
-                ends, spent = _scouted(jax.random.fold_in(key, 1000), white, host, others, chains, num_leapfrogs)
+                ends, spent = _scouted(jax.random.fold_in(key, 1000), white, host, others, chains)
                 places = np.concatenate([np.asarray(position), ends], axis=1)
                 met = Met(places, logdensities(logdensity, places, position))
                 position = jnp.asarray(spread_out(places, chains, num_far=chains // 4))
@@ -166,9 +166,7 @@ def explore(
     )
 
 
-def _window(
-    key: Key, target: Whitened, position: Vector, num_steps: int, num_leapfrogs: int, most: float = _MOST
-) -> _Window:
+def _window(key: Key, target: Whitened, position: Vector, num_steps: int, most: float = _MOST) -> _Window:
     """Chunks of `_UPDATE` steps, after each of which the angle per leapfrog is steered to acceptance 0.8::
 
         log turn += 2 / sqrt(k + 1) (mean A - 0.8)
@@ -177,12 +175,12 @@ def _window(
     2008).
     """
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    length, dtype = jnp.asarray(num_leapfrogs), position.dtype
+    length, dtype = jnp.asarray(_LEAPFROGS), position.dtype
     state: Any = None
     log_turn, kept, lp, rates, chunks = math.log(0.1), [], [], [], num_steps // _UPDATE
     for k in range(chunks):
         turns = np.exp(log_turn) * generator.uniform(0.6, 1.2, position.shape[1])
-        kernel = Transition(target, Rotation(jnp.asarray(num_leapfrogs * turns, dtype), length))
+        kernel = Transition(target, Rotation(jnp.asarray(_LEAPFROGS * turns, dtype), length))
         state = start_state(kernel, position) if state is None else state
         steps: dict[str, Any] = {"num_draws": _UPDATE, "first_step": k * _UPDATE, "chunk_size": CHUNK}
         ((state, record),) = draw_chunks(key, kernel, state, **steps)
@@ -193,7 +191,7 @@ def _window(
             lp.append(record.lp)
             rates.append(rate)
     draws = np.concatenate(kept).transpose(1, 0, 2)
-    spent = chunks * _UPDATE * num_leapfrogs * position.shape[1]
+    spent = chunks * _UPDATE * _LEAPFROGS * position.shape[1]
     last = np.asarray(state.position)
     return _Window(draws, np.concatenate(lp), last, math.exp(log_turn), float(np.mean(rates)), spent)
 
@@ -242,9 +240,7 @@ def _without_the_lost(window: _Window, *, bell: bool) -> tuple[_Window, int]:
     return window._replace(draws=draws, lp=lp, last=last), int(lost.size)
 
 
-def _scouted(
-    key: Key, target: Whitened, host: Whitening, starts: np.ndarray, chains: int, num_leapfrogs: int
-) -> tuple[np.ndarray, int]:
+def _scouted(key: Key, target: Whitened, host: Whitening, starts: np.ndarray, chains: int) -> tuple[np.ndarray, int]:
     """Where short runs from ``starts`` (dim, n), ``chains`` at a time, end, in the user's coordinates; gradients.
 
     In short steps: a step that suits a wide mode throws a chain out of a narrow one.
@@ -253,7 +249,7 @@ def _scouted(
     ends, spent = [], 0
     for i in range(starts.shape[1] // chains):
         batch = host.inverse(starts[:, i * chains : (i + 1) * chains])
-        window = _window(jax.random.fold_in(key, i), target, jnp.asarray(batch), _SCOUT_STEPS, num_leapfrogs, _GENTLY)
+        window = _window(jax.random.fold_in(key, i), target, jnp.asarray(batch), _SCOUT_STEPS, _GENTLY)
         ends.append(host.forward(window.last[:, (window.last != batch).any(axis=0)]))
         spent += window.num_gradients
     return np.concatenate(ends or [starts[:, :0]], axis=1), spent

@@ -20,7 +20,8 @@ from ._logdensity import AbstractLogDensity
 from ._objectives import AbstractObjective, LogESJD
 from ._pilot import run_pilot
 from ._ravel import as_logdensity, named_arrays
-from ._train import Progress, Recipe, TrainResult, adam, cooling, decay
+from ._schedules import adam, cooling, decay
+from ._train import Progress, Recipe, TrainResult
 from ._transition import AbstractTransition, Transition, state_at
 from ._types import Key, State, Vector
 from ._whitening import draws_to_user, from_user, users

@@ -13,16 +13,19 @@ STUCK_SHARE = 0.2
 LOW_ACCEPTANCE = 0.1
 MOST_DIVERGED = 1e-3
 MAX_ROUNDING = 1e-2
+RHAT_LIMIT = 1.01
+"""R-hat of many draws above which their chains have not mixed."""
 MOST_NONFINITE = 0.05
 """Share of proposals without a finite log density above which draws are not to be trusted."""
 
 
 class Remedies(NamedTuple):
-    """What to do about chains that never moved, accept little or are stuck, and about divergent proposals."""
+    """What to do about chains that never moved, accept little, are stuck or disagree, and divergent proposals."""
 
     still: str
     slow: str
     stuck: str
+    apart: str
     diverging: str
 
 
@@ -30,6 +33,7 @@ TRAINED = Remedies(
     still="start from a smaller step size, or from points of higher log density",
     slow="train longer or start from a smaller step size",
     stuck="mix in plain HMC moves (capriole.Mixture) or train from more dispersed starts",
+    apart="run longer",
     diverging="train longer or start from a smaller step size",
 )
 """For those who choose step sizes and training themselves."""
@@ -37,6 +41,7 @@ FITTED = Remedies(
     still="start elsewhere (init, spread), or reparameterise",
     slow="reparameterise, or start wider (spread)",
     stuck="draw more, start wider (spread), or reparameterise",
+    apart="draw more, or reparameterise",
     diverging="look at the pairs plot for places where the log density falls steeply, and reparameterise there",
 )
 """For those whose kernel `fit` found."""
@@ -127,6 +132,7 @@ def health(
     thin: int = 1,
     logdensity: Float[np.ndarray, "chains draws"] | None = None,
     rhat_max: float | None = None,
+    rhat_limit: float = RHAT_LIMIT,
     mode_weights: Float[np.ndarray, " modes"] | None = None,
     mode_rhat: float | None = None,
     mode_switches: float | None = None,
@@ -146,6 +152,7 @@ def health(
     return health_of(
         counted,
         rhat_max=rhat_max,
+        rhat_limit=rhat_limit,
         mode_weights=mode_weights,
         mode_rhat=mode_rhat,
         mode_switches=mode_switches,
@@ -157,6 +164,7 @@ def health_of(
     counted: Tally,
     *,
     rhat_max: float | None = None,
+    rhat_limit: float = RHAT_LIMIT,
     mode_weights: Float[np.ndarray, " modes"] | None = None,
     mode_rhat: float | None = None,
     mode_switches: float | None = None,
@@ -166,8 +174,8 @@ def health_of(
     messages = _movement(counted, remedies) + _numerics(counted, remedies)
     if rhat_max is not None and np.isnan(rhat_max):
         messages.append("R-hat is not defined: run at least 2 chains and check for constant or non-finite coordinates")
-    elif rhat_max is not None and rhat_max > 1.01:
-        messages.append(f"R-hat is {rhat_max:.3f}, above 1.01: the chains have not mixed; run longer")
+    elif rhat_max is not None and rhat_max > rhat_limit:
+        messages.append(f"R-hat is {rhat_max:.3f}, above {rhat_limit:.3g}: the chains have not mixed; {remedies.apart}")
     if mode_weights is not None and np.any(np.asarray(mode_weights) == 0):
         missing = np.flatnonzero(np.asarray(mode_weights) == 0).tolist()
         messages.append(f"modes {missing} were never visited: train with tempering and dispersed starts")

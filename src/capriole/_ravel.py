@@ -12,6 +12,8 @@ from jax.flatten_util import ravel_pytree
 from ._logdensity import AbstractLogDensity
 from ._types import Scalar, Vector
 
+_TAKEN = {"chain", "draw"}
+
 
 class Raveled(AbstractLogDensity):
     """A user's log density of one pytree, as a function of flat vectors, vmapped over the last axis."""
@@ -55,6 +57,8 @@ def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Arr
     names = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(init)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"two variables of init are both called {twice[0]!r}; give one of them another name")
+    if taken := sorted(set(names) & _TAKEN):
+        raise ValueError(f"a variable of init is called {taken[0]!r}, as an axis of ArviZ's is; give it another name")
     return Raveled(function, unravel), flat
 
 
@@ -80,4 +84,5 @@ def named_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[s
 
 
 def _name(path: tuple) -> str:
-    return ".".join(jax.tree_util.keystr((key,), simple=True) for key in path) or "x"
+    """``group.mu``; a slash, as NumPyro's scopes have, would be a group of the DataTree, and is a dot as well."""
+    return ".".join(jax.tree_util.keystr((key,), simple=True) for key in path).replace("/", ".") or "x"

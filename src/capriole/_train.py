@@ -16,10 +16,10 @@ from ._devices import Devices, check_devices, copied, divided, whole
 from ._dynamics import Divided, LearnedLeapfrog
 from ._logdensity import AbstractLogDensity, Tempered
 from ._objectives import AbstractObjective
+from ._schedules import Schedule
 from ._transition import AbstractTransition, Proposal, Transition, on_devices, state_at
 from ._types import Key, State, Vector
 
-type Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
 type Starts = Callable[[Key], Vector]
 
 
@@ -107,25 +107,11 @@ class Snapshot(NamedTuple):
 
 
 class TrainingDivergedError(RuntimeError):
-    """Training collapsed again and again; the message says what to change."""
+    """Training collapsed again and again; the message says what to change. ``num_gradients`` were spent on it."""
 
-
-def adam(learning_rate: Schedule | float = 1e-3, *, clip: float = 5.0) -> optax.GradientTransformation:
-    """Adam on one flat vector, gradients clipped at global norm ``clip``, non-finite updates skipped and counted."""
-    chain = optax.chain(optax.clip_by_global_norm(clip), optax.adam(learning_rate))
-    return optax.apply_if_finite(optax.flatten(chain), max_consecutive_errors=2**30)
-
-
-def decay(learning_rate: float, *, num_steps: int, hold: float = 0.6, final: float = 0.05) -> Schedule:
-    """Constant for the fraction ``hold`` of the steps, then falling geometrically to ``final`` times as much."""
-    held = int(hold * num_steps)
-    fall = optax.exponential_decay(learning_rate, transition_steps=max(num_steps - held, 1), decay_rate=final)
-    return optax.join_schedules([optax.constant_schedule(learning_rate), fall], [held])
-
-
-def cooling(start: float, *, num_steps: int) -> Schedule:
-    """Temperature falling geometrically from ``start`` to 1 over ``num_steps``, then 1."""
-    return optax.exponential_decay(start, transition_steps=num_steps, decay_rate=1 / start, end_value=1.0)
+    def __init__(self, message: str, num_gradients: int = 0):
+        super().__init__(message)
+        self.num_gradients = num_gradients
 
 
 def init_train_state(transition: Transition, position: Vector, recipe: Recipe) -> TrainState:
@@ -281,7 +267,8 @@ def train(
                     undone += _gradients(metrics.num_gradients, position)
                     rollbacks, in_a_row = rollbacks + 1, in_a_row + 1
                     if in_a_row >= max_rollbacks:
-                        raise TrainingDivergedError(_diverged_text(done, metrics))
+                        undone += _gradients(_joined(chunks)["num_gradients"], position)
+                        raise TrainingDivergedError(_diverged_text(done, metrics), undone)
                     state = state._replace(transition=_timid(state.transition))
                     continue
                 state, in_a_row, done = candidate, 0, done + length
@@ -333,16 +320,16 @@ def _timid(transition: Transition) -> Transition:
 
 
 def _is_healthy(state: TrainState, metrics: Metrics, min_acceptance: float) -> bool:
-    params = jax.tree.leaves(eqx.filter(state.transition.dynamics, eqx.is_inexact_array))
-    finite = all(bool(jnp.all(jnp.isfinite(p))) for p in params)
+    params = eqx.filter(state.transition.dynamics, eqx.is_inexact_array)
+    finite = all(bool(jnp.all(jnp.isfinite(p))) for p in jax.tree.leaves(params))
     tail = metrics.acceptance_rate[-max(1, len(metrics.acceptance_rate) // 5) :]
     return finite and float(np.mean(tail)) >= min_acceptance and float(np.mean(metrics.is_skipped)) <= 0.5
 
 
 def _diverged_text(step: int, metrics: Metrics) -> str:
-    rate = float(np.mean(metrics.acceptance_rate[-20:]))
+    rate, skipped = np.mean(metrics.acceptance_rate[-20:]), np.mean(metrics.is_skipped)
     return (
-        f"training collapsed after step {step} (acceptance {rate:.3g}, {np.mean(metrics.is_skipped):.0%} of updates "
-        "not finite) and did not recover from its last good state; "
-        "use a smaller step_size or learning rate, more tempering, or starts closer to the target"
+        f"training collapsed after step {step} (acceptance {rate:.3g}, {skipped:.0%} of updates not finite) and did "
+        "not recover from its last good state; use a smaller step_size or learning rate, more tempering, or starts "
+        "closer to the target"
     )

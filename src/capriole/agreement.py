@@ -5,13 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ._health import RHAT_LIMIT
 from .diagnostics import bulk_ess, bulk_ess_sq, mean_error, rhat
 
 Z_LIMIT = 5.2
 """Largest ``|z|`` of agreement: 400 comparisons exceed it by chance with probability below 1e-4."""
-
-RHAT_LIMIT = 1.01
-"""Largest R-hat of draws whose errors can be believed."""
 
 KS_LEVEL = 1e-6
 """Probability, per coordinate, that the Kolmogorov-Smirnov distance of equal distributions exceeds its limit."""

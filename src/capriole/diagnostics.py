@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from ._health import Tally, health, health_of, tally, training_health
+from ._health import RHAT_LIMIT, Tally, health, health_of, tally, training_health
 
 CUTOFF = 0.05
 
@@ -96,6 +96,24 @@ def rhat(draws: Float[np.ndarray, "chains draws dim"]) -> Float[np.ndarray, " di
     """
     _check_draws(draws)
     return np.full(draws.shape[2], np.nan) if len(draws) < 2 else _by_arviz("rhat", draws, "rank")
+
+
+def rhat_limit(num_chains: int, num_draws: int, dim: int) -> float:
+    """The largest R-hat of draws that may be used: 1.01, or for few draws what independent ones may have by chance::
+
+        sqrt(1 + (F - 1) / n),   F the 1 - 0.01 / (2 dim) quantile of F(m - 1, m (n - 1))
+
+    with m = 2 ``num_chains`` halves of n = ``num_draws`` / 2 draws, and two statistics (bulk and folded) in each of
+    ``dim`` coordinates: one of a hundred runs of independent draws is above it at most. 4 chains of 100 draws in 10
+    dimensions: 1.028, which most such runs of a perfect sampler would need; 16 of 1,000 in 200: 1.01.
+    """
+    from scipy import stats
+
+    halves, length = 2 * num_chains, num_draws // 2
+    if halves < 2 or length < 2:
+        return RHAT_LIMIT
+    ratio = stats.f.isf(0.01 / (2 * dim), halves - 1, halves * (length - 1))
+    return max(RHAT_LIMIT, float(np.sqrt(1 + (ratio - 1) / length)))
 
 
 def mean_error(draws: Float[np.ndarray, "chains draws dim"]) -> Float[np.ndarray, " dim"]:
@@ -213,6 +231,7 @@ __all__ = [
     "mode_summary",
     "paper_ess",
     "rhat",
+    "rhat_limit",
     "tally",
     "training_health",
     "z_scores",

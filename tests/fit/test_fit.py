@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,15 +10,17 @@ import pytest
 from scipy.stats import norm
 
 import capriole
-from capriole import CrankNicolson, Mixture, PerChain, Rotation, Transition, Whitened, Whitening
+from capriole import AbstractLogDensity, CrankNicolson, Mixture, PerChain, Rotation, Transition, Whitened, Whitening
 from capriole._explore import explore
 from capriole._fit import _confirm, _fit, _nuts, _rotations, _search
 from capriole._fit._candidate import Candidate
+from capriole._fit._final import InMemory, final_run
 from capriole._fit._reach import LEVELS, Marginal
 from capriole._fit._rotations import rotations, smoothed_best
 from capriole._fit._training import MOST_MOVED, Plan, plans, train_candidate, with_finer_steps, with_small_steps
 from capriole._fit._transported import Elsewhere, transported
-from capriole._fit._verdict import Row
+from capriole._fit._verdict import RATES, Row
+from capriole._health import FITTED
 from capriole._judge import Judgement
 from capriole._profile import Profile
 from capriole._sample import Record
@@ -58,10 +61,33 @@ def test_the_verdict_beats_nuts_on_a_gaussian_and_says_what_it_cost(fitted):
     verdict = fitted.verdict
     assert not verdict.failed, verdict.problems
     assert verdict.row(verdict.chosen).worst > 2 * verdict.nuts.worst
-    assert verdict.row(verdict.chosen).fixed_gradients == verdict.settings["preparation"]["num_gradients"]
+    paid = verdict.settings["preparation"]["num_gradients"] + verdict.settings["warmup_gradients"]
+    assert verdict.row(verdict.chosen).fixed_gradients == paid
+    assert verdict.row(verdict.chosen).worst <= min(verdict.settings["final"][name] for name in RATES[:2])
     assert verdict.break_even("gradients") is not None
     assert fitted.tree["posterior"].attrs["sampler"] == verdict.chosen
     assert "times NUTS's effective draws" in fitted.tree["posterior"].attrs["verdict"]
+
+
+class Watched(AbstractLogDensity):
+    """A Gaussian that counts the positions at which it is evaluated."""
+
+    count: list = eqx.field(static=True)
+
+    def __call__(self, position):
+        jax.debug.callback(self.count.append, jnp.asarray(position[0].size))
+        return -jnp.sum(position**2, axis=0) / 2
+
+
+def test_the_gradients_of_a_whole_fit_are_those_that_were_computed():
+    seen = []
+    options = {"seed": 0, "num_chains": 8, "num_draws": 100, "num_pilot_chains": 16, "train_steps": 0}
+    verdict = capriole.fit(Watched(seen), np.zeros(2), compare=False, **options).verdict
+    jax.effects_barrier()
+    settings = verdict.settings
+    told = settings["preparation"]["num_gradients"] + settings["warmup_gradients"] + settings["final"]["num_gradients"]
+    checks = sum(int(size) for size in seen) - told
+    assert 0 <= checks < 0.01 * told, "but for those of the first checks and of starts"
 
 
 def test_no_network_is_trained_where_none_can_pay(fitted):
@@ -234,12 +260,55 @@ def test_nuts_draws_where_the_kernel_fails_in_its_final_run(monkeypatch):
     assert not verdict.failed
     assert "failed in its final run and NUTS drew instead: R-hat is 1.300" in verdict.settings["notes"][-1]
     assert verdict.recommendation().startswith("The draws are NUTS's: the rotation failed in its final run")
-    assert verdict.settings["warmup_gradients"] > 8 * 300  # the run that was given up is paid for, too
     draws = given_up.tree["posterior"]["b"].values
     assert np.abs(z_scores(draws, np.zeros(2), np.asarray(SCALE)[1:] ** 2)).max() < 5
     apart = capriole.fit(logdensity, INIT, **options, compare=False)
     assert apart.verdict.failed
     assert apart.transition is not None
+    run = apart.verdict.settings
+    spent = run["preparation"]["num_gradients"] + run["warmup_gradients"] + run["final"]["num_gradients"]
+    assert verdict.settings["preparation"]["num_gradients"] == spent, "the run that was given up is paid for, too"
+
+
+@pytest.mark.parametrize("moment", ["with_nuts", "nuts_tree"])
+def test_ctrl_c_while_nuts_is_asked_leaves_the_draws(monkeypatch, moment):
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    if moment == "nuts_tree":
+        monkeypatch.setattr(_fit, "_problems", lambda draws, judgement: ["R-hat is 1.300, above 1.01"])
+    monkeypatch.setattr(_fit, moment, stop)
+    options = {"seed": 3, "num_chains": 8, "num_draws": 300, "num_pilot_chains": 32, "train_steps": 0}
+    found = capriole.fit(logdensity, INIT, **options)
+    assert found.tree["posterior"]["b"].shape == (8, 300, 2)
+    assert found.verdict.nuts is None
+    assert "interrupted while NUTS was measured" in found.verdict.settings["notes"][-1]
+    assert found.verdict.failed == (moment == "nuts_tree")
+
+
+@pytest.mark.parametrize(("chunks", "kept"), [(0, 1), (1, 1), (3, 4)])
+def test_ctrl_c_in_a_longer_pass_leaves_what_has_more_steps(chunks, kept):
+    """1,000 draws of chains too slow to mix, then four times as many steps, interrupted after some chunks of 400."""
+    target = PerChain(lambda x: -jnp.sum(x**2) / 2)
+    kernel = Transition(target, Rotation(jnp.asarray(0.05), jnp.asarray(1)))
+    done = []
+
+    def stop(event):
+        done.append(event.phase)
+        if event.phase == "sample 1 in 4" and done.count(event.phase) == chunks:
+            raise KeyboardInterrupt
+
+    class Stopped(InMemory):
+        def draws(self, point, key, kernel, **options):
+            if point.round == 1 and not chunks:
+                raise KeyboardInterrupt
+            return super().draws(point, key, kernel, **options)
+
+    start = 3 * jax.random.normal(jax.random.key(1), (2, 4))
+    final = final_run(jax.random.key(0), kernel, start, 1000, Stopped(), stop, marginals=[])
+    assert not final.completed
+    assert final.thin == kept
+    assert final.num_steps == (1000 if kept == 1 else 1200)
 
 
 def test_a_run_that_is_interrupted_is_no_failure_and_waits_for_nothing(monkeypatch):
@@ -257,6 +326,20 @@ def test_a_run_that_is_interrupted_is_no_failure_and_waits_for_nothing(monkeypat
     assert "interrupted after 400 of 10000 draws per chain" in found.verdict.problems
     assert found.verdict.chosen == "rotation"
     assert found.verdict.settings["comparison"]["num_gradients"] == 0
+
+
+def test_nuts_is_held_to_the_rule_on_chains_that_stand_still():
+    target, found = PerChain(lambda x: -jnp.sum(x**2) / 2), SimpleNamespace(marginals=[])
+
+    def problems(still, thin):
+        position = np.random.default_rng(0).normal(size=(8, 1000, 2))
+        position[3, 100 : 100 + still] = position[3, 100]
+        return _fit._nuts_problems(PeerDraws(position, 10_000, 100, 1.0, 1.0, 0.5, 0.8, 0, {}), thin, target, found)
+
+    assert problems(190, 1) == []
+    words = f"1 of 8 chains rejected 200 proposals in a row, at most 229 of 999: {FITTED.stuck}"
+    assert f"error: {words}" in _fit.grave(problems(230, 1))
+    assert not any(text.startswith("error: 1 of 8") for text in problems(60, 4)), "240 of 4,000 steps are no fifth"
 
 
 def test_divergences_of_nuts_are_said(monkeypatch):

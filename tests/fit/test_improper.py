@@ -25,6 +25,8 @@ IMPROPER = {
     "a combination of dimensions 0, 2,": lambda x: -((x[0] + x[2] - 3) ** 2 + x[1] ** 2) / 2,
 }
 PROPER = {
+    "in a box with a floor": lambda x: jnp.where(jnp.all(jnp.abs(x) < 10), -jnp.sum(x**2) / 2, -1e10),
+    "clipped from below": lambda x: jnp.maximum(-jnp.sum(x**2) / 2, -1e6),
     "cauchy": lambda x: -jnp.sum(jnp.log1p(x**2)),
     "wide": lambda x: -jnp.sum(x**2) / 2e16,
     "exponential": lambda x: -jnp.sum(jnp.abs(x)),
@@ -41,6 +43,11 @@ def test_what_does_not_fall_is_named(where):
 @pytest.mark.parametrize("name", PROPER)
 def test_what_falls_at_last_is_not_refused(name):
     refuse_improper(PerChain(PROPER[name]), STARTS)
+
+
+def test_a_floor_that_all_the_volume_out_there_would_make_up_for_is_no_boundary():
+    with pytest.raises(ValueError, match="along dimension 0, 1, 2"):
+        refuse_improper(PerChain(lambda x: jnp.maximum(-jnp.sum(x**2) / 2, -300.0)), STARTS)
 
 
 def test_a_funnel_is_not_refused():

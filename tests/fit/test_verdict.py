@@ -5,7 +5,7 @@ import json
 import pytest
 
 from capriole._fit._confirm import choose
-from capriole._fit._verdict import Row, Verdict, break_even
+from capriole._fit._verdict import Row, Verdict, break_even, cheaper_until
 
 
 def row(name="rotation", *, ess=0.4, sq=0.3, second=1000.0, gradients=100_000, seconds=20.0):
@@ -31,6 +31,22 @@ def test_break_even_of_the_never_and_the_always_cheaper():
     assert break_even(row(ess=0.05), NUTS, unit="gradients") is None
     assert break_even(row(gradients=5_000), NUTS, unit="gradients") == 0
     assert break_even(row(), NUTS._replace(ess_per_gradient=float("nan")), unit="gradients") == 0
+
+
+def test_a_lower_rate_may_be_cheaper_for_few_draws():
+    """0.05 effective draws per gradient after 5,000, against 0.06 after 10,000: cheaper up to 1,500."""
+    ours = row(ess=0.05, gradients=5_000)
+    until = cheaper_until(ours, NUTS, unit="gradients")
+    assert 5_000 + until / 0.05 == pytest.approx(10_000 + until / 0.06)
+    assert until == pytest.approx(1500)
+    assert cheaper_until(row(ess=0.05), NUTS, unit="gradients") == 0, "more is spent before, too"
+    assert cheaper_until(row(), NUTS, unit="gradients") == 0, "it is cheaper for many"
+    final = {"ess_per_gradient": 0.05, "ess_sq_per_gradient": 0.3, "num_gradients": 2e4}
+    text = verdict(ours, NUTS)._replace(settings={"final": final}).recommendation()
+    assert "it is cheaper than NUTS in gradients below 1,500 effective draws" in text
+    assert "For the 1,000 effective draws of this run NUTS would have been cheaper in time." in text
+    longer = verdict(ours, NUTS)._replace(settings={"final": final | {"num_gradients": 4e4}}).recommendation()
+    assert "For the 2,000 effective draws of this run NUTS would have been cheaper in gradients and in time." in longer
 
 
 def test_the_worst_of_a_kernel_that_never_moves_is_zero():

@@ -15,10 +15,11 @@ from .._train import OnProgress, Progress
 from .._transition import AbstractTransition, per_chain
 from .._types import ChainState, Key, Vector
 from .._whitening import draws_to_user
+from ..diagnostics import rhat_limit
 from ._confirm import WARMUP
 from ._reach import Missed, unreached
 from ._search import Found
-from ._settings import MAX_RHAT, THINS
+from ._settings import THINS
 from ._verdict import Verdict
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Point(NamedTuple):
 
 class Final(NamedTuple):
     """The pass that was kept, positions in the user's coordinates; ``warmup_gradients`` were spent before it, and
-    ``check_seconds`` after it, on judging it.
+    ``check_seconds`` after it, on judging it. ``completed`` is False if it, or a longer one after it, was interrupted.
     """
 
     draws: Draws
@@ -48,10 +49,21 @@ class Final(NamedTuple):
     thin: int
     warmup_gradients: int
     check_seconds: float
+    completed: bool
+
+    @property
+    def num_steps(self) -> int:
+        """Metropolis-Hastings steps of each chain."""
+        return self.thin * self.draws.record.lp.shape[1]
 
 
 class Keeper(Protocol):
-    """Whoever keeps what `fit` has finished: `InMemory`, or `capriole.runs.CheckpointedFit`."""
+    """Whoever keeps what `fit` has finished: `InMemory`, or `capriole.runs.CheckpointedFit`.
+
+    ``resumable`` says whether a run that is interrupted can go on: if not, it ends with what is there.
+    """
+
+    resumable: bool
 
     def begin(self, config: dict[str, Any], position: Vector, progress: OnProgress) -> OnProgress:
         """Called first, with all that the draws depend on and starting positions; returns the callback to use."""
@@ -79,6 +91,8 @@ class Keeper(Protocol):
 
 class InMemory:
     """Nothing outlives the call."""
+
+    resumable = False
 
     def begin(self, config: dict[str, Any], position: Vector, progress: OnProgress) -> OnProgress:
         """Nothing to prepare."""
@@ -128,8 +142,9 @@ def final_run(
 ) -> Final:
     """Warm-up and draws of the frozen kernel from ``start`` (dim, chains), in its coordinates.
 
-    They are `THINS` times as long while R-hat is not below `MAX_RHAT` or an end of ``marginals`` is missed: what few
-    excursions say of an end, more of them say better.
+    They are `THINS` times as long while R-hat is above `diagnostics.rhat_limit` or an end of ``marginals`` is missed:
+    what few excursions say of an end, more of them say better. Where a longer pass is interrupted before it has as many
+    steps as the one before, that one is returned.
     """
     kernel = per_chain(kernel, start.shape[1])
 
@@ -140,21 +155,29 @@ def final_run(
             raise KeyboardInterrupt
         return Point(0, warm.state, warm.num_gradients)
 
-    at = keeper.point(kernel, start, warm_up)
+    at, before = keeper.point(kernel, start, warm_up), None
     while True:
         pass_key = jax.random.fold_in(key, 3 + at.round)
-        draws = keeper.draws(at, pass_key, kernel, num_draws=num_draws, progress=progress)
+        try:
+            draws = keeper.draws(at, pass_key, kernel, num_draws=num_draws, progress=progress)
+        except KeyboardInterrupt:
+            if keeper.resumable or before is None:
+                raise
+            return before._replace(completed=False)
         drawn = time.perf_counter()
         judgement = judged(draws, draws.record.position)
         missed = unreached(draws.record.position, marginals)
         check_seconds = time.perf_counter() - drawn
-        last = at.round + 1 == len(THINS) or not draws.completed
-        if at.settled or last or (judgement.rhat_max < MAX_RHAT and not missed):
+        now = Final(draws, judgement, missed, THINS[at.round], at.spent, check_seconds, draws.completed)
+        if before is not None and now.num_steps < before.num_steps:
+            return before._replace(completed=False)
+        mixed = judgement.rhat_max <= rhat_limit(*draws.record.position.shape)
+        if at.settled or not draws.completed or at.round + 1 == len(THINS) or (mixed and not missed):
             break
-        at = Point(at.round + 1, draws.state, at.spent + draws.num_gradients)
+        at, before = Point(at.round + 1, draws.state, at.spent + draws.num_gradients), now
         keeper.reached(at)
     keeper.reached(at._replace(settled=True))
-    return Final(draws, judgement, missed, THINS[at.round], at.spent, check_seconds)
+    return now
 
 
 def phase_of(thin: int) -> str:

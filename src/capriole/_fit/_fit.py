@@ -1,7 +1,8 @@
 """``fit``: one call from a log density to draws and a verdict."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -23,11 +24,15 @@ from ._final import InMemory, Keeper, final_run
 from ._nuts import nuts_tree
 from ._reach import Missed, unreached
 from ._search import Found, Spent, search, with_nuts
-from ._settings import MAX_RHAT, SCOUTS, Settings
-from ._verdict import INSTEAD, Row, Verdict, grave
+from ._settings import SCOUTS, Settings
+from ._verdict import INSTEAD, RATES, Row, Verdict, grave
 
 if TYPE_CHECKING:
     import xarray
+
+
+_LEFT_OUT = "interrupted while NUTS was measured or drew, so it is left out"
+_CUT_SHORT = "interrupted in a longer run, so the draws are those of the shorter one before"
 
 
 class Fit(NamedTuple):
@@ -65,10 +70,12 @@ def fit(
     than NUTS is known to (`NUTS_AT_MOST`), NUTS is compared after the draws are there, for the verdict only;
     ``compare=False`` leaves it out.
 
-    If chains of the final run disagree (R-hat above 1.01) or miss an end of a funnel they go on 4 and then 16 times as
-    long, thinned to the same number of draws. If they still do, or chains are stuck, NUTS gets its chance unless it is
-    ruled out: where its draws pass they are returned, with a note. Else the verdict says ``failed`` and why. Ctrl-C
-    while the final run draws ends it: the draws that are there are returned, and the verdict says how many.
+    If chains of the final run disagree (R-hat above `diagnostics.rhat_limit`, 1.01 unless draws are few) or miss an end
+    of a funnel they go on 4 and then 16 times as long, thinned to the same number of draws. If they still do, or chains
+    are stuck, NUTS gets its chance unless it is ruled out: where its draws pass they are returned, with a note. Else
+    the verdict says ``failed`` and why. Ctrl-C
+    while the final run draws, or NUTS is compared after it, ends that: the draws that are there are returned, and the
+    verdict says so. With ``resume`` it is raised, and the same call goes on.
 
     ``resume`` keeps what is finished in a folder and goes on from it: `capriole.runs.CheckpointedFit`.
     Raises ValueError for a log density, init or number that cannot work: ``num_draws`` below 8, for R-hat, is one.
@@ -82,20 +89,42 @@ def fit(
     target, position = prepare(logdensity, init, keys[0], spread=spread, **starts)
     progress = keeper.begin(_config(seed, position, settings), position, progress)
     found = keeper.search(target, lambda: search(keys[1:5], target, position, settings, progress))
-    tree, problems, figures = _drawn(keys[5], seed, target, found, num_draws, keeper, progress)
-    compare &= bool(tree["posterior"].attrs["completed"])  # who pressed Ctrl-C waits for nothing more
-    if compare and found.compared is None:
-        found = with_nuts(keys[4], target, found)
+    drawn = _drawn(keys[5], seed, target, found, num_draws, keeper, progress)
+    if compare and drawn.figures["completed"]:  # who pressed Ctrl-C waits for nothing more
+        try:
+            found, drawn = _compared(keys[4:6], target, found, drawn, num_draws, keeper)
+        except KeyboardInterrupt:
+            if keeper.resumable:
+                raise
+            found = found._replace(notes=(*found.notes, _LEFT_OUT))
+    figures = drawn.figures | {"seed": repr(seed), "criterion": criterion, "num_chains": num_chains}
+    verdict = _verdict(found, drawn.problems, figures)
+    return Fit(keeper.finish(_stamped(drawn.tree, verdict), verdict), verdict, found.kernel)
+
+
+class _Drawn(NamedTuple):
+    """Draws as a DataTree, what is wrong with them, and figures of the run for the verdict."""
+
+    tree: "xarray.DataTree"
+    problems: list[str]
+    figures: dict[str, Any]
+
+
+def _compared(
+    keys: Sequence[Key], target: AbstractLogDensity, found: Found, drawn: _Drawn, num_draws: int, keeper: Keeper
+) -> tuple[Found, _Drawn]:
+    """NUTS measured, if it was not yet; and its draws instead of a kernel's that failed, if they pass."""
+    if found.compared is None:
+        found = with_nuts(keys[0], target, found)
         keeper.compared(target, found)
-    if compare and found.kernel is not None and grave(problems) and not found.apart:
-        instead, last, thin = nuts_tree(keys[5], target, found.starts, found.marginals, num_draws=num_draws)
-        if not grave(remaining := _nuts_problems(last, thin, target, found)):
-            tree, figures = instead, _figures_of_nuts(last, thin, figures)
-            found, problems = _given_up(found, problems), remaining
-            keeper.compared(target, found)
-    figures |= {"seed": repr(seed), "criterion": criterion, "num_chains": num_chains}
-    verdict = _verdict(found, problems, figures)
-    return Fit(keeper.finish(_stamped(tree, verdict), verdict), verdict, found.kernel)
+    if found.kernel is None or found.apart or not grave(drawn.problems):
+        return found, drawn
+    instead = _nuts_drawn(keys[1], target, found, num_draws)
+    if grave(instead.problems):
+        return found, drawn
+    found = _given_up(found, drawn)
+    keeper.compared(target, found)
+    return found, instead
 
 
 def _config(seed: int | Key, position: Vector, settings: Settings) -> dict[str, Any]:
@@ -112,32 +141,40 @@ def _drawn(
     num_draws: int,
     keeper: Keeper,
     progress: OnProgress,
-) -> tuple["xarray.DataTree", list[str], dict[str, Any]]:
-    """Draws of what was found, what is wrong with them, and figures of the run for the verdict."""
+) -> _Drawn:
+    """Draws of what was found."""
     if found.kernel is None:
-        tree, last, thin = nuts_tree(key, target, found.starts, found.marginals, num_draws=num_draws)
-        return tree, _nuts_problems(last, thin, target, found), _figures_of_nuts(last, thin, {})
+        return _nuts_drawn(key, target, found, num_draws)
     start = jnp.asarray(from_user(found.kernel.target, np.asarray(found.starts)))
     final = final_run(key, found.kernel, start, num_draws, keeper, progress, marginals=found.marginals)
     figures = {"thin": final.thin, "final": final.judgement._asdict(), "warmup_gradients": final.warmup_gradients}
     drawn = time.perf_counter()
     tree = to_datatree(final.draws, target, seed=repr(seed))
     figures["seconds_after_the_draws"] = final.check_seconds + time.perf_counter() - drawn
+    figures["completed"] = final.completed
     problems = _problems(final.draws, final.judgement) + _errors(final.missed)
-    if not final.draws.completed:
-        problems.append(f"interrupted after {final.draws.record.lp.shape[1]} of {num_draws} draws per chain")
-    return tree, problems, figures
+    if not final.completed:
+        kept = final.draws.record.lp.shape[1]
+        problems.append(f"interrupted after {kept} of {num_draws} draws per chain" if kept < num_draws else _CUT_SHORT)
+    return _Drawn(tree, problems, figures)
 
 
-def _given_up(found: Found, problems: list[str]) -> Found:
-    note = f"the {found.chosen} failed in its final run and {INSTEAD}: {'; '.join(grave(problems))}"
-    return found._replace(kernel=None, chosen="NUTS", decided=True, notes=(*found.notes, note))
+def _nuts_drawn(key: Key, target: AbstractLogDensity, found: Found, num_draws: int) -> _Drawn:
+    tree, last, thin = nuts_tree(key, target, found.starts, found.marginals, num_draws=num_draws)
+    figures = {"thin": thin, "warmup_gradients": last.warmup_gradients, "completed": True}
+    return _Drawn(tree, _nuts_problems(last, thin, target, found), figures)
 
 
-def _figures_of_nuts(last: PeerDraws, thin: int, before: dict[str, Any]) -> dict[str, Any]:
-    """Figures of NUTS's draws; all gradients of the run ``before``, which was given up, count as spent."""
-    spent = before["warmup_gradients"] + before["final"]["num_gradients"] if before else 0
-    return {"thin": thin, "warmup_gradients": last.warmup_gradients + spent}
+def _given_up(found: Found, drawn: _Drawn) -> Found:
+    """NUTS chosen instead of a kernel whose run ``drawn`` failed; what that run took is part of the preparation."""
+    note = f"the {found.chosen} failed in its final run and {INSTEAD}: {'; '.join(grave(drawn.problems))}"
+    final = drawn.figures["final"]
+    spent = Spent(
+        found.spent.num_gradients + drawn.figures["warmup_gradients"] + final["num_gradients"],
+        found.spent.seconds + final["seconds"],
+        found.spent.compile_seconds + final["compile_seconds"],
+    )
+    return found._replace(kernel=None, chosen="NUTS", decided=True, notes=(*found.notes, note), spent=spent)
 
 
 def _problems(draws: Draws, judgement: Judgement) -> list[str]:
@@ -147,6 +184,7 @@ def _problems(draws: Draws, judgement: Judgement) -> list[str]:
         thin=draws.thin,
         logdensity=draws.record.lp,
         rhat_max=judgement.rhat_max,
+        rhat_limit=diagnostics.rhat_limit(*draws.record.position.shape),
         remedies=FITTED,
     )
 
@@ -158,8 +196,11 @@ def _errors(missed: list[Missed]) -> list[str]:
 def _nuts_problems(draws: PeerDraws, thin: int, target: AbstractLogDensity, found: Found) -> list[str]:
     problems = []
     rhat = float(np.max(diagnostics.rhat(draws.position)))
-    if not rhat < MAX_RHAT:
-        problems.append(f"R-hat is {rhat:.3f}, above {MAX_RHAT}: the chains have not mixed")
+    if not rhat <= (limit := diagnostics.rhat_limit(*draws.position.shape)):
+        problems.append(f"R-hat is {rhat:.3f}, above {limit:.3g}: the chains have not mixed")
+    moved = np.any(np.diff(draws.position, axis=1) != 0, axis=2)
+    rates = np.full(moved.shape, draws.acceptance_rate)
+    problems += health(rates, moved, np.zeros_like(moved), 0, thin=thin, remedies=FITTED)
     steps = thin * draws.position.shape[0] * draws.position.shape[1]
     if draws.divergences > MOST_DIVERGED * steps:
         problems.append(
@@ -174,16 +215,28 @@ def _nuts_problems(draws: PeerDraws, thin: int, target: AbstractLogDensity, foun
 def _verdict(found: Found, problems: list[str], figures: dict[str, Any]) -> Verdict:
     rows = found.rows
     if found.kernel is not None:
-        rows = tuple(_all_counted(row, found.spent) if row.name == found.chosen else row for row in rows)
+        rows = tuple(_as_it_was(row, found.spent, figures) if row.name == found.chosen else row for row in rows)
     comparison = (found.compared or Spent(0, 0.0, 0.0))._asdict() | {"decided": found.decided}
     costs = {"preparation": found.spent._asdict(), "comparison": comparison}
     settings = {"pilot": found.pilot} | figures | {"notes": list(found.notes)} | costs
     return Verdict(rows, found.chosen, tuple(problems), bool(grave(problems)), settings)
 
 
-def _all_counted(row: Row, total: Spent) -> Row:
-    """The chosen kernel's row carries the whole search, its losers included: that is what the user paid."""
-    return row._replace(fixed_gradients=total.num_gradients, fixed_seconds=total.seconds + total.compile_seconds)
+def _as_it_was(row: Row, total: Spent, figures: dict[str, Any]) -> Row:
+    """The chosen kernel's row with all that the user paid before its first draw, losers and warm-up included.
+
+    And no better than its own run: who wins was lucky in what won. Thinned draws have no more ESS than there are of
+    them, so they tell nothing.
+    """
+    row = row._replace(
+        fixed_gradients=total.num_gradients + figures["warmup_gradients"],
+        fixed_seconds=total.seconds + total.compile_seconds,
+    )
+    if figures["thin"] > 1:
+        return row
+    final = figures["final"]
+    rates = {name: min(getattr(row, name), final[name]) for name in RATES if math.isfinite(final[name])}
+    return row._replace(**rates, rhat_max=final["rhat_max"])
 
 
 def _stamped(tree: "xarray.DataTree", verdict: Verdict) -> "xarray.DataTree":

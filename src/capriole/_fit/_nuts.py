@@ -11,7 +11,7 @@ from .._logdensity import AbstractLogDensity
 from .._types import Key, Vector
 from ..baselines import PeerDraws, run_peer
 from ._reach import unreached
-from ._settings import MAX_RHAT, THINS
+from ._settings import THINS
 from ._verdict import Row
 
 if TYPE_CHECKING:
@@ -58,9 +58,8 @@ def nuts_tree(
 ) -> tuple["xarray.DataTree", PeerDraws, int]:
     """Draws of NUTS from ``starts`` (dim, chains) as a DataTree; they as they are, and by how much they were thinned.
 
-    While R-hat is not below `MAX_RHAT`, or an end of ``marginals`` is missed, once more and longer, thinned to as many
-    draws: as the learned kernel's runs.
-    Gradients of a run given up count as warm-up.
+    While R-hat is above `diagnostics.rhat_limit`, or an end of ``marginals`` is missed, once more and longer, thinned
+    to as many draws: as the learned kernel's runs. Gradients of a run given up count as warm-up.
     """
     spent = 0
     for i, thin in enumerate(THINS):
@@ -68,7 +67,8 @@ def nuts_tree(
         kept = run.position[:, thin - 1 :: thin]
         draws = run._replace(position=kept, warmup_gradients=run.warmup_gradients + spent)
         longer = THINS[min(i + 1, len(THINS) - 1)]
-        enough = float(np.max(diagnostics.rhat(kept))) < MAX_RHAT and not unreached(kept, marginals)
+        mixed = float(np.max(diagnostics.rhat(kept))) <= diagnostics.rhat_limit(*kept.shape)
+        enough = mixed and not unreached(kept, marginals)
         if enough or longer * kept.size > _MOST_NUMBERS:
             break
         spent = draws.warmup_gradients + run.num_gradients

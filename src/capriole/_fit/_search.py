@@ -96,8 +96,8 @@ def search(
     )
     if pilot.num_lost:
         notes.append(
-            f"{pilot.num_lost} pilot chains were taken out of places that hold less than exp(-{LOST:.0f}) of the mass, "
-            "as estimated there"
+            f"{pilot.num_lost} times a pilot chain was taken out of a place that holds next to no mass (less than "
+            f"exp(-{LOST:.0f}), as estimated there), or, in a map's coordinates, far out where it stood still"
         )
     # Where chains agree, their far places are the tails: chains started there alone would not be draws of the target.
     num_far = 1 if pilot.agreed else None
@@ -249,6 +249,7 @@ def _candidates(
             )
         except TrainingDivergedError as error:
             notes.append(str(error))
+            pilot = pilot._replace(num_gradients=pilot.num_gradients + error.num_gradients)
     found = [*found, *trained]
     if agreed:
         found = _with_mixture(jax.random.fold_in(train_key, 99), found, pilot)

@@ -9,8 +9,6 @@ from .._check import check_count, check_spread
 CRITERIA = ("gradients", "seconds")
 SCOUTS = 3
 """Scouts of the pilot for each of its chains."""
-MAX_RHAT = 1.01
-"""R-hat from which on final chains are made longer."""
 THINS = (1, 4, 16)
 """How many times as long, thinned to as many draws."""
 _RANGES = {

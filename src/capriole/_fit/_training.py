@@ -14,7 +14,8 @@ from .._dynamics import Leapfrog, Rotation, learned_leapfrog, rotation_step_size
 from .._judge import Judgement, judge
 from .._logdensity import AbstractLogDensity
 from .._objectives import AbstractObjective, LogESJD, LogJump, WeightedSum
-from .._train import OnProgress, Recipe, TrainingDivergedError, TrainResult, adam, cooling, decay, train
+from .._schedules import adam, cooling, decay
+from .._train import OnProgress, Recipe, TrainingDivergedError, TrainResult, train
 from .._transition import AbstractTransition, Jittered, Mixture, Repeated, Transition
 from .._types import Key, Vector
 from .._whitening import Whitened, to_user
@@ -142,10 +143,11 @@ def train_candidate(
                     transition,
                     position,
                     recipe,
-                    num_steps=plan.num_steps // plan.rounds,
+                    num_steps=max(1, plan.num_steps // plan.rounds),
                     progress=_named(plan.name, progress),
                 )
-            except TrainingDivergedError:
+            except TrainingDivergedError as error:
+                spent += error.num_gradients
                 break
             if not result.completed:
                 raise KeyboardInterrupt
@@ -159,7 +161,7 @@ def train_candidate(
             if (flat == 2 or best[1].worst < _HOPELESS * to_beat) and not plan.patient:
                 break
     if best is None:
-        raise TrainingDivergedError(f"training the {plan.name} collapsed in its first round")
+        raise TrainingDivergedError(f"training the {plan.name} collapsed in its first round", spent)
     found = to_user(target, np.asarray(position))
     return Candidate(
         plan.name, *best, plan.num_leapfrogs, clock.seconds, clock.compile_seconds, num_gradients=spent, found=found

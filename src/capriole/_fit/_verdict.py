@@ -13,6 +13,9 @@ INSTEAD = "NUTS drew instead"
 MIXED = 1.05
 """R-hat from which on NUTS's chains, as few and short as it is measured with, say little of it."""
 
+RATES = ("ess_per_gradient", "ess_sq_per_gradient", "ess_per_second")
+"""Figures of a row by which it is compared."""
+
 _UNITS = {"gradients": "in gradients", "seconds": "in time"}
 _RUN = ("ess_per_gradient", "ess_sq_per_gradient", "num_gradients")
 
@@ -85,23 +88,33 @@ def _is_count(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**63
 
 
+def _costs(row: Row, unit: str) -> tuple[float, float]:
+    """What is spent before the first draw, and for each effective one (infinite where there is none)."""
+    by_gradient = unit == "gradients"
+    rate = row.worst if by_gradient else row.ess_per_second
+    fixed = float(row.fixed_gradients) if by_gradient else row.fixed_seconds
+    return fixed, 1 / rate if math.isfinite(rate) and rate > 0 else math.inf
+
+
 def break_even(ours: Row, other: Row, *, unit: str) -> float | None:
-    """Effective draws above which ``ours`` is cheaper in all, in ``unit`` (gradients or seconds)::
+    """Effective draws from which on ``ours`` is cheaper in all, in ``unit`` (gradients or seconds)::
 
         n = (fixed_ours - fixed_other) / (1 / rate_other - 1 / rate_ours)
 
-    0 if it is cheaper from the first draw on, None if it never is.
+    0 if it is cheaper from the first draw on, None if it is not for many draws (`cheaper_until`: but for few?).
     """
-    if unit == "gradients":
-        fixed, rates = float(ours.fixed_gradients - other.fixed_gradients), (ours.worst, other.worst)
-    else:
-        fixed, rates = ours.fixed_seconds - other.fixed_seconds, (ours.ess_per_second, other.ess_per_second)
-    mine, theirs = (rate if math.isfinite(rate) else 0.0 for rate in rates)
-    if theirs <= 0:
-        return 0.0 if mine > 0 else None
-    if mine <= theirs:
-        return 0.0 if fixed < 0 and mine == theirs else None
-    return max(0.0, fixed / (1 / theirs - 1 / mine))
+    (fixed, mine), (others_fixed, theirs) = _costs(ours, unit), _costs(other, unit)
+    if math.isinf(theirs):
+        return None if math.isinf(mine) else 0.0
+    if mine >= theirs:
+        return 0.0 if fixed < others_fixed and mine == theirs else None
+    return max(0.0, (fixed - others_fixed) / (theirs - mine))
+
+
+def cheaper_until(ours: Row, other: Row, *, unit: str) -> float:
+    """Effective draws below which ``ours`` is cheaper in all though its rate is lower: less is spent before. Else 0."""
+    (fixed, mine), (others_fixed, theirs) = _costs(ours, unit), _costs(other, unit)
+    return max(0.0, (others_fixed - fixed) / (mine - theirs)) if mine > theirs else 0.0
 
 
 class Verdict(NamedTuple):
@@ -164,8 +177,10 @@ class Verdict(NamedTuple):
         gain = chosen.worst / nuts.worst if nuts.worst > 0 else math.inf
         words = []
         for unit, name in _UNITS.items():
-            point = self.break_even(unit)
-            if point is None:
+            point, until = self.break_even(unit), cheaper_until(chosen, nuts, unit=unit)
+            if point is None and until >= 1:
+                words.append(f"it is cheaper than NUTS {name} below {_round(until)} effective draws")
+            elif point is None:
                 words.append(f"NUTS is cheaper {name}")
             elif point < 1:
                 words.append(f"it is cheaper than NUTS {name} from the first draw on")
@@ -192,12 +207,16 @@ class Verdict(NamedTuple):
     @property
     def _so_few(self) -> str:
         """A sentence where NUTS would have been cheaper for a run like this one."""
-        drawn, points = self.effective_draws, {name: self.break_even(unit) for unit, name in _UNITS.items()}
-        cheaper = [name for name, point in points.items() if point is None or (drawn or math.inf) < point]
-        if drawn is None or drawn < 1 or not cheaper:
+        drawn, chosen, nuts = self.effective_draws, self.row(self.chosen), self.nuts
+        if drawn is None or drawn < 1 or chosen is None or nuts is None:
             return ""
-        how = " and ".join(cheaper)
-        return f" For the {_round(drawn)} effective draws of this run NUTS would have been cheaper {how}."
+
+        def total(row: Row, unit: str) -> float:
+            fixed, each = _costs(row, unit)
+            return fixed + drawn * each
+
+        how = " and ".join(name for unit, name in _UNITS.items() if total(nuts, unit) < total(chosen, unit))
+        return how and f" For the {_round(drawn)} effective draws of this run NUTS would have been cheaper {how}."
 
     @property
     def _apart(self) -> bool:

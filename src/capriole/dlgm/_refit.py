@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._dynamics import Rotation, rotation_step_sizes
-from .._train import adam, decay
+from .._schedules import adam, decay
 from .._types import Key
 from ._curvature import Curved, fresh_cost
 from ._kernel import image_leapfrog

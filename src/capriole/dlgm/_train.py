@@ -14,7 +14,8 @@ from jaxtyping import Array
 from .._clock import CompileClock
 from .._dynamics import AbstractDynamics, Leapfrog, LearnedLeapfrog, rotation_step_sizes
 from .._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss
-from .._train import Progress, adam, decay
+from .._schedules import adam, decay
+from .._train import Progress
 from .._types import Key
 from ._curvature import Curved, quick_cost
 from ._data import Dataset

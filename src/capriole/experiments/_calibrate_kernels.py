@@ -14,7 +14,8 @@ from .._fit._training import hmc_move
 from .._front import train
 from .._objectives import LogESJD
 from .._pilot import run_pilot
-from .._train import OnProgress, Recipe, adam, decay
+from .._schedules import adam, decay
+from .._train import OnProgress, Recipe
 from .._train import train as train_kernel
 from .._transition import AbstractTransition, Mixture, Transition
 from .._types import Key

@@ -14,7 +14,8 @@ from .._check import check_starts, trainable
 from .._devices import Devices
 from .._io import load, versions
 from .._logdensity import StoppedForce
-from .._train import OnProgress, Progress, Recipe, TrainResult, adam, cooling, decay
+from .._schedules import adam, cooling, decay
+from .._train import OnProgress, Progress, Recipe, TrainResult
 from .._transition import AbstractTransition, Mixture, Transition, state_at
 from .._types import ChainState, Vector
 from ..runs import CheckpointedTrainer, RunFolder, RunFolderError, Streamed, number, stream_chains

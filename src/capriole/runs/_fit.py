@@ -40,6 +40,8 @@ class CheckpointedFit(Keeper):
     Raises `RunFolderError` or `CheckpointError` for a folder of another run, or a damaged one.
     """
 
+    resumable = True
+
     def __init__(
         self, folder: RunFolder, *, origin: dict[str, Any] | None = None, seconds: float = 10.0, more: int = 0
     ):
