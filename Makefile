@@ -17,10 +17,14 @@ help:
 	@echo "make calibrate  put trained kernels on statistical trial, planted bugs beside them"
 
 $(READY): pyproject.toml constraints.txt scripts/find-python
+	@if [ -e $(VENV) ] && [ ! -e $(READY) ] && [ ! -e $(VENV)/.capriole ]; then \
+	  echo "$(VENV) was not made by this Makefile; move it away, or name another: make VENV=.venv-capriole ..." >&2; exit 1; fi
 	@python="$$(scripts/find-python)" && echo "setting up $(VENV) with $$python" && \
-	  rm -rf $(VENV) && "$$python" -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
-	@touch $(READY)
+	  rm -rf $(VENV).old && if [ -e $(VENV) ]; then mv $(VENV) $(VENV).old; fi && \
+	  if "$$python" -m venv $(VENV) && touch $(VENV)/.capriole && \
+	    $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,lint]'; \
+	  then rm -rf $(VENV).old; touch $(READY); \
+	  else rm -rf $(VENV); if [ -e $(VENV).old ]; then mv $(VENV).old $(VENV); echo "$(VENV) is as it was before" >&2; fi; exit 1; fi
 
 demo: $(READY)
 	@rm -rf demo
@@ -62,7 +66,7 @@ RESULTS := $(foreach target,logistic banana rings,$(target)-0 $(target)-1 $(targ
 results: $(READY)
 	@rm -rf .cache/results && mkdir -p .cache/results
 	@printf '%s\n' $(RESULTS) | xargs -P 2 -I{} sh -c \
-	  'name={}; $(BIN)/capriole run "$${name%-*}" --seed "$${name##*-}" --out ".cache/results/$$name" >".cache/results/$$name.log" 2>&1 || echo "$$name failed, see .cache/results/$$name.log"'
+	  'name={}; $(BIN)/capriole run "$${name%-*}" --seed "$${name##*-}" --out ".cache/results/$$name" >".cache/results/$$name.log" 2>&1 || { echo "$$name failed, see .cache/results/$$name.log"; exit 255; }'
 	@for run in .cache/results/*/; do name=$$(basename "$$run"); mkdir -p "results/foundation/$$name"; \
 	  cp "$$run"config.json "$$run"results.json "results/foundation/$$name/"; \
 	  case $$name in *-0) cp "$$run"*.png "results/foundation/$$name/";; esac; done

@@ -1,10 +1,12 @@
 """What lies behind the settings of section 5.2: trials of training settings, and what the choice of the epoch costs.
 
-python scripts/dlgm_choices.py trial l2hmc FOLDER --set kernel_leapfrogs=3 --set batch=25   # one line of trials.json
-python scripts/dlgm_choices.py last-epoch RUN/l2hmc-1 RUN/l2hmc-2                        # lines of last-epoch.json
-python scripts/dlgm_choices.py pair RUN/l2hmc-3 RUN/hmc-3                                # lines of more-seeds.json
+python scripts/dlgm_choices.py trial l2hmc FOLDER --set kernel_leapfrogs=3 --set batch=25   # figures of trials.json
+python scripts/dlgm_choices.py last-epoch RUN/l2hmc-1 RUN/l2hmc-2                        # figures of last-epoch.json
+python scripts/dlgm_choices.py pair RUN/l2hmc-3 RUN/hmc-3                                # figures of more-seeds.json
 
-Models are judged by AIS on validation images, never on test images; `pair` compares finished models by their
+The stored files hold these figures beside others that were put together by hand (differences from a reference trial,
+from the values in `validation.npy`). Models are judged by AIS on validation images, never on test images, and not on
+those that chose the epoch; `pair` compares finished models by their
 evaluations. A trial has the decoder gradients of the preset's own run, or ``--budget`` times as many: epochs follow
 from the cost of a step.
 """
@@ -28,6 +30,7 @@ from capriole.dlgm import (
 from capriole.dlgm._data import hold_out
 from capriole.dlgm._evaluate import fixed_binary
 from capriole.dlgm._files import load_checkpoint, read_json
+from capriole.dlgm._report import alike
 from capriole.dlgm._train import CHECKPOINT
 
 CURVE_POINTS = 9
@@ -78,6 +81,8 @@ def last_epoch(folder, images):
 def pair(first, second):
     """Test log p(x) of one evaluated model less another's, paired over images."""
     one, other = (read_json(folder / "evaluation.json") for folder in (first, second))
+    if one["seed"] != other["seed"] or not alike(one, other):
+        raise SystemExit(f"{first} and {second} have other seeds, or were evaluated with other images or another AIS")
     gained = np.subtract(one["test"]["per_image"], other["test"]["per_image"])
     difference = {"mean": float(gained.mean()), "se": float(gained.std(ddof=1) / np.sqrt(len(gained)))}
     return {"of": one["scheme"], "less": other["scheme"], "seed": one["seed"], "difference": difference}
@@ -99,15 +104,16 @@ def main():
     two = commands.add_parser("pair")
     two.add_argument("folders", type=Path, nargs=2)
     options = parser.parse_args()
+    seen = 100 if options.images >= 100 else 0  # images of the presets that chose the epoch; tests have too few
+    images = slice(seen, seen + options.images)
     if options.command == "trial":
         changes = {name: json.loads(value) for name, value in (each.split("=", 1) for each in options.set)}
-        images = slice(100, 100 + options.images) if options.images >= 100 else slice(options.images)
         print(json.dumps(trial(options.scheme, options.folder, options.preset, changes, images, options.budget)))
     elif options.command == "pair":
         print(json.dumps(pair(*options.folders)))
     else:
         for folder in options.folders:
-            print(json.dumps(last_epoch(folder, slice(options.images))))
+            print(json.dumps(last_epoch(folder, images)))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ def load(root: Path) -> dict[str, list[dict]]:
     runs: dict[str, list[dict]] = defaultdict(list)
     for path in sorted(root.glob("foundation/*/results.json")):
         results = json.loads(path.read_text(encoding="utf-8"))
+        if not results["completed"]:
+            raise SystemExit(f"{path} is of a run that was interrupted")
         runs[results["target"]].append(results)
     own = set(runs)
     for path in sorted(root.glob("paper-toy/*/cell.json")):

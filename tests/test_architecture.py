@@ -96,7 +96,7 @@ def test_calibration_knows_the_core_only(path):
 def test_diagnostics_see_arrays_only():
     assert parts_of_capriole(ROOT / "diagnostics.py") == {"_health"}
     assert not [name for name in imported(ROOT / "_health.py") if name.startswith("capriole")]
-    assert parts_of_capriole(ROOT / "agreement.py") == {"_health", "diagnostics"}
+    assert parts_of_capriole(ROOT / "agreement.py") == {"diagnostics"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)

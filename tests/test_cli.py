@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from capriole import __version__
+from capriole.cli._show import RATIOS, summary
+from capriole.cli._user import import_function, load_target
 from commands import ENVIRONMENT, command
 
 MODEL = """
@@ -25,7 +27,25 @@ def vector(x):
 def outside(x):
     return jnp.where(jnp.sum(x) > 100, 0.0, -jnp.inf) * jnp.ones((), x.dtype)
 
+def positive(x):
+    return jnp.where(jnp.all(x > 0), -jnp.sum(x), -jnp.inf)
+
+def above(x):
+    return jnp.where(jnp.all(x > -2), -jnp.sum(x), -jnp.inf)
+
 not_a_function = 3
+"""
+WITH_A_HELPER = """
+from __future__ import annotations
+from dataclasses import dataclass
+import beside
+
+@dataclass
+class Settings:
+    scale: float = beside.SCALE
+
+def logdensity(x):
+    return -(x * x).sum() / Settings().scale
 """
 TINY = ["--preset", "smoke", "--train-steps", "20", "--num-chains", "8", "--num-steps", "40", "--num-leapfrogs", "3"]
 
@@ -54,6 +74,31 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
     assert result.returncode == 0, result.stderr
     for name in ("run", "sample", "targets", "show"):
         assert name in result.stdout
+
+
+def test_a_file_may_hold_dataclasses_and_import_what_stands_beside_it(tmp_path):
+    (tmp_path / "model.py").write_text(WITH_A_HELPER)
+    (tmp_path / "beside.py").write_text("SCALE = 2.0")
+    assert float(import_function(f"{tmp_path}/model.py:logdensity")(np.ones(2))) == -1.0
+
+
+def test_a_density_without_0_is_told_what_the_command_line_can_do(model):
+    with pytest.raises(ValueError, match="the command line starts around 0, so shift or transform the position"):
+        load_target(f"{model}:positive", dim=2)
+
+
+def test_a_run_that_is_refused_for_its_starts_takes_no_folder(model, tmp_path):
+    out = tmp_path / "run"
+    refused = capriole("sample", f"{model}:above", "--dim", 2, *TINY, "--spread", 3, "--out", out)
+    assert (refused.returncode, "a smaller spread" in refused.stderr) == (2, True), refused.stderr
+    assert not (out / "config.json").exists()
+
+
+def test_losing_by_x_squared_alone_is_losing():
+    ratios = dict(zip(RATIOS, (3.0, 775.0, 0.83), strict=True))
+    assert "lost to HMC" in " ".join(summary({"ratios": ratios, "samplers": {}}))
+    assert "lost" not in " ".join(summary({"ratios": dict.fromkeys(RATIOS, 2.0), "samplers": {}}))
+    assert "cannot be compared" in " ".join(summary({"ratios": ratios | {RATIOS[1]: None}, "samplers": {}}))
 
 
 def test_the_version_is_said():

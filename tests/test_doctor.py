@@ -2,6 +2,7 @@
 
 import itertools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,15 @@ from capriole._doctor import examine
 
 def healthy(x):
     return -0.5 * jnp.sum((x - 1) ** 2)
+
+
+class Posterior(eqx.Module):
+    """A log density that carries data, as arrays."""
+
+    data: jax.Array
+
+    def __call__(self, x):
+        return -0.5 * jnp.sum((x - self.data) ** 2)
 
 
 def half_plane(x):
@@ -73,6 +83,11 @@ def stiff(x):
 def findings(function, dim=3, spread=1.0):
     with jax.numpy_dtype_promotion("standard"):
         return {f.name: f for f in examine(PerChain(function), dim=dim, key=jax.random.key(0), spread=spread)}
+
+
+def test_a_density_that_carries_data_is_examined_as_any_other():
+    found = findings(Posterior(jnp.ones(3)))
+    assert {f.verdict for f in found.values()} == {"ok"}, found
 
 
 def test_a_healthy_density_has_no_complaint():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import checks
-from capriole import Jittered, Leapfrog, PerChain, Transition, affine, hmc
+from capriole import Jittered, Leapfrog, Mixture, PerChain, Transition, Whitened, Whitening, affine, hmc
 from capriole.targets import TARGETS, make_target
 from densities import Banana, Mixture2
 from kernels import CASES, leapfrog, learned
@@ -118,6 +118,32 @@ def test_decisions_use_the_ratio_and_an_independent_uniform(target, factory):
     transition = Transition(target, factory(2, jnp.dtype("float64")))
     for seed in range(3):
         checks.check_decision(transition, exact_positions(target), seed)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_hopeless_proposal_is_rejected_whatever_the_uniform(monkeypatch, dtype):
+    """It is 0 once in 2^23 times in single precision, and the log of 0 is below any finite ratio."""
+    flat = PerChain(lambda x: -jnp.sum(x**2) / 2)
+    transition = Transition(flat, Leapfrog(jnp.asarray(0.1, dtype), 1))
+    state = transition.init(jnp.zeros((1, 3), dtype))
+    proposal = transition.propose(jax.random.key(0), state)
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape, dtype: jnp.zeros(shape, dtype))
+    ratio = jnp.asarray([-500.0, -1.0, 0.0], dtype)
+    _, info = transition.decide(jax.random.key(1), state, proposal._replace(log_ratio=ratio))
+    np.testing.assert_array_equal(info.is_accepted, [False, True, True])
+
+
+def test_parts_of_a_mixture_share_target_and_coordinates():
+    flat = PerChain(lambda x: -jnp.sum(x**2) / 2)
+    white = Whitened(flat, Whitening(jnp.zeros(2), jnp.array([2.0, 0.5]), jnp.zeros((2, 0)), jnp.zeros(0)))
+    inside, outside = (hmc(target, step_size=0.1, num_leapfrogs=2) for target in (white, flat))
+    with pytest.raises(ValueError, match=r"parts \[1\] of the mixture are for another target, or in other coordinates"):
+        Mixture((inside, outside), (0.5, 0.5))
+    again = Whitened(flat, Whitening(jnp.zeros(2), jnp.array([2.0, 0.5]), jnp.zeros((2, 0)), jnp.zeros(0)))
+    Mixture((inside, hmc(again, step_size=0.2, num_leapfrogs=1)), (0.5, 0.5))
+    other = Whitened(flat, Whitening(jnp.zeros(2), jnp.array([2.0, 0.6]), jnp.zeros((2, 0)), jnp.zeros(0)))
+    with pytest.raises(ValueError, match="parts"):
+        Mixture((inside, hmc(other, step_size=0.2, num_leapfrogs=1)), (0.5, 0.5))
 
 
 def test_directions_are_independent_fair_coins():

@@ -144,6 +144,16 @@ def test_what_cannot_work_is_refused_with_a_remedy(name):
         capriole.train(function, init, **SMALL)
 
 
+@pytest.mark.parametrize(
+    ("starts", "words"),
+    [(np.zeros(3), r"chains last, got float32 of \(3,\)"), (np.zeros((3, 5), int), "chains last, got int"),
+     (np.zeros((5, 3)), r"starts of shape \(5, 3\) do not fit the log density")],
+)  # fmt: skip
+def test_starts_that_are_no_positions_are_refused(result, starts, words):
+    with pytest.raises(ValueError, match=words):
+        capriole.sample(result.transition, starts=starts, num_draws=10)
+
+
 def test_starts_outside_the_support_name_the_chain():
     with pytest.raises(
         ValueError,

@@ -98,11 +98,14 @@ def test_repeated_steps_are_steps_and_their_gradients_add_up():
     kernel = hmc(GAUSSIAN, step_size=0.3, num_leapfrogs=2)
     state = kernel.init(jnp.ones((3, 4)))
     new, info = Repeated(kernel, 3).step(jax.random.key(5), state)
-    by_hand = state
+    by_hand, infos = state, []
     for key in jax.random.split(jax.random.key(5), 3):
-        by_hand, _ = kernel.step(key, by_hand)
+        by_hand, one = kernel.step(key, by_hand)
+        infos.append(one)
     np.testing.assert_array_equal(new.position, by_hand.position)
     np.testing.assert_array_equal(info.num_gradients, 6)
+    np.testing.assert_allclose(info.acceptance_rate, np.mean([one.acceptance_rate for one in infos], axis=0))
+    np.testing.assert_array_equal(info.is_accepted, np.any([one.is_accepted for one in infos], axis=0))
     with pytest.raises(ValueError, match="num_steps must be at least 1"):
         Repeated(kernel, 0)
 

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from capriole import Rotation, Transition, Whitened, _transport_fit, _transport_mixing, estimate_whitening
+from capriole import (
+    CrankNicolson,
+    Jittered,
+    Mixture,
+    Rotation,
+    Transition,
+    Whitened,
+    _transport_fit,
+    _transport_mixing,
+    estimate_whitening,
+)
 from capriole._explore import _Window, _without_the_lost
 from capriole._transport import Transported, TransportMap, _heavier, _lighter, features
 from capriole._transport_fit import DENSE_UP_TO, estimate_transport, refitted
@@ -77,6 +87,15 @@ def turned(transport, target):
 def test_kernels_in_any_map_are_exact(target):
     dim = 2 if isinstance(target, Banana) else 3
     check_invariance(turned(transport_map(dim, [0], bent=0.3), target), target, steps=8)
+
+
+def test_what_fit_makes_is_exact():
+    """White coordinates of a map's, the gradient-free rotation and a jittered one in turns."""
+    inner = Transported(Banana(), transport_map(2, [0], bent=0.3))
+    draws = from_user(inner, np.asarray(Banana().draw(np.random.default_rng(0), 500)))
+    white = Whitened(inner, estimate_whitening(draws))
+    free, turned = Transition(white, CrankNicolson(jnp.asarray(0.7))), Transition(white, Rotation(jnp.asarray(0.5), 3))
+    check_invariance(Mixture((free, Jittered(turned, 0.75, 1.25)), (0.5, 0.5)), Banana(), steps=8)
 
 
 @pytest.mark.parametrize("forgotten", ["scales", "own scales", "marginals", "heaviness"])

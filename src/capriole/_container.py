@@ -69,6 +69,17 @@ def read_container(path: Path, *, kind: str, form: str, error: type[Exception]) 
     return header, arrays
 
 
+def checksum(path: Path) -> str | None:
+    """The SHA-256 that a container says it has, the same for the same content however often it is written; None if
+    there is none. Only `read_container` holds it against the content.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return (file.metadata() or {}).get("sha256")
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, MemoryError):
+        return None
+
+
 def digest(header: dict[str, str], arrays: Arrays) -> str:
     """SHA-256 over every field of the header but ``sha256`` itself, and names, types, shapes and bytes of arrays."""
     total = hashlib.sha256()

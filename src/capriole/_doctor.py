@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,9 +138,9 @@ def _differences(logdensity: AbstractLogDensity, points: np.ndarray) -> Finding:
 def _precision(logdensity: AbstractLogDensity, points: np.ndarray) -> Finding:
     """How far single precision is off in differences of log density, which is what acceptance sees."""
     name = "float32 against float64"
-    single = np.asarray(jax.jit(logdensity)(jnp.asarray(points, jnp.float32)), np.float64)
+    single = np.asarray(eqx.filter_jit(logdensity)(jnp.asarray(points, jnp.float32)), np.float64)
     with jax.enable_x64(True):
-        double = np.asarray(jax.jit(logdensity)(jnp.asarray(points.astype(np.float32), jnp.float64)))
+        double = np.asarray(eqx.filter_jit(logdensity)(jnp.asarray(points.astype(np.float32), jnp.float64)))
     finite = np.isfinite(single) & np.isfinite(double)
     if double.dtype != np.float64:
         return Finding(name, "warning", f"returns {double.dtype} for float64", "compute in the position's dtype")

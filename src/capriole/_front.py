@@ -147,13 +147,13 @@ def sample(
 
     ``devices``, e.g. ``jax.devices()``, divides the chains evenly over several devices.
 
-    Raises ValueError if a chain starts outside the support.
+    Raises ValueError if a chain starts outside the support, or ``starts`` are no positions of this log density.
     """
     start_key, warmup_key, sample_key = jax.random.split(as_key(seed), 3)
     logdensity, init_key = transition.target, jax.random.fold_in(start_key, 1)
     num_warmup = check_count("num_warmup", num_warmup, 0)
     if starts is not None:
-        position = jnp.asarray(starts)
+        position = _as_starts(starts, logdensity)
     else:
         _, position = prepare(users(logdensity), init, start_key, num_chains=num_chains, spread=spread)
     position = from_user(logdensity, position)
@@ -176,6 +176,20 @@ def sample(
     for warning in tree["sample_stats"].attrs["warnings"].splitlines():
         log.warning("sampling: %s", warning)
     return tree
+
+
+def _as_starts(starts: Any, logdensity: AbstractLogDensity) -> Vector:
+    """Starts of shape (dim, chains), checked."""
+    position = jnp.asarray(starts)
+    if position.ndim != 2 or not jnp.issubdtype(position.dtype, jnp.floating):
+        raise ValueError(
+            f"starts must be floating and of shape (dim, chains), chains last, got {position.dtype} of {position.shape}"
+        )
+    try:
+        jax.eval_shape(users(logdensity), jax.ShapeDtypeStruct(position.shape, position.dtype))
+    except Exception as error:  # whatever a foreign log density raises at a position of the wrong size
+        raise ValueError(f"starts of shape {position.shape} do not fit the log density, {error}") from error
+    return position
 
 
 def to_datatree(draws: _sample.Draws, logdensity: AbstractLogDensity, **attributes: Any) -> "xarray.DataTree":

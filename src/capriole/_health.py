@@ -32,7 +32,7 @@ class Remedies(NamedTuple):
 TRAINED = Remedies(
     still="start from a smaller step size, or from points of higher log density",
     slow="train longer or start from a smaller step size",
-    stuck="mix in plain HMC moves (capriole.Mixture) or train from more dispersed starts",
+    stuck="mix in plain HMC moves (capriole.Mixture, both for kernel.target) or train from more dispersed starts",
     apart="run longer",
     diverging="train longer or start from a smaller step size",
 )
@@ -219,8 +219,8 @@ def _numerics(counted: Tally, remedies: Remedies) -> list[str]:
     if nonfinite > 1e-3:
         error, grave = ("error: ", "the draws may be cut off there; ") if nonfinite > MOST_NONFINITE else ("", "")
         messages.append(
-            f"{error}{100 * nonfinite:.2g} % of proposals had a log density that is not finite: {grave}use float64 or "
-            "guard the log density"
+            f"{error}{100 * nonfinite:.2g} % of proposals had a log density that is not finite: {grave}use float64, "
+            "transform parameters that have bounds, or guard the log density"
         )
     diverging = counted.diverging - counted.nonfinite
     if diverging > MOST_DIVERGED * steps:

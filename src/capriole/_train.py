@@ -126,7 +126,8 @@ def train_step(
     """One iteration of Algorithm 1: propose once for every chain, step on the loss, accept or reject the chains.
 
     The gradient runs through the whole trajectory, second derivatives of the log density included. Only the
-    dynamics is trained; log density and context are constant. A non-finite gradient leaves the kernel as it was.
+    dynamics is trained; log density and context are constant. With `adam` a non-finite gradient leaves the kernel as it
+    was; another optimizer must see to that itself (``optax.apply_if_finite``).
     ``devices`` are those that the chains are divided over, if they are.
     """
     transition, opt_state, chains, step = train_state

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from ._devices import Devices, copied, divided
@@ -100,7 +101,8 @@ class Transition(AbstractTransition):
     def decide(self, rng_key: Key, state: State, proposal: Proposal) -> tuple[State, Info]:
         """Accept or reject, per chain."""
         uniform = jax.random.uniform(rng_key, proposal.log_ratio.shape, proposal.log_ratio.dtype)
-        accepted = jnp.log(uniform) < proposal.log_ratio
+        least = jnp.finfo(uniform.dtype).eps / 2  # it may be 0, whose log would accept whatever is finite
+        accepted = jnp.log(jnp.maximum(uniform, least)) < proposal.log_ratio
         end = proposal.end
         proposed = State(end.position, end.logdensity, end.logdensity_grad)
         chosen = State(*(jnp.where(accepted, new, old) for new, old in zip(proposed, state, strict=True)))
@@ -166,7 +168,11 @@ class Jittered(AbstractTransition):
 
 
 class Repeated(AbstractTransition):
-    """``num_steps`` steps of a kernel counted as one; the record is that of the last."""
+    """``num_steps`` steps of a kernel counted as one: for training's companions. For draws use ``thin``.
+
+    The record is that of the last step, but for gradients, which are summed, acceptance, which is a mean, and whether
+    anything was accepted or divergent.
+    """
 
     transition: AbstractTransition
     num_steps: int = eqx.field(static=True)
@@ -188,11 +194,17 @@ class Repeated(AbstractTransition):
         """``num_steps`` steps with independent keys; gradients are summed."""
         first, *rest = jax.random.split(rng_key, self.num_steps)
         state, info = self.transition.step(first, state)
-        gradients = info.num_gradients
+        infos = [info]
         for key in rest:
             state, info = self.transition.step(key, state)
-            gradients = gradients + info.num_gradients
-        return state, info._replace(num_gradients=gradients)
+            infos.append(info)
+        every = jax.tree.map(lambda *values: jnp.stack(values), *infos)
+        return state, info._replace(
+            num_gradients=every.num_gradients.sum(axis=0),
+            acceptance_rate=every.acceptance_rate.mean(axis=0),
+            is_accepted=every.is_accepted.any(axis=0),
+            is_divergent=every.is_divergent.any(axis=0),
+        )
 
 
 class Mixture(AbstractTransition):
@@ -210,6 +222,12 @@ class Mixture(AbstractTransition):
             raise ValueError(f"{len(self.transitions)} transitions but {len(self.probabilities)} probabilities")
         if min(self.probabilities) <= 0 or abs(sum(self.probabilities) - 1) > 1e-6:
             raise ValueError(f"probabilities must be positive and sum to 1, got {self.probabilities}")
+        others = [i for i, part in enumerate(self.transitions) if not _same(part.target, self.target)]
+        if others:
+            raise ValueError(
+                f"parts {others} of the mixture are for another target, or in other coordinates, than the first, so it "
+                "would be for neither: make them for the first one's, e.g. hmc(kernel.target, ...)"
+            )
 
     @property
     def target(self) -> AbstractLogDensity:
@@ -228,6 +246,21 @@ class Mixture(AbstractTransition):
         # Closures, not bound methods: lax.switch hashes its branches, and a module that holds tracers has no hash.
         branches = [lambda key, state, part=part: part.step(key, state) for part in self.transitions]
         return jax.lax.switch(choice, branches, step_key, state)
+
+
+def _same(one: AbstractLogDensity, other: AbstractLogDensity) -> bool:
+    """Whether two log densities are one, parts and numbers; those that are being traced count as equal."""
+    if one is other:
+        return True
+    trees: list[Any] = [jax.tree.structure(one), jax.tree.structure(other)]
+    return trees[0] == trees[1] and all(map(_equal, jax.tree.leaves(one), jax.tree.leaves(other)))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if one is other or isinstance(one, jax.core.Tracer) or isinstance(other, jax.core.Tracer):
+        return True
+    arrays = eqx.is_array_like(one) and eqx.is_array_like(other)
+    return bool(np.array_equal(one, other)) if arrays else one == other
 
 
 def hmc(

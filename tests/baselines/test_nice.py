@@ -37,7 +37,6 @@ def test_the_map_has_volume_one_and_moves_both_halves():
     z = jnp.asarray(np.random.default_rng(0).normal(size=4))
     jacobian = np.asarray(jax.jacrev(flat)(z))
     assert np.linalg.det(jacobian) == pytest.approx(1, abs=1e-12)
-    assert np.abs(jacobian - np.eye(4)).min() < np.abs(jacobian - np.eye(4)).max()
     assert np.abs(flat(z) - z).min() > 0
 
 

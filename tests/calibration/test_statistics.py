@@ -80,6 +80,14 @@ def test_distances_are_those_of_scipy_and_the_bounds_hold():
         two_sample_p(a[:100], b[:100])
 
 
+def test_a_draw_that_is_no_number_rejects():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 1000))
+    assert two_sample_p(first, second) > 0.01
+    assert two_sample_p(np.where(first > 2.5, np.nan, first), second) == 0
+    assert two_sample_p(first, np.where(second > 2.5, np.nan, second)) == 0
+
+
 def test_ranks_with_ties_are_uniform():
     """Discrete values: without random tie-breaking the lowest ranks would take all."""
     values = RNG(2).integers(3, size=(8, 40_000)).astype(float)

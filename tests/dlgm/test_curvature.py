@@ -180,5 +180,5 @@ def test_a_kernel_fitted_anew_learns_on_a_decoder_that_stays_as_it_is():
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_unknown_frames_are_refused():
-    with pytest.raises(ValueError, match="unknown frame 'square'; choose curvature or guide"):
+    with pytest.raises(ValueError, match="unknown frame 'square'; choose guide, curvature or none"):
         build("l2hmc", settings_for("smoke", frame="square"), 6, 0)

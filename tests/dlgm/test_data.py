@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import http.client
 import struct
 
 import numpy as np
@@ -114,6 +115,22 @@ def test_fetching_goes_past_bad_mirrors_and_keeps_only_whole_files(files, tmp_pa
     assert cached == sorted(f"{name}.gz" for name in NAMES)
     monkeypatch.setitem(_idx.MIRRORS, "mnist", ())
     np.testing.assert_array_equal(load_dataset("mnist").test, data.test)
+
+
+def test_a_connection_that_breaks_off_is_a_bad_mirror(files, tmp_path, monkeypatch):
+    class Broken:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def read(self):
+            raise http.client.IncompleteRead(b"half")
+
+    monkeypatch.setattr(_idx.urllib.request, "urlopen", lambda url, timeout: Broken())
+    with pytest.raises(DataError, match=r"could not be fetched .*IncompleteRead.*--data"):
+        _idx.fetch("mnist", "t10k-labels-idx1-ubyte", tmp_path)
 
 
 def test_a_failed_fetch_leaves_nothing_behind(files, tmp_path, monkeypatch):

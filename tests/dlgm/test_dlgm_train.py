@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from capriole import Leapfrog
+from capriole import Leapfrog, LearnedLeapfrog, PaperLoss
 from capriole.dlgm import (
     SCHEME_NAMES,
     CheckpointError,
@@ -153,8 +153,27 @@ def test_bad_settings_name_value_and_remedy(data, tmp_path):
         settings_for("huge")
     with pytest.raises(ValueError, match="epochs must be positive, got -1"):
         settings_for("smoke", epochs=-1)
+    with pytest.raises(ValueError, match="inpaint_chains must be at least 2, for a standard error, got 1"):
+        settings_for("smoke", inpaint_chains=1)
     with pytest.raises(ValueError, match="unknown settings"):
         settings_from({"colour": 1})
+
+
+def test_the_papers_own_kernel_has_no_frame(data, tmp_path):
+    """Objective `paper`, frame `none`: the learned leapfrog as published, in units of q, from the step size."""
+    own = settings(frame="none", objective="paper", step_size=0.2)
+    state, recipe = build("l2hmc", own, 16, 0)
+    assert isinstance(state.model.dynamics, LearnedLeapfrog)
+    assert isinstance(recipe.objective, PaperLoss)
+    trained = train_dlgm("l2hmc", own, data, seed=0, folder=tmp_path)
+    sizes = [record["step_size"] for record in trained.history]
+    assert sizes[0] == pytest.approx(0.2, rel=0.2)
+    assert sizes[-1] != 0.2
+    cost = gradients_per_image("l2hmc", own, 16)
+    assert cost == gradients_per_image("l2hmc", settings(frame="guide"), 16)
+    used = own.training_of("l2hmc")
+    assert "step_size" in used
+    assert not {"guide", "rotation", "curvature_pixels"} & set(used)
 
 
 def test_training_stops_at_a_state_that_is_not_finite_and_names_the_epoch(data, tmp_path):

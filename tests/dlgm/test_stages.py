@@ -1,6 +1,7 @@
 """Stages and their folders: what is refused, what is done again, what a report leaves out."""
 
 import shutil
+from types import SimpleNamespace
 
 import equinox as eqx
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from capriole.dlgm import (
     CheckpointError,
     PosteriorDraws,
+    _paper,
     evaluate_stage,
     load_model,
     posterior_stage,
+    run_paper,
     settings_for,
     train_stage,
     write_report,
@@ -19,6 +22,7 @@ from capriole.dlgm import (
 from capriole.dlgm._evaluate import fixed_binary
 from capriole.dlgm._figures import likelihood_curves
 from capriole.dlgm._files import read_json, save_checkpoint, write_json
+from capriole.dlgm._report import differences
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -43,6 +47,30 @@ def test_what_cannot_be_trained_writes_nothing(scheme, wrong, words, data, tmp_p
     with pytest.raises(ValueError, match=words):
         train_stage(scheme, settings(**wrong), data, seed=0, folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_section_is_refused_before_anything_is_trained_if_one_folder_is_of_other_settings(
+    data, tmp_path, monkeypatch
+):
+    train_stage("elbo", settings(), data, seed=1, folder=tmp_path / "elbo-1")
+    monkeypatch.setattr(_paper, "train_stage", lambda *_, **__: pytest.fail("nothing is to be trained"))
+    with pytest.raises(CheckpointError, match=r"elbo-1 holds a run with other settings: elbo_batch is 25 there, 20"):
+        run_paper(settings(elbo_batch=20, seeds=2), data, tmp_path)
+
+
+def test_seeds_that_were_evaluated_otherwise_are_in_no_difference(data, tmp_path, monkeypatch):
+    """Of three seeds one with fewer images: the mean is that of the two others, and says that one is left out."""
+    gained = {0: [1.0, 2.0], 1: [3.0, 2.0], 2: [50.0]}
+
+    def model(scheme, seed):
+        each = [value if scheme == "hmc" else 0.0 for value in gained[seed]]
+        stored = {"ais": {"num_chains": 4}, "test": {"num_images": len(each), "per_image": each}}
+        return SimpleNamespace(scheme=scheme, seed=seed, stage=lambda name: stored)
+
+    by_scheme = {scheme: [model(scheme, seed) for seed in gained] for scheme in ("elbo", "hmc")}
+    (found,) = differences(by_scheme)
+    assert (found["of"], found["less"], found["mean"], found["left_out"]) == ("hmc", "elbo", 2.0, 1)
+    assert found["by_seed"] == [1.5, 2.5]
 
 
 def test_settings_that_nothing_was_trained_with_are_replaced_and_others_are_not(data, tmp_path, monkeypatch):
@@ -142,7 +170,7 @@ def test_a_report_leaves_out_stages_of_other_models_and_settings_and_says_so(dat
     assert "-9.00 ± 0.10" in write_report(models, data).read_text(encoding="utf-8")
     old = {name: value for name, value in stored.items() if name not in ("settings", "checkpoint_sha256")}
     write_json(place / "evaluation.json", old)
-    assert "-9.00 ± 0.10" in write_report(models, data).read_text(encoding="utf-8"), "earlier versions have no stamp"
+    assert "-9.00 ± 0.10" not in write_report(models, data).read_text(encoding="utf-8"), "of which model is not said"
     write_json(place / "evaluation.json", stored | {"settings": stored["settings"] | {"ais_chains": 99}})
     page = write_report(models, data).read_text(encoding="utf-8")
     assert "-9.00 ± 0.10" not in page

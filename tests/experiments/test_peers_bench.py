@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -349,6 +351,24 @@ def test_a_cell_that_takes_too_long_is_stored_as_one_that_does_not_pass(monkeypa
     ]
     refused = CliRunner().invoke(app, words)
     assert (refused.exit_code, "got a limit of 0 minutes" in refused.output) == (2, True)
+    specs = _peers.plan(["batting"], ["mclmc"], 1, "laptop", tmp_path)
+
+
+def test_sigterm_ends_the_cells_too(tmp_path):
+    specs, started = _peers.plan(["batting"], ["mclmc"], 1, "laptop", tmp_path), []
+
+    def asleep(spec):
+        started.append(sleeping(spec))
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        return started[-1]
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cells(specs, asleep)
+    assert started[0].poll() is not None, "SIGTERM leaves no cell running"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_cell_that_nobody_gives_up_is_tried_again(tmp_path):
     specs = _peers.plan(["batting"], ["mclmc"], 1, "laptop", tmp_path)
     assert run_cells(specs, sleeping, limit=0.2) == specs  # nobody to write it: failed, to be tried again
     assert not specs[0].done

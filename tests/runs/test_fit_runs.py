@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import capriole
-from capriole import diagnostics
+from capriole import diagnostics, hmc, save
 from capriole._fit import _fit
 from capriole._fit._final import InMemory, final_run
-from capriole._fit._search import Found
+from capriole._fit._search import Found, Spent
+from capriole._fit._verdict import Row
 from capriole.runs import CheckpointError, RunFolder, RunFolderError, open_draws
+from capriole.runs._found import read_found, write_found
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -93,6 +95,46 @@ def test_hostile_searches_are_refused(whole, tmp_path, field, value):
     fitted.rewrite(folder, field, value)
     with pytest.raises(CheckpointError):
         fitted.tiny_fit(folder)
+
+
+def test_the_search_before_serves_where_the_one_with_nuts_is_damaged(tmp_path):
+    """Both are written, the kernel twice: with the same checksum, though safetensors orders its header by chance."""
+    folder, found = RunFolder(tmp_path), fitted.by_hand()
+    folder.claim({})
+    kernel = tmp_path / "kernel.safetensors"
+    rows = tuple(Row(name, 1, 0.3, 0.2, 900.0, 0.8, 1.001, 4000, 1.5, 900) for name in ("rotation", "NUTS"))
+    target = found.kernel.target.logdensity
+    write_found(folder.checkpoints, kernel, target, found._replace(rows=rows[:1]))
+    for _ in range(4):
+        write_found(folder.checkpoints, kernel, target, found._replace(rows=rows, compared=Spent(1, 0.0, 0.0)))
+        newest = max((tmp_path / "checkpoints").glob("search.*"))
+        newest.write_bytes(newest.read_bytes()[:-1] + b"?")
+        stored = folder.checkpoints.read("search")
+        assert stored.step == 1
+        again = read_found(stored, kernel, target, num_chains=4, position=found.starts)
+        assert [row.name for row in again.rows] == ["rotation"]
+    (tmp_path / "other").mkdir()
+    other = save(tmp_path / "other" / "kernel.safetensors", hmc(target, step_size=0.1, num_leapfrogs=2), dim=2)
+    with pytest.raises(RunFolderError, match="is not the kernel that the search of this run left there"):
+        read_found(stored, other, target, num_chains=4, position=found.starts)
+    folder.close()
+
+
+def test_draws_that_a_verdict_was_given_on_are_never_nutss(whole, tmp_path, monkeypatch):
+    folder = fitted.copied(whole[0], tmp_path / "run")
+    before = fitted.drawn(folder)
+    monkeypatch.setattr(_fit, "_problems", lambda draws, judgement: ["R-hat is 1.300, above 1.01"])
+    monkeypatch.setattr(_fit, "_nuts_drawn", lambda *args: pytest.fail("NUTS is not to draw"))
+    extended = fitted.tiny_fit(folder, more=100)
+    assert extended.verdict.failed
+    assert extended.transition is not None
+    for name, values in fitted.drawn(folder).items():
+        np.testing.assert_array_equal(values[:, :700], before[name], err_msg=name)
+    drawn = _fit._Drawn(None, ["R-hat is 1.300, above 1.01"], {"completed": True})
+    found = fitted.by_hand()._replace(compared=Spent(1, 0.0, 0.0))
+    keeper = fitted.Watched(RunFolder(folder, new=False))
+    assert _fit._compared([None, None], None, found, drawn, 700, keeper) == (found, drawn)
+    keeper.folder.close()
 
 
 @pytest.mark.parametrize("passes", [2, 3])

@@ -38,7 +38,11 @@ def test_what_is_somebody_elses_stays(tmp_path):
         path.write_text("mine")
     with pytest.raises(RunFolderError, match="holds checkpoints, stages, which a run would replace, but no run"):
         RunFolder(tmp_path)
+    with pytest.raises(RunFolderError, match="which a run would replace, but no run"):
+        RunFolder(tmp_path, new=False)
+    (tmp_path / "config.json").write_text("{}")  # they came later
     folder = RunFolder(tmp_path, new=False)
+    (tmp_path / "config.json").unlink()
     folder.claim({"seed": 1})
     folder.draws_path("hmc", main=False).mkdir()
     folder.checkpoints.write("train", 1, {"a": np.zeros(1)}, {})

@@ -60,10 +60,16 @@ class Final(NamedTuple):
 class Keeper(Protocol):
     """Whoever keeps what `fit` has finished: `InMemory`, or `capriole.runs.CheckpointedFit`.
 
-    ``resumable`` says whether a run that is interrupted can go on: if not, it ends with what is there.
+    ``resumable`` says whether a run that is interrupted can go on: if not, it ends with what is there. ``judged`` says
+    whether a verdict on the kernel's draws was given before: then they are not replaced by NUTS's, whatever more of
+    them show.
     """
 
     resumable: bool
+
+    @property
+    def judged(self) -> bool:
+        """See above."""
 
     def begin(self, config: dict[str, Any], position: Vector, progress: OnProgress) -> OnProgress:
         """Called first, with all that the draws depend on and starting positions; returns the callback to use."""
@@ -92,7 +98,7 @@ class Keeper(Protocol):
 class InMemory:
     """Nothing outlives the call."""
 
-    resumable = False
+    resumable, judged = False, False
 
     def begin(self, config: dict[str, Any], position: Vector, progress: OnProgress) -> OnProgress:
         """Nothing to prepare."""
@@ -169,7 +175,7 @@ def final_run(
         missed = unreached(draws.record.position, marginals)
         check_seconds = time.perf_counter() - drawn
         now = Final(draws, judgement, missed, THINS[at.round], at.spent, check_seconds, draws.completed)
-        if before is not None and now.num_steps < before.num_steps:
+        if before is not None and not draws.completed and now.num_steps < before.num_steps:
             return before._replace(completed=False)
         mixed = judgement.rhat_max <= rhat_limit(*draws.record.position.shape)
         if at.settled or not draws.completed or at.round + 1 == len(THINS) or (mixed and not missed):

@@ -117,7 +117,7 @@ def _compared(
     if found.compared is None:
         found = with_nuts(keys[0], target, found)
         keeper.compared(target, found)
-    if found.kernel is None or found.apart or not grave(drawn.problems):
+    if found.kernel is None or found.apart or keeper.judged or not grave(drawn.problems):
         return found, drawn
     instead = _nuts_drawn(keys[1], target, found, num_draws)
     if grave(instead.problems):

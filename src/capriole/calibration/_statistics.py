@@ -27,11 +27,14 @@ def two_sample_p(first: Values, second: Values) -> float:
 
         D = sup |F_n - G_n|;    p <= 2 exp(-n D^2)       for n >= 458 (Wei and Dudley 2012)
 
-    Ties between the samples are allowed. Raises ValueError for unequal sizes or fewer than 458 draws.
+    Ties between the samples are allowed; a NaN is no draw, and rejects. Raises ValueError for unequal sizes or fewer
+    than 458 draws.
     """
     n = len(first)
     if n != len(second) or n < 458:
         raise ValueError(f"the bound needs two samples of one size, at least 458, got {n} and {len(second)}")
+    if np.isnan(first).any() or np.isnan(second).any():
+        return 0.0
     first, second = np.sort(first), np.sort(second)
     both = np.concatenate([first, second])
     below = [np.searchsorted(sample, both, side="right") / n for sample in (first, second)]

@@ -132,7 +132,9 @@ def paper_dlgm(
     preset: Preset = "laptop",
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds 0, 1, ... of every model.")] = None,
     data: Data = None,
-    out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run there goes on.")] = Path("runs/dlgm"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run, runs/paper-dlgm-PRESET; an unfinished run there goes on.")
+    ] = None,
 ) -> None:
     """Section 5.2: VAE, HMC-DLGM and L2HMC-DLGM, log-likelihoods, in-painting, posteriors, report."""
 
@@ -140,7 +142,8 @@ def paper_dlgm(
         from ..dlgm import load_dataset, run_paper, settings_for
 
         settings = settings_for(preset, seeds=seeds)
-        return f"report: {run_paper(settings, load_dataset(settings.dataset, data), out, progress=progress)}"
+        place = out or Path("runs") / f"paper-dlgm-{preset}"
+        return f"report: {run_paper(settings, load_dataset(settings.dataset, data), place, progress=progress)}"
 
     _guarded(work, note="what was finished is kept; run the same command to go on")
 

@@ -1,6 +1,7 @@
 """A user's own log density, from ``FILE.py:function``."""
 
 import importlib.util
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,14 @@ def load_target(spec: str, *, dim: int, spread: float = 1.0) -> UserTarget:
     Raises ValueError for a malformed spec, a missing file or function, or a log density that cannot work.
     """
     target = user_target(import_function(spec), dim=dim, spread=check_spread(spread))
-    check_logdensity(target, jnp.zeros(dim))
+    try:
+        check_logdensity(target, jnp.zeros(dim))
+    except ValueError as error:
+        if "outside the support" not in str(error):
+            raise
+        raise ValueError(
+            f"{error}: the command line starts around 0, so shift or transform the position, or call it from Python"
+        ) from error
     check_dtype(target, jnp.zeros((dim, 2)))
     return target
 
@@ -55,10 +63,13 @@ def import_function(spec: str) -> Callable:
         raise ValueError(f"expected FILE.py:function, got {spec!r}")
     if not path.is_file():
         raise ValueError(f"no file {path}")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    module_spec = importlib.util.spec_from_file_location(f"_user_{path.stem}", path)
     if module_spec is None or module_spec.loader is None:
         raise ValueError(f"cannot import {path}")
     module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_spec.name] = module  # where dataclasses look for it
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.insert(0, folder)  # for what stands beside it, as when Python runs a file
     try:
         module_spec.loader.exec_module(module)
     except Exception as error:

@@ -61,14 +61,15 @@ def _epoch(
 ) -> tuple[Classifier, optax.OptState]:
     """One pass over the images in an order of its own."""
     order = jax.random.permutation(jax.random.fold_in(order_key, e), labels.shape[0])
-    batches = order[: labels.shape[0] // BATCH * BATCH].reshape(-1, BATCH)
+    size = min(BATCH, labels.shape[0])
+    batches = order[: labels.shape[0] // size * size].reshape(-1, size)
     arrays, static = eqx.partition((classifier, opt_state), eqx.is_array)
 
     def body(arrays: Array, chosen: Array) -> tuple[Array, None]:
         classifier, opt_state = eqx.combine(arrays, static)
         image_key = jax.random.fold_in(binary_key, e * labels.shape[0] + chosen[0])
         images = binarise(image_key, jnp.take(pixels, chosen, axis=1))
-        grads = eqx.filter_grad(lambda c: -jnp.mean(c(images)[labels[chosen], jnp.arange(BATCH)]))(classifier)
+        grads = eqx.filter_grad(lambda c: -jnp.mean(c(images)[labels[chosen], jnp.arange(size)]))(classifier)
         updates, opt_state = OPTIMIZER.update(grads, opt_state)
         return eqx.filter((eqx.apply_updates(classifier, updates), opt_state), eqx.is_array), None
 

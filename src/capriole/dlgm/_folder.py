@@ -68,12 +68,12 @@ class Loaded(NamedTuple):
         return len(self.history) >= self.settings.epochs_of(self.scheme)
 
     def stage(self, name: str) -> dict[str, Any] | None:
-        """What a stage left, if it left anything for this very model and settings; earlier versions did not say."""
+        """What a stage left, if it left anything for this very model and settings."""
         path, stamp = self.folder / name, self.stamp(name)
         if not path.exists():
             return None
         stored = read_json(path)
-        return stored if all(stored.get(key, stamp[key]) == stamp[key] for key in _COMPARED) else None
+        return stored if all(stored.get(key) == stamp[key] for key in _COMPARED) else None
 
     def is_stale(self, name: str) -> bool:
         """Whether a stage left something for another model or other settings."""
@@ -99,14 +99,18 @@ def claim(folder: Path, scheme: str, settings: Settings, seed: int) -> None:
 
     Settings that nothing was trained with yet may be replaced.
     """
-    path = folder / CONFIG
-    if path.exists():
+    check_alike(folder, scheme, settings, seed)
+    write_json(folder / CONFIG, {"scheme": scheme, "seed": seed, "settings": settings.as_dict()})
+
+
+def check_alike(folder: Path, scheme: str, settings: Settings, seed: int) -> None:
+    """Raises `CheckpointError` if the folder holds a model that was trained otherwise, or something else."""
+    if (folder / CONFIG).exists():
         odd = differing(read_config(folder), scheme, settings, seed)
         if odd and (folder / CHECKPOINT).exists():
             raise CheckpointError(
                 f"{folder} holds a run with other settings: {odd}; choose another folder or remove it"
             )
-    write_json(path, {"scheme": scheme, "seed": seed, "settings": settings.as_dict()})
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -141,9 +145,7 @@ def settings_in(folder: Path) -> Settings:
 
 def once(loaded: Loaded, name: str, compute: Callable[[], dict[str, Any]], **more: int) -> dict[str, Any]:
     """The content of ``name`` if it belongs to this very model and these choices, else computed and written."""
-    path, stamp = loaded.folder / name, loaded.stamp(name) | more
-    if path.exists():
-        stored = read_json(path)
-        if all(stored.get(key) == stamp[key] for key in (*_COMPARED, *more)):
-            return stored
-    return read_json(write_json(path, stamp | compute()))
+    stored = loaded.stage(name)
+    if stored is not None and all(stored.get(key) == value for key, value in more.items()):
+        return stored
+    return read_json(write_json(loaded.folder / name, loaded.stamp(name) | more | compute()))

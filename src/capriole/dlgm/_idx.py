@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import http.client
 import logging
 import os
 import urllib.request
@@ -116,7 +117,8 @@ def fetch(dataset: str, name: str, into: Path, *, timeout: float = 60.0) -> Path
                 with urllib.request.urlopen(url, timeout=timeout) as response:
                     temporary.write_bytes(response.read())
                 read_checked(temporary, CHECKSUMS[dataset][name])
-            except (OSError, ValueError) as error:  # URLError, timeouts and DataError are OSErrors
+            # URLError, timeouts and DataError are OSErrors; a connection that breaks off is neither of the two.
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 errors.append(f"{url}: {getattr(error, 'reason', error)}")
                 continue
             temporary.replace(target)

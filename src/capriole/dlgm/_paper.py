@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .._train import Progress
 from ._data import Dataset
+from ._folder import check_alike
 from ._report import write_report
 from ._settings import SCHEME_NAMES, Settings
 from ._stages import burn_in_stage, evaluate_stage, inpaint_stage, posterior_stage, sampling_stage, train_stage
@@ -17,7 +18,11 @@ def run_paper(
 
     Each model lives in ``folder/<scheme>-<seed>``. What is there already is not done again. The report is written after
     every seed, so that a run that is stopped leaves one on the seeds that are complete. Returns the report.
+    Raises `CheckpointError`, before anything is trained, if a folder holds a model that was trained otherwise.
     """
+    for seed in range(settings.seeds):
+        for scheme in SCHEME_NAMES:
+            check_alike(folder / f"{scheme}-{seed}", scheme, settings, seed)
     for seed in range(settings.seeds):
         for scheme in SCHEME_NAMES:
             place = folder / f"{scheme}-{seed}"

@@ -1,5 +1,6 @@
 """The report of section 5.2: one HTML file, every figure next to what the paper claims."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,16 +92,23 @@ def _facts(model: Loaded) -> dict[str, Any]:
 
 
 def differences(by_scheme: dict[str, list[Loaded]]) -> list[dict[str, Any]]:
-    """Test log-likelihoods of one scheme less those of another: same images, seeds and effort, so paired."""
+    """Test log-likelihoods of one scheme less those of another: same images, seeds and effort, so paired.
+
+    Of seeds that were evaluated with other images or another AIS the most that are alike count; ``left_out`` are the
+    others.
+    """
     out = []
     for one, other in (("l2hmc", "hmc"), ("l2hmc", "elbo"), ("hmc", "elbo")):
-        pairs = []
+        found: dict[str, list[np.ndarray]] = {}
         for a in by_scheme.get(one, []):
             for b in by_scheme.get(other, []):
                 first, second = a.stage("evaluation.json"), b.stage("evaluation.json")
-                if a.seed == b.seed and first and second and _alike(first, second):
-                    pairs.append(np.subtract(first["test"]["per_image"], second["test"]["per_image"]))
-        if pairs:
+                if a.seed == b.seed and first and second and alike(first, second):
+                    effort = json.dumps([first["ais"], first["test"]["num_images"]])
+                    gained = np.subtract(first["test"]["per_image"], second["test"]["per_image"])
+                    found.setdefault(effort, []).append(gained)
+        if found:
+            pairs = max(found.values(), key=len)
             by_image, by_seed = np.mean(pairs, axis=0), np.mean(pairs, axis=1)
             out.append(
                 {
@@ -110,12 +118,13 @@ def differences(by_scheme: dict[str, list[Loaded]]) -> list[dict[str, Any]]:
                     "se_over_images": _error(by_image),
                     "se_over_seeds": _error(by_seed),
                     "by_seed": by_seed.tolist(),
+                    "left_out": sum(map(len, found.values())) - len(pairs),
                 }
             )
     return out
 
 
-def _alike(first: dict[str, Any], second: dict[str, Any]) -> bool:
+def alike(first: dict[str, Any], second: dict[str, Any]) -> bool:
     """Whether two evaluations are of as many images with the same AIS."""
     return first["ais"] == second["ais"] and first["test"]["num_images"] == second["test"]["num_images"]
 

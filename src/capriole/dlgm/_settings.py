@@ -10,7 +10,8 @@ SCHEME_NAMES = ("elbo", "hmc", "l2hmc")
 class Settings:
     """Everything that a run can vary. Defaults are the paper's where it says, but for ``objective`` and ``frame``.
 
-    The paper's kernel has the objective ``paper`` and no frame, hence no ``guide`` nor ``rotation``. The steps of all
+    The paper's kernel has the objective ``paper`` and the frame ``none``, hence no ``guide`` nor ``rotation``, and
+    starts from ``step_size``. The steps of all
     schemes may spend equal numbers of gradients of the decoder: the VAE's, which are cheap, through more epochs
     (``elbo_epochs``); HMC's tuning comes on top. The VAE has a batch of its own as well (``elbo_batch``). The
     last ``validation_images`` of the training set are kept out of it; quick AIS on them every ``curve_every`` epochs
@@ -18,9 +19,9 @@ class Settings:
     kept. The table comes from the ``ais_`` settings. ``objective`` is ``paper``, ``log_jump`` or ``log_esjd``.
 
     HMC makes ``num_transitions`` of ``num_leapfrogs``, the learned kernel ``kernel_transitions`` of
-    ``kernel_leapfrogs``, in the ``frame`` of a ``guide`` that learns or of the ``curvature`` of the decoder, from its
-    ``curvature_pixels`` least certain pixels. The ``refit_`` settings fit a kernel anew to the finished decoder.
-    In-painting is judged by ``inpaint_chains`` chains per image of an exact sampler.
+    ``kernel_leapfrogs``, in the ``frame`` of a ``guide`` that learns, in that of the ``curvature`` of the decoder, from
+    its ``curvature_pixels`` least certain pixels, or in units of q (``none``). The ``refit_`` settings fit a kernel
+    anew to the finished decoder. In-painting is judged by ``inpaint_chains`` chains per image of an exact sampler.
     """
 
     dataset: str = "mnist"
@@ -94,7 +95,9 @@ class Settings:
 
     def training_of(self, scheme: str) -> dict[str, Any]:
         """What the training of a scheme depends on: the rest may change between a run and its continuation."""
-        unused = {*_UNUSED[scheme], "curvature_pixels" if self.frame == "guide" else "guide"}
+        unused = {*_UNUSED[scheme], *_UNUSED_IN[self.frame]} if self.frame in _UNUSED_IN else set(_UNUSED[scheme])
+        if scheme == "l2hmc" and self.frame == "none":
+            unused.remove("step_size")
         return {n: v for n, v in asdict(self).items() if not n.startswith(_JUDGING) and n not in unused}
 
     def named(self, beginnings: tuple[str, ...]) -> dict[str, Any]:
@@ -144,6 +147,20 @@ _UNUSED = {
     "elbo": (*_OF_SAMPLERS, *_OF_HMC, *_OF_KERNEL),
     "hmc": (*_OF_ELBO, *_OF_KERNEL),
     "l2hmc": (*_OF_ELBO, *_OF_HMC),
+}
+
+_UNUSED_IN = {
+    "guide": ("curvature_pixels",),
+    "curvature": ("guide",),
+    "none": ("guide", "rotation", "curvature_pixels"),
+}
+_AT_LEAST_TWO = {
+    "ais_images",
+    "ais_train_images",
+    "simulated_images",
+    "inpaint_images",
+    "inpaint_chains",
+    "shape_images",
 }
 
 _BY_PRESET: dict[str, dict[str, Any]] = {
@@ -250,7 +267,7 @@ def settings_for(preset: str = "laptop", **overrides: Any) -> Settings:
 def settings_from(values: dict[str, Any]) -> Settings:
     """Settings from plain values over the defaults, e.g. out of a config.json.
 
-    Raises ValueError for an unknown name or a number that is not positive.
+    Raises ValueError for an unknown name, a number that is not positive, or one where a standard error needs two.
     """
     known = {field.name for field in fields(Settings)}
     if unknown := set(values) - known:
@@ -258,4 +275,6 @@ def settings_from(values: dict[str, Any]) -> Settings:
     for name, value in values.items():
         if not isinstance(value, str) and not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")
+        if name in _AT_LEAST_TWO and not value > 1:
+            raise ValueError(f"{name} must be at least 2, for a standard error, got {value}")
     return replace(Settings(), **values)

@@ -221,7 +221,6 @@ def _posterior(loaded: Loaded, data: Dataset, image: int) -> dict[str, Any]:
         thin=max(1, s.posterior_steps // 1000),
     )
     shape = posterior_shape(one.draws[0])
-    save_figure(loaded.folder / "posterior.png", posterior_figure(shape.projected))
     many = draw_posterior(
         many_key,
         loaded.model,
@@ -231,6 +230,8 @@ def _posterior(loaded: Loaded, data: Dataset, image: int) -> dict[str, Any]:
         thin=max(1, s.shape_steps // 200),
     )
     figures = {name: getattr(shape, name) for name in shape._fields if name != "projected"}
+    # Last, so that an interrupted stage leaves no picture beside the numbers of another image.
+    save_figure(loaded.folder / "posterior.png", posterior_figure(shape.projected))
     return {
         "one_image": figures | {"acceptance_rate": one.acceptance_rate},
         "many_images": shape_summary([posterior_shape(draws) for draws in many.draws]),

@@ -84,19 +84,22 @@ def _dynamics(key: Key, scheme: str, s: Settings, pixels: int) -> AbstractDynami
             return Leapfrog(jnp.asarray(s.step_size, jnp.float32), s.num_leapfrogs)
         case "l2hmc":
             kernel_key, guide_key = jax.random.split(key)
+            plain = s.frame == "none"
             learned = image_leapfrog(
                 kernel_key,
                 latent=s.latent,
                 pixels=pixels,
                 num_leapfrogs=s.kernel_leapfrogs,
-                step_size=rotation_step_sizes(s.rotation, s.kernel_leapfrogs),
+                step_size=s.step_size if plain else rotation_step_sizes(s.rotation, s.kernel_leapfrogs),
                 width=s.width,
                 embedding=s.embedding,
             )
+            if plain:
+                return learned
             if s.frame == "curvature":
                 return Curved(learned)
             if s.frame != "guide":
-                raise ValueError(f"unknown frame {s.frame!r}; choose curvature or guide")
+                raise ValueError(f"unknown frame {s.frame!r}; choose guide, curvature or none")
             return Guided(Guide(guide_key, latent=s.latent, pixels=pixels, hidden=s.guide), learned)
     return None
 
@@ -244,8 +247,8 @@ def _chunk(
 def tune_step_size(key: Key, model: Model, pixels: Array, settings: Settings) -> tuple[Model, int]:
     """The step size of HMC with the largest squared jump in units of q's deviation, and the gradients that it cost.
 
-    The same figure of merit that trains the learned kernel, over a grid of 14 sizes on the same images at once, for
-    the model as it is now: an HMC that is tuned anew for every epoch.
+    The paper's measure (the learned kernel's default objective is another, `LogJump`, which asks for jumps of z^2 too),
+    over a grid of 14 sizes on the same images at once, for the model as it is now: HMC is tuned anew for every epoch.
     """
     grid = jnp.asarray(STEP_SIZES, pixels.dtype)
     num = min(settings.tuning_images, pixels.shape[1])
@@ -300,6 +303,8 @@ def _step_size(model: Model) -> float:
             return float(dynamics.step_size)
         case Guided(dynamics=LearnedLeapfrog() as dynamics) | Curved(dynamics=LearnedLeapfrog() as dynamics):
             return float(jnp.exp(dynamics.log_step_size[-1]))
+        case LearnedLeapfrog() as dynamics:
+            return float(jnp.exp(jnp.ravel(dynamics.log_step_size)[-1]))
     raise TypeError(f"no step size in {type(model.dynamics).__name__}")
 
 

@@ -1,4 +1,4 @@
-"""The kernels that are examined: trained here and now, one of each kind that capriole makes, twice."""
+"""The kernels that are examined: trained here and now, twice."""
 
 import time
 from collections.abc import Callable

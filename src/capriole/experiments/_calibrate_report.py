@@ -70,9 +70,9 @@ def figures(cells: Cells) -> "dict[str, Figure]":
     """A chart of p-values for each subject, and for a model the distribution functions of its ranks."""
     out = {}
     for name, cell in cells.items():
-        found: dict[str, dict[str, float]] = {procedure: {} for procedure in procedures({name: cell})}
+        found: dict[str, dict[str, tuple[float, bool]]] = {procedure: {} for procedure in procedures({name: cell})}
         for row in cell["rows"]:
-            found[row["procedure"]][row["case"]] = row["p"]
+            found[row["procedure"]][row["case"]] = row["p"], row["rejected"]
         out[f"{name}-p-values"] = p_value_chart(found, cell["share"])
         if "calibration" in cell:
             drawn: dict[str, Any] = cell["calibration"]
@@ -97,7 +97,7 @@ def render(cells: Cells) -> str:
     """The page as a string."""
     drawn = figures(cells)
     captions = {
-        "p-values": "smallest p-value of the kernel and of every wrong one; left of the line is rejected",
+        "p-values": "smallest p-value of the kernel and of every wrong one; red is rejected",
         "ranks": "simulation-based calibration: blue the kernel, red draws of the prior, which ignore the data",
     }
     sections = [

@@ -2,8 +2,10 @@
 
 import json
 import math
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +107,7 @@ def run_cells(
             done = sum(s.done for s in specs)
             on_event(Event(spec, not spec.done, done, len(specs), time.perf_counter() - begin, late))
 
+    before = _stop_at_sigterm()
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -130,7 +133,23 @@ def run_cells(
     finally:
         for _, process, _ in running:
             _end(process)
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
     return failed
+
+
+def _stop_at_sigterm() -> Any:
+    """From now on SIGTERM is KeyboardInterrupt, so that it ends the cells' processes, too; the handler before it.
+
+    None outside the main thread, where no handler can be set.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return None
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    return signal.signal(signal.SIGTERM, interrupt)
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -35,7 +35,8 @@ def measure(
         "divergences": int(record.diverging[:, keep_from:].sum()),
         "compile_seconds": draws.compile_seconds,
     }
-    row |= figures(position, target, num_gradients=draws.num_gradients * share, seconds=draws.seconds * share)
+    gradients = int(record.n_steps[:, keep_from:].sum())
+    row |= figures(position, target, num_gradients=gradients, seconds=draws.seconds * share)
     if counted is None:
         counted = diagnostics.tally(
             *health_arrays(record, keep_from), thin=draws.thin, logdensity=record.lp[:, keep_from:]

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 from .. import diagnostics
+from .._health import RHAT_LIMIT
 from .._io import versions
 from .._train import OnProgress
-from ..agreement import RHAT_LIMIT
 from ..runs import RunFolder
 from ..targets import make_target
 from ._cells import CELL

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..agreement import RHAT_LIMIT, Z_LIMIT
+from .._health import RHAT_LIMIT
+from ..agreement import Z_LIMIT
 from ..report import Section, cost_panels, page, picture, rates_by_target, table, text
 from ..runs import RunFolder
 from ._cells import read_cells

@@ -11,9 +11,9 @@ from .. import diagnostics
 from .._clock import CompileClock
 from .._fit import SCOUTS, Fit, fit
 from .._front import sample
+from .._health import RHAT_LIMIT
 from .._train import OnProgress
 from .._types import Key, Scalar, Vector
-from ..agreement import RHAT_LIMIT
 from ..baselines import run_peer
 from ..targets import AbstractTarget
 from ._peers_settings import OURS, PeersSettings

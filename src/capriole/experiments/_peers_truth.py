@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import diagnostics
-from ..agreement import RHAT_LIMIT, Z_LIMIT, agreement
+from .._health import RHAT_LIMIT
+from ..agreement import Z_LIMIT, agreement
 from ..targets import POSTERIORS, AbstractExactTarget, AbstractPosterior, reference_draws
 
 type Row = dict[str, Any]

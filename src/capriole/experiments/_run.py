@@ -80,6 +80,8 @@ class Run:
             "ratios": {},
         }
         config = {"target": name, "preset": preset, "seed": seed, "origin": origin, "burn_in_weight": burn_in_weight}
+        check_starts(state_at(target, self._training_starts()))  # before the folder is taken: both may be mended
+        folder.check_space(self.num_bytes)
         folder.claim(config | settings.as_dict())
         self.checkpoints = folder.checkpoints
 
@@ -100,7 +102,6 @@ class Run:
 
     def execute(self) -> dict[str, Any]:
         """All stages; raises KeyboardInterrupt, with everything so far stored, if one was interrupted."""
-        self.folder.check_space(self.num_bytes)
         result = self.train()
         self.sample("l2hmc", self.kernel, self.settings.num_leapfrogs, float(step_size_of(result.transition)))
         self.tune_and_sample_hmc()
@@ -115,7 +116,6 @@ class Run:
         """Pilot, candidates, training; stores the kernel."""
         s, target = self.settings, self.target
         position = self._training_starts()
-        check_starts(state_at(target, position))
         training_target, _ = trainable(target, position[:, 0])
         if s.stopped_force:
             training_target = StoppedForce(target)
@@ -151,7 +151,7 @@ class Run:
         result, kept = keep_best(self.judge_key, result, self.target, start)
         self.kernel: AbstractTransition = result.transition
         if s.hmc_share:
-            companion = hmc_move(s, pilot, target)
+            companion = hmc_move(s, pilot, result.transition.target)
             self.kernel = Mixture((result.transition, companion), (1 - s.hmc_share, s.hmc_share))
         self.folder.write_kernel(self.kernel, dim=target.dim)
         self.results["training"] = {

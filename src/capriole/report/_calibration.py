@@ -43,14 +43,17 @@ def rank_panels(curves: dict[str, Counts], low: list[int], high: list[int], num:
     return figure
 
 
-def p_value_chart(panels: dict[str, dict[str, float]], share: float) -> "Figure":
-    """Smallest p-value (Bonferroni's) of every case, a panel per procedure; left of the line is rejected."""
+def p_value_chart(panels: dict[str, dict[str, tuple[float, bool]]], share: float) -> "Figure":
+    """Smallest p-value (Bonferroni's) of every case and whether it is rejected (red), a panel per procedure.
+
+    The line is at the procedure's level; the sequential ones reject at other values, which depend on the stage.
+    """
     cases = list(dict.fromkeys(case for found in panels.values() for case in found))
     figure = _figure(2.6 * len(panels) + 2.4, 0.24 * len(cases) + 1.1)
     grid: Any = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
     for axes, (procedure, found) in zip(grid, panels.items(), strict=True):
-        for case, p in found.items():
-            colour = _COLOURS[0] if p > share else _COLOURS[1]
+        for case, (p, rejected) in found.items():
+            colour = _COLOURS[1] if rejected else _COLOURS[0]
             axes.plot(max(p, _FLOOR), cases.index(case), "o", color=colour, markersize=5)
         axes.axvline(share, color="0.4", linewidth=0.8, linestyle=":")
         axes.set_xscale("log")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,8 +39,8 @@ class Checkpoints:
     ``identity`` is text that says which run this is (its configuration); a checkpoint of another one is refused.
     """
 
-    def __init__(self, path: Path, identity: str):
-        self.path, self.identity = path, identity
+    def __init__(self, path: str | os.PathLike, identity: str):
+        self.path, self.identity = Path(path), identity
 
     def write(self, stage: str, step: int, arrays: Arrays, facts: dict[str, Any]) -> Path:
         """Store a point of ``stage``, whole or not at all, and drop all but the last two of that stage.

@@ -42,6 +42,11 @@ class CheckpointedFit(Keeper):
 
     resumable = True
 
+    @property
+    def judged(self) -> bool:
+        """Whether the folder has a verdict already: of a run that is extended, or finished and looked at again."""
+        return (self.folder.path / "verdict.json").exists()
+
     def __init__(
         self, folder: RunFolder, *, origin: dict[str, Any] | None = None, seconds: float = 10.0, more: int = 0
     ):

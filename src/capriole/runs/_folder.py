@@ -49,7 +49,8 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path} already holds a run; go on with `capriole resume {self.path}`, or choose another folder"
             )
-        if new and (others := [name for name in _OWN if (self.path / name).exists()]):
+        is_run = (self.path / "config.json").exists()
+        if not is_run and (others := [name for name in _OWN if (self.path / name).exists()]):
             raise RunFolderError(
                 f"{self.path} holds {', '.join(others)}, which a run would replace, but no run; choose another folder"
             )

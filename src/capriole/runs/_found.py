@@ -1,6 +1,5 @@
 """What the search of `capriole.fit` found, as a checkpoint: read back, it is never searched for again."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .._container import Arrays
+from .._container import Arrays, checksum
 from .._fit import Found, Marginal, Row, Spent
 from .._io import load, save
 from .._logdensity import AbstractLogDensity
@@ -26,7 +25,7 @@ def write_found(checkpoints: Checkpoints, kernel: Path, target: AbstractLogDensi
     digest = None
     if found.kernel is not None:
         save(kernel, found.kernel, dim=found.starts.shape[0])
-        digest = _digest(kernel)
+        digest = checksum(kernel)
     arrays: Arrays = {"starts": np.asarray(found.starts), "crowd": np.asarray(found.crowd)}
     facts = {
         "kernel": digest,
@@ -73,16 +72,12 @@ def read_found(
         raise CheckpointError(f"the stored search chose {str(chosen)[:80]!r}, which is none of its candidates")
     found = None
     if chosen != "NUTS":
-        if not kernel.is_file() or _digest(kernel) != facts.get("kernel"):
+        if not kernel.is_file() or (there := checksum(kernel)) is None or there != facts.get("kernel"):
             raise RunFolderError(f"{kernel} is not the kernel that the search of this run left there; start a new run")
         found = load(kernel, target, np.zeros(dim, starts.dtype))
     compared = None if facts.get("compared") is None else _spent(facts["compared"])
     spent = _spent(facts.get("spent"))
     return Found(chosen, found, rows, starts, crowd, tuple(notes), spent, compared, facts["decided"], pilot)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _positions(arrays: Arrays, name: str, like: Vector) -> Vector:

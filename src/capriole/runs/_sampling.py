@@ -1,5 +1,6 @@
 """Sampling that survives: draws go to disk as they come, and a stage goes on where its last checkpoint left it."""
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -52,7 +53,7 @@ def stream_chains(
     key: Key,
     transition: AbstractTransition,
     state: ChainState,
-    path: Path,
+    path: str | os.PathLike,
     checkpoints: Checkpoints,
     *,
     num_draws: int,
@@ -75,7 +76,15 @@ def stream_chains(
     ``path`` in a folder they share: each writes its own chains, the first one commits what all have written.
     """
     writer = _Writer(
-        key, transition, state, path, checkpoints, stage=stage, thin=thin, num_draws=num_draws, chunk_size=chunk_size
+        key,
+        transition,
+        state,
+        Path(path),
+        checkpoints,
+        stage=stage,
+        thin=thin,
+        num_draws=num_draws,
+        chunk_size=chunk_size,
     )
     completed = True
     if writer.drawn < num_draws:

@@ -97,11 +97,12 @@ class DrawStore:
         return cls(path, check_layout(path), "r+")
 
     @classmethod
-    def open(cls, path: Path, *, write: bool = False) -> Self:
+    def open(cls, path: str | os.PathLike, *, write: bool = False) -> Self:
         """The store at ``path``, checked. Raises `RunFolderError` if it is missing, damaged or foreign.
 
         Opening it for writing removes the unfinished files that a crash left.
         """
+        path = Path(path)
         if write:
             for leftover in (*path.rglob("*.partial"), *path.rglob(".*.tmp")):
                 leftover.unlink()
