@@ -90,7 +90,6 @@ class Transition(AbstractTransition):
         # them get the same numbers whatever their number.
         dim, *columns = state.position.shape
         normal = jax.random.normal(rng_key, (*columns[::-1], dim + 1), state.position.dtype).T
-        normal = jax.lax.optimization_barrier(normal)  # else XLA computes it anew wherever it is used
         momentum, forward = normal[:-1], normal[-1] > 0
         start = Phase(state.position, momentum, state.logdensity, state.logdensity_grad)
         end, log_det = self.dynamics(self.logdensity, start, forward, self.context)

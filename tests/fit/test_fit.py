@@ -367,6 +367,17 @@ def test_nuts_is_left_out_for_what_is_chosen_only():
     assert _search._sure([slow], SimpleNamespace(apart=100.0), "gradients")
 
 
+def test_nuts_is_no_choice_where_plain_hmc_disagreed_and_a_candidates_chains_met():
+    """NUTS in one of two modes: R-hat 1.01, and more effective draws than a network that moves between them."""
+    nuts = Row("NUTS", None, 0.13, 0.13, 1.0, 0.9, 1.01, 0, 0.0)
+    network = nuts._replace(name="network for modes", ess_per_gradient=0.02)
+    rows, apart = [nuts._replace(name="rotation", rhat_max=1.5), network, nuts], SimpleNamespace(agreed=False)
+    assert [row.name for row in _search._choices(rows, apart)] == ["rotation", "network for modes"]
+    assert _search._choices(rows, SimpleNamespace(agreed=True)) == rows
+    stuck = [rows[0], network._replace(rhat_max=1.06), nuts]
+    assert _search._choices(stuck, apart) == stuck, "nobody's chains met: NUTS may be right"
+
+
 @pytest.mark.parametrize("early", [lambda noise: np.cumsum(noise, axis=1), lambda noise: np.minimum(noise, 1.2)])
 def test_nuts_is_run_longer_while_its_chains_disagree_or_miss_an_end(monkeypatch, early):
     """Chains of a random walk at first, or cut off; draws of a normal in the third run; runs given up are paid for."""

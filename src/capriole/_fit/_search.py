@@ -25,7 +25,7 @@ from ._rotations import NO_NETWORKS, rotations
 from ._settings import Settings
 from ._training import MOST_MOVED, mixed_candidate, plans, train_candidate
 from ._transported import TRANSPORTED, TRANSPORTED_ENOUGH, transported
-from ._verdict import Row, sat_apart
+from ._verdict import MIXED, Row, sat_apart
 
 NUTS_AT_MOST = 0.2
 """Effective draws of x and of x^2 per gradient that NUTS did not reach on any target of the peers bench (0.14)."""
@@ -116,7 +116,7 @@ def search(
     )
     if settings.compare and not _sure(found.rows, pilot, settings.criterion):
         found = with_nuts(keys[3], target, found)._replace(decided=True)
-    chosen = choose(found.rows, settings.criterion)
+    chosen = choose(_choices(found.rows, pilot), settings.criterion)
     kernel = next((c.transition for c in candidates if c.name == chosen), None)
     return found._replace(chosen=chosen, kernel=kernel)
 
@@ -140,6 +140,16 @@ def with_nuts(key: Key, target: AbstractLogDensity, found: Found) -> Found:
         row = nuts_row(key, target, found.crowd, found.marginals)
     spent = Spent(row.measured_gradients, clock.seconds, clock.compile_seconds)
     return found._replace(rows=(*found.rows, row), compared=spent)
+
+
+def _choices(rows: Sequence[Row], pilot: Exploration) -> Sequence[Row]:
+    """The rows that may be chosen: NUTS's is none where the pilot's chains disagreed and those of a candidate, from
+    every place that any chain found, met. NUTS's few chains in a short run may all have gone to one of several modes,
+    whose ESS and R-hat are fine.
+    """
+    ours = [row for row in rows if row.name != "NUTS"]
+    met = any(sound(row) and row.rhat_max < MIXED for row in ours)
+    return rows if pilot.agreed or not met else ours
 
 
 def _sure(rows: Sequence[Row], pilot: Exploration, criterion: str) -> bool:
