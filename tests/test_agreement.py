@@ -46,7 +46,7 @@ def test_figures_are_those_of_the_formulas():
     np.testing.assert_allclose(result.ks, expected, rtol=1e-12)
     full = agreement(normals(5, 10), normals(6, 10))
     np.testing.assert_allclose(full.ks_limit, 0.0381, rtol=0.05)  # of 10,000 draws each, level 1e-6
-    assert result._fields == ("z_mean", "z_square", "ks", "ks_limit", "rhat", "ess")
+    assert result._fields == ("z_mean", "z_square", "ks", "ks_limit", "rhat", "rhat_limit", "ess")
 
 
 WRONG = {

@@ -72,6 +72,7 @@ def test_even_draws_make_a_map_that_holds_where_one_draw_in_a_thousand_is(battin
     assert stats.kstest(even[19, :4000], draws[19]).statistic > 0.1
 
 
+@pytest.mark.slow
 def test_two_parents_of_a_gaussian():
     scales = np.array([2.0, 0.1, 30.0, 1.0])
     target = Gaussian(jnp.asarray(scales))

@@ -162,6 +162,7 @@ def test_costs_are_counted_in_gradients_of_as_many_multiplications():
     assert model(None).decoder.sizes == (LATENT, 7, 7, PIXELS)
 
 
+@pytest.mark.slow  # the whole of section 5.2 refits one, too (test_paper.py)
 @pytest.mark.usefixtures("standard_promotion")
 def test_a_kernel_fitted_anew_learns_on_a_decoder_that_stays_as_it_is():
     settings = settings_for("smoke", latent=3, hidden=7, sampling_steps=8, sampling_chains=2, refit_steps=40)

@@ -10,7 +10,7 @@ from test_schemes import KEY, PLAIN, K, by_hand, learned, model, norm, pixels
 
 from capriole import Leapfrog, Rotation, Transition
 from capriole.dlgm import Guide, Guided, Model, Recipe, build, init_state, l2hmc_step, posterior_kernel, settings_for
-from capriole.dlgm._schemes import follow_and_learn, units_of
+from capriole.dlgm._schemes import follow, units_of
 
 LOWER = np.array([[1.0, 0.0], [1.6, 0.5]])
 
@@ -77,7 +77,7 @@ def test_the_guide_learns_from_the_last_latents_and_the_kernel_from_its_jumps():
     assert norm(moved.dynamics) > 1e-6
     x, _, q, z0 = by_hand(KEY, m, 3)
     chain_key = jax.random.split(KEY, 3)[2]
-    last = eqx.filter_jit(follow_and_learn)(chain_key, posterior_kernel(m, x, q), z0, q, rule)[0]
+    last = eqx.filter_jit(follow)(chain_key, posterior_kernel(m, x, q), z0, q, K)[0]
     assert float(jnp.abs(last - z0).max()) > 0.1
     misfit = eqx.filter_jit(eqx.filter_grad(lambda guide, z: guide.misfit(x, units_of(q).standardise(z))))
     assert norm(moved.guide) == pytest.approx(norm(misfit(m.dynamics.guide, last)), rel=1e-5)

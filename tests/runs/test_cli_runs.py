@@ -44,6 +44,7 @@ def draws(folder, stop=None):
     return {name: hashlib.sha256(store.read(name, 0, stop).tobytes()).hexdigest() for name in store.layout.arrays}
 
 
+@pytest.mark.slow  # `fit`, which goes the same way, is stopped and resumed in test_fit_command.py
 def test_stopped_out_of_time_resumed_and_extended(tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "run"
     done = capriole("run", "scg", *TINY, "--num-steps", 450, "--out", whole)

@@ -108,7 +108,8 @@ def test_the_search_before_serves_where_the_one_with_nuts_is_damaged(tmp_path):
     for _ in range(4):
         write_found(folder.checkpoints, kernel, target, found._replace(rows=rows, compared=Spent(1, 0.0, 0.0)))
         newest = max((tmp_path / "checkpoints").glob("search.*"))
-        newest.write_bytes(newest.read_bytes()[:-1] + b"?")
+        content = newest.read_bytes()
+        newest.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         stored = folder.checkpoints.read("search")
         assert stored.step == 1
         again = read_found(stored, kernel, target, num_chains=4, position=found.starts)

@@ -59,7 +59,8 @@ def _users_promotion():
 
 
 @pytest.mark.usefixtures("_users_promotion")
-@pytest.mark.parametrize("name", ["funnel", pytest.param("rougher-well", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["funnel", "rougher-well"])
 def test_a_run_stopped_in_training_and_in_sampling_ends_with_the_same_kernel_and_draws(name, tmp_path):
     whole = run(name, tmp_path / "whole")
     finish(whole)
