@@ -156,7 +156,8 @@ def against_peers(root: Path) -> list[str]:
     each = ratios["gradients"]
     return [
         "`capriole.fit` against NUTS (BlackJAX, diagonal and dense metric; NumPyro; nutpie), ChEES-HMC, MCLMC and "
-        f"flowMC on {len(cells)} targets, three seeds (a few of peers' cells are missing); samplers whose draws are wrong or have not mixed are not ranked "
+        f"flowMC on {len(cells)} targets, three seeds (a few of peers' cells are missing); "
+        "samplers whose draws are wrong or have not mixed are not ranked "
         "([docs/peers.md](docs/peers.md)):",
         "",
         f"- It passes on {passed} of {len(cells)} targets, on {len(alone)} of them alone ({'; '.join(alone)}).",
