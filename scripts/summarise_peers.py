@@ -27,11 +27,10 @@ CELLS = ROOT / "results" / "peers"
 FIGURE = "![Effective draws per gradient and per second](../results/peers/rates.png)"
 
 
-def block(cells: Cells) -> str:
+def block(cells: Cells, ranked: Table) -> str:
     """The text between the markers."""
     if not cells:
         return "No cells are stored under `results/peers/` yet."
-    ranked = {name: standings(found) for name, found in cells.items()}
     found = verdicts(ranked)
     lines = [f"{sum(v.passed for v in found)} of {len(found)} goals are met. {lead(cells)}", ""]
     lines += [*table(GOAL_HEADER, goal_rows(found)), FIGURE, ""]
@@ -57,9 +56,10 @@ def failures(ranked: Table) -> list[list[str]]:
 def main() -> int:
     """Rewrite or check docs/peers.md."""
     cells = load_cells(CELLS)
+    ranked = {name: standings(found) for name, found in cells.items()}
     if cells and "--check" not in sys.argv:
-        save(rates_figure({name: standings(found) for name, found in cells.items()}), CELLS / "rates.png")
-    return rewrite("docs/peers.md", "peers", block(cells))
+        save(rates_figure(ranked), CELLS / "rates.png")
+    return rewrite("docs/peers.md", "peers", block(cells, ranked))
 
 
 if __name__ == "__main__":

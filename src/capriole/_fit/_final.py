@@ -69,7 +69,7 @@ class Keeper(Protocol):
 
     @property
     def judged(self) -> bool:
-        """See above."""
+        """Whether the kernel's draws have had a verdict before."""
 
     def begin(self, config: dict[str, Any], position: Vector, progress: OnProgress) -> OnProgress:
         """Called first, with all that the draws depend on and starting positions; returns the callback to use."""

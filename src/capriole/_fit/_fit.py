@@ -73,9 +73,8 @@ def fit(
     If chains of the final run disagree (R-hat above `diagnostics.rhat_limit`, 1.01 unless draws are few) or miss an end
     of a funnel they go on 4 and then 16 times as long, thinned to the same number of draws. If they still do, or chains
     are stuck, NUTS gets its chance unless it is ruled out: where its draws pass they are returned, with a note. Else
-    the verdict says ``failed`` and why. Ctrl-C
-    while the final run draws, or NUTS is compared after it, ends that: the draws that are there are returned, and the
-    verdict says so. With ``resume`` it is raised, and the same call goes on.
+    the verdict says ``failed`` and why. Ctrl-C while the final run draws, or NUTS is compared after it, ends that: the
+    draws that are there are returned, and the verdict says so. With ``resume`` it is raised, and the same call goes on.
 
     ``resume`` keeps what is finished in a folder and goes on from it: `capriole.runs.CheckpointedFit`.
     Raises ValueError for a log density, init or number that cannot work: ``num_draws`` below 8, for R-hat, is one.

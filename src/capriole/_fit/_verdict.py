@@ -11,7 +11,7 @@ INSTEAD = "NUTS drew instead"
 """Words of the note on a kernel that failed in its final run, where NUTS's draws passed."""
 
 MIXED = 1.05
-"""R-hat from which on NUTS's chains, as few and short as it is measured with, say little of it."""
+"""R-hat from which on chains, as short as those that a sampler is measured with, say little of it."""
 
 RATES = ("ess_per_gradient", "ess_sq_per_gradient", "ess_per_second")
 """Figures of a row by which it is compared."""

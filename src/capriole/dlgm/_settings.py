@@ -95,7 +95,7 @@ class Settings:
 
     def training_of(self, scheme: str) -> dict[str, Any]:
         """What the training of a scheme depends on: the rest may change between a run and its continuation."""
-        unused = {*_UNUSED[scheme], *_UNUSED_IN[self.frame]} if self.frame in _UNUSED_IN else set(_UNUSED[scheme])
+        unused = {*_UNUSED[scheme], *_UNUSED_IN.get(self.frame, ())}
         if scheme == "l2hmc" and self.frame == "none":
             unused.remove("step_size")
         return {n: v for n, v in asdict(self).items() if not n.startswith(_JUDGING) and n not in unused}

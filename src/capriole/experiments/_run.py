@@ -80,8 +80,9 @@ class Run:
             "ratios": {},
         }
         config = {"target": name, "preset": preset, "seed": seed, "origin": origin, "burn_in_weight": burn_in_weight}
-        check_starts(state_at(target, self._training_starts()))  # before the folder is taken: both may be mended
-        folder.check_space(self.num_bytes)
+        if not (folder.path / "config.json").exists():  # before a new folder is taken: both may be mended
+            check_starts(state_at(target, self._training_starts()))
+            folder.check_space(self.num_bytes)
         folder.claim(config | settings.as_dict())
         self.checkpoints = folder.checkpoints
 
@@ -102,6 +103,7 @@ class Run:
 
     def execute(self) -> dict[str, Any]:
         """All stages; raises KeyboardInterrupt, with everything so far stored, if one was interrupted."""
+        self.folder.check_space(self.num_bytes)
         result = self.train()
         self.sample("l2hmc", self.kernel, self.settings.num_leapfrogs, float(step_size_of(result.transition)))
         self.tune_and_sample_hmc()
