@@ -21,7 +21,7 @@ LAYERS = [
     {"_dynamics", "_ravel", "_transport"},
     {"_transition", "_starts", "_whitening", "_transport_parts", "_transport_mixing"},
     {"_objectives", "_check", "_pilot", "_places", "_quick", "_transport_fit"},
-    {"_train", "_profile"},
+    {"_train", "_profile", "_modes"},
     {"_sample", "_io", "_candidates", "_doctor"},
     {"_explore"},
     {"_judge"},

@@ -6,11 +6,14 @@ import subprocess
 import sys
 import time
 
+import jax
+import jaxtyping
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from capriole import __version__
+from capriole.cli._app import app
 from capriole.cli._show import RATIOS, summary
 from capriole.cli._user import import_function, load_target
 from commands import ENVIRONMENT, command
@@ -50,10 +53,25 @@ def logdensity(x):
 TINY = ["--preset", "smoke", "--train-steps", "20", "--num-chains", "8", "--num-steps", "40", "--num-leapfrogs", "3"]
 
 
-def capriole(*args, timeout=300, env=ENVIRONMENT, **options):
-    return subprocess.run(
-        command(*args), capture_output=True, text=True, timeout=timeout, check=False, env=env, **options
-    )
+@pytest.fixture(autouse=True)
+def as_for_users(monkeypatch):
+    """Single precision, JAX's own promotion of types and none checked, as in a process of its own; then as it was."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    before = jax.config.read("jax_enable_x64")
+    jax.config.update("jax_enable_x64", False)
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+    jax.config.update("jax_enable_x64", before)
+
+
+def capriole(*words, **env):
+    """The command in this process, which saves it the imports; ``main`` adds no more than what Ctrl-C needs."""
+    return CliRunner().invoke(app, [*map(str, words)], env=env)
+
+
+def process(*words):
+    """The command in a process of its own."""
+    return subprocess.run(command(*words), capture_output=True, text=True, timeout=300, check=False, env=ENVIRONMENT)
 
 
 @pytest.fixture
@@ -90,7 +108,7 @@ def test_a_density_without_0_is_told_what_the_command_line_can_do(model):
 def test_a_run_that_is_refused_for_its_starts_takes_no_folder(model, tmp_path):
     out = tmp_path / "run"
     refused = capriole("sample", f"{model}:above", "--dim", 2, *TINY, "--spread", 3, "--out", out)
-    assert (refused.returncode, "a smaller spread" in refused.stderr) == (2, True), refused.stderr
+    assert (refused.exit_code, "a smaller spread" in refused.stderr) == (2, True), refused.output
     assert not (out / "config.json").exists()
 
 
@@ -102,30 +120,29 @@ def test_losing_by_x_squared_alone_is_losing():
 
 
 def test_the_version_is_said():
-    result = capriole("--version")
+    result = process("--version")
     assert (result.returncode, result.stdout) == (0, f"capriole {__version__}\n")
 
 
 def test_targets_lists_every_target():
     from capriole.targets import MODELS, POSTERIORS, TARGETS
 
-    result = capriole("targets", env=ENVIRONMENT | {"CAPRIOLE_POSTERIORDB": "/no/checkout"})
-    assert result.returncode == 0
+    result = capriole("targets", CAPRIOLE_POSTERIORDB="/no/checkout")
+    assert result.exit_code == 0, result.output
     for name in [*TARGETS, *MODELS, *POSTERIORS]:
         assert name in result.stdout
     assert "CAPRIOLE_POSTERIORDB='/no/checkout' holds no posteriordb checkout; clone" in result.stdout
 
 
 def test_a_posterior_without_a_checkout_is_one_clear_line():
-    environment = ENVIRONMENT | {"CAPRIOLE_POSTERIORDB": "/no/checkout"}
-    result = capriole("run", "posteriordb/arK-arK", *TINY, env=environment)
-    assert result.returncode == 2
+    result = capriole("run", "posteriordb/arK-arK", *TINY, CAPRIOLE_POSTERIORDB="/no/checkout")
+    assert result.exit_code == 2, result.output
     assert result.stderr.startswith("error: CAPRIOLE_POSTERIORDB='/no/checkout' holds no posteriordb checkout; clone")
 
 
 def test_run_writes_the_documented_folder(tmp_path):
     out = tmp_path / "run"
-    result = capriole("run", "mog", *TINY, "--json", "--out", out)
+    result = process("run", "mog", *TINY, "--json", "--out", out)
     assert result.returncode == 0, result.stderr
     results = json.loads(result.stdout)
     assert results == json.loads((out / "results.json").read_text())
@@ -177,16 +194,17 @@ def test_run_writes_the_documented_folder(tmp_path):
     assert "accept" in result.stderr
     assert "s left" in result.stderr
     again = capriole("run", "mog", *TINY, "--out", out)
-    assert again.returncode == 2
+    assert again.exit_code == 2, again.output
     assert "already holds a run" in again.stderr
     table = capriole("show", out)
+    assert table.exit_code == 0, table.output
     assert "mode weights" in table.stdout
     assert "l2hmc" in table.stdout
 
 
 def test_sample_runs_a_users_own_density(model, tmp_path):
     out = tmp_path / "own"
-    result = capriole("sample", f"{model}:logdensity", "--dim", 3, *TINY, "--float64", "--out", out)
+    result = process("sample", f"{model}:logdensity", "--dim", 3, *TINY, "--float64", "--out", out)
     assert result.returncode == 0, result.stderr
     results = json.loads((out / "results.json").read_text())
     assert results["dtype"] == "float64"
@@ -206,7 +224,7 @@ def test_sample_runs_a_users_own_density(model, tmp_path):
 )
 def test_a_density_that_cannot_work_is_refused_in_one_line(model, tmp_path, function, dim, complaint):
     result = capriole("sample", f"{model}:{function}", "--dim", dim, *TINY, "--out", tmp_path / "x")
-    assert result.returncode == 2
+    assert result.exit_code == 2, result.output
     assert complaint in result.stderr
     assert "Traceback" not in result.stderr
 
@@ -221,9 +239,10 @@ def test_a_density_that_cannot_work_is_refused_in_one_line(model, tmp_path, func
         (("show", "nowhere"), "cannot read"),
     ],
 )
-def test_bad_arguments_are_refused_in_one_line(args, complaint, tmp_path):
-    result = capriole(*args, cwd=tmp_path)
-    assert result.returncode == 2
+def test_bad_arguments_are_refused_in_one_line(args, complaint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = capriole(*args)
+    assert result.exit_code == 2, result.output
     assert complaint in result.stderr
     assert "Traceback" not in result.stderr
 
@@ -231,7 +250,7 @@ def test_bad_arguments_are_refused_in_one_line(args, complaint, tmp_path):
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
     result = capriole("run", "scg", *TINY, "--out", tmp_path / "file" / "run")
-    assert result.returncode == 2
+    assert result.exit_code == 2, result.output
     assert "choose another --out" in result.stderr
 
 
@@ -266,12 +285,10 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path):
     ],
 )
 def test_a_file_that_cannot_be_imported_is_one_line(tmp_path, text, words):
-    from capriole.cli._app import app
-
     path = tmp_path / "model.py"
     path.write_text(text)
-    for words_of in (("doctor",), ("fit", "--out", str(tmp_path / "fit")), ("sample", "--out", str(tmp_path / "run"))):
-        found = CliRunner().invoke(app, [*words_of, f"{path}:f", "--dim", "2"])
+    for words_of in (("doctor",), ("fit", "--out", tmp_path / "fit"), ("sample", "--out", tmp_path / "run")):
+        found = capriole(*words_of, f"{path}:f", "--dim", 2)
         assert (found.exit_code, words in " ".join(found.output.split())) == (2, True), found.output
 
 

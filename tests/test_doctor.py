@@ -77,6 +77,10 @@ wrong_in_places.defvjp(lambda x: (healthy(x), x), lambda x, g: (-g * (x - 1) * j
 
 
 def stiff(x):
+    return -0.5e7 * jnp.sum(x**2)
+
+
+def stiff_and_quartic(x):
     return -0.5e9 * jnp.sum(x**2) - 0.5e13 * x[0] ** 4
 
 
@@ -109,7 +113,8 @@ def test_a_healthy_density_has_no_complaint():
         (once, "second derivative", "warning", "missing or not finite"),
         (wrong_in_places, "gradient against finite differences", "warning", "at the worst"),
         (large, "float32 against float64", "warning", "(rms)"),
-        (stiff, "there and back with a learned kernel", "warning", ""),
+        (stiff, "there and back with a learned kernel", "error", "back at the start to "),
+        (stiff_and_quartic, "there and back with a learned kernel", "warning", "no trajectory stayed finite"),
     ],
 )
 def test_illness_is_named(function, name, verdict, words):

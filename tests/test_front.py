@@ -1,5 +1,6 @@
 """The front door: from a log density on a pytree to a labelled tree of draws, and what it says about bad inputs."""
 
+import dataclasses
 import logging
 import re
 from functools import partial
@@ -309,3 +310,36 @@ def test_tempered_training_through_the_front_door():
     result = capriole.train(normal, np.zeros(2), start_temperature=4.0, **SMALL)
     assert result.history["temperature"][0] == 4
     assert result.history["temperature"][-1] == pytest.approx(1, rel=1e-5)
+
+
+def test_new_data_in_the_same_function_are_the_new_posterior():
+    """JAX keeps programs by the function, with the data built in that it had at first."""
+    data = {"mean": 0.0}
+
+    def logdensity(x):
+        return -jnp.sum((x - data["mean"]) ** 2) / 2
+
+    means = []
+    for mean in (0.0, 4.0):
+        data["mean"] = mean
+        found = capriole.train(logdensity, jnp.full(2, mean), num_steps=3, num_chains=16, seed=0)
+        tree = capriole.sample(found.transition, jnp.full(2, mean), num_chains=4, num_draws=100, num_warmup=50)
+        means.append(float(tree["posterior"]["x"].mean()))
+        assert tree["sample_stats"]["lp"].values.max() > -5
+    assert means == pytest.approx([0.0, 4.0], abs=1)
+
+
+def test_a_model_without_a_hash_is_a_log_density():
+    @dataclasses.dataclass
+    class Model:
+        scale: np.ndarray
+
+        def __call__(self, x):
+            return -jnp.sum((x / self.scale) ** 2) / 2
+
+    model = Model(np.array([1.0, 2.0]))
+    with pytest.raises(TypeError):
+        hash(model)
+    found = capriole.train(model, jnp.zeros(2), num_steps=3, num_chains=16, seed=0)
+    tree = capriole.sample(found.transition, jnp.zeros(2), num_chains=4, num_draws=10)
+    assert tree["posterior"]["x"].shape == (4, 10, 2)

@@ -1,6 +1,5 @@
 """The sampling loop: what may change without changing a draw, what is counted, and HMC against BlackJAX."""
 
-import blackjax
 import blackjax.mcmc.hmc as blackjax_hmc
 import blackjax.mcmc.integrators as integrators
 import blackjax.mcmc.metrics as metrics
@@ -204,4 +203,3 @@ def test_state_and_info_use_blackjaxs_names():
     _, info = kernel.step(jax.random.key(0), state)
     shared = set(info._fields) & set(blackjax_hmc.HMCInfo._fields)
     assert {"acceptance_rate", "is_accepted", "is_divergent", "energy"} <= shared
-    assert blackjax.__version__

@@ -13,6 +13,7 @@ from scipy.stats import chi2
 from ._clock import CompileClock
 from ._dynamics import Rotation
 from ._logdensity import AbstractLogDensity
+from ._modes import Modes, find_modes
 from ._places import APART, Met, farthest, left_behind, logdensities, put_back, spread_out
 from ._profile import Profile
 from ._quick import worst_rhat
@@ -48,9 +49,9 @@ class Exploration(NamedTuple):
     window, both in the user's coordinates; ``rhat_max`` and ``apart`` are theirs. ``num_lost`` counts chains that were
     taken out of places without mass, ``num_frozen`` those that hardly moved, of which ``apart`` knows nothing.
     ``num_left`` counts places met early that are denser than all that the last window saw: a narrow mode that chains
-    jumped out of. ``sharp`` is the whitening that their gradients give (None: too few draws). Where the chains have not
-    ``agreed``, the target has several modes, or places where HMC sticks. ``profile`` is the marginal of a funnel's
-    parent, if one was found.
+    jumped out of, ``modes`` the places where chains of the last window sit. ``sharp`` is the whitening that their
+    gradients give (None: too few draws). Where the chains have not ``agreed``, the target has several modes, or places
+    where HMC sticks. ``profile`` is the marginal of a funnel's parent, if one was found.
     """
 
     position: Vector
@@ -65,6 +66,7 @@ class Exploration(NamedTuple):
     num_lost: int
     num_frozen: int
     num_left: int
+    modes: Modes
     num_gradients: int
     seconds: float
     compile_seconds: float
@@ -160,6 +162,7 @@ def explore(
         num_lost=num_lost,
         num_frozen=num_frozen,
         num_left=left.shape[1],
+        modes=find_modes(draws, window.lp.T),
         num_gradients=gradients + spent,
         seconds=clock.seconds,
         compile_seconds=clock.compile_seconds,

@@ -24,7 +24,7 @@ from ._schedules import adam, cooling, decay
 from ._train import Progress, Recipe, TrainResult
 from ._transition import AbstractTransition, Transition, state_at
 from ._types import Key, State, Vector
-from ._whitening import draws_to_user, from_user, users
+from ._whitening import drawn_to_user, from_user, users
 
 if TYPE_CHECKING:
     import xarray
@@ -193,9 +193,10 @@ def _as_starts(starts: Any, logdensity: AbstractLogDensity) -> Vector:
 
 
 def to_datatree(draws: _sample.Draws, logdensity: AbstractLogDensity, **attributes: Any) -> "xarray.DataTree":
-    """Draws as an ArviZ DataTree, positions in the user's coordinates; imports ArviZ on first use."""
+    """Draws as an ArviZ DataTree, positions and log densities in the user's coordinates; imports ArviZ on first use."""
     record = draws.record
-    stats = {name: value for name, value in record._asdict().items() if name != "position"}
+    position, lp = drawn_to_user(logdensity, record.position, record.lp)
+    stats = {name: value for name, value in record._asdict().items() if name != "position"} | {"lp": lp}
     for name in ("accepted", "diverging"):
         if stats[name].max(initial=0) <= 1:
             stats[name] = stats[name].astype(bool)
@@ -206,27 +207,22 @@ def to_datatree(draws: _sample.Draws, logdensity: AbstractLogDensity, **attribut
         "completed": int(draws.completed),
         "warnings": "\n".join(health(*_sample.health_arrays(record), thin=draws.thin, logdensity=record.lp)),
     }
-    return to_tree(logdensity, record.position, stats, attributes)
+    return to_tree(users(logdensity), position, stats, attributes)
 
 
 def to_tree(
     logdensity: AbstractLogDensity, position: np.ndarray, stats: dict[str, np.ndarray], attributes: dict[str, Any]
 ) -> "xarray.DataTree":
-    """Positions (chains, draws, dim) of a kernel for ``logdensity`` and their statistics as an ArviZ DataTree."""
+    """Positions (chains, draws, dim) of the user's ``logdensity`` and their statistics as an ArviZ DataTree."""
     import arviz as az
 
     attrs = {f"{name}_version": version for name, version in versions().items()} | attributes
     attrs["inference_library"] = "capriole"
-    groups = {"posterior": user_arrays(logdensity, position)} | ({"sample_stats": stats} if stats else {})
+    groups = {"posterior": named_arrays(logdensity, position)} | ({"sample_stats": stats} if stats else {})
     tree = az.from_dict(groups)
     for group in groups:
         tree[group].attrs.update(attrs)
     return tree
-
-
-def user_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[str, np.ndarray]:
-    """Positions (chains, draws, dim) of a kernel for ``logdensity`` as the user's variables and coordinates."""
-    return named_arrays(users(logdensity), draws_to_user(logdensity, position))
 
 
 def prepare(

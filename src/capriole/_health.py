@@ -239,7 +239,7 @@ def rounding(magnitude: float, precision: float) -> list[str]:
     return [
         f"{error}log densities are about {magnitude:.2g} in magnitude, so the acceptance ratio is rounded by about "
         f"{100 * noise:.2g} %: compute in float64 (jax_enable_x64; on the command line --float64, for fit without "
-        "--float32), or take a constant off"
+        "--float32), or take a constant off every term before they are summed"
     ]
 
 

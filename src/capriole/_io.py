@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._check import check_dtype
+from ._check import check_count, check_dtype
 from ._container import read_container, write_container
 from ._dynamics import AbstractDynamics, CrankNicolson, Leapfrog, LearnedLeapfrog, Rotation, learned_leapfrog
 from ._logdensity import AbstractLogDensity
@@ -202,7 +202,7 @@ def _build(spec: dict, logdensity: AbstractLogDensity, dim: int, arrays: dict[st
 
 def _skeleton(spec: dict, dim: int) -> AbstractDynamics:
     """The shapes of a dynamics, without allocating what a hostile header asks for."""
-    length = int(spec["num_leapfrogs"])
+    length = check_count("num_leapfrogs", spec["num_leapfrogs"], 1)
     if spec["type"] == "Leapfrog":
         return Leapfrog(jnp.zeros(()), length)
     if spec["type"] == "Rotation":

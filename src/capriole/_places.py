@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ._logdensity import AbstractLogDensity
 from ._transition import state_at
@@ -12,7 +12,8 @@ from ._types import Vector
 
 APART = 6.0
 """Distance of a chain's mean from the mean of all, in its own standard deviations, from which on it sits elsewhere."""
-_FROZEN = 0.1
+FROZEN = 0.1
+"""Share of its steps in which a chain must move, or it is frozen."""
 
 
 class Met(NamedTuple):
@@ -70,14 +71,18 @@ def spread_out(places: np.ndarray, num: int, num_far: int | None = None) -> np.n
     return places[:, [*picked, *evenly]]
 
 
+def is_moving(draws: Float[np.ndarray, "chains draws dim"]) -> Bool[np.ndarray, " chains"]:
+    """Whether every chain moved in `FROZEN` of its steps."""
+    return np.mean(np.any(np.diff(draws, axis=1) != 0, axis=2), axis=1) >= FROZEN
+
+
 def farthest(draws: Float[np.ndarray, "chains draws dim"]) -> tuple[float, int]:
-    """How far apart chains sit, and the number of frozen ones, which moved in less than `_FROZEN` of their steps.
+    """How far apart chains sit, and the number of frozen ones, which moved in less than `FROZEN` of their steps.
 
     The former is the largest distance of a chain's mean from the median of all chains' means, in standard deviations of
     that chain, the frozen left out. R-hat hardly notices one chain of 64 in another mode; this does.
     """
-    moves = np.mean(np.any(np.diff(draws, axis=1) != 0, axis=2), axis=1)
-    means, moving = draws.mean(axis=1), moves >= _FROZEN
+    means, moving = draws.mean(axis=1), is_moving(draws)
     spread = np.maximum(draws.std(axis=1), 1e-12 * (1 + np.abs(means)))
     distance = np.max(np.abs(means - np.median(means, axis=0)) / spread, axis=1)
     return float(np.max(distance[moving], initial=0.0)), int(np.sum(~moving))

@@ -15,6 +15,24 @@ from ._types import Scalar, Vector
 _TAKEN = {"chain", "draw"}
 
 
+class Fresh:
+    """A user's function as an object of its own, so that nothing compiled for it before is used again.
+
+    JAX finds compiled programs by the function, and has built into them what the function closes over: for new data in
+    the same function, which a notebook or a loop has, they would be those of the old. Modules of Equinox, and
+    ``jax.tree_util.Partial``, carry their arrays where JAX sees them.
+    """
+
+    def __init__(self, function: Callable):
+        self.function = self.__wrapped__ = function  # the latter for whoever asks for its signature
+
+    def __call__(self, position: Any) -> Any:
+        return self.function(position)
+
+    def __repr__(self) -> str:
+        return repr(self.function)
+
+
 class Raveled(AbstractLogDensity):
     """A user's log density of one pytree, as a function of flat vectors, vmapped over the last axis."""
 
@@ -29,7 +47,7 @@ class Raveled(AbstractLogDensity):
 
 
 def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Array]:
-    """The log density on flat vectors, and ``init`` as one.
+    """The log density on flat vectors, and ``init`` as one; of a plain function, a `Fresh` one.
 
     Raises ValueError for a ``function`` that is none and an ``init`` that is empty or holds values that are not real,
     floating (integers are read as floats) and finite.
@@ -59,6 +77,8 @@ def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Arr
         raise ValueError(f"two variables of init are both called {twice[0]!r}; give one of them another name")
     if taken := sorted(set(names) & _TAKEN):
         raise ValueError(f"a variable of init is called {taken[0]!r}, as an axis of ArviZ's is; give it another name")
+    if not isinstance(function, eqx.Module | jax.tree_util.Partial):
+        function = Fresh(function)
     return Raveled(function, unravel), flat
 
 

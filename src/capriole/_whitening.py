@@ -105,21 +105,38 @@ def draws_to_user(
     One draw of all chains at a time: a product over many would round a draw differently according to how many come
     with it, and draws written in pieces (after a resume) would not be those written in one.
     """
+    return drawn_to_user(logdensity, position, np.zeros(position.shape[:2], position.dtype))[0]
+
+
+def drawn_to_user(
+    logdensity: AbstractLogDensity,
+    position: Float[np.ndarray, "chains draws dim"],
+    lp: Float[np.ndarray, "chains draws"],
+) -> tuple[Float[np.ndarray, "chains draws dim"], Float[np.ndarray, "chains draws"]]:
+    """As `draws_to_user`, and the log densities ``lp`` of the draws as the user's function has them there::
+
+        log p(x) = log p(z) - log |dx / dz|
+
+    for a transport map; that of a whitening is constant, and no part of a `Whitened` log density.
+    """
     steps = maps(logdensity)
     if not steps:
-        return position
-    moved = _each_forward(steps, jnp.asarray(position.transpose(1, 2, 0)))
-    return np.ascontiguousarray(np.asarray(moved).transpose(2, 0, 1))
+        return position, lp
+    moved, log_det = _each_forward(steps, jnp.asarray(position.transpose(1, 2, 0)))
+    return np.ascontiguousarray(np.asarray(moved).transpose(2, 0, 1)), lp - np.asarray(log_det).T
 
 
 @eqx.filter_jit
 def _each_forward(
     steps: list[Whitening | TransportMap], draws: Float[Array, "draws dim chains"]
-) -> Float[Array, "draws dim chains"]:
-    def forward(position: Vector) -> Vector:
+) -> tuple[Float[Array, "draws dim chains"], Float[Array, "draws chains"]]:
+    def forward(position: Vector) -> tuple[Vector, Scalar]:
+        log_det = jnp.zeros(position.shape[1:], position.dtype)
         for step in steps:
+            if isinstance(step, TransportMap):
+                log_det = log_det + step.log_det(position)
             position = step.forward(position)
-        return position
+        return position, log_det
 
     return jax.lax.map(forward, draws)
 

@@ -87,7 +87,12 @@ def test_the_buffer_gives_filled_columns_only():
 def test_training_changes_the_kernel_counts_its_gradients_and_keeps_it_exact():
     target, events = Mixture2(), []
     starts = jnp.asarray(target.draw(np.random.default_rng(0), 6))
-    result = train_nice(jax.random.key(0), target, starts, TINY, progress=events.append)
+    key = jax.random.key(0)
+    result = train_nice(key, target, starts, TINY, progress=events.append)
+    untrained = nice(jax.random.split(key, 3)[0], dim=2, width=TINY.width)
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), result.transition.dynamics, untrained)
+    # 80 updates of Adam, of at most about the learning rate each.
+    assert all(10 * TINY.learning_rate < each < 100 * TINY.learning_rate for each in jax.tree.leaves(moved)), moved
     assert [event.step for event in events] == [40, 80]
     assert result.completed
     assert result.history["loss"].shape == (80,)

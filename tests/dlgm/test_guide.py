@@ -86,4 +86,5 @@ def test_the_guide_learns_from_the_last_latents_and_the_kernel_from_its_jumps():
     assert posterior_kernel(still, x, q).context is None
     grads = eqx.filter_grad(lambda d: jnp.sum(posterior_kernel(eqx.tree_at(lambda m: m.dynamics, m, d), x, q)
         .propose(KEY, posterior_kernel(m, x, q).init(z0)).end.position))(m.dynamics)  # fmt: skip
+    assert norm(grads.dynamics) > 0
     assert norm(grads.guide) == 0, "only `misfit` moves the guide"

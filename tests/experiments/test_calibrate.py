@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,13 @@ from capriole import Mixture, Transition
 from capriole._fit._training import hmc_move
 from capriole.calibration import BUGS, NormalModel, Posterior
 from capriole.cli._app import app
-from capriole.experiments import _calibrate
+from capriole.experiments import _calibrate, _calibrate_target
 from capriole.experiments._calibrate_cases import KERNEL, Case, cases, row
 from capriole.experiments._calibrate_model import IGNORES_DATA, SBC, Examination
 from capriole.experiments._calibrate_report import lead, load_cells, render, write_report
 from capriole.experiments._calibrate_settings import LEVEL, MODELS, SHARE, SUBJECTS, TARGETS, calibrate_settings
 from capriole.experiments._calibrate_tables import bug_rows, kernel_rows, sbc_rows, verdicts
+from capriole.targets import Banana
 from kernels import learned
 from pages import parsed
 
@@ -75,8 +77,31 @@ def test_cases_go_from_gross_to_slight(examination):
     assert [case.power for case in many if case.expected == "reject"] == [2.0]
 
 
-def test_levels_add_up():
-    assert pytest.approx(LEVEL) == SHARE * 2 * (len(TARGETS) + 3 * len(MODELS))
+class Unexamined(Examination):
+    """Makes the rows of a trial without holding it."""
+
+    def rank_test(self, case, number):
+        return row("any", case, {"x": 1.0})
+
+    two_samples = calibrate = rank_test
+
+    def ignore_data(self):
+        return self.rank_test(Case(IGNORES_DATA, "reject"), 0)
+
+
+def test_levels_of_all_rows_that_must_pass_add_up(examination, monkeypatch):
+    """Of kernels with networks, which are stirred as well: no subject has more rows."""
+    unmoved = SimpleNamespace(end=np.zeros((2, SMALL.num_draws)), acceptance_rate=1.0, log_det_sd=0.0)
+    monkeypatch.setattr(_calibrate_target, "walk", lambda *args, **options: unmoved)
+    monkeypatch.setattr(_calibrate_target, "invariance_p", lambda *args: {"x": 1.0})
+    kernel = Transition(Banana(), learned(2, 0.25, heads=0.7)(2, jnp.dtype("float64")))
+    of_target = _calibrate_target.examine_target(Banana(), kernel, jax.random.key(0), SMALL)["rows"]
+    of_model = Unexamined(examination.model, examination.kernel, jax.random.key(0), SMALL).examine()["rows"]
+    num = [sum(row["expected"] == "pass" for row in rows) for rows in (of_target, of_model)]
+    assert (len(TARGETS) * num[0] + len(MODELS) * num[1]) * SHARE == pytest.approx(LEVEL)
+
+
+def test_a_row_is_rejected_where_bonferronis_p_is_not_above_the_share():
     assert row("x", SOUND, {"a": 1.0, "b": SHARE / 2})["rejected"]
     assert not row("x", SOUND, {"a": 1.0, "b": SHARE / 2, "c": 1.0})["rejected"]
 

@@ -43,6 +43,17 @@ def test_goals_are_about_targets_of_the_bench_and_all_pass_where_all_is_well():
     assert verdict(table(all_cells()), "median").measured == pytest.approx(4)
 
 
+def test_proposals_of_a_flow_are_charged_as_gradients_are():
+    """500 of them beside 1,000 gradients; by seconds nothing changes."""
+    flow = cell("mog", "flowmc", 0.3)
+    flow["settings"] = {"num_density_evaluations": 500}
+    (found,) = standings([flow])
+    assert found.rate["gradients"] == pytest.approx(0.2)
+    assert found.rate["seconds"] == pytest.approx(300)
+    late = flow | {"ess_per_gradient": None, "ess_per_second": None, "problems": ["not within 15 minutes"]}
+    assert not standings([late])[0].passed
+
+
 def test_a_failed_cell_is_never_ranked_however_fast():
     cells = [
         cell("scg", "capriole", 0.5),

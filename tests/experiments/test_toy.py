@@ -1,18 +1,17 @@
 """The command of section 5.1: cells are resumed, chains' arrival is counted, the page holds every figure."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_cells import all_cells, row
+from toy_cells import all_cells, cell, row
+from typer.testing import CliRunner
 
 from capriole import Leapfrog, Transition
+from capriole.cli._app import app
 from capriole.experiments import _toy
 from capriole.experiments._burn_in import arrival
 from capriole.experiments._toy_goals import GOALS
@@ -21,6 +20,7 @@ from capriole.experiments._toy_report import load_cells, render, write_report
 from capriole.experiments._toy_settings import TOY_TARGETS, toy_settings
 from capriole.experiments._tuning import mixed_score, worst_score
 from capriole.targets import TARGETS, make_target
+from commands import ENVIRONMENT
 from densities import Gaussian
 from pages import parsed
 
@@ -148,35 +148,34 @@ def test_cells_are_loaded_in_order(tmp_path):
 
 
 def command(out, targets):
-    """Run the smoke preset in a process of its own, as a user would."""
-    args = [sys.executable, "-m", "capriole", "paper", "toy", "--preset", "smoke", "--seeds", "1", "--jobs", "1"]
-    cache = os.environ.get("CAPRIOLE_TEST_CACHE", "")
-    settings = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
-    done = subprocess.run(
-        [*args, "--targets", targets, "--out", str(out)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1200,
-        env=os.environ | (settings if cache else {}),
-    )
+    """The command with the smoke preset in this process; the cells have processes of their own, as for a user."""
+    words = ["paper", "toy", "--preset", "smoke", "--seeds", "1", "--jobs", "1", "--targets", targets]
+    done = CliRunner().invoke(app, [*words, "--out", str(out)], env=ENVIRONMENT)
     logs = {path.parent.name: path.read_text()[-2000:] for path in out.glob("cells/*/log.txt")}
-    assert done.returncode == 0, (done.stderr, logs)
+    assert done.exit_code == 0, (done.output, done.exception, logs)
     return done
 
 
 def test_the_whole_command_and_that_it_goes_on_where_it_stopped(tmp_path):
     out = tmp_path / "toy"
-    assert "1/1" in command(out, "rough-well").stderr
+    specs = _toy.plan(["icg", "rough-well"], 1, "smoke", out)
+    specs[0].path.mkdir(parents=True)
+    finished = specs[0].path / "cell.json"
+    finished.write_text(before := json.dumps(cell("icg") | {"preset": "smoke"}))
+    said = command(out, "icg, rough-well").stderr
+    assert "1 of 2 cells to run" in said
+    assert "2/2" in said
+    assert finished.read_text() == before
+    assert _toy.plan(["icg", "rough-well"], 1, "smoke", out) == specs, "the new cell is of this preset"
+    assert all(spec.done for spec in specs), "called again, it would run nothing"
     cells = load_cells(out / "cells")
-    assert list(cells) == ["rough-well"]
+    assert list(cells) == ["icg", "rough-well"]
     rows = cells["rough-well"][0]["samplers"]
     assert {"l2hmc", "l2hmc dispersed", "hmc", "hmc_paper", "hmc_best", "nuts", "lookahead"} == rows.keys()
     assert rows["hmc"]["num_leapfrogs"] == 10
     page = (out / "toy.html").read_text()
     parsed(page)
-    assert re.search(r"\d of 1 goals are met", page)
-    assert "0 of 1 cells to run" in command(out, "rough-well").stderr
+    assert re.search(r"\d of 3 goals are met", page)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from scipy.stats import norm
 import capriole
 from capriole import AbstractLogDensity, CrankNicolson, Mixture, PerChain, Rotation, Transition, Whitened, Whitening
 from capriole._explore import explore
-from capriole._fit import _confirm, _fit, _nuts, _rotations, _search
+from capriole._fit import _confirm, _fit, _nuts, _rotations, _search, _seen, _training
 from capriole._fit._candidate import Candidate
 from capriole._fit._final import InMemory, final_run
 from capriole._fit._reach import LEVELS, Marginal
@@ -22,6 +22,7 @@ from capriole._fit._transported import Elsewhere, transported
 from capriole._fit._verdict import RATES, Row
 from capriole._health import FITTED
 from capriole._judge import Judgement
+from capriole._modes import Modes
 from capriole._profile import Profile
 from capriole._sample import Record
 from capriole._whitening import identity
@@ -45,7 +46,7 @@ INIT = {"a": 0.0, "b": np.zeros(2)}
 @pytest.fixture(scope="module")
 def fitted():
     with jax.numpy_dtype_promotion("standard"):
-        return capriole.fit(logdensity, INIT, seed=3, num_chains=16, num_draws=500, num_pilot_chains=32)
+        return capriole.fit(logdensity, INIT, seed=3, num_chains=16, num_draws=500)
 
 
 def test_draws_are_the_users_variables_and_have_its_moments(fitted):
@@ -81,7 +82,7 @@ class Watched(AbstractLogDensity):
 
 def test_the_gradients_of_a_whole_fit_are_those_that_were_computed():
     seen = []
-    options = {"seed": 0, "num_chains": 8, "num_draws": 100, "num_pilot_chains": 16, "train_steps": 0}
+    options = {"seed": 0, "num_chains": 8, "num_draws": 100, "train_steps": 0}
     verdict = capriole.fit(Watched(seen), np.zeros(2), compare=False, **options).verdict
     jax.effects_barrier()
     settings = verdict.settings
@@ -122,6 +123,16 @@ def test_a_funnel_is_sampled_in_the_coordinates_of_a_transport_map(unfolded):
         assert np.abs(z).max() < 5
 
 
+def test_the_log_densities_of_draws_are_the_users_in_any_coordinates(unfolded):
+    """In those of the map they have its Jacobian."""
+    draws = jnp.asarray(np.moveaxis(unfolded.tree["posterior"]["x"].values, 2, 0))
+    lp = unfolded.tree["sample_stats"]["lp"].values
+    np.testing.assert_allclose(lp, Funnel(dim=5)(draws), rtol=1e-6, atol=1e-6)
+    again = capriole.sample(unfolded.transition, num_chains=4, num_draws=20, seed=5)
+    draws = jnp.asarray(np.moveaxis(again["posterior"]["x"].values, 2, 0))
+    np.testing.assert_allclose(again["sample_stats"]["lp"].values, Funnel(dim=5)(draws), rtol=1e-6, atol=1e-6)
+
+
 def test_a_transported_kernel_can_be_saved_and_loaded(unfolded, tmp_path):
     path = capriole.save(tmp_path / "kernel.safetensors", unfolded.transition, dim=5)
     again = capriole.load(path, Funnel(dim=5))
@@ -131,13 +142,13 @@ def test_a_transported_kernel_can_be_saved_and_loaded(unfolded, tmp_path):
 
 
 def test_a_funnels_parent_is_explored_by_its_marginal():
-    target = Funnel(dim=6)
-    pilot = explore(jax.random.key(0), target, target.start(jax.random.key(1), 32))
+    target = Funnel(dim=5)
+    pilot = explore(jax.random.key(0), target, target.start(jax.random.key(1), 64))
     before = pilot.num_gradients
     found = transported(jax.random.key(2), target, pilot)
     assert found.pilot.profile.parents == (0,)
     assert found.pilot.num_gradients > before
-    (marginal,) = Marginal.read(_search._facts(found.pilot)["marginals"], dim=6)
+    (marginal,) = Marginal.read(_search._facts(found.pilot)["marginals"], dim=5)
     np.testing.assert_allclose(marginal.quantiles, 3 * norm.ppf(LEVELS), atol=0.05)
     best = max(found.candidates, key=lambda c: c.judgement.worst)
     assert best.judgement.worst > 0.3
@@ -149,7 +160,7 @@ def test_draws_that_miss_an_end_of_a_marginal_fail(monkeypatch, missed):
     end = -60.0 if missed else norm.ppf(0.03) * np.sqrt(50.05)
     quantiles = [float(norm.ppf(level) * np.sqrt(50.05)) for level in LEVELS]
     quantiles[LEVELS.index(0.03)] = end
-    monkeypatch.setattr(_search, "marginals", lambda profile: [{"dimension": 0, "quantiles": quantiles}])
+    monkeypatch.setattr(_seen, "marginals", lambda profile: [{"dimension": 0, "quantiles": quantiles}])
     verdict = capriole.fit(make_target("scg"), seed=1, num_chains=8, train_steps=0, compare=False).verdict
     assert verdict.failed == missed
     assert ("along a funnel" in verdict.recommendation()) == missed
@@ -229,30 +240,9 @@ def test_more_leapfrogs_are_tried_where_few_do_badly(monkeypatch):
     assert longer.num_gradients > 0
 
 
-def test_the_same_seed_gives_the_same_draws():
-    options = {"seed": 1, "num_chains": 4, "num_draws": 50, "num_pilot_chains": 16, "compare": False, "train_steps": 0}
-    target = make_target("scg")
-    first, second = (capriole.fit(target, **options).tree["posterior"]["x"].values for _ in range(2))
-    np.testing.assert_array_equal(first, second)
-
-
-def test_a_target_whose_chains_never_meet_is_said_to_have_failed():
-    """Two modes 100 standard deviations apart, and no training that could find a way."""
-
-    def far(x):
-        return jnp.logaddexp(-jnp.sum((x - 50) ** 2) / 2, -jnp.sum((x + 50) ** 2) / 2)
-
-    found = capriole.fit(
-        far, np.zeros(1), seed=0, spread=50.0, num_draws=50, num_pilot_chains=16, train_steps=0, compare=False
-    )
-    posterior = found.tree["posterior"]["x"].values
-    mixed = ((posterior > 0).mean(axis=1) > 0) & ((posterior > 0).mean(axis=1) < 1)
-    assert mixed.all() or found.verdict.failed
-
-
 def test_nuts_draws_where_the_kernel_fails_in_its_final_run(monkeypatch):
     monkeypatch.setattr(_fit, "_problems", lambda draws, judgement: ["R-hat is 1.300, above 1.01"])
-    options = {"seed": 3, "num_chains": 8, "num_draws": 300, "num_pilot_chains": 32, "train_steps": 0}
+    options = {"seed": 3, "num_chains": 8, "num_draws": 300, "train_steps": 0}
     given_up = capriole.fit(logdensity, INIT, **options)
     verdict = given_up.verdict
     assert verdict.chosen == "NUTS"
@@ -270,6 +260,47 @@ def test_nuts_draws_where_the_kernel_fails_in_its_final_run(monkeypatch):
     assert verdict.settings["preparation"]["num_gradients"] == spent, "the run that was given up is paid for, too"
 
 
+def nuts_wins(rows, criterion):
+    """NUTS where it is among the rows, else the first."""
+    return next((row.name for row in rows if row.name == "NUTS"), rows[0].name)
+
+
+@pytest.mark.parametrize("kernel_fails", [False, True])
+def test_the_best_candidate_draws_where_nuts_was_chosen_and_fails(fitted, monkeypatch, kernel_fails):
+    monkeypatch.setattr(_search, "_sure", lambda *args: False)
+    monkeypatch.setattr(_search, "choose", nuts_wins)
+    monkeypatch.setattr(_fit, "_nuts_problems", lambda *args: ["R-hat is 1.300, above 1.01"])
+    if kernel_fails:
+        monkeypatch.setattr(_fit, "_problems", lambda draws, judgement: ["error: this one as well"])
+    found = capriole.fit(logdensity, INIT, seed=3, num_chains=8, num_draws=300, train_steps=0)
+    assert found.verdict.chosen == "rotation"
+    assert found.verdict.failed == kernel_fails
+    assert found.transition is not None
+    words = "NUTS failed in its final run and the rotation drew instead: R-hat is 1.300"
+    assert words in found.verdict.settings["notes"][-1]
+    if not kernel_fails:
+        assert found.verdict.recommendation().startswith(f"The draws are those of the rotation: {words}")
+        draws = found.tree["posterior"]["b"].values
+        assert np.abs(z_scores(draws, np.zeros(2), np.asarray(SCALE)[1:] ** 2)).max() < 5
+        before, spent = (f.verdict.settings["preparation"]["num_gradients"] for f in (fitted, found))
+        assert spent > before + 8 * 300, "the run that was given up is paid for"
+
+
+def test_a_place_that_the_pilot_left_makes_nuts_doubtful():
+    target = PerChain(lambda x: -jnp.sum(x**2) / 2)
+    position = np.random.default_rng(0).normal(size=(8, 500, 2))
+    run = PeerDraws(position, 10_000, 100, 1.0, 1.0, 0.5, 0.8, 0, {})
+
+    def problems(**pilot):
+        return _fit._nuts_problems(run, 1, target, SimpleNamespace(marginals=[], pilot=pilot))
+
+    assert problems(num_frozen=0, num_left=0) == []
+    for name in ("num_frozen", "num_left"):
+        (said,) = problems(**{name: 2})
+        assert said.startswith("error: chains of the pilot ")
+        assert "may all have left a place that holds mass" in said
+
+
 @pytest.mark.parametrize("moment", ["with_nuts", "nuts_tree"])
 def test_ctrl_c_while_nuts_is_asked_leaves_the_draws(monkeypatch, moment):
     def stop(*args, **options):
@@ -278,7 +309,7 @@ def test_ctrl_c_while_nuts_is_asked_leaves_the_draws(monkeypatch, moment):
     if moment == "nuts_tree":
         monkeypatch.setattr(_fit, "_problems", lambda draws, judgement: ["R-hat is 1.300, above 1.01"])
     monkeypatch.setattr(_fit, moment, stop)
-    options = {"seed": 3, "num_chains": 8, "num_draws": 300, "num_pilot_chains": 32, "train_steps": 0}
+    options = {"seed": 3, "num_chains": 8, "num_draws": 300, "train_steps": 0}
     found = capriole.fit(logdensity, INIT, **options)
     assert found.tree["posterior"]["b"].shape == (8, 300, 2)
     assert found.verdict.nuts is None
@@ -319,7 +350,7 @@ def test_a_run_that_is_interrupted_is_no_failure_and_waits_for_nothing(monkeypat
         if event.phase == "sample" and event.step >= 400:
             raise KeyboardInterrupt
 
-    options = {"seed": 3, "num_chains": 8, "num_pilot_chains": 32, "train_steps": 0}
+    options = {"seed": 3, "num_chains": 8, "train_steps": 0}
     found = capriole.fit(logdensity, INIT, num_draws=10_000, progress=stop, **options)
     assert found.tree["posterior"].attrs["completed"] == 0
     assert found.tree["posterior"]["b"].shape == (8, 400, 2)
@@ -329,7 +360,7 @@ def test_a_run_that_is_interrupted_is_no_failure_and_waits_for_nothing(monkeypat
 
 
 def test_nuts_is_held_to_the_rule_on_chains_that_stand_still():
-    target, found = PerChain(lambda x: -jnp.sum(x**2) / 2), SimpleNamespace(marginals=[])
+    target, found = PerChain(lambda x: -jnp.sum(x**2) / 2), SimpleNamespace(marginals=[], pilot={})
 
     def problems(still, thin):
         position = np.random.default_rng(0).normal(size=(8, 1000, 2))
@@ -344,7 +375,7 @@ def test_nuts_is_held_to_the_rule_on_chains_that_stand_still():
 
 def test_divergences_of_nuts_are_said(monkeypatch):
     position = np.random.default_rng(0).normal(size=(8, 500, 2))
-    target, found = PerChain(lambda x: -jnp.sum(x**2) / 2), SimpleNamespace(marginals=[])
+    target, found = PerChain(lambda x: -jnp.sum(x**2) / 2), SimpleNamespace(marginals=[], pilot={})
 
     def problems(divergences):
         run = PeerDraws(position, 10_000, 100, 1.0, 1.0, 0.5, 0.8, divergences, {})
@@ -357,14 +388,17 @@ def test_divergences_of_nuts_are_said(monkeypatch):
 
 
 def test_nuts_is_left_out_for_what_is_chosen_only():
-    pilot = SimpleNamespace(apart=0.0, agreed=True)
+    pilot = SimpleNamespace(apart=0.0, agreed=True, modes=Modes(np.zeros(1), np.zeros(1)))
     good = Row("rotation", 1, 0.25, 0.25, 1.0, 0.9, 1.0, 0, 0.0)
     risky, slow = good._replace(nonfinite=0.02), good._replace(name="slow", ess_per_gradient=0.05)
     assert _search._sure([good, slow], pilot, "gradients")
     assert not _search._sure([risky, slow], pilot, "gradients")
     assert not _search._sure([risky], pilot, "gradients")
     assert not _search._sure([good], pilot, "seconds")
-    assert _search._sure([slow], SimpleNamespace(apart=100.0), "gradients")
+    two, one = (Modes(np.arange(n), np.zeros(n)) for n in (2, 1))
+    assert _search._sure([slow], SimpleNamespace(apart=100.0, modes=two), "gradients")
+    far = SimpleNamespace(apart=100.0, agreed=False, modes=one)
+    assert not _search._sure([slow], far, "gradients"), "slow chains in one mode, which NUTS may cross"
 
 
 def test_nuts_is_no_choice_where_plain_hmc_disagreed_and_a_candidates_chains_met():
@@ -443,6 +477,43 @@ def test_a_trained_candidate_is_the_best_that_was_measured():
     assert found.shared_gradients == 0
     assert found.found.shape == position.shape
     assert found.judgement.worst > 0
+
+
+@pytest.mark.parametrize(
+    ("scores", "patient", "to_beat", "kept", "rounds"),
+    [
+        ((0.2, 0.5, 0.3, 0.4, 0.9), False, 0.0, 1, 4),  # two rounds that gain nothing end it; the best is kept
+        ((0.2, 0.5, 0.3, 0.4, 0.9), True, 0.0, 4, 5),  # unless the plan is patient
+        ((0.2, 0.5, 0.501, 0.8, 0.7), False, 0.0, 3, 5),  # one flat round is no end
+        ((0.5, 0.9, 0.9, 0.9, 0.9), False, 0.9, 0, 1),  # hopeless beside what there is
+        ((0.5, 0.9, 0.4, 0.4, 0.4), False, 0.8, 1, 4),
+    ],
+)
+def test_training_keeps_the_best_as_measured_and_ends_when_it_gains_nothing(
+    monkeypatch, scores, patient, to_beat, kept, rounds
+):
+    """Training and measuring are scripted: round i makes a kernel of i + 1 leapfrogs that scores ``scores[i]``."""
+    target = Whitened(make_target("scg"), identity(2, jnp.zeros(()).dtype))
+    position, made = jnp.zeros((2, 8)), []
+
+    def train(key, transition, position, recipe, **options):
+        made.append(Transition(target, Rotation(jnp.asarray(1.0), len(made) + 1)))
+        state = SimpleNamespace(position=position + 1)
+        return SimpleNamespace(transition=made[-1], chains=state, completed=True, num_gradients=1000)
+
+    def judge(key, kernel, position):
+        figures = (scores[len(made) - 1], 1.0, 1.0, 0.9, 1.0, 0.0, 100, 110, 1.0, 0.0)
+        assert position[0, 0] == len(made), "measured where its chains ended"
+        return Judgement(*figures)
+
+    monkeypatch.setattr(_training, "train", train)
+    monkeypatch.setattr(_training, "judge", judge)
+    plan = Plan("small network", 2, 16, (0.8, 0.7), 50, rounds=5, patient=patient)
+    found = train_candidate(jax.random.key(1), plan, target, position, step_size=0.2, to_beat=to_beat)
+    assert found.transition.dynamics.num_leapfrogs == kept + 1
+    assert found.judgement.worst == scores[kept]
+    assert len(made) == rounds
+    assert found.num_gradients == rounds * 1110, "those of rounds that lost, too"
 
 
 def test_the_best_network_is_tried_with_the_gradient_free_rotation_mixed_in(monkeypatch):

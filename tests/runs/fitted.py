@@ -26,24 +26,37 @@ OPTIONS = {
     "compare": False,
 }
 CONFIG = {"seed": 3, "num_chains": 4, "num_draws": 400}
+MOMENTS = {"mean": [0.0] * 3, "mean_error": "no", "variance": [1.0] * 3, "variance_error": [1.0] * 3}
 HOSTILE = [
-    ("chosen", "__import__('os')"),
-    ("chosen", None),
-    ("rows", [[]] * 10**4),
-    ("rows", [{"name": "rotation", "num_leapfrogs": 10**30}]),
-    ("rows", [{"name": "rotation", "num_leapfrogs": 1, "fixed_gradients": 0, "measured_gradients": -1}]),
-    ("notes", {"a": 1}),
-    ("spent", {"num_gradients": 1e400, "seconds": 0, "compile_seconds": 0}),
-    ("compared", 7),
-    ("pilot", []),
-    ("pilot", {"marginals": [{"dimension": 10**9, "quantiles": []}]}),
-    ("decided", "yes"),
-    ("starts", np.zeros((3, 5))),
-    ("starts", np.full((3, 4), np.nan)),
-    ("crowd", np.zeros((2, 8))),
-    ("fingerprint/values", np.zeros(3, np.int8)),
-    ("fingerprint/values", np.zeros(0)),
-    ("fingerprint/points", np.zeros((3, 3), np.int8)),
+    ("chosen", "__import__('os')", r"chose .__import__\('os'\)., which is none of its candidates"),
+    ("chosen", None, "chose 'None', which is none of its candidates"),
+    ("own", "NUTS, or so", "chose 'NUTS, or so', which is none of its candidates"),
+    ("rows", [[]] * 10**4, "has no list of rows"),
+    ("rows", [{"name": "rotation", "num_leapfrogs": 10**30}], "holds no row of a verdict"),
+    (
+        "rows",
+        [{"name": "rotation", "num_leapfrogs": 1, "fixed_gradients": 0, "measured_gradients": -1}],
+        "the row 'rotation' has measured_gradients = '-1', expected a count",
+    ),
+    ("notes", {"a": 1}, "has notes that are not a list of texts"),
+    ("spent", {"num_gradients": 1e400, "seconds": 0, "compile_seconds": 0}, "says it took .*'num_gradients': inf"),
+    ("compared", 7, "says it took '7'"),
+    ("pilot", [], "does not say what its pilot was"),
+    ("pilot", {"marginals": [{"dimension": 10**9, "quantiles": []}]}, "no marginal of one of 3 dimensions"),
+    (
+        "pilot",
+        {"modes": [{"centre": [0.0] * 3, "scale": [1.0, 1.0, -1.0], "share": 0.5}]},
+        "no mode in 3 dimensions",
+    ),
+    ("pilot", {"modes": [{"centre": [0.0] * 3, "scale": [1.0] * 10**5, "share": 0.5}]}, "no mode in 3 dimensions"),
+    ("pilot", {"moments": MOMENTS}, "no moments of 3 dimensions"),
+    ("decided", "yes", "does not say what its pilot was"),
+    ("starts", np.zeros((3, 5)), "has 5 starts, the run 4 chains"),
+    ("starts", np.full((3, 4), np.nan), "has starts that are not finite"),
+    ("crowd", np.zeros((2, 8)), "has no crowd of 3 coordinates and float64"),
+    ("fingerprint/values", np.zeros(3, np.int8), "is not the one this run began with"),
+    ("fingerprint/values", np.zeros(0), "has no fingerprint of its log density"),
+    ("fingerprint/points", np.zeros((3, 3), np.int8), "has no fingerprint of its log density"),
 ]
 
 
@@ -131,7 +144,7 @@ def by_hand() -> Found:
     flat = capriole.PerChain(lambda x: -jnp.sum(x**4) / 2)
     kernel = Transition(Whitened(flat, whitening), Rotation(jnp.asarray(1.0), jnp.asarray(1)))
     starts = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4)))
-    return Found("rotation", kernel, (), starts, starts, (), Spent(0, 0.0, 0.0), None, False, {})
+    return Found("rotation", "rotation", kernel, (), starts, starts, (), Spent(0, 0.0, 0.0), None, False, {})
 
 
 class Watched(CheckpointedFit):

@@ -104,7 +104,9 @@ def found() -> Found:
     rows = tuple(Row(name, 3, 0.3, 0.2, 900.0, 0.8, 1.001, 4000, 1.5, 900) for name in ("jittered rotation", "NUTS"))
     starts, spent = STATE.position[:, :4], Spent(9000, 2.5, 1.5)
     notes = ("a network was not trained: rotations suffice",)
-    return Found(rows[0].name, whitened(), rows, starts, STATE.position, notes, spent, spent, False, {"rhat": 1.01})
+    return Found(
+        rows[0].name, rows[0].name, whitened(), rows, starts, STATE.position, notes, spent, spent, False, {"rhat": 1.01}
+    )
 
 
 def copy(sound: Path, folder: Path, kind: str) -> None:

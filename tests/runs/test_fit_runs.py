@@ -89,11 +89,17 @@ def test_another_log_density_kernel_or_configuration_is_refused(whole, tmp_path)
         fitted.tiny_fit(folder)
 
 
-@pytest.mark.parametrize(("field", "value"), fitted.HOSTILE, ids=lambda v: str(v)[:20])
-def test_hostile_searches_are_refused(whole, tmp_path, field, value):
+def test_a_search_rewritten_with_a_right_checksum_is_read(whole, tmp_path):
+    folder = fitted.copied(whole[0], tmp_path / "run")
+    fitted.rewrite(folder, "notes", ["x"])
+    assert fitted.tiny_fit(folder).verdict.settings["notes"] == ["x"]
+
+
+@pytest.mark.parametrize(("field", "value", "message"), fitted.HOSTILE, ids=lambda v: str(v)[:20])
+def test_hostile_searches_are_refused(whole, tmp_path, field, value, message):
     folder = fitted.copied(whole[0], tmp_path / "run")
     fitted.rewrite(folder, field, value)
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=message):
         fitted.tiny_fit(folder)
 
 
@@ -134,7 +140,7 @@ def test_draws_that_a_verdict_was_given_on_are_never_nutss(whole, tmp_path, monk
     drawn = _fit._Drawn(None, ["R-hat is 1.300, above 1.01"], {"completed": True})
     found = fitted.by_hand()._replace(compared=Spent(1, 0.0, 0.0))
     keeper = fitted.Watched(RunFolder(folder, new=False))
-    assert _fit._compared([None, None], None, found, drawn, 700, keeper) == (found, drawn)
+    assert _fit._compared([None, None], None, found, drawn, 700, keeper, None) == (found, drawn)
     keeper.folder.close()
 
 
@@ -166,7 +172,7 @@ def test_thinned_passes_go_on_where_they_were(tmp_path, monkeypatch, passes):
     plain = run("plain", [])
     stopped = run("stopped", [("sample", 200), ("sample 1 in 4", 200), ("sample 1 in 16", 200)][:passes])
     assert (plain.thin, stopped.thin) == (4 ** (passes - 1),) * 2
-    assert plain.warmup_gradients == stopped.warmup_gradients
+    assert plain.spent.num_gradients == stopped.spent.num_gradients
     assert_same(stopped.draws.record._asdict(), plain.draws.record._asdict())
 
     keeper = fitted.Watched(RunFolder(tmp_path / "stopped", new=False), more=100)
@@ -185,7 +191,19 @@ def test_draws_of_nuts_are_stored_whole(tmp_path, monkeypatch):
     def search(keys, target, position, settings, progress):
         row = capriole._fit.Row("NUTS", None, 0.1, 0.1, 1.0, 0.8, 1.0, 5, 1.0, 9)
         spent = capriole._fit.Spent(5, 1.0, 0.0)
-        return Found("NUTS", None, (row,), position[:, :4], position[:, :8], (), spent, spent, True, {})
+        return Found(
+            "NUTS",
+            "rotation",
+            None,
+            (row, row._replace(name="rotation")),
+            position[:, :4],
+            position[:, :8],
+            (),
+            spent,
+            spent,
+            True,
+            {},
+        )
 
     monkeypatch.setattr(_fit, "search", search)
     found = fitted.tiny_fit(tmp_path / "run")

@@ -4,10 +4,12 @@ from ._final import THINS, Keeper, Point, on_draws, phase_of
 from ._fit import Fit, fit
 from ._reach import Marginal
 from ._search import Found, Spent
+from ._seen import read_seen
 from ._settings import SCOUTS, Settings, settings_from
-from ._verdict import Row, Verdict
+from ._verdict import NUTS, Row, Verdict
 
 __all__ = [
+    "NUTS",
     "SCOUTS",
     "THINS",
     "Fit",
@@ -22,5 +24,6 @@ __all__ = [
     "fit",
     "on_draws",
     "phase_of",
+    "read_seen",
     "settings_from",
 ]

@@ -116,7 +116,7 @@ def judged_again(
     key: Key, candidate: Candidate, places: np.ndarray, pilot: Exploration, *, num_draws: int = 500
 ) -> Candidate:
     """The candidate with what it does from ``places`` (dim, chains), and the faults of those draws."""
-    start = jnp.asarray(from_user(candidate.transition.target, places.astype(jnp.zeros(()).dtype)))
+    start = jnp.asarray(from_user(candidate.transition.target, places.astype(pilot.position.dtype)))
     run_key = jax.random.fold_in(key, 7)
     judgement, record = measured(run_key, candidate.transition, start, num_draws=num_draws, num_warmup=WARMUP)
     still = grave(health(*health_arrays(record), remedies=FITTED))

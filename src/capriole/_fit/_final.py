@@ -14,11 +14,11 @@ from .._sample import Draws, Record, draw_chains
 from .._train import OnProgress, Progress
 from .._transition import AbstractTransition, per_chain
 from .._types import ChainState, Key, Vector
-from .._whitening import draws_to_user
+from .._whitening import drawn_to_user
 from ..diagnostics import rhat_limit
 from ._confirm import WARMUP
 from ._reach import Missed, unreached
-from ._search import Found
+from ._search import Found, Spent
 from ._settings import THINS
 from ._verdict import Verdict
 
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 class Point(NamedTuple):
     """Where the final run is: pass ``round`` of `THINS` starts at ``state``; ``settled`` if it is the one to keep.
 
-    ``spent`` gradients went into the warm-up and the passes given up before.
+    ``spent`` is what went into the warm-up and the passes given up before.
     """
 
     round: int
     state: ChainState
-    spent: int
+    spent: Spent
     settled: bool = False
 
 
 class Final(NamedTuple):
-    """The pass that was kept, positions in the user's coordinates; ``warmup_gradients`` were spent before it, and
-    ``check_seconds`` after it, on judging it. ``completed`` is False if it, or a longer one after it, was interrupted.
+    """The pass that was kept, positions in the user's coordinates; ``spent`` is what went before it, and
+    ``check_seconds`` after it, into judging it. ``completed`` is False if it, or one after it, was interrupted.
     """
 
     draws: Draws
     judgement: Judgement
     missed: list[Missed]
     thin: int
-    warmup_gradients: int
+    spent: Spent
     check_seconds: float
     completed: bool
 
@@ -126,9 +126,9 @@ class InMemory:
         show = on_draws(thin, progress)
         draws = draw_chains(key, kernel, point.state, num_draws=num_draws, thin=thin, chunk_size=CHUNK, progress=show)
         with CompileClock() as clock:  # part of drawing: nobody has draws before they are in his own coordinates
-            position = draws_to_user(kernel.target, draws.record.position)
+            position, lp = drawn_to_user(kernel.target, draws.record.position, draws.record.lp)
         seconds, compiling = draws.seconds + clock.seconds, draws.compile_seconds + clock.compile_seconds
-        record = draws.record._replace(position=position)
+        record = draws.record._replace(position=position, lp=lp)
         return draws._replace(record=record, seconds=seconds, compile_seconds=compiling)
 
     def finish(self, tree: "xarray.DataTree", verdict: Verdict) -> "xarray.DataTree":
@@ -159,7 +159,7 @@ def final_run(
         warm = draw_chains(jax.random.fold_in(key, 2), kernel, state, num_draws=WARMUP, chunk_size=CHUNK)
         if not warm.completed:
             raise KeyboardInterrupt
-        return Point(0, warm.state, warm.num_gradients)
+        return Point(0, warm.state, Spent.of(warm))
 
     at, before = keeper.point(kernel, start, warm_up), None
     while True:
@@ -180,7 +180,7 @@ def final_run(
         mixed = judgement.rhat_max <= rhat_limit(*draws.record.position.shape)
         if at.settled or not draws.completed or at.round + 1 == len(THINS) or (mixed and not missed):
             break
-        at, before = Point(at.round + 1, draws.state, at.spent + draws.num_gradients), now
+        at, before = Point(at.round + 1, draws.state, Spent.of(at.spent, draws)), now
         keeper.reached(at)
     keeper.reached(at._replace(settled=True))
     return now

@@ -23,15 +23,22 @@ from ..baselines import PeerDraws
 from ._final import InMemory, Keeper, final_run
 from ._nuts import nuts_tree
 from ._reach import Missed, unreached
-from ._search import Found, Spent, search, with_nuts
+from ._search import Found, Spent, in_short, search, with_nuts
+from ._seen import held_far_out, seen
 from ._settings import SCOUTS, Settings
-from ._verdict import INSTEAD, RATES, Row, Verdict, grave
+from ._verdict import INSTEAD, NUTS, NUTS_FAILED, RATES, Row, Verdict, grave
 
 if TYPE_CHECKING:
     import xarray
 
 
 _LEFT_OUT = "interrupted while NUTS was measured or drew, so it is left out"
+_DOUBTS = (
+    ("num_frozen", "chains of the pilot hardly moved where they were"),
+    ("num_left", "chains of the pilot left places that are denser than all that they saw later"),
+)
+_TELLING = 0.8
+"""Share of thinned draws that are effective below which the run says what the kernel's rate is."""
 _CUT_SHORT = "interrupted in a longer run, so the draws are those of the shorter one before"
 
 
@@ -88,17 +95,22 @@ def fit(
     target, position = prepare(logdensity, init, keys[0], spread=spread, **starts)
     progress = keeper.begin(_config(seed, position, settings), position, progress)
     found = keeper.search(target, lambda: search(keys[1:5], target, position, settings, progress))
-    drawn = _drawn(keys[5], seed, target, found, num_draws, keeper, progress)
+
+    def draw(found: Found) -> _Drawn:
+        return _drawn(keys[5], seed, target, found, num_draws, keeper, progress)
+
+    drawn = draw(found)
     if compare and drawn.figures["completed"]:  # who pressed Ctrl-C waits for nothing more
         try:
-            found, drawn = _compared(keys[4:6], target, found, drawn, num_draws, keeper)
+            found, drawn = _compared(keys[4:6], target, found, drawn, num_draws, keeper, draw)
         except KeyboardInterrupt:
             if keeper.resumable:
                 raise
             found = found._replace(notes=(*found.notes, _LEFT_OUT))
     figures = drawn.figures | {"seed": repr(seed), "criterion": criterion, "num_chains": num_chains}
     verdict = _verdict(found, drawn.problems, figures)
-    return Fit(keeper.finish(_stamped(drawn.tree, verdict), verdict), verdict, found.kernel)
+    kernel = None if found.by_nuts else found.kernel
+    return Fit(keeper.finish(_stamped(drawn.tree, verdict), verdict), verdict, kernel)
 
 
 class _Drawn(NamedTuple):
@@ -110,15 +122,32 @@ class _Drawn(NamedTuple):
 
 
 def _compared(
-    keys: Sequence[Key], target: AbstractLogDensity, found: Found, drawn: _Drawn, num_draws: int, keeper: Keeper
+    keys: Sequence[Key],
+    target: AbstractLogDensity,
+    found: Found,
+    drawn: _Drawn,
+    num_draws: int,
+    keeper: Keeper,
+    draw: Callable[[Found], _Drawn],
 ) -> tuple[Found, _Drawn]:
-    """NUTS measured, if it was not yet; and its draws instead of a kernel's that failed, if they pass."""
+    """NUTS measured, if it was not yet; and its draws instead of a kernel's that failed, if they pass; and a kernel's
+    instead of those of NUTS, if it was chosen and failed.
+    """
     if found.compared is None:
         found = with_nuts(keys[0], target, found)
         keeper.compared(target, found)
-    if found.kernel is None or found.apart or keeper.judged or not grave(drawn.problems):
+    if keeper.judged or not grave(drawn.problems):
         return found, drawn
-    instead = _nuts_drawn(keys[1], target, found, num_draws)
+    if found.by_nuts and found.kernel is not None:
+        found = _stands_by(found, drawn)
+        keeper.compared(target, found)
+        return found, draw(found)
+    if found.by_nuts or found.apart:
+        return found, drawn
+    try:
+        instead = _nuts_drawn(keys[1], target, found, num_draws)
+    except Exception as error:  # the user's own log density's, so any: draws that are there must not be lost by it
+        return found._replace(notes=(*found.notes, f"NUTS could not draw instead: {in_short(error)}")), drawn
     if grave(instead.problems):
         return found, drawn
     found = _given_up(found, drawn)
@@ -141,17 +170,24 @@ def _drawn(
     keeper: Keeper,
     progress: OnProgress,
 ) -> _Drawn:
-    """Draws of what was found."""
-    if found.kernel is None:
+    """Draws of what was chosen."""
+    if found.by_nuts or found.kernel is None:
         return _nuts_drawn(key, target, found, num_draws)
     start = jnp.asarray(from_user(found.kernel.target, np.asarray(found.starts)))
     final = final_run(key, found.kernel, start, num_draws, keeper, progress, marginals=found.marginals)
-    figures = {"thin": final.thin, "final": final.judgement._asdict(), "warmup_gradients": final.warmup_gradients}
+    judgement, run = final.judgement, final.draws
+    measured = min(judgement.ess_per_gradient, judgement.ess_sq_per_gradient) * judgement.num_gradients
+    costs = {"num_gradients": run.num_gradients, "seconds": run.seconds}  # of all; measured may be the last that fit
+    figures = {"thin": final.thin, "ess_per_draw": measured / run.record.lp.size, "final": judgement._asdict() | costs}
+    figures |= _before(final.spent)
     drawn = time.perf_counter()
     tree = to_datatree(final.draws, target, seed=repr(seed))
     figures["seconds_after_the_draws"] = final.check_seconds + time.perf_counter() - drawn
     figures["completed"] = final.completed
-    problems = _problems(final.draws, final.judgement) + _errors(final.missed)
+    beside = seen(final.draws.record.position, found.pilot)
+    figures |= {"against_pilot": beside.against_pilot, "modes": beside.modes}
+    problems = _problems(run, judgement) + _errors(final.missed) + beside.problems
+    problems += held_far_out(run.record.position, run.record.acceptance_rate)
     if not final.completed:
         kept = final.draws.record.lp.shape[1]
         problems.append(f"interrupted after {kept} of {num_draws} draws per chain" if kept < num_draws else _CUT_SHORT)
@@ -160,20 +196,37 @@ def _drawn(
 
 def _nuts_drawn(key: Key, target: AbstractLogDensity, found: Found, num_draws: int) -> _Drawn:
     tree, last, thin = nuts_tree(key, target, found.starts, found.marginals, num_draws=num_draws)
-    figures = {"thin": thin, "warmup_gradients": last.warmup_gradients, "completed": True}
-    return _Drawn(tree, _nuts_problems(last, thin, target, found), figures)
+    beside = seen(last.position, found.pilot)
+    figures: dict[str, Any] = {"thin": thin, "completed": True}
+    figures |= _before(Spent(last.warmup_gradients, last.warmup_seconds, last.compile_seconds))
+    figures |= {"against_pilot": beside.against_pilot, "modes": beside.modes}
+    return _Drawn(tree, _nuts_problems(last, thin, target, found) + beside.problems, figures)
+
+
+def _before(spent: Spent) -> dict[str, Any]:
+    """What was spent on warm-up and passes given up, before the first draw that was kept."""
+    return {
+        "warmup_gradients": spent.num_gradients,
+        "warmup_seconds": spent.seconds,
+        "warmup_compile_seconds": spent.compile_seconds,
+    }
 
 
 def _given_up(found: Found, drawn: _Drawn) -> Found:
     """NUTS chosen instead of a kernel whose run ``drawn`` failed; what that run took is part of the preparation."""
     note = f"the {found.chosen} failed in its final run and {INSTEAD}: {'; '.join(grave(drawn.problems))}"
-    final = drawn.figures["final"]
-    spent = Spent(
-        found.spent.num_gradients + drawn.figures["warmup_gradients"] + final["num_gradients"],
-        found.spent.seconds + final["seconds"],
-        found.spent.compile_seconds + final["compile_seconds"],
-    )
-    return found._replace(kernel=None, chosen="NUTS", decided=True, notes=(*found.notes, note), spent=spent)
+    final = Spent(*(drawn.figures["final"][name] for name in Spent._fields))
+    spent = Spent.of(found.spent, _warmup(drawn.figures), final)
+    return found._replace(kernel=None, chosen=NUTS, decided=True, notes=(*found.notes, note), spent=spent)
+
+
+def _stands_by(found: Found, drawn: _Drawn) -> Found:
+    """The best candidate chosen instead of NUTS, whose run ``drawn`` failed and is paid for."""
+    note = f"{NUTS_FAILED} and the {found.own} drew instead: {'; '.join(grave(drawn.problems))}"
+    run = drawn.tree["posterior"].attrs
+    spent = Spent(run["num_gradients"], run["sampling_time"], 0.0)
+    spent = Spent.of(found.spent, _warmup(drawn.figures), spent)
+    return found._replace(chosen=found.own, notes=(*found.notes, note), spent=spent)
 
 
 def _problems(draws: Draws, judgement: Judgement) -> list[str]:
@@ -206,6 +259,11 @@ def _nuts_problems(draws: PeerDraws, thin: int, target: AbstractLogDensity, foun
             f"{draws.divergences} of {steps} of NUTS's transitions diverged: places of high curvature may be missed; "
             "reparameterise, or look at the pairs plot"
         )
+    if doubt := [text for name, text in _DOUBTS if found.pilot.get(name)]:
+        problems.append(
+            f"error: {' and '.join(doubt)}: NUTS's chains, which R-hat compares with one another only, may all have "
+            "left a place that holds mass; start wider (spread), or reparameterise"
+        )
     last = state_at(target, jnp.asarray(draws.position[:, -1].T)).logdensity
     noisy = rounding(float(jnp.mean(jnp.abs(last))), float(jnp.finfo(last.dtype).eps) / 2)
     return problems + noisy + _errors(unreached(draws.position, found.marginals))
@@ -213,11 +271,14 @@ def _nuts_problems(draws: PeerDraws, thin: int, target: AbstractLogDensity, foun
 
 def _verdict(found: Found, problems: list[str], figures: dict[str, Any]) -> Verdict:
     rows = found.rows
-    if found.kernel is not None:
+    if not found.by_nuts:
         rows = tuple(_as_it_was(row, found.spent, figures) if row.name == found.chosen else row for row in rows)
     comparison = (found.compared or Spent(0, 0.0, 0.0))._asdict() | {"decided": found.decided}
-    costs = {"preparation": found.spent._asdict(), "comparison": comparison}
-    settings = {"pilot": found.pilot} | figures | {"notes": list(found.notes)} | costs
+    nothing = Spent(0, 0.0, 0.0)._asdict()
+    training = found.pilot.get("training", nothing)
+    costs = {"preparation": found.spent._asdict(), "training": training, "comparison": comparison}
+    pilot = {name: value for name, value in found.pilot.items() if name not in ("moments", "modes", "training")}
+    settings = {"pilot": pilot} | figures | {"notes": list(found.notes)} | costs
     return Verdict(rows, found.chosen, tuple(problems), bool(grave(problems)), settings)
 
 
@@ -225,17 +286,18 @@ def _as_it_was(row: Row, total: Spent, figures: dict[str, Any]) -> Row:
     """The chosen kernel's row with all that the user paid before its first draw, losers and warm-up included.
 
     And no better than its own run: who wins was lucky in what won. Thinned draws have no more ESS than there are of
-    them, so they tell nothing.
+    them: if they have nearly that, they tell nothing of the rate.
     """
-    row = row._replace(
-        fixed_gradients=total.num_gradients + figures["warmup_gradients"],
-        fixed_seconds=total.seconds + total.compile_seconds,
-    )
-    if figures["thin"] > 1:
+    final, total = figures["final"], Spent.of(total, _warmup(figures))
+    row = row._replace(fixed_gradients=total.num_gradients, fixed_seconds=total.seconds + total.compile_seconds)
+    if figures["thin"] > 1 and not figures["ess_per_draw"] < _TELLING:
         return row
-    final = figures["final"]
     rates = {name: min(getattr(row, name), final[name]) for name in RATES if math.isfinite(final[name])}
     return row._replace(**rates, rhat_max=final["rhat_max"])
+
+
+def _warmup(figures: dict[str, Any]) -> Spent:
+    return Spent(*(figures[f"warmup_{name.removeprefix('num_')}"] for name in Spent._fields))
 
 
 def _stamped(tree: "xarray.DataTree", verdict: Verdict) -> "xarray.DataTree":

@@ -12,7 +12,7 @@ from .._types import Key, Vector
 from ..baselines import PeerDraws, run_peer
 from ._reach import unreached
 from ._settings import THINS
-from ._verdict import Row
+from ._verdict import NUTS, Row
 
 if TYPE_CHECKING:
     import xarray
@@ -39,7 +39,7 @@ def nuts_row(
     draws = _run(key, target, position[:, :_CHAINS], num_draws=num_draws)
     bulk, bulk_sq = diagnostics.bulk_ess(draws.position), diagnostics.bulk_ess_sq(draws.position)
     return Row(
-        name="NUTS",
+        name=NUTS,
         num_leapfrogs=None,
         ess_per_gradient=float(np.min(bulk)) / draws.num_gradients,
         ess_sq_per_gradient=float(np.min(bulk_sq)) / draws.num_gradients,

@@ -1,7 +1,7 @@
 """The search of `fit`: pilot, whitening, candidates, measurement, choice."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import numpy as np
 from .._clock import CompileClock
 from .._explore import LOST, Exploration, explore
 from .._logdensity import AbstractLogDensity
-from .._places import APART, spread_out
+from .._places import spread_out
 from .._train import OnProgress, TrainingDivergedError
 from .._transition import AbstractTransition, state_at
 from .._types import Key, Vector
@@ -20,12 +20,12 @@ from ._confirm import RISKY, choose, confirmed, judged_again, row_of, sound
 from ._free import RETURNS, gradient_free
 from ._improper import refuse_improper
 from ._nuts import nuts_row
-from ._reach import marginals
 from ._rotations import NO_NETWORKS, rotations
+from ._seen import facts
 from ._settings import Settings
 from ._training import MOST_MOVED, mixed_candidate, plans, train_candidate
 from ._transported import TRANSPORTED, TRANSPORTED_ENOUGH, transported
-from ._verdict import MIXED, Row, sat_apart
+from ._verdict import MIXED, NUTS, Row, sat_apart
 
 NUTS_AT_MOST = 0.2
 """Effective draws of x and of x^2 per gradient that NUTS did not reach on any target of the peers bench (0.14)."""
@@ -39,16 +39,24 @@ class Spent(NamedTuple):
     seconds: float
     compile_seconds: float
 
+    @classmethod
+    def of(cls, *runs: Any) -> Self:
+        """What ``runs``, of anything that has these fields, took together."""
+        return cls(*(sum(getattr(run, name) for run in runs) for name in cls._fields))
+
 
 class Found(NamedTuple):
     """What the search found: all that the final run and the verdict need, so that it can be stored and read back.
 
-    ``kernel`` is None where NUTS was ``chosen``. ``starts`` and ``crowd`` (dim, n), in the user's coordinates, are
-    where the final chains and those of NUTS's measurement start; ``compared`` is what that took (None: not measured)
-    and ``decided`` says whether the choice waited for it. ``pilot`` holds plain values for the verdict.
+    ``chosen`` is the sampler whose draws are returned, ``own`` the best of the candidates, whose ``kernel`` stands by
+    where NUTS was chosen (None: it failed, or is not kept). ``starts`` and ``crowd`` (dim, n), in the user's
+    coordinates, are where the final chains and those of NUTS's measurement start; ``compared`` is what that took (None:
+    not measured) and ``decided`` says whether the choice waited for it. ``pilot`` holds plain values for the verdict,
+    what training took among them.
     """
 
     chosen: str
+    own: str
     kernel: AbstractTransition | None
     rows: tuple[Row, ...]
     starts: Vector
@@ -58,6 +66,11 @@ class Found(NamedTuple):
     compared: Spent | None
     decided: bool
     pilot: dict[str, Any]
+
+    @property
+    def by_nuts(self) -> bool:
+        """Whether NUTS was chosen."""
+        return self.chosen == NUTS
 
     @property
     def apart(self) -> bool:
@@ -104,6 +117,7 @@ def search(
     gradients = pilot.num_gradients + sum(c.num_gradients for c in candidates)
     found = Found(
         chosen="",
+        own="",
         kernel=None,
         rows=tuple(row_of(candidate, pilot) for candidate in candidates),
         starts=jnp.asarray(spread_out(places, settings.num_chains, num_far), position.dtype),
@@ -112,13 +126,14 @@ def search(
         spent=Spent(gradients, clock.seconds, clock.compile_seconds),
         compared=None,
         decided=False,
-        pilot=_facts(pilot),
+        pilot=_facts(pilot) | {"training": Spent.of(*(c for c in candidates if "network" in c.name))._asdict()},
     )
     if settings.compare and not _sure(found.rows, pilot, settings.criterion):
         found = with_nuts(keys[3], target, found)._replace(decided=True)
     chosen = choose(_choices(found.rows, pilot), settings.criterion)
-    kernel = next((c.transition for c in candidates if c.name == chosen), None)
-    return found._replace(chosen=chosen, kernel=kernel)
+    own = choose([row for row in found.rows if row.name != NUTS], settings.criterion)
+    kernel = next(c.transition for c in candidates if c.name == own)
+    return found._replace(chosen=chosen, own=own, kernel=kernel)
 
 
 def _explored(
@@ -135,11 +150,21 @@ def _explored(
 
 
 def with_nuts(key: Key, target: AbstractLogDensity, found: Found) -> Found:
-    """NUTS's row added, and what measuring it took."""
+    """NUTS's row added, and what measuring it took; a note instead where the log density raised an error on its way."""
+    rows, notes, spent = found.rows, found.notes, 0
     with CompileClock() as clock:
-        row = nuts_row(key, target, found.crowd, found.marginals)
-    spent = Spent(row.measured_gradients, clock.seconds, clock.compile_seconds)
-    return found._replace(rows=(*found.rows, row), compared=spent)
+        try:
+            row = nuts_row(key, target, found.crowd, found.marginals)
+            rows, spent = (*rows, row), row.measured_gradients
+        except Exception as error:  # the user's own, so any: what was found must not be lost by it
+            notes = (*notes, f"NUTS could not be measured: {in_short(error)}")
+    return found._replace(rows=rows, notes=notes, compared=Spent(spent, clock.seconds, clock.compile_seconds))
+
+
+def in_short(error: Exception) -> str:
+    """The kind of an error and the first line of its words."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first[:200]}" if first else type(error).__name__
 
 
 def _choices(rows: Sequence[Row], pilot: Exploration) -> Sequence[Row]:
@@ -147,14 +172,14 @@ def _choices(rows: Sequence[Row], pilot: Exploration) -> Sequence[Row]:
     every place that any chain found, met. NUTS's few chains in a short run may all have gone to one of several modes,
     whose ESS and R-hat are fine.
     """
-    ours = [row for row in rows if row.name != "NUTS"]
+    ours = [row for row in rows if row.name != NUTS]
     met = any(sound(row) and row.rhat_max < MIXED for row in ours)
     return rows if pilot.agreed or not met else ours
 
 
 def _sure(rows: Sequence[Row], pilot: Exploration, criterion: str) -> bool:
     """Whether NUTS cannot be the choice: the best beats whatever it may reach, or plain HMC's chains sat apart."""
-    if pilot.apart >= APART:
+    if sat_apart({"apart": pilot.apart, "num_modes": len(pilot.modes.log_mass)}):
         return True
     name = choose(rows, criterion)
     best = next(row for row in rows if row.name == name)
@@ -321,5 +346,4 @@ def _facts(pilot: Exploration) -> dict[str, Any]:
         "num_gradients": pilot.num_gradients,
         "seconds": pilot.seconds,
         "compile_seconds": pilot.compile_seconds,
-        "marginals": marginals(pilot.profile),
-    }
+    } | facts(pilot)

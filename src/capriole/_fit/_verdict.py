@@ -7,8 +7,14 @@ from typing import Any, NamedTuple, Self
 
 from .._places import APART
 
+NUTS = "NUTS"
+"""The name of its row."""
+
 INSTEAD = "NUTS drew instead"
 """Words of the note on a kernel that failed in its final run, where NUTS's draws passed."""
+
+NUTS_FAILED = "NUTS failed in its final run"
+"""Words of the note on it, where the best candidate drew instead."""
 
 MIXED = 1.05
 """R-hat from which on chains, as short as those that a sampler is measured with, say little of it."""
@@ -26,9 +32,12 @@ def grave(problems: Iterable[str]) -> list[str]:
 
 
 def sat_apart(pilot: Any) -> bool:
-    """Whether a pilot's figures, whoever wrote them, say that chains sat `APART`."""
-    distance = pilot.get("apart") if isinstance(pilot, dict) else None
-    return isinstance(distance, int | float) and distance >= APART
+    """Whether a pilot's figures, whoever wrote them, say that chains sat `APART`, and not that they were slow ones in
+    one mode.
+    """
+    facts = pilot if isinstance(pilot, dict) else {}
+    distance = facts.get("apart")
+    return isinstance(distance, int | float) and distance >= APART and facts.get("num_modes") != 1
 
 
 class Row(NamedTuple):
@@ -86,6 +95,14 @@ class Row(NamedTuple):
 
 def _is_count(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**63
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _costs(row: Row, unit: str) -> tuple[float, float]:
@@ -147,7 +164,7 @@ class Verdict(NamedTuple):
     @property
     def nuts(self) -> Row | None:
         """The row of NUTS, if it was compared."""
-        return self.row("NUTS")
+        return self.row(NUTS)
 
     def break_even(self, unit: str) -> float | None:
         """Effective draws above which the chosen kernel is cheaper than NUTS; None if never or not comparable."""
@@ -169,6 +186,8 @@ class Verdict(NamedTuple):
             return f"The draws are NUTS's: {given_up}."
         if chosen is nuts:
             return "No candidate that can be trusted beats NUTS on this target: the draws are NUTS's."
+        if failed := next((note for note in self._notes if NUTS_FAILED in note), ""):
+            return f"The draws are those of the {self.chosen}: {failed}."
         if self._apart:
             return (
                 f"Sampled with the {self.chosen}. NUTS was no choice: chains of plain HMC stayed apart on this target, "
@@ -231,8 +250,7 @@ class Verdict(NamedTuple):
     @property
     def _notes(self) -> list[str]:
         """What the search left out or gave up, and why."""
-        notes = self.settings.get("notes")
-        return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+        return [note for note in _as_list(self.settings.get("notes")) if isinstance(note, str)]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; NaN and infinities become None."""
@@ -265,7 +283,28 @@ class Verdict(NamedTuple):
                 f"{rhat:>8}{row.fixed_gradients:>15.2g}{row.fixed_seconds:>7.1f}"
             )
         problems = [] if self.failed else [f"Problem: {text}." for text in self.problems]
-        return "\n".join([*lines, "", self.recommendation(), *problems, *(f"Note: {text}." for text in self._notes)])
+        health = [f"Health: {text}." for text in (self.health(),) if text]
+        notes = [f"Note: {text}." for text in self._notes]
+        return "\n".join([*lines, "", self.recommendation(), *health, *problems, *notes])
+
+    def health(self) -> str:
+        """R-hat of the draws, proposals that were not finite, z against the pilot and modes, as far as known."""
+        final, against, modes = (self.settings.get(name) for name in ("final", "against_pilot", "modes"))
+        words = []
+        if isinstance(final, dict) and _is_number(final.get("rhat_max")) and _is_number(final.get("nonfinite")):
+            words.append(f"R-hat at most {final['rhat_max']:.3f}; {final['nonfinite']:.2g} of proposals not finite")
+        if isinstance(against, dict) and all(map(_is_number, (against.get("z"), against.get("dimension")))):
+            words.append(
+                f"means and variances within {abs(against['z']):.1f} standard errors of the pilot's "
+                f"(worst in dimension {against['dimension']})"
+            )
+        shares = [(mode.get("draws"), mode.get("share")) for mode in _as_list(modes) if isinstance(mode, dict)]
+        if len(shares) == 1:
+            words.append("one mode")
+        elif shares and all(_is_number(number) for pair in shares for number in pair):
+            drawn, expected = (" ".join(f"{share:.0%}" for share in column) for column in zip(*shares, strict=True))
+            words.append(f"{len(shares)} modes with {drawn} of the draws (the pilot's estimate: {expected})")
+        return "; ".join(words)
 
 
 def _round(value: float) -> str:

@@ -52,8 +52,11 @@ def run_peer(
     *,
     num_draws: int,
     num_warmup: int = 1000,
+    draw_from: Float[Array, "dim chains"] | None = None,
 ) -> PeerDraws:
     """Warm up and run the peer called ``name`` (see `PEERS`) from ``starts``, one chain per column, in their dtype.
+
+    ``draw_from``, for flowmc alone, is where its chains are put after the warm-up.
 
     No global setting of JAX changes: 32 or 64 bits and standard type promotion hold inside the call only.
     Raises ValueError for an unknown name, numbers that are too small and starts that cannot be started from, and
@@ -68,11 +71,14 @@ def run_peer(
         raise ImportError(f"peer {name!r} needs {peer.package}: pip install 'capriole[peers]'", name=peer.package)
     if num_draws < 1 or num_warmup < MIN_WARMUP:
         raise ValueError(f"need num_draws >= 1 and num_warmup >= {MIN_WARMUP}, got {num_draws} and {num_warmup}")
+    if draw_from is not None and name != "flowmc":
+        raise ValueError(f"{name} draws from where its warm-up ended: draw_from is for flowmc")
+    moved = {} if draw_from is None else {"draw_from": draw_from}
     starts = jnp.asarray(starts)
     with jax.numpy_dtype_promotion("standard"):
         _check(logdensity, starts)
         with jax.enable_x64(starts.dtype == np.float64):
-            draws = peer.run(key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup)
+            draws = peer.run(key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup, **moved)
     library = f"{peer.package} {importlib.metadata.version(peer.package)}"
     return draws._replace(settings=draws.settings | {"library": library})
 

@@ -16,12 +16,19 @@ LOCAL_STEPS = GLOBAL_STEPS = EPOCHS = 10
 
 
 def flowmc(
-    key: Key, logdensity: AbstractLogDensity, starts: Float[Array, "dim chains"], *, num_draws: int, num_warmup: int
+    key: Key,
+    logdensity: AbstractLogDensity,
+    starts: Float[Array, "dim chains"],
+    *,
+    num_draws: int,
+    num_warmup: int,
+    draw_from: Float[Array, "dim chains"] | None = None,
 ) -> PeerDraws:
     """The bundle of flowMC with MALA and a rational-quadratic spline flow, default settings, loops of 20 draws.
 
     Gradients: two per Langevin step, as many as flowMC computes (it does not keep the one from the step before). Flow
     proposals need none, only a log density: ``settings["num_density_evaluations"]`` counts those of the kept draws.
+    ``draw_from`` is where chains are put once the flow is trained; by default they go on from where training left them.
     The acceptance rate is the mean over both kinds of draws. Its strategies are run here instead of by
     ``flowMC.Sampler``, which changes JAX's compilation cache. Source: Gabrie, Rotskoff and Vanden-Eijnden 2022.
     """
@@ -33,7 +40,8 @@ def flowmc(
         split = bundle.strategy_order.index("reset_steppers")
         position = _run(bundle, warmup_key, bundle.strategy_order[:split], starts.T)
     with CompileClock() as sampling:
-        _run(bundle, sample_key, bundle.strategy_order[split:], position)
+        first = position if draw_from is None else draw_from.T
+        _run(bundle, sample_key, bundle.strategy_order[split:], first)
     is_local = np.arange(num_draws) % loop < LOCAL_STEPS
     rates = [_buffer(bundle, f"{kind}_accs_production")[:, :num_draws] for kind in ("local", "global")]
     num_gradients = 2 * chains * int(is_local.sum())

@@ -71,8 +71,18 @@ def judged(cells: list[CellRecord]) -> list[CellRecord]:
             name, z = referee["sampler"], disagreement(cell["moments"], referee["moments"])
             if not z <= Z_LIMIT:
                 found.append(f"disagrees with {name}: |z| {z:.3g}")
-        out.append(cell | {"problems": found, "referee": name, "disagreement": z})
+        out.append(charged(cell) | {"problems": found, "referee": name, "disagreement": z})
     return out
+
+
+def charged(cell: CellRecord) -> CellRecord:
+    """The cell with proposals that need a log density alone, as a flow's, charged one gradient, as Crank-Nicolson's."""
+    free = (cell["settings"] or {}).get("num_density_evaluations")
+    if not free or cell["ess_per_gradient"] is None:
+        return cell
+    return cell | {
+        "ess_per_gradient": cell["ess_per_gradient"] * cell["num_gradients"] / (cell["num_gradients"] + free)
+    }
 
 
 @functools.cache

@@ -104,10 +104,18 @@ def _longer(run: BenchRun, length: int, settings: PeersSettings) -> int:
 
 
 def peer_run(
-    name: str, key: Key, target: AbstractTarget, starts: Vector, settings: PeersSettings, *, num_draws: int
+    name: str,
+    key: Key,
+    target: AbstractTarget,
+    starts: Vector,
+    settings: PeersSettings,
+    *,
+    num_draws: int,
+    draw_from: Vector | None = None,
 ) -> BenchRun:
     """A peer with its own adaptation."""
-    draws = run_peer(name, key, target, starts, num_draws=num_draws, num_warmup=settings.num_warmup)
+    length = {"num_draws": num_draws, "num_warmup": settings.num_warmup}
+    draws = run_peer(name, key, target, starts, draw_from=draw_from, **length)
     return BenchRun(
         position=draws.position,
         steps=num_draws,
@@ -175,7 +183,8 @@ def run_one_mode(
 ) -> np.ndarray:
     """Draws with every chain started in mode 0: of the frozen kernel of ``fitted``, or of a peer that adapts there.
 
-    A `fit` that chose NUTS has no kernel, and is represented by NUTS with a dense metric.
+    A `fit` that chose NUTS has no kernel, and is represented by NUTS with a dense metric. flowMC's flow learns where
+    the mass is, so it is trained from the dispersed starts, as `fit` is, and its chains are put into mode 0 after that.
     """
     key = _key(seed, _ONE_MODE)
     starts = target.sample_mode(jax.random.fold_in(key, 1), settings.chains(sampler), 0)
@@ -185,6 +194,11 @@ def run_one_mode(
             fitted.transition, starts=starts, seed=jax.random.fold_in(key, 2), num_draws=settings.num_draws, thin=thin
         )
         return np.asarray(tree["posterior"]["x"].values)
+    if sampler == "flowmc":
+        dispersed = started(target, seed).start(_key(seed, _STARTS), settings.chains(sampler))
+        return peer_run(
+            sampler, _key(seed, _SAMPLER), target, dispersed, settings, num_draws=run.steps, draw_from=starts
+        ).position
     name = "nuts-dense" if sampler == OURS else sampler
     return peer_run(name, jax.random.fold_in(key, 2), target, starts, settings, num_draws=run.steps).position
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .._fit import THINS, Found, Keeper, Point, Verdict, on_draws, phase_of
+from .._fit import THINS, Found, Keeper, Point, Spent, Verdict, on_draws, phase_of
 from .._io import versions
 from .._logdensity import AbstractLogDensity
 from .._sample import Draws
@@ -79,13 +79,13 @@ class CheckpointedFit(Keeper):
             stored = self.checkpoints.read(SEARCH)
         assert stored is not None
         found = read_found(stored, kernel, target, num_chains=self.num_chains, position=self.position)
-        if self.more and found.kernel is None:
+        if self.more and found.by_nuts:
             raise RunFolderError("the draws are those of NUTS, which cannot be extended; start a longer run")
         return found
 
     def compared(self, target: AbstractLogDensity, found: Found) -> None:
         """Store NUTS's measurement with the search; where NUTS took the kernel's place, forget the kernel's draws."""
-        if found.kernel is None:
+        if found.by_nuts:
             self.streamed = None
             self.checkpoints.remove(keep=(SEARCH,))
         write_found(self.checkpoints, self.folder.path / "kernel.safetensors", target, found)
@@ -101,14 +101,16 @@ class CheckpointedFit(Keeper):
         if stored.step >= len(THINS):
             raise CheckpointError(f"the checkpoint says pass {stored.step} of {len(THINS)}")
         state = fill({"state": jax.eval_shape(kernel.init, start)}, stored.arrays)["state"]
-        point = Point(stored.step, state, number(stored.facts, "spent"), number(stored.facts, "settled") > 0)
+        seconds = [number(stored.facts, name, kind=float) for name in ("seconds", "compile_seconds")]
+        spent = Spent(number(stored.facts, "num_gradients"), *seconds)
+        point = Point(stored.step, state, spent, number(stored.facts, "settled") > 0)
         if not point.settled:
             self._needs_an_end()
         return point
 
     def reached(self, point: Point) -> None:
         """Store a point; a settled one replaces itself."""
-        facts = {"spent": point.spent, "settled": int(point.settled)}
+        facts = point.spent._asdict() | {"settled": int(point.settled)}
         self.checkpoints.write(_POINT, point.round, to_arrays({"state": point.state}), facts)
 
     def draws(
@@ -146,6 +148,7 @@ class CheckpointedFit(Keeper):
         attributes = dict(tree["posterior"].attrs)
         path = self.folder.draws_path("fit", main=True)
         if self.streamed is None:
+            (self.folder.path / "kernel.safetensors").unlink(missing_ok=True)
             store = _stored(path, {str(name): array.values for name, array in tree["posterior"].items()})
         else:
             store = self.streamed.store

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._container import Arrays, checksum
-from .._fit import Found, Marginal, Row, Spent
+from .._fit import NUTS, Found, Marginal, Row, Spent, read_seen
 from .._io import load, save
 from .._logdensity import AbstractLogDensity
 from .._types import Vector
@@ -30,6 +30,7 @@ def write_found(checkpoints: Checkpoints, kernel: Path, target: AbstractLogDensi
     facts = {
         "kernel": digest,
         "chosen": found.chosen,
+        "own": found.own,
         "rows": [row._asdict() for row in found.rows],
         "notes": found.notes,
         "spent": found.spent._asdict(),
@@ -65,19 +66,24 @@ def read_found(
         raise CheckpointError("the stored search does not say what its pilot was")
     try:
         Marginal.read(pilot.get("marginals", []), dim=dim)
+        read_seen(pilot, dim=dim)
     except ValueError as error:
         raise CheckpointError(f"the stored search holds {error}") from error
     rows = _rows(facts.get("rows"))
-    if chosen not in [row.name for row in rows]:
-        raise CheckpointError(f"the stored search chose {str(chosen)[:80]!r}, which is none of its candidates")
+    own, names = facts.get("own"), [row.name for row in rows]
+    for name in (chosen, own):
+        if not isinstance(name, str) or name not in names:
+            raise CheckpointError(f"the stored search chose {str(name)[:80]!r}, which is none of its candidates")
     found = None
-    if chosen != "NUTS":
+    if chosen != NUTS or (kernel.is_file() and facts.get("kernel") is not None):
         if not kernel.is_file() or (there := checksum(kernel)) is None or there != facts.get("kernel"):
             raise RunFolderError(f"{kernel} is not the kernel that the search of this run left there; start a new run")
         found = load(kernel, target, np.zeros(dim, starts.dtype))
     compared = None if facts.get("compared") is None else _spent(facts["compared"])
     spent = _spent(facts.get("spent"))
-    return Found(chosen, found, rows, starts, crowd, tuple(notes), spent, compared, facts["decided"], pilot)
+    return Found(
+        str(chosen), str(own), found, rows, starts, crowd, tuple(notes), spent, compared, facts["decided"], pilot
+    )
 
 
 def _positions(arrays: Arrays, name: str, like: Vector) -> Vector:

@@ -13,11 +13,12 @@ import numpy as np
 from .._clock import CompileClock
 from .._container import Arrays
 from .._devices import Devices, any_process, is_first_process, whole
-from .._front import user_arrays
+from .._ravel import named_arrays
 from .._sample import Draws, Record, draw_chunks, means, record_of
 from .._train import Progress
 from .._transition import AbstractTransition
 from .._types import ChainState, Key
+from .._whitening import drawn_to_user, users
 from ._checkpoint import Checkpoint, CheckpointError, Checkpoints, fill, number, to_arrays
 from ._errors import RunFolderError
 from ._fingerprint import check_state, kernel_digest
@@ -261,10 +262,10 @@ class _Writer:
 
     def _groups(self, records: list[Record]) -> tuple[Arrays, Arrays]:
         fields = {name: _joined([getattr(record, name) for record in records]) for name in Record._fields}
-        position = fields.pop("position")
+        position, fields["lp"] = drawn_to_user(self.target, fields.pop("position"), fields["lp"])
         if self.thin == 1:
             fields |= {name: fields[name].astype(bool) for name in _FLAGS}
-        return user_arrays(self.target, position), fields
+        return named_arrays(users(self.target), position), fields
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
