@@ -13,6 +13,7 @@ from capriole import (
     CrankNicolson,
     Leapfrog,
     LearnedLeapfrog,
+    ModeJump,
     Rotation,
     Transition,
     learned_leapfrog,
@@ -125,6 +126,21 @@ def transport_map(dim, parents, seed=0, bent=1.0):
     )
 
 
+def jump(spacing: float = 9.0, angle: float = 1.1) -> Callable:
+    """Factory of jumps between three modes of different shapes, the first of them at 0, in a row along x0."""
+
+    def build(dim, dtype):
+        rng = np.random.default_rng(3)
+        factor = np.tril(rng.normal(size=(3, dim, dim)) / 4, -1) + np.eye(dim) * np.exp(
+            rng.normal(size=(3, dim, 1)) / 4
+        )
+        centre = np.array([0.0, spacing, -spacing])[:, None] * np.eye(dim)[0]
+        arrays = (centre, factor, np.log([0.5, 0.2, 0.3]), angle)
+        return ModeJump(*(jnp.asarray(array, dtype) for array in arrays))
+
+    return build
+
+
 class Case(NamedTuple):
     """One row of the table: a dynamics on a target. ``mild``: conditioning near 1, so absolute tolerances apply."""
 
@@ -207,6 +223,8 @@ CASES = [
     Case("rotation-1", gaussian, rotation(1), dim=1),
     Case("rotation-3-banana", banana, rotation(3), dim=2),
     Case("crank-nicolson", banana, lambda dim, dtype: CrankNicolson(jnp.asarray(1.1, dtype)), dim=2),
+    Case("mode-jump", gaussian, jump(), dim=2),
+    Case("mode-jump-1", gaussian, jump(), dim=1),
     Case("learned-two-sizes", banana, learned(3, (0.4, 0.2)), dim=2),
     Case("learned-squashed", funnel, learned(2, 0.2, squashed=True), dim=3),
     Case("surrogate-2", gaussian, surrogate(2), dim=2),

@@ -19,7 +19,7 @@ LAYERS = [
     {"_types", "_clock", "_container", "_devices", "_health", "_schedules"},
     {"_logdensity", "_networks"},
     {"_dynamics", "_ravel", "_transport"},
-    {"_transition", "_starts", "_whitening", "_transport_parts", "_transport_mixing"},
+    {"_transition", "_starts", "_whitening", "_jump", "_transport_parts", "_transport_mixing"},
     {"_objectives", "_check", "_pilot", "_places", "_quick", "_transport_fit"},
     {"_train", "_profile", "_modes"},
     {"_sample", "_io", "_candidates", "_doctor"},

@@ -11,6 +11,7 @@ from capriole import (
     CrankNicolson,
     LogJump,
     Mixture,
+    ModeJump,
     PaperLoss,
     Recipe,
     Tempered,
@@ -20,9 +21,10 @@ from capriole import (
     learned_leapfrog,
     train_kernel,
 )
+from capriole._sample import record_of
 from densities import Banana, Funnel, Gaussian, Mixture2
 from invariance import check_invariance, check_symmetry
-from kernels import leapfrog, learned, rotation, surrogate
+from kernels import jump, leapfrog, learned, rotation, surrogate
 
 F64 = jnp.dtype("float64")
 ICG = Gaussian(jnp.geomspace(0.1, 10, 5))
@@ -63,9 +65,14 @@ KERNELS |= {
     "squashed": other(learned(4, 0.25, heads=0.7, squashed=True)),
     "two sizes": other(learned(4, (0.3, 0.2), heads=0.7)),
     "surrogate": other(surrogate(3)),
+    "mode jump": other(jump(1.5)),
 }
 PAIRS = [(kernel, name) for kernel in ("leapfrog", "learned") for name in TARGETS]
-PAIRS += [("mixture", "mog-asym"), *((k, "banana") for k in KERNELS if k not in ("leapfrog", "learned", "mixture"))]
+PAIRS += [
+    ("mixture", "mog-asym"),
+    ("mode jump", "mog-asym"),
+    *((k, "banana") for k in KERNELS if k not in ("leapfrog", "learned", "mixture")),
+]
 
 
 @pytest.mark.parametrize(("kernel", "name"), PAIRS)
@@ -80,6 +87,44 @@ def test_a_kernel_for_another_target_is_found_out(name):
     transition = Transition(wrong, leapfrog(4, 0.15 if name == "icg" else 0.5)(DIMS[name], F64))
     with pytest.raises(AssertionError, match="not invariant"):
         check_invariance(transition, TARGETS[name], steps=8)
+
+
+class Unreturned(ModeJump):
+    """Forgets that an image in another mode than it should be in has no way back."""
+
+    def __call__(self, logdensity, phase, forward, context=None):
+        end, log_det = super().__call__(logdensity, phase, forward, context)
+        return end, jnp.where(jnp.isneginf(log_det), 0.0, log_det)
+
+
+class Unstretched(ModeJump):
+    """Forgets that modes differ in volume."""
+
+    def __call__(self, logdensity, phase, forward, context=None):
+        end, log_det = super().__call__(logdensity, phase, forward, context)
+        return end, jnp.where(jnp.isneginf(log_det), log_det, 0.0)
+
+
+@pytest.mark.parametrize("mutant", [Unreturned, Unstretched])
+def test_a_jump_that_forgets_is_found_out(mutant):
+    """The modes of the jump overlap, and are not those of the target: both matter."""
+    made = KERNELS["mode jump"]("mog-asym").dynamics
+    wrong = Transition(TARGETS["mog-asym"], mutant(made.centre, made.factor, made.log_share, made.angle))
+    with pytest.raises(AssertionError, match="not invariant"):
+        check_invariance(wrong, TARGETS["mog-asym"])
+
+
+def test_a_jump_without_a_way_back_is_rejected_and_is_no_trouble():
+    kernel = KERNELS["mode jump"]("mog-asym")
+    position = jnp.asarray(TARGETS["mog-asym"].draw(np.random.default_rng(0), 4000))
+    state = kernel.init(position)
+    after, info = kernel.step(jax.random.key(0), state)
+    lost = np.isneginf(info.log_det)
+    assert 0.05 < lost.mean() < 0.9
+    assert not np.asarray(info.is_accepted)[lost].any()
+    assert not np.asarray(info.is_divergent)[lost].any()
+    assert not np.asarray(record_of(after, info, position).nonfinite).any()
+    np.testing.assert_array_equal(np.asarray(after.position)[:, lost], np.asarray(position)[:, lost])
 
 
 @pytest.mark.parametrize("name", ["banana", "mog-asym"])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +33,7 @@ from capriole import (
 from capriole._container import digest
 from capriole._transport import Transported, TransportMap
 from densities import Banana, Gaussian
-from kernels import learned, transport_map
+from kernels import jump, learned, transport_map
 
 F64 = jnp.dtype("float64")
 TARGET = Banana()
@@ -61,6 +62,7 @@ KERNELS = {
     "hmc": lambda: hmc(TARGET, step_size=jnp.asarray(0.3), num_leapfrogs=4),
     "jittered": jittered,
     "mixture": lambda: Mixture((learned_kernel(), jittered()), (0.7, 0.3)),
+    "jump": lambda: Transition(TARGET, jump(3.0)(2, F64)),
 }
 
 
@@ -242,6 +244,17 @@ def test_hostile_headers_are_refused(name, saved, tmp_path):
     path = tmp_path / "hostile"
     path.write_bytes(rewritten(saved, change))
     with pytest.raises(KernelFileError, match=message):
+        load(path, TARGET)
+
+
+@pytest.mark.parametrize("change", [lambda f: -f, lambda f: f + 0.1, lambda f: f * np.nan, lambda f: np.tril(f, -1)])
+def test_modes_without_a_shape_are_refused(change, tmp_path):
+    """What is above a triangular factor's diagonal the forward map would see, and the inverse would not."""
+    made = jump(3.0)(2, F64)
+    path = save(
+        tmp_path / "kernel", Transition(TARGET, eqx.tree_at(lambda d: d.factor, made, change(made.factor))), dim=2
+    )
+    with pytest.raises(KernelFileError, match="factors must be triangular, diagonals positive"):
         load(path, TARGET)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ._fit import Fit, Verdict, fit
     from ._front import sample, to_datatree, train
     from ._io import KernelFileError, load, save
+    from ._jump import ModeJump
     from ._logdensity import AbstractLogDensity, PerChain, StoppedForce, Tempered
     from ._networks import MLP, SQT, AbstractNetwork, Squashed
     from ._objectives import AbstractObjective, LogESJD, LogJump, PaperLoss, WeightedSum
@@ -59,6 +60,7 @@ _HOMES = {
     "_fit": ("Fit", "Verdict", "fit"),
     "_front": ("sample", "to_datatree", "train"),
     "_io": ("KernelFileError", "load", "save"),
+    "_jump": ("ModeJump",),
     "_logdensity": ("AbstractLogDensity", "PerChain", "StoppedForce", "Tempered"),
     "_networks": ("MLP", "SQT", "AbstractNetwork", "Squashed"),
     "_objectives": ("AbstractObjective", "LogESJD", "LogJump", "PaperLoss", "WeightedSum"),

@@ -21,6 +21,7 @@ class AbstractDynamics(eqx.Module):
 
     ``dynamics(logdensity, phase, forward)`` applies F where ``forward`` is true and its inverse elsewhere, chain by
     chain, and returns the new phase with the log-determinant of the map that was applied. It must not depend on chance.
+    Where F has no way back, the log-determinant is -inf, and the proposal is rejected.
     """
 
     @abstractmethod

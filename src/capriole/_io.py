@@ -16,6 +16,7 @@ import numpy as np
 from ._check import check_count, check_dtype
 from ._container import read_container, write_container
 from ._dynamics import AbstractDynamics, CrankNicolson, Leapfrog, LearnedLeapfrog, Rotation, learned_leapfrog
+from ._jump import ModeJump
 from ._logdensity import AbstractLogDensity
 from ._networks import MLP, Squashed
 from ._ravel import as_logdensity
@@ -159,6 +160,8 @@ def _describe(transition: AbstractTransition) -> tuple[dict[str, Any], list[Tran
             return {"type": "Rotation", "num_leapfrogs": int(transition.dynamics.num_gradients)}, [transition]
         case Transition(dynamics=CrankNicolson()) if type(transition.dynamics) is CrankNicolson:
             return {"type": "CrankNicolson", "num_leapfrogs": 1}, [transition]
+        case Transition(dynamics=ModeJump() as jump) if type(jump) is ModeJump:
+            return {"type": "ModeJump", "num_leapfrogs": 1, "modes": len(jump.centre)}, [transition]
         case Transition(dynamics=LearnedLeapfrog() as dynamics) if type(dynamics) is LearnedLeapfrog:
             nets = [dynamics.momentum_network, dynamics.position_network]
             squashed = all(type(net) is Squashed for net in nets)
@@ -189,7 +192,7 @@ def _build(spec: dict, logdensity: AbstractLogDensity, dim: int, arrays: dict[st
                 if not isinstance(part, Transition):
                     raise KernelFileError("a jittered kernel must hold a plain HMC kernel")
                 return Jittered(part, float(spec["low"]), float(spec["high"]))
-            case "Leapfrog" | "Rotation" | "CrankNicolson" | "LearnedLeapfrog":
+            case "Leapfrog" | "Rotation" | "CrankNicolson" | "ModeJump" | "LearnedLeapfrog":
                 prefix = f"{next(counter)}/"
                 own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
                 context = own.pop("context", None)
@@ -209,6 +212,8 @@ def _skeleton(spec: dict, dim: int) -> AbstractDynamics:
         return Rotation(jnp.zeros(()), jnp.asarray(length))
     if spec["type"] == "CrankNicolson":
         return CrankNicolson(jnp.zeros(()))
+    if spec["type"] == "ModeJump":
+        return eqx.filter_eval_shape(_some_jump, check_count("modes", spec["modes"], 2), dim)
     sizes: dict[str, Any] = {
         "num_leapfrogs": length,
         "width": int(spec["width"]),
@@ -216,6 +221,11 @@ def _skeleton(spec: dict, dim: int) -> AbstractDynamics:
     }
     sizes |= {"squashed": spec["squashed"] is True, "step_size": (0.1, 0.1) if spec["step_sizes"] == 2 else 0.1}
     return eqx.filter_eval_shape(learned_leapfrog, jax.random.key(0), dim=dim, **sizes)
+
+
+def _some_jump(num_modes: int, dim: int) -> ModeJump:
+    factor = jnp.zeros((num_modes, dim, dim))
+    return ModeJump(jnp.zeros((num_modes, dim)), factor, jnp.zeros(num_modes), jnp.zeros(()))
 
 
 def _fill(skeleton: AbstractDynamics, arrays: dict[str, np.ndarray]) -> AbstractDynamics:
@@ -235,6 +245,10 @@ def _fill(skeleton: AbstractDynamics, arrays: dict[str, np.ndarray]) -> Abstract
     filled = jax.tree_util.tree_map_with_path(fill, skeleton)
     if arrays:
         raise KernelFileError(f"unexpected arrays {sorted(arrays)}")
+    if isinstance(filled, ModeJump):
+        factor = np.asarray(filled.factor)
+        if np.triu(factor, 1).any() or not np.all(np.diagonal(factor, axis1=1, axis2=2) > 0):
+            raise KernelFileError("the stored modes have no shapes: factors must be triangular, diagonals positive")
     return filled
 
 

@@ -65,7 +65,7 @@ def record_of(state: ChainState, info: Info, before: Vector) -> Record:
         acceptance_rate=info.acceptance_rate,
         accepted=info.is_accepted.astype(jnp.int32),
         diverging=info.is_divergent.astype(jnp.int32),
-        nonfinite=jnp.isneginf(info.log_ratio).astype(jnp.int32),
+        nonfinite=(jnp.isneginf(info.log_ratio) & ~jnp.isneginf(info.log_det)).astype(jnp.int32),
         energy=info.energy,
         log_ratio=info.log_ratio,
         log_det=info.log_det,

@@ -108,7 +108,7 @@ class Transition(AbstractTransition):
         info = Info(
             acceptance_rate=proposal.acceptance,
             is_accepted=accepted,
-            is_divergent=proposal.log_ratio < -DIVERGENCE,
+            is_divergent=(proposal.log_ratio < -DIVERGENCE) & ~jnp.isneginf(proposal.log_det),
             energy=-_log_joint(proposal.start),
             log_ratio=proposal.log_ratio,
             log_det=proposal.log_det,

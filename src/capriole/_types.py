@@ -41,7 +41,8 @@ class Info(NamedTuple):
     """What one Metropolis-Hastings step did, per chain.
 
     ``energy`` is ``|v|^2 / 2 - logdensity`` at the start of the step; ``log_ratio`` is the log of the
-    Metropolis-Hastings ratio before clipping (``-inf`` where the proposal was not finite).
+    Metropolis-Hastings ratio before clipping, ``-inf`` where the proposal was not finite. Where ``log_det`` is ``-inf``
+    as well the dynamics had no proposal: the step is rejected, but nothing is wrong.
     """
 
     acceptance_rate: Scalar

@@ -76,6 +76,14 @@ def test_checkouts_are_found_by_path_variable_and_folder(checkout, tmp_path, mon
     assert find_posteriordb(checkout) == checkout
 
 
+def test_a_target_is_built_from_the_checkout_that_is_named(checkout):
+    write_json(checkout / "posteriors" / "sblrc-blr.json", {"data_name": "blr", "reference_posterior_name": None})
+    write_zip(checkout / "data/data/blr.json.zip", {"N": 3, "D": 2, "X": [[1, 0], [0, 1], [1, 1]], "y": [1, 2, 3]})
+    assert make_target("posteriordb/sblrc-blr", path=checkout).dim == 3
+    with pytest.raises(ValueError, match=r"scg is no posterior of posteriordb, so path='.*' has no effect"):
+        make_target("scg", path=checkout)
+
+
 def test_unknown_names_and_missing_references_are_named(checkout):
     with pytest.raises(PosteriordbError, match=r"no posterior 'tyo'; did you mean 'toy'\?"):
         read_data("tyo", path=checkout)

@@ -7,6 +7,9 @@ import numpy as np
 from .._judge import Judgement
 from .._transition import AbstractTransition
 
+JUMPS = "jumps between modes"
+"""First words of the name of the one that jumps."""
+
 
 class Candidate(NamedTuple):
     """``seconds`` are those of making it (search, training), ``num_gradients`` also those of measuring it.

@@ -13,7 +13,7 @@ from .._places import spread_out
 from .._sample import health_arrays
 from .._types import Key
 from .._whitening import from_user
-from ._candidate import Candidate
+from ._candidate import JUMPS, Candidate
 from ._free import FREE
 from ._reach import marginals, unreached
 from ._rotations import GOOD_ENOUGH
@@ -50,7 +50,7 @@ def confirmed(
         i = next(i for i, c in enumerate(candidates) if c.name == name)
         before = candidates[i].judgement.worst
         free = name.endswith(FREE) and before < GOOD_ENOUGH
-        sticky = free or "network" in name or name.startswith(TRANSPORTED) or before < STICKY
+        sticky = free or "network" in name or name.startswith((TRANSPORTED, JUMPS)) or before < STICKY
         if name in seen or not (seen or sticky):
             return candidates
         again = judged_again(key, candidates[i], crowd, pilot, num_draws=2000 if free else 1000)

@@ -21,9 +21,9 @@ from .._types import Key, Vector
 from .._whitening import from_user
 from ..baselines import PeerDraws
 from ._final import InMemory, Keeper, final_run
-from ._nuts import nuts_tree
+from ._nuts import in_short, nuts_tree
 from ._reach import Missed, unreached
-from ._search import Found, Spent, in_short, search, with_nuts
+from ._search import Found, Spent, search, with_nuts
 from ._seen import held_far_out, seen
 from ._settings import SCOUTS, Settings
 from ._verdict import INSTEAD, NUTS, NUTS_FAILED, RATES, Row, Verdict, grave

@@ -81,3 +81,9 @@ def nuts_tree(
         "completed": 1,
     }
     return to_tree(target, draws.position, {}, attributes), draws, thin
+
+
+def in_short(error: Exception) -> str:
+    """The kind of an error and the first line of its words."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first[:200]}" if first else type(error).__name__

@@ -19,7 +19,8 @@ from ._candidate import Candidate
 from ._confirm import RISKY, choose, confirmed, judged_again, row_of, sound
 from ._free import RETURNS, gradient_free
 from ._improper import refuse_improper
-from ._nuts import nuts_row
+from ._jumps import jumps
+from ._nuts import in_short, nuts_row
 from ._rotations import NO_NETWORKS, rotations
 from ._seen import facts
 from ._settings import Settings
@@ -161,12 +162,6 @@ def with_nuts(key: Key, target: AbstractLogDensity, found: Found) -> Found:
     return found._replace(rows=rows, notes=notes, compared=Spent(spent, clock.seconds, clock.compile_seconds))
 
 
-def in_short(error: Exception) -> str:
-    """The kind of an error and the first line of its words."""
-    first = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {first[:200]}" if first else type(error).__name__
-
-
 def _choices(rows: Sequence[Row], pilot: Exploration) -> Sequence[Row]:
     """The rows that may be chosen: NUTS's is none where the pilot's chains disagreed and those of a candidate, from
     every place that any chain found, met. NUTS's few chains in a short run may all have gone to one of several modes,
@@ -235,6 +230,10 @@ def _candidates(
         move_key = jax.random.fold_in(search_key, 97)
         found, pilot = _or_transported(move_key, white.logdensity, found, pilot, notes, settings.criterion, progress)
         agreed = pilot.agreed
+    if not agreed:
+        jumping, spent = jumps(jax.random.fold_in(search_key, 96), white.logdensity, pilot)
+        found = found if jumping is None else [*found, jumping]
+        pilot = pilot._replace(num_gradients=pilot.num_gradients + spent)
     if not settings.train_steps:
         return found, pilot, notes
     enough = TRANSPORTED_ENOUGH if found[0].name.startswith(TRANSPORTED) else NO_NETWORKS

@@ -1,6 +1,7 @@
 """Benchmark log densities, with exact draws and moments where they are known."""
 
 import difflib
+import os
 from typing import Any
 
 from ._base import AbstractExactTarget, AbstractMultimodalTarget, AbstractTarget, Entry
@@ -46,17 +47,22 @@ MODELS: dict[str, Entry] = {
 }
 
 
-def make_target(name: str, *, dtype: Any = None) -> AbstractTarget:
+def make_target(name: str, *, dtype: Any = None, path: str | os.PathLike | None = None) -> AbstractTarget:
     """The target called ``name``: see `TARGETS`, `MODELS` and, as ``posteriordb/NAME``, `POSTERIORS`.
 
-    Raises ValueError with the closest and all known names otherwise.
+    ``path`` is that of a checkout of posteriordb; without it `find_posteriordb` looks for one. Raises ValueError with
+    the closest and all known names for an unknown one, and for a ``path`` that the target has no use for.
     """
     known = TARGETS | MODELS | POSTERIORS
     if name not in known:
         close = difflib.get_close_matches(name, known, 1) or [full for full in known if full.endswith("/" + name)]
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(f"unknown target {name!r}; {hint}known are {', '.join(known)}")
-    return known[name].factory(dtype=dtype)
+    if path is not None and name not in POSTERIORS:
+        raise ValueError(
+            f"{name} is no posterior of posteriordb, so path={os.fspath(path)!r} has no effect: leave it out"
+        )
+    return known[name].factory(dtype=dtype, **({} if path is None else {"path": path}))
 
 
 __all__ = [

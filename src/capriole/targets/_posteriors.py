@@ -1,6 +1,7 @@
 """The posteriors of posteriordb that capriole knows, each built from the data of a checkout."""
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -118,8 +119,14 @@ def _gp(data: Data, dtype: Any) -> PoissonProcessRegression:
     return PoissonProcessRegression(inputs=data["x"], counts=data["k"], dtype=dtype)
 
 
-def _build(name: str, model: Callable[[Data, Any], AbstractPosterior], *, dtype: Any = None) -> AbstractPosterior:
-    return model(read_data(name), dtype)
+def _build(
+    name: str,
+    model: Callable[[Data, Any], AbstractPosterior],
+    *,
+    dtype: Any = None,
+    path: str | os.PathLike | None = None,
+) -> AbstractPosterior:
+    return model(read_data(name, path=path), dtype)
 
 
 _MODELS: dict[str, tuple[Callable[[Data, Any], AbstractPosterior], str]] = {
