@@ -156,7 +156,7 @@ def against_peers(root: Path) -> list[str]:
     each = ratios["gradients"]
     return [
         "`capriole.fit` against NUTS (BlackJAX, diagonal and dense metric; NumPyro; nutpie), ChEES-HMC, MCLMC and "
-        f"flowMC on {len(cells)} targets, three seeds (a few of peers' cells are missing); "
+        f"flowMC on {len(cells)} targets, three seeds; "
         "samplers whose draws are wrong or have not mixed are not ranked "
         "([docs/peers.md](docs/peers.md)):",
         "",
@@ -168,7 +168,8 @@ def against_peers(root: Path) -> list[str]:
         f"with the search and compilation, take less time than BlackJAX's NUTS on {sooner} of the {len(nuts)} where "
         "that passes. (Seconds are of two machines and partly of shared cores: see there.)",
         f"- The kernel that was chosen has networks in {sum('network' in name for name in kernels)} of {len(kernels)} "
-        "runs: exact rotations in white coordinates and transport maps, which cost next to no training, come first.",
+        "runs: exact rotations in white coordinates, transport maps and jumps between modes come first, which need "
+        "next to no training.",
         f"- {sum(v.passed for v in goals)} of the {len(goals)} goals set beforehand are met.",
     ]
 

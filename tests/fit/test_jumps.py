@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +29,10 @@ def one(x):
     return -jnp.sum(x**2) / 2
 
 
+def raising(x):
+    return eqx.error_if(one(x), jnp.sum(x**2) > 0, "too far out")
+
+
 def starts(num=32):
     return np.random.default_rng(0).normal(size=(2, num)) * 20
 
@@ -49,8 +54,9 @@ def test_maxima_are_found_with_their_shapes_and_masses():
         lambda x: x[0],  # no maximum
         lambda x: jnp.where(jnp.sum(x**2) < 1e-9, 0.0, jnp.nan),
         lambda x: -jnp.sum(x[:1] ** 2),  # a ridge
+        raising,
     ],
-    ids=["one", "rough", "none", "nan", "ridge"],
+    ids=["one", "rough", "none", "nan", "ridge", "raising"],
 )
 def test_there_may_be_no_modes_to_jump_between(density):
     assert find_maxima(PerChain(density), starts())[0] is None

@@ -31,6 +31,7 @@ _LEAST_SHARE = 1e-4
 _DRAWS = 4096
 _WIDER = 1.2
 _FEW = 20
+_THIN = 1e-3
 
 
 class Gaussians(NamedTuple):
@@ -96,8 +97,11 @@ def find_maxima(target: AbstractLogDensity, start: Float[np.ndarray, "dim n"]) -
     def down(x: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal spent
         spent += 1
-        there = state_at(target, jnp.asarray(x, start.dtype))
-        value, grad = float(there.logdensity), np.asarray(there.logdensity_grad, np.float64)
+        try:
+            there = state_at(target, jnp.asarray(x, start.dtype))
+            value, grad = float(there.logdensity), np.asarray(there.logdensity_grad, np.float64)
+        except Exception:  # the user's own, who may raise so far out
+            return np.inf, np.zeros_like(x)
         return (-value, -grad) if np.isfinite(value) and np.isfinite(grad).all() else (np.inf, np.zeros_like(grad))
 
     found: list[tuple[np.ndarray, np.ndarray, float]] = []
@@ -133,7 +137,7 @@ def _covariance(target: AbstractLogDensity, position: Vector) -> np.ndarray | No
         curvature = -np.asarray(_hessian(target, position), np.float64)
         curvature = (curvature + curvature.T) / 2
         np.linalg.cholesky(curvature)
-    except (np.linalg.LinAlgError, TypeError, NotImplementedError, ValueError):
+    except Exception:  # not positive definite, no second derivative, or the user's own
         return None
     covariance = np.linalg.inv(curvature)
     return covariance if np.isfinite(covariance).all() else None
@@ -161,7 +165,10 @@ def refined(rng: np.random.Generator, target: AbstractLogDensity, modes: Gaussia
     z = np.stack([np.linalg.solve(factor[k], (draws - modes.centre[k]).T) for k in range(num)])
     log_det = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
     part = np.log(share)[:, None] - np.sum(z**2, axis=1) / 2 - log_det[:, None]
-    lp = logdensities(target, draws.T, like).astype(np.float64)
+    try:
+        lp = logdensities(target, draws.T, like).astype(np.float64)
+    except Exception:  # the user's own, who may raise in a tail
+        return modes
     weights = np.exp(part - logsumexp(part, axis=0)) * _exp(lp - logsumexp(part, axis=0))
     centre, covariance, log_mass = (np.array(values) for values in modes)
     for k in range(num):
@@ -171,6 +178,8 @@ def refined(rng: np.random.Generator, target: AbstractLogDensity, modes: Gaussia
         mean = weights[k] @ draws / total
         apart = draws - mean
         spread = (weights[k, :, None] * apart).T @ apart / total
+        if not np.linalg.eigvalsh(spread)[0] > _THIN * np.linalg.eigvalsh(covariance[k])[0]:
+            continue
         centre[k], covariance[k], log_mass[k] = mean, spread, math.log(total)
     return Gaussians(centre, covariance, log_mass)
 
