@@ -77,9 +77,10 @@ def test_checkouts_are_found_by_path_variable_and_folder(checkout, tmp_path, mon
 
 
 def test_a_target_is_built_from_the_checkout_that_is_named(checkout):
+    features = np.eye(8)[:, :5].tolist()
     write_json(checkout / "posteriors" / "sblrc-blr.json", {"data_name": "blr", "reference_posterior_name": None})
-    write_zip(checkout / "data/data/blr.json.zip", {"N": 3, "D": 2, "X": [[1, 0], [0, 1], [1, 1]], "y": [1, 2, 3]})
-    assert make_target("posteriordb/sblrc-blr", path=checkout).dim == 3
+    write_zip(checkout / "data/data/blr.json.zip", {"N": 8, "D": 5, "X": features, "y": list(range(8))})
+    assert make_target("posteriordb/sblrc-blr", path=checkout).dim == 6
     with pytest.raises(ValueError, match=r"scg is no posterior of posteriordb, so path='.*' has no effect"):
         make_target("scg", path=checkout)
 
