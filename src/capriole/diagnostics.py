@@ -124,6 +124,23 @@ def mean_error(draws: Float[np.ndarray, "chains draws dim"]) -> Float[np.ndarray
     return _by_arviz("mcse", draws, "mean")
 
 
+class Moments(NamedTuple):
+    """Means and variances, each of shape ``(dim,)``, with their Monte Carlo standard errors (`mean_error`)."""
+
+    mean: Float[np.ndarray, " dim"]
+    mean_error: Float[np.ndarray, " dim"]
+    variance: Float[np.ndarray, " dim"]
+    variance_error: Float[np.ndarray, " dim"]
+
+
+def moments(draws: Float[np.ndarray, "chains draws dim"], centre: Float[np.ndarray, " dim"] | None = None) -> Moments:
+    """`Moments` of draws; variances are means of ``(x - centre)^2``, by default around the mean of the draws."""
+    draws = np.asarray(draws, np.float64)
+    mean = draws.mean(axis=(0, 1))
+    squares = (draws - (mean if centre is None else centre)) ** 2
+    return Moments(mean, mean_error(draws), squares.mean(axis=(0, 1)), mean_error(squares))
+
+
 def z_scores(
     draws: Float[np.ndarray, "chains draws dim"], mean: Float[np.ndarray, " dim"], variance: Float[np.ndarray, " dim"]
 ) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, " dim"]]:
@@ -220,6 +237,7 @@ def efficiency(
 __all__ = [
     "Efficiency",
     "ModeSummary",
+    "Moments",
     "Tally",
     "autocorrelation",
     "bulk_ess",
@@ -229,6 +247,7 @@ __all__ = [
     "health_of",
     "mode_rhat",
     "mode_summary",
+    "moments",
     "paper_ess",
     "rhat",
     "rhat_limit",

@@ -62,7 +62,7 @@ def test_the_verdict_beats_nuts_on_a_gaussian_and_says_what_it_cost(fitted):
     verdict = fitted.verdict
     assert not verdict.failed, verdict.problems
     assert verdict.row(verdict.chosen).worst > 2 * verdict.nuts.worst
-    paid = verdict.settings["preparation"]["num_gradients"] + verdict.settings["warmup_gradients"]
+    paid = verdict.settings["preparation"]["num_gradients"] + verdict.settings["warmup"]["num_gradients"]
     assert verdict.row(verdict.chosen).fixed_gradients == paid
     assert verdict.row(verdict.chosen).worst <= min(verdict.settings["final"][name] for name in RATES[:2])
     assert verdict.break_even("gradients") is not None
@@ -86,7 +86,11 @@ def test_the_gradients_of_a_whole_fit_are_those_that_were_computed():
     verdict = capriole.fit(Watched(seen), np.zeros(2), compare=False, **options).verdict
     jax.effects_barrier()
     settings = verdict.settings
-    told = settings["preparation"]["num_gradients"] + settings["warmup_gradients"] + settings["final"]["num_gradients"]
+    told = (
+        settings["preparation"]["num_gradients"]
+        + settings["warmup"]["num_gradients"]
+        + settings["final"]["num_gradients"]
+    )
     checks = sum(int(size) for size in seen) - told
     assert 0 <= checks < 0.01 * told, "but for those of the first checks and of starts"
 
@@ -256,7 +260,7 @@ def test_nuts_draws_where_the_kernel_fails_in_its_final_run(monkeypatch):
     assert apart.verdict.failed
     assert apart.transition is not None
     run = apart.verdict.settings
-    spent = run["preparation"]["num_gradients"] + run["warmup_gradients"] + run["final"]["num_gradients"]
+    spent = run["preparation"]["num_gradients"] + run["warmup"]["num_gradients"] + run["final"]["num_gradients"]
     assert verdict.settings["preparation"]["num_gradients"] == spent, "the run that was given up is paid for, too"
 
 

@@ -38,7 +38,11 @@ def test_networks_are_trained_from_the_rotation_measured_and_paid_for(monkeypatc
     assert network.worst > 0
     assert network.fixed_gradients > settings["pilot"]["num_gradients"] + 40 * 200 * network.num_leapfrogs
     assert settings["training"]["num_gradients"] > 40 * 200 * network.num_leapfrogs
-    told = settings["preparation"]["num_gradients"] + settings["warmup_gradients"] + settings["final"]["num_gradients"]
+    told = (
+        settings["preparation"]["num_gradients"]
+        + settings["warmup"]["num_gradients"]
+        + settings["final"]["num_gradients"]
+    )
     checks = sum(int(size) for size in seen) - told
     assert abs(checks) < 0.02 * told, "but for those of the first checks and of starts"
 

@@ -11,7 +11,7 @@ import pytest
 
 import capriole
 from capriole import diagnostics, hmc, save
-from capriole._fit import _fit
+from capriole._fit import _fit, _search
 from capriole._fit._final import InMemory, final_run
 from capriole._fit._search import Found, Spent
 from capriole._fit._verdict import Row
@@ -137,11 +137,28 @@ def test_draws_that_a_verdict_was_given_on_are_never_nutss(whole, tmp_path, monk
     assert extended.transition is not None
     for name, values in fitted.drawn(folder).items():
         np.testing.assert_array_equal(values[:, :700], before[name], err_msg=name)
-    drawn = _fit._Drawn(None, ["R-hat is 1.300, above 1.01"], {"completed": True})
+    drawn = _fit._Drawn(None, ["R-hat is 1.300, above 1.01"], {"completed": True}, Spent(0, 0.0, 0.0))
     found = fitted.by_hand()._replace(compared=Spent(1, 0.0, 0.0))
     keeper = fitted.Watched(RunFolder(folder, new=False))
     assert _fit._compared([None, None], None, found, drawn, 700, keeper, None) == (found, drawn)
     keeper.folder.close()
+
+
+def test_a_kernel_in_the_place_of_nuts_that_failed_is_kept(tmp_path, monkeypatch):
+    def nuts_first(rows, criterion):
+        return next((row.name for row in rows if row.name == "NUTS"), rows[0].name)
+
+    monkeypatch.setattr(_search, "_sure", lambda *args: False)
+    monkeypatch.setattr(_search, "choose", nuts_first)
+    monkeypatch.setattr(_fit, "_nuts_problems", lambda *args: ["R-hat is 1.300, above 1.01"])
+    first = fitted.tiny_fit(tmp_path / "run", compare=True)
+    assert first.verdict.chosen == "rotation"
+    assert (tmp_path / "run" / "kernel.safetensors").is_file()
+    before = fitted.drawn(tmp_path / "run")
+    monkeypatch.setattr(_fit, "_nuts_drawn", lambda *args: pytest.fail("NUTS has had its chance"))
+    again = fitted.tiny_fit(tmp_path / "run", compare=True)
+    assert again.verdict.recommendation() == first.verdict.recommendation()
+    assert_same(fitted.drawn(tmp_path / "run"), before)
 
 
 @pytest.mark.parametrize("passes", [2, 3])

@@ -70,10 +70,11 @@ def fit(
     ``logdensity`` and ``init`` are as in `capriole.train`. A pilot of many short HMC chains, started at
     ``init + spread * N(0, I)``, finds white coordinates (three times as many scouts look for modes that few starts
     lead to); rotations in them need no networks and often suffice; a small
-    and a larger network are trained from the best of them for ``train_steps`` (0: none), others with tempering where
-    the pilot's chains disagree. Every candidate, and NUTS, is measured on fresh chains; the best ESS per
-    gradient wins (``criterion="seconds"``: per second, for cheap log densities), its kernel is frozen, and the draws
-    are its own. If NUTS is the best, the draws are NUTS's. Where a candidate gives more effective draws per gradient
+    and a larger network are trained from the best of them for ``train_steps`` (0: none). Where the pilot's chains
+    disagree, maxima are climbed to and jumped between; else networks are trained with tempering. Every candidate, and
+    NUTS, is measured on fresh chains; the best ESS per gradient wins (``criterion="seconds"``: per second, for cheap
+    log densities), its kernel is frozen, and the draws are its own. If NUTS is the best, the draws are NUTS's; if those
+    fail, the best candidate's. Where a candidate gives more effective draws per gradient
     than NUTS is known to (`NUTS_AT_MOST`), NUTS is compared after the draws are there, for the verdict only;
     ``compare=False`` leaves it out.
 
@@ -108,17 +109,20 @@ def fit(
                 raise
             found = found._replace(notes=(*found.notes, _LEFT_OUT))
     figures = drawn.figures | {"seed": repr(seed), "criterion": criterion, "num_chains": num_chains}
-    verdict = _verdict(found, drawn.problems, figures)
+    verdict = _verdict(found, drawn._replace(figures=figures))
     kernel = None if found.by_nuts else found.kernel
     return Fit(keeper.finish(_stamped(drawn.tree, verdict), verdict), verdict, kernel)
 
 
 class _Drawn(NamedTuple):
-    """Draws as a DataTree, what is wrong with them, and figures of the run for the verdict."""
+    """Draws as a DataTree, what is wrong with them, figures of the run for the verdict, and what was ``spent`` on
+    warm-up and passes given up, before the first draw that was kept.
+    """
 
     tree: "xarray.DataTree"
     problems: list[str]
     figures: dict[str, Any]
+    spent: Spent
 
 
 def _compared(
@@ -179,44 +183,34 @@ def _drawn(
     measured = min(judgement.ess_per_gradient, judgement.ess_sq_per_gradient) * judgement.num_gradients
     costs = {"num_gradients": run.num_gradients, "seconds": run.seconds}  # of all; measured may be the last that fit
     figures = {"thin": final.thin, "ess_per_draw": measured / run.record.lp.size, "final": judgement._asdict() | costs}
-    figures |= _before(final.spent)
     drawn = time.perf_counter()
     tree = to_datatree(final.draws, target, seed=repr(seed))
-    figures["seconds_after_the_draws"] = final.check_seconds + time.perf_counter() - drawn
     figures["completed"] = final.completed
     beside = seen(final.draws.record.position, found.pilot)
     figures |= {"against_pilot": beside.against_pilot, "modes": beside.modes}
     problems = _problems(run, judgement) + _errors(final.missed) + beside.problems
     problems += held_far_out(run.record.position, run.record.acceptance_rate)
+    figures["seconds_after_the_draws"] = final.check_seconds + time.perf_counter() - drawn
     if not final.completed:
         kept = final.draws.record.lp.shape[1]
         problems.append(f"interrupted after {kept} of {num_draws} draws per chain" if kept < num_draws else _CUT_SHORT)
-    return _Drawn(tree, problems, figures)
+    return _Drawn(tree, problems, figures, final.spent)
 
 
 def _nuts_drawn(key: Key, target: AbstractLogDensity, found: Found, num_draws: int) -> _Drawn:
     tree, last, thin = nuts_tree(key, target, found.starts, found.marginals, num_draws=num_draws)
     beside = seen(last.position, found.pilot)
     figures: dict[str, Any] = {"thin": thin, "completed": True}
-    figures |= _before(Spent(last.warmup_gradients, last.warmup_seconds, last.compile_seconds))
     figures |= {"against_pilot": beside.against_pilot, "modes": beside.modes}
-    return _Drawn(tree, _nuts_problems(last, thin, target, found) + beside.problems, figures)
-
-
-def _before(spent: Spent) -> dict[str, Any]:
-    """What was spent on warm-up and passes given up, before the first draw that was kept."""
-    return {
-        "warmup_gradients": spent.num_gradients,
-        "warmup_seconds": spent.seconds,
-        "warmup_compile_seconds": spent.compile_seconds,
-    }
+    problems = _nuts_problems(last, thin, target, found) + beside.problems
+    return _Drawn(tree, problems, figures, Spent(last.warmup_gradients, last.warmup_seconds, last.compile_seconds))
 
 
 def _given_up(found: Found, drawn: _Drawn) -> Found:
     """NUTS chosen instead of a kernel whose run ``drawn`` failed; what that run took is part of the preparation."""
     note = f"the {found.chosen} failed in its final run and {INSTEAD}: {'; '.join(grave(drawn.problems))}"
     final = Spent(*(drawn.figures["final"][name] for name in Spent._fields))
-    spent = Spent.of(found.spent, _warmup(drawn.figures), final)
+    spent = Spent.of(found.spent, drawn.spent, final)
     return found._replace(kernel=None, chosen=NUTS, decided=True, notes=(*found.notes, note), spent=spent)
 
 
@@ -225,7 +219,7 @@ def _stands_by(found: Found, drawn: _Drawn) -> Found:
     note = f"{NUTS_FAILED} and the {found.own} drew instead: {'; '.join(grave(drawn.problems))}"
     run = drawn.tree["posterior"].attrs
     spent = Spent(run["num_gradients"], run["sampling_time"], 0.0)
-    spent = Spent.of(found.spent, _warmup(drawn.figures), spent)
+    spent = Spent.of(found.spent, drawn.spent, spent)
     return found._replace(chosen=found.own, notes=(*found.notes, note), spent=spent)
 
 
@@ -269,17 +263,21 @@ def _nuts_problems(draws: PeerDraws, thin: int, target: AbstractLogDensity, foun
     return problems + noisy + _errors(unreached(draws.position, found.marginals))
 
 
-def _verdict(found: Found, problems: list[str], figures: dict[str, Any]) -> Verdict:
+def _verdict(found: Found, drawn: _Drawn) -> Verdict:
     rows = found.rows
     if not found.by_nuts:
-        rows = tuple(_as_it_was(row, found.spent, figures) if row.name == found.chosen else row for row in rows)
-    comparison = (found.compared or Spent(0, 0.0, 0.0))._asdict() | {"decided": found.decided}
-    nothing = Spent(0, 0.0, 0.0)._asdict()
-    training = found.pilot.get("training", nothing)
-    costs = {"preparation": found.spent._asdict(), "training": training, "comparison": comparison}
+        total = Spent.of(found.spent, drawn.spent)
+        rows = tuple(_as_it_was(row, total, drawn.figures) if row.name == found.chosen else row for row in rows)
+    nothing = Spent(0, 0.0, 0.0)
+    costs = {
+        "preparation": found.spent._asdict(),
+        "training": found.pilot.get("training", nothing._asdict()),
+        "warmup": drawn.spent._asdict(),
+        "comparison": (found.compared or nothing)._asdict() | {"decided": found.decided},
+    }
     pilot = {name: value for name, value in found.pilot.items() if name not in ("moments", "modes", "training")}
-    settings = {"pilot": pilot} | figures | {"notes": list(found.notes)} | costs
-    return Verdict(rows, found.chosen, tuple(problems), bool(grave(problems)), settings)
+    settings = {"pilot": pilot} | drawn.figures | {"notes": list(found.notes)} | costs
+    return Verdict(rows, found.chosen, tuple(drawn.problems), bool(grave(drawn.problems)), settings)
 
 
 def _as_it_was(row: Row, total: Spent, figures: dict[str, Any]) -> Row:
@@ -288,16 +286,12 @@ def _as_it_was(row: Row, total: Spent, figures: dict[str, Any]) -> Row:
     And no better than its own run: who wins was lucky in what won. Thinned draws have no more ESS than there are of
     them: if they have nearly that, they tell nothing of the rate.
     """
-    final, total = figures["final"], Spent.of(total, _warmup(figures))
+    final = figures["final"]
     row = row._replace(fixed_gradients=total.num_gradients, fixed_seconds=total.seconds + total.compile_seconds)
     if figures["thin"] > 1 and not figures["ess_per_draw"] < _TELLING:
         return row
     rates = {name: min(getattr(row, name), final[name]) for name in RATES if math.isfinite(final[name])}
     return row._replace(**rates, rhat_max=final["rhat_max"])
-
-
-def _warmup(figures: dict[str, Any]) -> Spent:
-    return Spent(*(figures[f"warmup_{name.removeprefix('num_')}"] for name in Spent._fields))
 
 
 def _stamped(tree: "xarray.DataTree", verdict: Verdict) -> "xarray.DataTree":

@@ -59,19 +59,25 @@ def nuts_tree(
     """Draws of NUTS from ``starts`` (dim, chains) as a DataTree; they as they are, and by how much they were thinned.
 
     While R-hat is above `diagnostics.rhat_limit`, or an end of ``marginals`` is missed, once more and longer, thinned
-    to as many draws: as the learned kernel's runs. Gradients of a run given up count as warm-up.
+    to as many draws: as the learned kernel's runs. Runs given up count as warm-up.
     """
-    spent = 0
+    gradients, seconds, compiling = 0, 0.0, 0.0
     for i, thin in enumerate(THINS):
         run = _run(jax.random.fold_in(key, 9 + i), target, starts, num_draws=thin * num_draws)
         kept = run.position[:, thin - 1 :: thin]
-        draws = run._replace(position=kept, warmup_gradients=run.warmup_gradients + spent)
+        draws = run._replace(
+            position=kept,
+            warmup_gradients=run.warmup_gradients + gradients,
+            warmup_seconds=run.warmup_seconds + seconds,
+            compile_seconds=run.compile_seconds + compiling,
+        )
         longer = THINS[min(i + 1, len(THINS) - 1)]
         mixed = float(np.max(diagnostics.rhat(kept))) <= diagnostics.rhat_limit(*kept.shape)
         enough = mixed and not unreached(kept, marginals)
         if enough or longer * kept.size > _MOST_NUMBERS:
             break
-        spent = draws.warmup_gradients + run.num_gradients
+        gradients = draws.warmup_gradients + run.num_gradients
+        seconds, compiling = draws.warmup_seconds + run.seconds, draws.compile_seconds
     attributes = {
         "num_gradients": draws.num_gradients,
         "warmup_gradients": draws.warmup_gradients,

@@ -14,7 +14,6 @@ from ._reach import marginals
 _END, _HELD, _FEWEST = 0.005, 4.0, 32
 LEAST_SHARE = 0.01
 """Estimated share of the mass from which on a mode must not be missing among the draws."""
-_MOMENTS = ("mean", "mean_error", "variance", "variance_error")
 
 
 class Seen(NamedTuple):
@@ -35,36 +34,27 @@ def facts(pilot: Exploration) -> dict[str, Any]:
     return {
         "num_modes": len(pilot.modes.log_mass),
         "marginals": marginals(pilot.profile),
-        "moments": _moments(pilot.draws) if pilot.agreed else None,
+        "moments": _plain(diagnostics.moments(pilot.draws)) if pilot.agreed else None,
         "modes": places(pilot.modes, pilot.draws),
     }
 
 
-def _moments(draws: Float[np.ndarray, "chains draws dim"]) -> dict[str, list[float | None]]:
-    draws = np.asarray(draws, np.float64)
-    mean = draws.mean(axis=(0, 1))
-    rows = (mean, *_errors(draws, mean))
-    plain = [[x if np.isfinite(x) else None for x in row.tolist()] for row in rows]
-    return dict(zip(_MOMENTS, plain, strict=True))
+def _plain(found: diagnostics.Moments) -> dict[str, list[float | None]]:
+    """For JSON: what is no number is None."""
+    return {name: [x if np.isfinite(x) else None for x in row.tolist()] for name, row in found._asdict().items()}
 
 
-def _errors(draws: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The standard error of the mean, the mean of ``(x - centre)^2`` and its standard error."""
-    squares = (draws - centre) ** 2
-    return diagnostics.mean_error(draws), squares.mean(axis=(0, 1)), diagnostics.mean_error(squares)
-
-
-def read_seen(pilot: dict[str, Any], *, dim: int) -> tuple[dict[str, np.ndarray] | None, list[Place]]:
+def read_seen(pilot: dict[str, Any], *, dim: int) -> tuple[diagnostics.Moments | None, list[Place]]:
     """Moments and modes from plain values, whoever wrote them. Raises ValueError for anything else."""
     moments, found = pilot.get("moments"), Place.read(pilot.get("modes", []), dim=dim)
     if moments is None:
         return None, found
-    rows = [moments.get(name) for name in _MOMENTS] if isinstance(moments, dict) else [None]
+    rows = [moments.get(name) for name in diagnostics.Moments._fields] if isinstance(moments, dict) else [None]
     if not all(isinstance(row, list) and len(row) == dim for row in rows):
         raise ValueError(f"no moments of {dim} dimensions: {str(moments)[:80]!r}")
     if not all(x is None or type(x) in (int, float) for row in rows for x in row):  # type: ignore[union-attr]
         raise ValueError(f"moments that are not numbers: {str(moments)[:80]!r}")
-    return {name: np.array(row, np.float64) for name, row in zip(_MOMENTS, rows, strict=True)}, found
+    return diagnostics.Moments(*(np.array(row, np.float64) for row in rows)), found
 
 
 def seen(draws: Float[np.ndarray, "chains draws dim"], pilot: dict[str, Any]) -> Seen:
@@ -103,14 +93,13 @@ def seen(draws: Float[np.ndarray, "chains draws dim"], pilot: dict[str, Any]) ->
     return Seen(against, modes, problems)
 
 
-def _against(draws: np.ndarray, moments: dict[str, np.ndarray]) -> dict[str, Any] | None:
-    draws = np.asarray(draws, np.float64)
-    error, variance, variance_error = _errors(draws, moments["mean"])
+def _against(draws: np.ndarray, pilot: diagnostics.Moments) -> dict[str, Any] | None:
+    ours = diagnostics.moments(draws, pilot.mean)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.array(
             [
-                (draws.mean(axis=(0, 1)) - moments["mean"]) / np.hypot(error, moments["mean_error"]),
-                (variance - moments["variance"]) / np.hypot(variance_error, moments["variance_error"]),
+                (ours.mean - pilot.mean) / np.hypot(ours.mean_error, pilot.mean_error),
+                (ours.variance - pilot.variance) / np.hypot(ours.variance_error, pilot.variance_error),
             ]
         )
     if not np.isfinite(z).any():

@@ -175,7 +175,7 @@ def _prepared(result: Fit) -> int:
     """
     settings = result.verdict.settings
     before = settings["comparison"]["num_gradients"] - _after_the_draws(result)["num_gradients"]
-    return int(settings["preparation"]["num_gradients"] + before + settings["warmup_gradients"])
+    return int(settings["preparation"]["num_gradients"] + before + settings["warmup"]["num_gradients"])
 
 
 def run_one_mode(

@@ -78,11 +78,4 @@ def modes(target: Any, position: np.ndarray) -> Row:
 
 def moments(position: np.ndarray) -> Row:
     """Means and variances with their standard errors, by which cells without known truth are compared."""
-    wide = np.asarray(position, np.float64)
-    squares = (wide - wide.mean(axis=(0, 1))) ** 2
-    return {
-        "mean": wide.mean(axis=(0, 1)),
-        "mean_error": diagnostics.mean_error(wide),
-        "variance": squares.mean(axis=(0, 1)),
-        "variance_error": diagnostics.mean_error(squares),
-    }
+    return diagnostics.moments(position)._asdict()
