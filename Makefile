@@ -6,39 +6,43 @@ READY := $(VENV)/.ready
 export CAPRIOLE_TEST_CACHE ?= $(CURDIR)/.cache/jax
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-all lint docs bench calibrate results results-peers clean
+.PHONY: help demo test test-lab test-all lint docs bench calibrate results results-peers clean
 
 help:
 	@echo "make demo   train two kernels (a few minutes), compare them with HMC; results in demo/"
-	@echo "make test   run the tests"
+	@echo "make test   run the library's tests"
+	@echo "make test-lab  run the laboratory's tests"
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   build the documentation into docs/_build"
 	@echo "make bench  measure speed against BlackJAX"
 	@echo "make calibrate  put trained kernels on statistical trial, planted bugs beside them"
 
-$(READY): pyproject.toml constraints.txt scripts/find-python
+$(READY): pyproject.toml lab/pyproject.toml constraints.txt scripts/find-python
 	@if [ -e $(VENV) ] && [ ! -e $(READY) ] && [ ! -e $(VENV)/.capriole ]; then \
 	  echo "$(VENV) was not made by this Makefile; move it away, or name another: make VENV=.venv-capriole ..." >&2; exit 1; fi
 	@python="$$(scripts/find-python)" && echo "setting up $(VENV) with $$python" && \
 	  rm -rf $(VENV).old && if [ -e $(VENV) ]; then mv $(VENV) $(VENV).old; fi && \
 	  if "$$python" -m venv $(VENV) && touch $(VENV)/.capriole && \
-	    $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,lint]'; \
+	    $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,lint]' --editable lab; \
 	  then rm -rf $(VENV).old; touch $(READY); \
 	  else rm -rf $(VENV); if [ -e $(VENV).old ]; then mv $(VENV).old $(VENV); echo "$(VENV) is as it was before" >&2; fi; exit 1; fi
 
 demo: $(READY)
 	@rm -rf demo
 	@echo "== 1 of 2: the strongly correlated Gaussian of the paper =="
-	@$(BIN)/capriole run scg --out demo/scg
+	@$(BIN)/capriole-lab run scg --out demo/scg
 	@echo "== 2 of 2: Bayesian logistic regression on the breast cancer data =="
-	@$(BIN)/capriole run logistic --out demo/logistic
+	@$(BIN)/capriole-lab run logistic --out demo/logistic
 	@echo "tables, draws, kernels and pictures are in demo/scg and demo/logistic"
 
 test: $(READY)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
+test-lab: $(READY)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" lab/tests
+
 test-all: $(READY)
-	@XLA_FLAGS=--xla_backend_optimization_level=3 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@XLA_FLAGS=--xla_backend_optimization_level=3 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests lab/tests
 
 lint: $(READY)
 	@$(BIN)/ruff check .
@@ -50,37 +54,37 @@ docs: $(READY)
 	@$(BIN)/python -m sphinx -W -b html docs docs/_build
 
 bench: $(READY)
-	@$(BIN)/python benchmarks/throughput.py
+	@$(BIN)/python lab/benchmarks/throughput.py
 
 calibrate: $(READY)
-	@$(BIN)/capriole calibrate --jobs 2 --out .cache/calibration
+	@$(BIN)/capriole-lab calibrate --jobs 2 --out .cache/calibration
 
 # What README and docs quote, run anew. `results`: section 5.1, runs and benchmarks (hours on two cores);
 # `results-peers`: every sampler and seed of docs/peers.md, one cell at a time (a day); calibration and section 5.2:
 # docs/calibration.md and docs/paper-dlgm.md name the commands.
 store = for cell in .cache/results/$(1)/cells/*/; do name=$$(basename "$$cell"); mkdir -p "results/$(2)/$$name"; \
   cp "$$cell"cell.json "results/$(2)/$$name/"; done
-SUMMARISE = for script in results toy dlgm peers calibration fit; do $(BIN)/python scripts/summarise_$$script.py; done
+SUMMARISE = for script in results toy dlgm peers calibration fit; do $(BIN)/python lab/scripts/summarise_$$script.py; done
 RESULTS := $(foreach target,logistic banana rings,$(target)-0 $(target)-1 $(target)-2)
 
 results: $(READY)
 	@rm -rf .cache/results && mkdir -p .cache/results
 	@printf '%s\n' $(RESULTS) | xargs -P 2 -I{} sh -c \
-	  'name={}; $(BIN)/capriole run "$${name%-*}" --seed "$${name##*-}" --out ".cache/results/$$name" >".cache/results/$$name.log" 2>&1 || { echo "$$name failed, see .cache/results/$$name.log"; exit 255; }'
+	  'name={}; $(BIN)/capriole-lab run "$${name%-*}" --seed "$${name##*-}" --out ".cache/results/$$name" >".cache/results/$$name.log" 2>&1 || { echo "$$name failed, see .cache/results/$$name.log"; exit 255; }'
 	@for run in .cache/results/*/; do name=$$(basename "$$run"); mkdir -p "results/foundation/$$name"; \
 	  cp "$$run"config.json "$$run"results.json "results/foundation/$$name/"; \
 	  case $$name in *-0) cp "$$run"*.png "results/foundation/$$name/";; esac; done
-	@$(BIN)/capriole paper toy --jobs 2 --out .cache/results/toy
+	@$(BIN)/capriole-lab paper toy --jobs 2 --out .cache/results/toy
 	@$(call store,toy,paper-toy)
-	@$(BIN)/python benchmarks/heavy_tails.py --out results/fit/heavy-tails.json
-	@$(BIN)/python benchmarks/gaussian_posteriors.py --out results/paper-dlgm/gaussian-share.json
-	@$(BIN)/python benchmarks/volatility_moments.py --out results/volatility-moments.json
-	@$(BIN)/python benchmarks/throughput.py --out results/throughput.json
-	@for name in scale kill_resume run_overheads fuzz_files; do $(BIN)/python benchmarks/$$name.py --out results/runs/$$name.json; done
+	@$(BIN)/python lab/benchmarks/heavy_tails.py --out results/fit/heavy-tails.json
+	@$(BIN)/python lab/benchmarks/gaussian_posteriors.py --out results/paper-dlgm/gaussian-share.json
+	@$(BIN)/python lab/benchmarks/volatility_moments.py --out results/volatility-moments.json
+	@$(BIN)/python lab/benchmarks/throughput.py --out results/throughput.json
+	@for name in scale kill_resume run_overheads fuzz_files; do $(BIN)/python lab/benchmarks/$$name.py --out results/runs/$$name.json; done
 	@$(SUMMARISE)
 
 results-peers: $(READY)
-	@$(BIN)/capriole bench peers --seeds 3 --limit 15 --out .cache/results/peers \
+	@$(BIN)/capriole-lab bench peers --seeds 3 --limit 15 --out .cache/results/peers \
 	  --samplers capriole,nuts,nuts-dense,chees,mclmc,numpyro-nuts,nutpie,flowmc
 	@$(call store,peers,peers)
 	@$(SUMMARISE)

@@ -18,7 +18,9 @@ def command(*words):
 
 
 def stop_by_sigterm(*words, out, phase):
-    """Run ``capriole WORDS --out OUT``, send SIGTERM when it reports ``phase``, and check how it leaves."""
+    """Run ``capriole WORDS --out OUT``, send SIGTERM when it reports ``phase``, and check how it
+    leaves.
+    """
     started = command(*words, "--out", out)
     with subprocess.Popen(started, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
         for line in process.stderr:

@@ -1,7 +1,8 @@
 """Small skewed targets with exact draws, in the library's layout: positions (dim, chains).
 
-``draw(rng, n)`` gives exact draws; ``standardise(x)`` (where one exists) maps them to independent N(0, 1) numbers.
-Written for the tests alone, so that the core is tested without `capriole.targets`.
+``draw(rng, n)`` gives exact draws; ``standardise(x)`` (where one exists) maps them to independent
+N(0, 1) numbers. Written for the tests alone, so that the core is tested without
+`capriole_lab.targets`.
 """
 
 import math
@@ -57,7 +58,11 @@ class Funnel(AbstractLogDensity):
 
     def __call__(self, position):
         neck, rest = position[0], position[1:]
-        energy = (neck / self.scale) ** 2 + jnp.exp(-neck) * jnp.sum(rest**2, axis=0) + rest.shape[0] * neck
+        energy = (
+            (neck / self.scale) ** 2
+            + jnp.exp(-neck) * jnp.sum(rest**2, axis=0)
+            + rest.shape[0] * neck
+        )
         return -energy / 2
 
     def standardise(self, x):
@@ -94,6 +99,8 @@ class Mixture2(AbstractLogDensity):
 
         def cdf(value, centre):
             wide = special.ndtr((value + centre) / self.wide)
-            return self.weight * wide + (1 - self.weight) * special.ndtr((value - centre) / self.narrow)
+            return self.weight * wide + (1 - self.weight) * special.ndtr(
+                (value - centre) / self.narrow
+            )
 
         return [lambda x: cdf(x, self.centre), lambda x: cdf(x, 0.0)]

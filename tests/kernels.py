@@ -1,4 +1,6 @@
-"""The table of dynamics and targets that the exactness tests run through. A new Dynamics joins by one line."""
+"""The table of dynamics and targets that the exactness tests run through. A new Dynamics joins by
+one line.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from capriole import (
-    AbstractLogDensity,
+from capriole import AbstractLogDensity
+from capriole.coordinates import BENDS, TransportMap
+from capriole.kernels import (
     CrankNicolson,
     Leapfrog,
     LearnedLeapfrog,
@@ -19,14 +22,22 @@ from capriole import (
     learned_leapfrog,
     surrogate_force,
 )
-from capriole._transport import BENDS, TransportMap
-from capriole.baselines import nice
-from capriole.dlgm import Decoder, Guide, Guided, ImageLikelihood, LatentPosterior, image_leapfrog
+from capriole_lab.baselines import nice
+from capriole_lab.dlgm import (
+    Decoder,
+    Guide,
+    Guided,
+    ImageLikelihood,
+    LatentPosterior,
+    image_leapfrog,
+)
 from densities import Banana, Funnel, Gaussian, Mixture2
 
 
 def stirred(dynamics: LearnedLeapfrog, *, heads: float) -> LearnedLeapfrog:
-    """The same with heads of ``heads`` times unit variance, random biases and bounds: log-dets of order 1."""
+    """The same with heads of ``heads`` times unit variance, random biases and bounds: log-dets of
+    order 1.
+    """
     for i, name in enumerate(("momentum_network", "position_network")):
         net = core(getattr(dynamics, name))
         keys = jax.random.split(jax.random.key(i), 3)
@@ -43,7 +54,9 @@ def stirred(dynamics: LearnedLeapfrog, *, heads: float) -> LearnedLeapfrog:
 
 
 def core(network):
-    """The part of a network that has heads: itself, or what a squashed or an image network is built around."""
+    """The part of a network that has heads: itself, or what a squashed or an image network is built
+    around.
+    """
     return getattr(network, "core", getattr(network, "network", network))
 
 
@@ -61,13 +74,19 @@ def surrogate(steps: int) -> Callable:
     """Factory of a learned leapfrog whose kicks hold a surrogate force."""
 
     def build(dim, dtype):
-        made = learned_leapfrog(jax.random.key(dim), dim=dim, num_leapfrogs=steps, step_size=0.5, width=10, dtype=dtype)
-        return surrogate_force(made, mean=jnp.full(dim, 0.3, dtype), variance=jnp.full(dim, 2.0, dtype))
+        made = learned_leapfrog(
+            jax.random.key(dim), dim=dim, num_leapfrogs=steps, step_size=0.5, width=10, dtype=dtype
+        )
+        return surrogate_force(
+            made, mean=jnp.full(dim, 0.3, dtype), variance=jnp.full(dim, 2.0, dtype)
+        )
 
     return build
 
 
-def learned(steps: int, size=0.2, heads: float = 1.0, context: int = 0, squashed: bool = False) -> Callable:
+def learned(
+    steps: int, size=0.2, heads: float = 1.0, context: int = 0, squashed: bool = False
+) -> Callable:
     """Factory of a learned leapfrog with large random networks."""
 
     def build(dim, dtype):
@@ -127,7 +146,9 @@ def transport_map(dim, parents, seed=0, bent=1.0):
 
 
 def jump(spacing: float = 9.0, angle: float = 1.1) -> Callable:
-    """Factory of jumps between three modes of different shapes, the first of them at 0, in a row along x0."""
+    """Factory of jumps between three modes of different shapes, the first of them at 0, in a row
+    along x0.
+    """
 
     def build(dim, dtype):
         rng = np.random.default_rng(3)
@@ -142,7 +163,9 @@ def jump(spacing: float = 9.0, angle: float = 1.1) -> Callable:
 
 
 class Case(NamedTuple):
-    """One row of the table: a dynamics on a target. ``mild``: conditioning near 1, so absolute tolerances apply."""
+    """One row of the table: a dynamics on a target. ``mild``: conditioning near 1, so absolute
+    tolerances apply.
+    """
 
     name: str
     target: Callable[[int, jnp.dtype], AbstractLogDensity]
@@ -155,7 +178,9 @@ class Case(NamedTuple):
         """The kernel, with a context of one column per chain if the dynamics takes one."""
         dtype, context = jnp.dtype(dtype), None
         if self.context:
-            context = jnp.asarray(np.random.default_rng(5).normal(size=(self.context, chains)), dtype)
+            context = jnp.asarray(
+                np.random.default_rng(5).normal(size=(self.context, chains)), dtype
+            )
         return Transition(self.target(self.dim, dtype), self.factory(self.dim, dtype), context)
 
 
@@ -222,7 +247,9 @@ CASES = [
     Case("nice-2-mog", mog, additive(), dim=2),
     Case("rotation-1", gaussian, rotation(1), dim=1),
     Case("rotation-3-banana", banana, rotation(3), dim=2),
-    Case("crank-nicolson", banana, lambda dim, dtype: CrankNicolson(jnp.asarray(1.1, dtype)), dim=2),
+    Case(
+        "crank-nicolson", banana, lambda dim, dtype: CrankNicolson(jnp.asarray(1.1, dtype)), dim=2
+    ),
     Case("mode-jump", gaussian, jump(), dim=2),
     Case("mode-jump-1", gaussian, jump(), dim=1),
     Case("learned-two-sizes", banana, learned(3, (0.4, 0.2)), dim=2),

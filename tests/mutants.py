@@ -1,19 +1,26 @@
-"""Planted bugs: copies of the library's learned leapfrog and transition with one line wrong, chosen by ``bug``.
+"""Planted bugs: copies of the library's learned leapfrog and transition with one line wrong, chosen
+by ``bug``.
 
 The bug is data (an index), so that all mutants of a check share one compilation.
 
-``bug=""`` is the library's own behaviour, to rounding; a test says so, which ties these copies to the original.
+``bug=""`` is the library's own behaviour, to rounding; a test says so, which ties these copies to
+the original.
 """
 
 import jax
 import jax.numpy as jnp
 
-from capriole import LearnedLeapfrog, Phase, Transition, affine
-from capriole._dynamics import _clock
-from capriole._logdensity import value_and_grad
-from capriole._networks import column
-from capriole._transition import Proposal
-from capriole._types import State
+from capriole.kernels import (
+    LearnedLeapfrog,
+    Phase,
+    Proposal,
+    State,
+    Transition,
+    affine,
+    column,
+    value_and_grad,
+)
+from capriole.kernels._dynamics import _clock
 
 DYNAMICS_BUGS = (
     "no log-det",
@@ -63,7 +70,9 @@ class MutantLeapfrog(LearnedLeapfrog):
 
     def __call__(self, logdensity, phase, forward, context=None):
         eps = jnp.broadcast_to(jnp.exp(self.log_step_size), phase.position.shape)
-        eps = self._if("step size from the state", eps * (1 + 0.5 * jnp.tanh(phase.position[:1])), eps)
+        eps = self._if(
+            "step size from the state", eps * (1 + 0.5 * jnp.tanh(phase.position[:1])), eps
+        )
 
         def kick(v, x, grad, time):
             s, q, t = self.momentum_network(x, grad, time)
@@ -73,11 +82,15 @@ class MutantLeapfrog(LearnedLeapfrog):
             seen = self._if("drift sees what it changes", x, jnp.where(moving, 0, x))
             s, q, t = self.position_network(v, seen, time)
             shift = eps * (v * jnp.exp(eps * q) + t)
-            return self._affine(x, jnp.where(moving, eps * s, 0), jnp.where(moving, shift, 0), forward)
+            return self._affine(
+                x, jnp.where(moving, eps * s, 0), jnp.where(moving, shift, 0), forward
+            )
 
         def step(carry, rows):
             (x, v, _, grad), log_det = carry
-            mask, time = (jnp.where(forward, column(a, x), column(b, x)) for a, b in zip(*rows, strict=True))
+            mask, time = (
+                jnp.where(forward, column(a, x), column(b, x)) for a, b in zip(*rows, strict=True)
+            )
             time = self._if("time not reversed", column(rows[0][1], x), time)
             moving = self._if("mask order not swapped", ~mask, mask != forward)
             v, first_kick = kick(v, x, grad, time)
@@ -87,11 +100,16 @@ class MutantLeapfrog(LearnedLeapfrog):
             grad = self._if("stale gradient", grad, new_grad)
             v, second_kick = kick(v, x, grad, time)
             second_kick = self._if("half kick without log-det", 0 * second_kick, second_kick)
-            return (Phase(x, v, value, grad), log_det + first_kick + first_drift + second_drift + second_kick), None
+            return (
+                Phase(x, v, value, grad),
+                log_det + first_kick + first_drift + second_drift + second_kick,
+            ), None
 
         tables = (self.masks, _clock(self.num_gradients, phase.position.dtype))
         start = (phase, jnp.zeros_like(phase.logdensity))
-        (end, log_det), _ = jax.lax.scan(step, start, (tables, tuple(table[::-1] for table in tables)))
+        (end, log_det), _ = jax.lax.scan(
+            step, start, (tables, tuple(table[::-1] for table in tables))
+        )
         log_det = self._if("no log-det", 0 * log_det, log_det)
         log_det = self._if("log-det sign", -log_det, log_det)
         return end, self._if("0.9 log-det", 0.9 * log_det, log_det)
@@ -116,9 +134,13 @@ class MutantTransition(Transition):
         end, log_det = self.dynamics(self.logdensity, start, forward, self.context)
         end = end._replace(
             logdensity=self._if("stale log density", state.logdensity, end.logdensity),
-            logdensity_grad=self._if("gradient not updated", state.logdensity_grad, end.logdensity_grad),
+            logdensity_grad=self._if(
+                "gradient not updated", state.logdensity_grad, end.logdensity_grad
+            ),
         )
-        after = self._if("fresh momentum in the ratio", jnp.roll(momentum, 1, axis=-1), end.momentum)
+        after = self._if(
+            "fresh momentum in the ratio", jnp.roll(momentum, 1, axis=-1), end.momentum
+        )
         kinetic = jnp.sum(after**2, axis=0) / 2 - jnp.sum(momentum**2, axis=0) / 2
         kinetic = self._if("no kinetic energy", 0.0, kinetic)
         log_ratio = end.logdensity - state.logdensity - kinetic + log_det
@@ -130,7 +152,9 @@ class MutantTransition(Transition):
     def decide(self, rng_key, state, proposal):
         sure = self._if("always accept", jnp.inf, proposal.log_ratio)
         chosen, info = super().decide(rng_key, state, proposal._replace(log_ratio=sure))
-        return chosen, info._replace(acceptance_rate=proposal.acceptance, log_ratio=proposal.log_ratio)
+        return chosen, info._replace(
+            acceptance_rate=proposal.acceptance, log_ratio=proposal.log_ratio
+        )
 
     def step(self, rng_key, state):
         propose_key, decide_key = jax.random.split(rng_key)
@@ -138,10 +162,14 @@ class MutantTransition(Transition):
         new, info = self.decide(decide_key, state, proposal)
         # The bug: the number whose sign is the direction decides on acceptance as well.
         dim, *columns = state.position.shape
-        number = jax.random.normal(propose_key, (*columns[::-1], dim + 1), state.position.dtype).T[-1]
+        number = jax.random.normal(propose_key, (*columns[::-1], dim + 1), state.position.dtype).T[
+            -1
+        ]
         accepted = jnp.log(jax.scipy.stats.norm.cdf(number)) < proposal.log_ratio
         end = State(proposal.end.position, proposal.end.logdensity, proposal.end.logdensity_grad)
-        wrong = State(*(jnp.where(accepted, there, here) for there, here in zip(end, state, strict=True)))
+        wrong = State(
+            *(jnp.where(accepted, there, here) for there, here in zip(end, state, strict=True))
+        )
         name = "direction and acceptance share a number"
         return State(*(self._if(name, w, right) for w, right in zip(wrong, new, strict=True))), info
 
@@ -149,5 +177,7 @@ class MutantTransition(Transition):
 def mutate(transition, bug):
     """The transition with one bug; ``bug=""`` is a faithful copy."""
     d, index = transition.dynamics, jnp.asarray(BUGS.index(bug))
-    dynamics = MutantLeapfrog(d.momentum_network, d.position_network, d.log_step_size, d.masks, index)
+    dynamics = MutantLeapfrog(
+        d.momentum_network, d.position_network, d.log_step_size, d.masks, index
+    )
     return MutantTransition(transition.logdensity, dynamics, transition.context, index)

@@ -1,4 +1,6 @@
-"""The rule of agreement: equal distributions pass, shifted, stretched, skewed, stuck and broken ones do not."""
+"""The rule of agreement: equal distributions pass, shifted, stretched, skewed, stuck and broken
+ones do not.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from capriole import draw_chains, hmc
-from capriole._logdensity import PerChain
-from capriole.agreement import Z_LIMIT, agreement
-from capriole.targets import POSTERIORS, PosteriordbError, make_target, reference_draws
-from capriole.targets._posteriordb import VARIABLE
+from capriole.diagnostics import Z_LIMIT, agreement
+from capriole.kernels import PerChain, hmc
+from capriole.sampling import draw_chains
+from capriole_lab.targets import POSTERIORS, PosteriordbError, make_target, reference_draws
+from capriole_lab.targets._posteriordb import VARIABLE
 from checkout import missing, needs_checkout
 
 NAMES = [full.removeprefix("posteriordb/") for full in POSTERIORS]
@@ -40,8 +42,12 @@ def test_figures_are_those_of_the_formulas():
     draws, reference = normals(3), normals(4, draws=500)
     result = agreement(draws, reference)
     flat, other = draws.reshape(-1, 3), reference.reshape(-1, 3)
-    plain = (flat.mean(0) - other.mean(0)) / np.sqrt(flat.var(0) / len(flat) + other.var(0) / len(other))
-    np.testing.assert_allclose(result.z_mean, plain, rtol=0.1)  # ESS of independent draws is their number within 10 %
+    plain = (flat.mean(0) - other.mean(0)) / np.sqrt(
+        flat.var(0) / len(flat) + other.var(0) / len(other)
+    )
+    np.testing.assert_allclose(
+        result.z_mean, plain, rtol=0.1
+    )  # ESS of independent draws is their number within 10 %
     expected = [stats.ks_2samp(a, b).statistic for a, b in zip(flat.T, other.T, strict=True)]
     np.testing.assert_allclose(result.ks, expected, rtol=1e-12)
     full = agreement(normals(5, 10), normals(6, 10))
@@ -52,7 +58,9 @@ def test_figures_are_those_of_the_formulas():
 WRONG = {
     "shifted": lambda x: x + 0.15,
     "stretched": lambda x: 1.15 * x,
-    "skewed": lambda x: (np.exp(0.6 * x) - np.exp(0.18)) / np.sqrt((np.exp(0.36) - 1) * np.exp(0.36)),
+    "skewed": lambda x: (
+        (np.exp(0.6 * x) - np.exp(0.18)) / np.sqrt((np.exp(0.36) - 1) * np.exp(0.36))
+    ),
     "not a number": lambda x: np.where(x > 3, np.nan, x),
     "constant": lambda x: 0 * x,
 }
@@ -64,7 +72,10 @@ def test_wrong_draws_do_not_pass(how):
     draws[..., 1] = WRONG[how](draws[..., 1])
     result = agreement(draws, normals(8, 10))
     assert not result.passed
-    assert not np.abs([result.z_mean[1], result.z_square[1]]).max() <= Z_LIMIT or result.ks[1] > result.ks_limit[1]
+    assert (
+        not np.abs([result.z_mean[1], result.z_square[1]]).max() <= Z_LIMIT
+        or result.ks[1] > result.ks_limit[1]
+    )
     assert np.abs([result.z_mean[::2], result.z_square[::2]]).max() < 5
 
 
@@ -122,7 +133,9 @@ def test_draws_of_hmc_agree_and_those_of_a_wrong_density_do_not():
     verdicts = []
     for density in (target, PerChain(lambda x: target(x) - x[-1])):
         kernel = hmc(density, step_size=0.35, num_leapfrogs=9, jitter=0.3)
-        draws = draw_chains(jax.random.key(2), kernel, kernel.init(start), num_draws=700).record.position[:, 200:]
+        draws = draw_chains(
+            jax.random.key(2), kernel, kernel.init(start), num_draws=700
+        ).record.position[:, 200:]
         parameters = target.constrain(jnp.moveaxis(jnp.asarray(draws), -1, 0))
         verdicts.append(agreement(np.stack(list(parameters.values()), axis=-1), reference))
     right, wrong = verdicts

@@ -1,4 +1,6 @@
-"""The shape of the package, read from its source: who may import whom, what importing costs, what is forbidden."""
+"""The shape of the package, read from its source: who may import whom, what importing costs, what
+is forbidden.
+"""
 
 import ast
 import inspect
@@ -64,14 +66,19 @@ def test_the_layers_cover_the_core():
 def test_core_modules_import_downwards_only(name):
     for other in parts_of_capriole(ROOT / f"{name}.py"):
         allowed = other == "diagnostics" or (
-            other in LAYER and (LAYER[other] < LAYER[name] or (name, other) == ("_sample", "_train"))
+            other in LAYER
+            and (LAYER[other] < LAYER[name] or (name, other) == ("_sample", "_train"))
         )
         assert allowed, f"{name} imports {other}"
 
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in FILES if p.relative_to(ROOT).parts[0] not in HIGH and p.stem not in ("__main__", "__init__")],
+    [
+        p
+        for p in FILES
+        if p.relative_to(ROOT).parts[0] not in HIGH and p.stem not in ("__main__", "__init__")
+    ],
     ids=str,
 )
 def test_the_core_does_not_know_what_is_built_on_it(path):
@@ -106,11 +113,22 @@ def test_source_files_keep_the_rules(path):
     roots = {name.split(".")[0] for name in imported(path)}
     assert not roots & FORBIDDEN
     assert "__future__" not in roots
-    calls = {node.func.id for node in ast.walk(code) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    calls = {
+        node.func.id
+        for node in ast.walk(code)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
     assert not calls & {"eval", "exec", "compile", "__import__"}
     names = {node.attr for node in ast.walk(code) if isinstance(node, ast.Attribute)}
-    assert "exec_module" not in names or path.name == "_user.py", "only the user's own FILE.py is executed"
-    options = {keyword.arg for node in ast.walk(code) if isinstance(node, ast.Call) for keyword in node.keywords}
+    assert "exec_module" not in names or path.name == "_user.py", (
+        "only the user's own FILE.py is executed"
+    )
+    options = {
+        keyword.arg
+        for node in ast.walk(code)
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+    }
     assert "allow_pickle" not in options
     if "cli" not in path.relative_to(ROOT).parts:
         assert "print" not in calls
@@ -136,7 +154,7 @@ assert "jax" not in sys.modules or {module!r} != "capriole", "importing capriole
 if {module!r} != "capriole":
     import jax
     before = dict(jax.config.values)
-    import capriole._front, capriole.targets, capriole.diagnostics
+    import capriole.sampling._api, capriole_lab.targets, capriole.diagnostics
     after = dict(jax.config.values)
     changed = {{k for k in after if before.get(k) != after[k]}}
     assert not changed, changed
@@ -150,5 +168,7 @@ print("clean")
 @pytest.mark.parametrize("module", ["capriole", "jax"])
 def test_importing_costs_nothing_and_changes_nothing(module):
     code = IMPORT.format(module=module)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.stdout == "clean\n", done.stderr

@@ -50,12 +50,25 @@ class Settings:
 def logdensity(x):
     return -(x * x).sum() / Settings().scale
 """
-TINY = ["--preset", "smoke", "--train-steps", "20", "--num-chains", "8", "--num-steps", "40", "--num-leapfrogs", "3"]
+TINY = [
+    "--preset",
+    "smoke",
+    "--train-steps",
+    "20",
+    "--num-chains",
+    "8",
+    "--num-steps",
+    "40",
+    "--num-leapfrogs",
+    "3",
+]
 
 
 @pytest.fixture(autouse=True)
 def as_for_users(monkeypatch):
-    """Single precision, JAX's own promotion of types and none checked, as in a process of its own; then as it was."""
+    """Single precision, JAX's own promotion of types and none checked, as in a process of its own;
+    then as it was.
+    """
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     before = jax.config.read("jax_enable_x64")
     jax.config.update("jax_enable_x64", False)
@@ -65,13 +78,17 @@ def as_for_users(monkeypatch):
 
 
 def capriole(*words, **env):
-    """The command in this process, which saves it the imports; ``main`` adds no more than what Ctrl-C needs."""
+    """The command in this process, which saves it the imports; ``main`` adds no more than what
+    Ctrl-C needs.
+    """
     return CliRunner().invoke(app, [*map(str, words)], env=env)
 
 
 def process(*words):
     """The command in a process of its own."""
-    return subprocess.run(command(*words), capture_output=True, text=True, timeout=300, check=False, env=ENVIRONMENT)
+    return subprocess.run(
+        command(*words), capture_output=True, text=True, timeout=300, check=False, env=ENVIRONMENT
+    )
 
 
 @pytest.fixture
@@ -86,9 +103,12 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
         "import sys; from capriole.cli import main; sys.argv = ['capriole', '--help']\n"
         "try: main()\n"
         "except SystemExit as e: assert not e.code\n"
-        "heavy = {'jax', 'numpy', 'arviz', 'matplotlib', 'xarray'} & set(sys.modules); assert not heavy, heavy"
+        "heavy = {'jax', 'numpy', 'arviz', 'matplotlib', 'xarray'} & set(sys.modules); assert not "
+        "heavy, heavy"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     for name in ("run", "sample", "targets", "show"):
         assert name in result.stdout
@@ -101,7 +121,9 @@ def test_a_file_may_hold_dataclasses_and_import_what_stands_beside_it(tmp_path):
 
 
 def test_a_density_without_0_is_told_what_the_command_line_can_do(model):
-    with pytest.raises(ValueError, match="the command line starts around 0, so shift or transform the position"):
+    with pytest.raises(
+        ValueError, match="the command line starts around 0, so shift or transform the position"
+    ):
         load_target(f"{model}:positive", dim=2)
 
 
@@ -116,7 +138,9 @@ def test_losing_by_x_squared_alone_is_losing():
     ratios = dict(zip(RATIOS, (3.0, 775.0, 0.83), strict=True))
     assert "lost to HMC" in " ".join(summary({"ratios": ratios, "samplers": {}}))
     assert "lost" not in " ".join(summary({"ratios": dict.fromkeys(RATIOS, 2.0), "samplers": {}}))
-    assert "cannot be compared" in " ".join(summary({"ratios": ratios | {RATIOS[1]: None}, "samplers": {}}))
+    assert "cannot be compared" in " ".join(
+        summary({"ratios": ratios | {RATIOS[1]: None}, "samplers": {}})
+    )
 
 
 def test_the_version_is_said():
@@ -125,19 +149,23 @@ def test_the_version_is_said():
 
 
 def test_targets_lists_every_target():
-    from capriole.targets import MODELS, POSTERIORS, TARGETS
+    from capriole_lab.targets import MODELS, POSTERIORS, TARGETS
 
     result = capriole("targets", CAPRIOLE_POSTERIORDB="/no/checkout")
     assert result.exit_code == 0, result.output
     for name in [*TARGETS, *MODELS, *POSTERIORS]:
         assert name in result.stdout
-    assert "CAPRIOLE_POSTERIORDB='/no/checkout' holds no posteriordb checkout; clone" in result.stdout
+    assert (
+        "CAPRIOLE_POSTERIORDB='/no/checkout' holds no posteriordb checkout; clone" in result.stdout
+    )
 
 
 def test_a_posterior_without_a_checkout_is_one_clear_line():
     result = capriole("run", "posteriordb/arK-arK", *TINY, CAPRIOLE_POSTERIORDB="/no/checkout")
     assert result.exit_code == 2, result.output
-    assert result.stderr.startswith("error: CAPRIOLE_POSTERIORDB='/no/checkout' holds no posteriordb checkout; clone")
+    assert result.stderr.startswith(
+        "error: CAPRIOLE_POSTERIORDB='/no/checkout' holds no posteriordb checkout; clone"
+    )
 
 
 def test_run_writes_the_documented_folder(tmp_path):
@@ -149,9 +177,18 @@ def test_run_writes_the_documented_folder(tmp_path):
     assert results["completed"] is True
     assert (results["target"], results["preset"], results["seed"]) == ("mog", "smoke", 0)
     assert {"capriole", "jax", "python"} <= results["versions"].keys()
-    assert {"seconds", "compile_seconds", "steps", "num_gradients", "skipped_updates"} <= results["training"].keys()
+    assert {"seconds", "compile_seconds", "steps", "num_gradients", "skipped_updates"} <= results[
+        "training"
+    ].keys()
     rows = results["samplers"]
-    assert {"l2hmc", "l2hmc_one_mode", "l2hmc_dispersed", "hmc", "hmc_paper", "hmc_one_mode"} <= rows.keys()
+    assert {
+        "l2hmc",
+        "l2hmc_one_mode",
+        "l2hmc_dispersed",
+        "hmc",
+        "hmc_paper",
+        "hmc_one_mode",
+    } <= rows.keys()
     fields = [
         "num_leapfrogs",
         "step_size",
@@ -180,7 +217,13 @@ def test_run_writes_the_documented_folder(tmp_path):
     assert rows["hmc_one_mode"]["mode_weights"] == [1, 0]
     assert any("never visited" in warning for warning in rows["hmc_one_mode"]["warnings"])
     assert {"paper_ess_per_step_vs_hmc", "bulk_ess_per_gradient_vs_hmc"} <= results["ratios"].keys()
-    for name in ("config.json", "kernel.safetensors", "training.png", "autocorrelation.png", "chains.png"):
+    for name in (
+        "config.json",
+        "kernel.safetensors",
+        "training.png",
+        "autocorrelation.png",
+        "chains.png",
+    ):
         assert (out / name).stat().st_size > 100
     assert json.loads((out / "config.json").read_text())["num_leapfrogs"] == 3
 
@@ -222,7 +265,9 @@ def test_sample_runs_a_users_own_density(model, tmp_path):
         ("not_a_function", 3, "has no function"),
     ],
 )
-def test_a_density_that_cannot_work_is_refused_in_one_line(model, tmp_path, function, dim, complaint):
+def test_a_density_that_cannot_work_is_refused_in_one_line(
+    model, tmp_path, function, dim, complaint
+):
     result = capriole("sample", f"{model}:{function}", "--dim", dim, *TINY, "--out", tmp_path / "x")
     assert result.exit_code == 2, result.output
     assert complaint in result.stderr
@@ -257,7 +302,8 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 def test_ctrl_c_keeps_what_was_finished(tmp_path):
     out = tmp_path / "run"
     args = ["run", "scg", "--preset", "smoke", "--train-steps", "1000000", "--out", out]
-    # Started from a background job, a process inherits SIGINT ignored; a user's terminal does not do that.
+    # Started from a background job, a process inherits SIGINT ignored; a user's terminal does not
+    # do that.
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from capriole.cli import main"
     arguments = [sys.executable, "-c", f"{code}; main()", *map(str, args)]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as run:
@@ -287,7 +333,11 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path):
 def test_a_file_that_cannot_be_imported_is_one_line(tmp_path, text, words):
     path = tmp_path / "model.py"
     path.write_text(text)
-    for words_of in (("doctor",), ("fit", "--out", tmp_path / "fit"), ("sample", "--out", tmp_path / "run")):
+    for words_of in (
+        ("doctor",),
+        ("fit", "--out", tmp_path / "fit"),
+        ("sample", "--out", tmp_path / "run"),
+    ):
         found = capriole(*words_of, f"{path}:f", "--dim", 2)
         assert (found.exit_code, words in " ".join(found.output.split())) == (2, True), found.output
 
@@ -295,15 +345,23 @@ def test_a_file_that_cannot_be_imported_is_one_line(tmp_path, text, words):
 def test_a_function_that_is_called_as_a_target_has_no_settings_of_it(tmp_path, monkeypatch):
     from capriole.cli import _pipeline
     from capriole.cli._machines import Machines
-    from capriole.experiments import settings_for
+    from capriole_lab.experiments import settings_for
 
     made = []
     monkeypatch.setattr(_pipeline, "_go", lambda prepare, act, out, options: made.append(prepare()))
     (tmp_path / "model.py").write_text("def mog(x):\n    return -(x @ x) / 2\n")
-    origin = {"command": "sample", "function": f"{tmp_path / 'model.py'}:mog", "dim": 2, "spread": 1.0}
+    origin = {
+        "command": "sample",
+        "function": f"{tmp_path / 'model.py'}:mog",
+        "dim": 2,
+        "spread": 1.0,
+    }
     options = _pipeline.Options(False, None, 10.0, Machines(None, None, None, None))
     asked = {"target": "mog", "preset": "smoke", "seed": 0, "overrides": {}, "options": options}
     _pipeline.start(origin, out=tmp_path / "mine", **asked)
     _pipeline.start({"command": "run"}, out=tmp_path / "theirs", **asked)
-    assert [job.settings for _, job, _ in made] == [settings_for("", "smoke"), settings_for("mog", "smoke")]
+    assert [job.settings for _, job, _ in made] == [
+        settings_for("", "smoke"),
+        settings_for("mog", "smoke"),
+    ]
     assert settings_for("", "smoke") != settings_for("mog", "smoke")

@@ -19,9 +19,13 @@ def autoregressive(coefficient, *, chains, num, dim=1, seed=0):
 
 
 def sticky(*, chains, num, dim, seed=0):
-    """Float32 chains that repeat their value, as rejections make them: ties and odd lengths for the ranks."""
+    """Float32 chains that repeat their value, as rejections make them: ties and odd lengths for the
+    ranks.
+    """
     rng = np.random.default_rng(seed)
-    draws = autoregressive(0.7, chains=chains, num=num, dim=dim, seed=seed).astype(np.float32).copy()
+    draws = (
+        autoregressive(0.7, chains=chains, num=num, dim=dim, seed=seed).astype(np.float32).copy()
+    )
     for t in range(1, num):
         stay = rng.random(chains) < 0.4
         draws[stay, t] = draws[stay, t - 1]
@@ -31,7 +35,9 @@ def sticky(*, chains, num, dim, seed=0):
 def slow_autocorrelation(draws, mean):
     centred = draws.astype(float) - mean
     num = draws.shape[1]
-    products = [np.sum(centred[:, : num - lag] * centred[:, lag:], axis=2).mean() for lag in range(num)]
+    products = [
+        np.sum(centred[:, : num - lag] * centred[:, lag:], axis=2).mean() for lag in range(num)
+    ]
     return np.array(products) / products[0]
 
 
@@ -47,7 +53,9 @@ def test_autocorrelation_equals_the_direct_sum(num):
     mean = np.array([1.0, -0.5, 0.0, 2.0])
     slow = slow_autocorrelation(draws, mean)
     np.testing.assert_allclose(diagnostics.autocorrelation(draws, mean), slow, atol=1e-12)
-    np.testing.assert_allclose(diagnostics.autocorrelation(draws, mean, max_lag=5), slow[:6], atol=1e-12)
+    np.testing.assert_allclose(
+        diagnostics.autocorrelation(draws, mean, max_lag=5), slow[:6], atol=1e-12
+    )
     expected = 1 / (1 + 2 * sum(value for value in slow[1:] if value > 0.05))
     assert diagnostics.paper_ess(draws, mean) == pytest.approx(expected, rel=1e-10)
     assert diagnostics.paper_ess(draws * 1e200, mean * 1e200) == pytest.approx(expected, rel=1e-10)
@@ -58,7 +66,9 @@ def test_paper_ess_of_a_known_chain():
     rho = coefficient ** np.arange(1, 14)  # 0.8^13 = 0.055 is the last above 0.05
     assert rho[-1] > 0.05 > coefficient**14
     draws = autoregressive(coefficient, chains=4000, num=100, dim=3)
-    assert diagnostics.paper_ess(draws, np.zeros(3)) == pytest.approx(1 / (1 + 2 * rho.sum()), rel=0.03)
+    assert diagnostics.paper_ess(draws, np.zeros(3)) == pytest.approx(
+        1 / (1 + 2 * rho.sum()), rel=0.03
+    )
 
 
 def test_paper_ess_is_at_most_one_and_cuts_antithetic_gains():
@@ -69,10 +79,13 @@ def test_paper_ess_is_at_most_one_and_cuts_antithetic_gains():
 
 
 def test_paper_ess_punishes_strongly_antithetic_chains():
-    # Its cut keeps the positive even lags of (-0.9)^tau and drops the odd ones; the true value is 19.
+    # Its cut keeps the positive even lags of (-0.9)^tau and drops the odd ones; the true value is
+    # 19.
     draws = autoregressive(-0.9, chains=2000, num=100)
     even = 0.81 ** np.arange(1, 15)
-    assert diagnostics.paper_ess(draws, np.zeros(1)) == pytest.approx(1 / (1 + 2 * even.sum()), rel=0.05)
+    assert diagnostics.paper_ess(draws, np.zeros(1)) == pytest.approx(
+        1 / (1 + 2 * even.sum()), rel=0.05
+    )
     assert diagnostics.bulk_ess(draws[:8])[0] > 8 * 100
 
 
@@ -95,13 +108,19 @@ def test_ess_and_rhat_equal_arviz(chains, num):
     ess = arviz_stats.ess(tree, method="bulk")
     np.testing.assert_array_equal(diagnostics.bulk_ess(draws), ess["x"])
     np.testing.assert_array_equal(diagnostics.bulk_ess_sq(draws, np.full(3, 0.5)), ess["sq"])
-    np.testing.assert_array_equal(diagnostics.rhat(draws), arviz_stats.rhat(tree, method="rank")["x"])
-    np.testing.assert_array_equal(diagnostics.bulk_ess(single), ess["x"])  # float32 draws are ranked in float64
+    np.testing.assert_array_equal(
+        diagnostics.rhat(draws), arviz_stats.rhat(tree, method="rank")["x"]
+    )
+    np.testing.assert_array_equal(
+        diagnostics.bulk_ess(single), ess["x"]
+    )  # float32 draws are ranked in float64
     own = diagnostics.bulk_ess_sq(draws, draws.mean(axis=(0, 1)))
     np.testing.assert_array_equal(diagnostics.bulk_ess_sq(draws), own)
 
 
-@pytest.mark.parametrize("statistic", [diagnostics.bulk_ess, diagnostics.bulk_ess_sq, diagnostics.rhat])
+@pytest.mark.parametrize(
+    "statistic", [diagnostics.bulk_ess, diagnostics.bulk_ess_sq, diagnostics.rhat]
+)
 def test_constant_and_nonfinite_coordinates_are_nan_alone(statistic):
     draws = autoregressive(0.0, chains=4, num=100, dim=4)
     draws[:, :, 0] = 1.0
@@ -109,7 +128,9 @@ def test_constant_and_nonfinite_coordinates_are_nan_alone(statistic):
     draws[0, 0, 2] = -np.inf
     np.testing.assert_array_equal(np.isnan(statistic(draws)), [True, True, True, False])
     assert np.isnan(statistic(draws[:, :7])).all()
-    apart = np.broadcast_to(np.arange(4.0)[:, None, None], (4, 100, 1))  # every chain frozen, each elsewhere
+    apart = np.broadcast_to(
+        np.arange(4.0)[:, None, None], (4, 100, 1)
+    )  # every chain frozen, each elsewhere
     assert diagnostics.bulk_ess(apart)[0] < 10
     assert diagnostics.rhat(apart)[0] > 1e6
 
@@ -118,9 +139,13 @@ def test_z_scores_of_exact_draws_are_standard():
     rng = np.random.default_rng(0)
     mean, variance = np.array([3.0, -1.0, 0.0]), np.array([4.0, 1e-4, 100.0])
     runs = (mean + np.sqrt(variance) * rng.standard_normal((100, 20, 3)) for _ in range(300))
-    scores = np.array([diagnostics.z_scores(draws, mean, variance) for draws in runs])  # (runs, which moment, dim)
+    scores = np.array(
+        [diagnostics.z_scores(draws, mean, variance) for draws in runs]
+    )  # (runs, which moment, dim)
     assert np.abs(scores).max() < 5
-    assert np.abs(scores.mean(axis=0)).max() < 4 / np.sqrt(300) + 0.15  # squares are skewed: t-like bias
+    assert (
+        np.abs(scores.mean(axis=0)).max() < 4 / np.sqrt(300) + 0.15
+    )  # squares are skewed: t-like bias
     np.testing.assert_allclose(scores.std(axis=0), 1, atol=0.2)
 
 
@@ -134,7 +159,9 @@ def test_z_scores_detect_a_shift_and_a_wrong_scale():
 
 
 def test_z_scores_by_hand():
-    draws = np.array([[[0.0]], [[1.0]], [[2.0]], [[3.0]]])  # chain means 0..3: mean 1.5, sd sqrt(5/3)
+    draws = np.array(
+        [[[0.0]], [[1.0]], [[2.0]], [[3.0]]]
+    )  # chain means 0..3: mean 1.5, sd sqrt(5/3)
     z_mean, z_var = diagnostics.z_scores(draws, np.array([1.0]), np.array([2.0]))
     assert z_mean[0] == pytest.approx(0.5 / np.sqrt(5 / 3 / 4))
     squares = np.array([1.0, 0.0, 1.0, 4.0])
@@ -148,7 +175,9 @@ def test_z_scores_without_a_standard_error():
     draws = autoregressive(0.0, chains=4, num=10, dim=5)
     draws[:, :, 3] = 1.0
     draws[:, :, 4] = 0.0
-    z_mean, z_var = diagnostics.z_scores(draws, np.array([nan, 0, 0, 0, 0]), np.array([1, nan, 1, 1, 0]))
+    z_mean, z_var = diagnostics.z_scores(
+        draws, np.array([nan, 0, 0, 0, 0]), np.array([1, nan, 1, 1, 0])
+    )
     assert np.isnan(z_mean[0])
     assert np.isnan(z_var[:2]).all()
     assert np.isfinite([z_mean[1], z_mean[2], z_var[2]]).all()
@@ -189,9 +218,16 @@ def test_mode_rhat():
 
 
 def test_efficiency_divides_the_worst_dimension_by_total_cost():
-    draws = np.concatenate([autoregressive(c, chains=8, num=200, seed=i) for i, c in enumerate((0.0, 0.9))], axis=2)
-    figures = diagnostics.efficiency(draws, num_gradients_total=16_000, seconds=2.0, centre=np.zeros(2))
-    worst, worst_sq = diagnostics.bulk_ess(draws).min(), diagnostics.bulk_ess_sq(draws, np.zeros(2)).min()
+    draws = np.concatenate(
+        [autoregressive(c, chains=8, num=200, seed=i) for i, c in enumerate((0.0, 0.9))], axis=2
+    )
+    figures = diagnostics.efficiency(
+        draws, num_gradients_total=16_000, seconds=2.0, centre=np.zeros(2)
+    )
+    worst, worst_sq = (
+        diagnostics.bulk_ess(draws).min(),
+        diagnostics.bulk_ess_sq(draws, np.zeros(2)).min(),
+    )
     assert figures[:3] == pytest.approx((worst / 1600, worst / 16_000, worst / 2))
     assert figures[3:] == pytest.approx((worst_sq / 1600, worst_sq / 16_000, worst_sq / 2))
     with pytest.raises(ValueError, match="positive, got 0 and 2"):
@@ -205,7 +241,12 @@ def well(chains=4, num=1000):
 
 
 def test_a_healthy_run_has_no_warning():
-    assert diagnostics.health(*well(), 0, rhat_max=1.005, mode_weights=np.array([0.4, 0.6]), mode_rhat=1.01) == []
+    assert (
+        diagnostics.health(
+            *well(), 0, rhat_max=1.005, mode_weights=np.array([0.4, 0.6]), mode_rhat=1.01
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -252,7 +293,9 @@ def test_health_sees_a_stuck_chain(frozen, warned):
     accepted[1, 300 : 300 + frozen] = False
     messages = diagnostics.health(acceptance, accepted, divergent, 0)
     assert len(messages) == warned
-    assert all(message.startswith("error: 1 of 4 chains rejected 200 proposals") for message in messages)
+    assert all(
+        message.startswith("error: 1 of 4 chains rejected 200 proposals") for message in messages
+    )
 
 
 @pytest.mark.parametrize(("frozen", "grave"), [(399, False), (400, True)])
@@ -272,7 +315,9 @@ def test_health_of_thinned_draws_counts_proposals():
     assert diagnostics.health(acceptance, accepted, diverging, 64, thin=16) == []  # 1e-3 of 64,000
     (message,) = diagnostics.health(acceptance, accepted, diverging + 1, 4000, thin=16)
     assert "6.2 % of proposals" in message
-    assert not diagnostics.health(acceptance, accepted, diverging, 100, thin=16)[0].startswith("error")
+    assert not diagnostics.health(acceptance, accepted, diverging, 100, thin=16)[0].startswith(
+        "error"
+    )
     diverging[0, :5] = 13
     (message,) = diagnostics.health(acceptance, accepted, diverging, 0, thin=16)
     assert "65 of 64000 proposals diverged" in message
@@ -284,7 +329,8 @@ def test_health_of_thinned_draws_counts_proposals():
 
 @pytest.mark.parametrize("num", [1000, 2000])
 def test_a_chain_frozen_a_fifth_of_the_time_is_caught(num):
-    # A fifth of 1000 draws is STUCK_STEPS. In shorter runs a chain frozen near the mean can pass both checks.
+    # A fifth of 1000 draws is STUCK_STEPS. In shorter runs a chain frozen near the mean can pass
+    # both checks.
     for seed in range(20):
         draws = autoregressive(0.5, chains=4, num=num, dim=2, seed=seed)
         accepted = np.ones((4, num), bool)
@@ -295,11 +341,15 @@ def test_a_chain_frozen_a_fifth_of_the_time_is_caught(num):
         assert stuck or diagnostics.rhat(draws).max() > 1.05
 
 
-@pytest.mark.parametrize(("chains", "num", "dim"), [(4, 100, 10), (16, 8, 2), (4, 9, 1), (16, 50, 10)])
+@pytest.mark.parametrize(
+    ("chains", "num", "dim"), [(4, 100, 10), (16, 8, 2), (4, 9, 1), (16, 50, 10)]
+)
 def test_few_independent_draws_are_below_the_limit_of_their_rhat(chains, num, dim):
     """At 1.01 a perfect sampler would fail more often than not."""
     rng = np.random.default_rng(chains + num)
-    found = np.asarray([diagnostics.rhat(rng.normal(size=(chains, num, dim))).max() for _ in range(20)])
+    found = np.asarray(
+        [diagnostics.rhat(rng.normal(size=(chains, num, dim))).max() for _ in range(20)]
+    )
     limit = diagnostics.rhat_limit(chains, num, dim)
     assert (found > limit).sum() <= 1
     assert (found > 1.01).sum() > 5
@@ -333,7 +383,9 @@ def test_ess_rewards_failure_and_the_modes_tell():
     assert "modes [1] were never visited" in message
 
 
-@pytest.mark.parametrize("statistic", [diagnostics.bulk_ess, diagnostics.bulk_ess_sq, diagnostics.rhat])
+@pytest.mark.parametrize(
+    "statistic", [diagnostics.bulk_ess, diagnostics.bulk_ess_sq, diagnostics.rhat]
+)
 def test_draws_must_have_three_axes(statistic):
     with pytest.raises(ValueError, match=r"\(chains, draws, dim\), got \(4, 100\)"):
         statistic(np.zeros((4, 100)))
@@ -353,12 +405,15 @@ def test_health_names_a_chain_that_never_moved():
 
 
 def test_health_sees_modes_never_left():
-    (message,) = diagnostics.health(*well(), 0, mode_weights=np.array([0.5, 0.5]), mode_rhat=np.inf, mode_switches=0.0)
+    (message,) = diagnostics.health(
+        *well(), 0, mode_weights=np.array([0.5, 0.5]), mode_rhat=np.inf, mode_switches=0.0
+    )
     assert "no chain ever left the mode" in message
 
 
 @pytest.mark.parametrize(
-    ("dtype", "size", "warned"), [("float32", 2e5, True), ("float32", 5e4, False), ("float64", 2e5, False)]
+    ("dtype", "size", "warned"),
+    [("float32", 2e5, True), ("float32", 5e4, False), ("float64", 2e5, False)],
 )
 def test_health_knows_what_single_precision_costs(dtype, size, warned):
     """Twice |U| 2^-24 is 2.4 % at 2e5 and 0.6 % at 5e4."""

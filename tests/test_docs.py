@@ -29,11 +29,15 @@ def test_code_blocks_run_in_order(page, tmp_path, monkeypatch):
 
 def prose(page):
     """The text of a page without its blocks of code."""
-    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(
+        r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
 
 
 def anchors(page):
-    """What links may name in a page: its headings as GitHub and MyST spell them (MyST, of three levels: conf.py)."""
+    """What links may name in a page: its headings as GitHub and MyST spell them (MyST, of three
+    levels: conf.py).
+    """
     found, seen = set(), Counter()
     for heading in re.findall(r"^#{1,3} +(.+?) *$", prose(page), re.MULTILINE):
         slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
@@ -44,27 +48,47 @@ def anchors(page):
 
 def test_links_between_pages_lead_somewhere():
     links = [(page, link) for page in PAGES for link in re.findall(r"\]\(([^)]+)\)", prose(page))]
-    links = [(page, link) for page, link in links if not link.startswith(("https://", "http://", "mailto:"))]
-    assert {"#" in link for _, link in links} == {True, False}, "links to pages and to headings are found"
+    links = [
+        (page, link)
+        for page, link in links
+        if not link.startswith(("https://", "http://", "mailto:"))
+    ]
+    assert {"#" in link for _, link in links} == {True, False}, (
+        "links to pages and to headings are found"
+    )
     for page, link in links:
         name, _, anchor = link.partition("#")
         target = page.parent / name if name else page
         assert target.exists(), f"{page.name} links to {link}"
-        assert not anchor or anchor in anchors(target), f"{page.name} links to {link}, which has {anchors(target)}"
+        assert not anchor or anchor in anchors(target), (
+            f"{page.name} links to {link}, which has {anchors(target)}"
+        )
 
 
 def fields(path):
-    """Names that a source file gives to the values of its rows: keys of dictionaries, and of what is assigned to."""
+    """Names that a source file gives to the values of its rows: keys of dictionaries, and of what
+    is assigned to.
+    """
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     keys = [key for node in nodes if isinstance(node, ast.Dict) for key in node.keys]
-    keys += [node.slice for node in nodes if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)]
+    keys += [
+        node.slice
+        for node in nodes
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)
+    ]
     return {key.value for key in keys if isinstance(key, ast.Constant)}
 
 
 def test_results_schema_documents_every_field_that_a_run_writes():
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     written = fields(ROOT / "src/capriole/experiments/_measure.py")
-    assert {"num_leapfrogs", "warmup_gradients", "max_abs_z_mean", "mode_rhat", "warnings"} <= written
+    assert {
+        "num_leapfrogs",
+        "warmup_gradients",
+        "max_abs_z_mean",
+        "mode_rhat",
+        "warnings",
+    } <= written
     assert [field for field in sorted(written) if f"`{field}`" not in text] == []
 
 

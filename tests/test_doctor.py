@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from capriole import PerChain
-from capriole._doctor import examine
+from capriole.models import examine
 
 
 def healthy(x):
@@ -58,7 +58,9 @@ def once(x):
 
 def _no_second(x, g):
     shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    return (g * jax.pure_callback(lambda y: np.asarray(1 - y), shape, x, vmap_method="expand_dims"),)
+    return (
+        g * jax.pure_callback(lambda y: np.asarray(1 - y), shape, x, vmap_method="expand_dims"),
+    )
 
 
 once.defvjp(lambda x: (healthy(x), x), _no_second)
@@ -73,7 +75,9 @@ def wrong_in_places(x):
     return healthy(x)
 
 
-wrong_in_places.defvjp(lambda x: (healthy(x), x), lambda x, g: (-g * (x - 1) * jnp.where(x[0] > 1.2, 2.0, 1.0),))
+wrong_in_places.defvjp(
+    lambda x: (healthy(x), x), lambda x, g: (-g * (x - 1) * jnp.where(x[0] > 1.2, 2.0, 1.0),)
+)
 
 
 def stiff(x):
@@ -86,7 +90,10 @@ def stiff_and_quartic(x):
 
 def findings(function, dim=3, spread=1.0):
     with jax.numpy_dtype_promotion("standard"):
-        return {f.name: f for f in examine(PerChain(function), dim=dim, key=jax.random.key(0), spread=spread)}
+        return {
+            f.name: f
+            for f in examine(PerChain(function), dim=dim, key=jax.random.key(0), spread=spread)
+        }
 
 
 def test_a_density_that_carries_data_is_examined_as_any_other():
@@ -114,7 +121,12 @@ def test_a_healthy_density_has_no_complaint():
         (wrong_in_places, "gradient against finite differences", "warning", "at the worst"),
         (large, "float32 against float64", "warning", "(rms)"),
         (stiff, "there and back with a learned kernel", "error", "back at the start to "),
-        (stiff_and_quartic, "there and back with a learned kernel", "warning", "no trajectory stayed finite"),
+        (
+            stiff_and_quartic,
+            "there and back with a learned kernel",
+            "warning",
+            "no trajectory stayed finite",
+        ),
     ],
 )
 def test_illness_is_named(function, name, verdict, words):

@@ -1,4 +1,6 @@
-"""Every (dynamics, target) of the table through the algebraic invariants; no statistics but for the direction bits."""
+"""Every (dynamics, target) of the table through the algebraic invariants; no statistics but for the
+direction bits.
+"""
 
 from functools import cache
 
@@ -9,8 +11,10 @@ import numpy as np
 import pytest
 
 import checks
-from capriole import Jittered, Leapfrog, Mixture, PerChain, Transition, Whitened, Whitening, affine, hmc
-from capriole.targets import TARGETS, make_target
+from capriole import PerChain
+from capriole.coordinates import Whitened, Whitening
+from capriole.kernels import Jittered, Leapfrog, Mixture, Transition, affine, hmc
+from capriole_lab.targets import TARGETS, make_target
 from densities import Banana, Mixture2
 from kernels import CASES, leapfrog, learned
 
@@ -55,7 +59,10 @@ def test_float32_keeps_its_dtype_and_the_invariants_to_its_rounding(name):
     case = BY_NAME[name]
     transition, points = case.transition("float32"), checks.phase_points(case.dim, dtype="float32")
     proposal = eqx.filter_jit(checks.propose_from)(transition, *points)
-    assert {leaf.dtype for leaf in jax.tree.leaves(proposal)} == {jnp.dtype("float32"), jnp.dtype(bool)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(proposal)} == {
+        jnp.dtype("float32"),
+        jnp.dtype(bool),
+    }
     found = evidence(name, "float32")
     checks.check_round_trip(found)
     checks.check_log_det(found)
@@ -63,7 +70,9 @@ def test_float32_keeps_its_dtype_and_the_invariants_to_its_rounding(name):
 
 
 def _masked(transition, fill):
-    return eqx.tree_at(lambda t: t.dynamics.masks, transition, jnp.full_like(transition.dynamics.masks, fill))
+    return eqx.tree_at(
+        lambda t: t.dynamics.masks, transition, jnp.full_like(transition.dynamics.masks, fill)
+    )
 
 
 @pytest.mark.parametrize("fill", [True, False])
@@ -76,14 +85,18 @@ def test_masks_that_are_all_true_or_all_false(fill):
 
 
 def _assert_close(found, expected):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12), found, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12), found, expected
+    )
 
 
 def _columns(tree, columns):
     return jax.tree.map(lambda a: np.asarray(a)[..., columns], tree)
 
 
-@pytest.mark.parametrize("name", ["leapfrog-2-banana", "learned-1", "learned-3-funnel", "learned-context"])
+@pytest.mark.parametrize(
+    "name", ["leapfrog-2-banana", "learned-1", "learned-3-funnel", "learned-context"]
+)
 def test_a_batch_is_its_single_chains_and_a_batch_of_one(name):
     case = BY_NAME[name]
     transition, (x, v, forward) = case.transition(), checks.phase_points(case.dim)
@@ -105,7 +118,9 @@ def test_a_batch_is_its_single_chains_and_a_batch_of_one(name):
 def test_context_changes_the_map():
     transition, points = BY_NAME["learned-context"].transition(), checks.phase_points(2)
     other = eqx.tree_at(lambda t: t.context, transition, -transition.context)
-    ends = [eqx.filter_jit(checks.propose_from)(t, *points).end.position for t in (transition, other)]
+    ends = [
+        eqx.filter_jit(checks.propose_from)(t, *points).end.position for t in (transition, other)
+    ]
     assert np.abs(ends[0] - ends[1]).max() > 0.01
 
 
@@ -113,7 +128,9 @@ def exact_positions(target, chains=400):
     return jnp.asarray(target.draw(np.random.default_rng(1), chains))
 
 
-@pytest.mark.parametrize(("target", "factory"), [(Mixture2(), learned(5)), (Banana(), leapfrog(3, 0.8))])
+@pytest.mark.parametrize(
+    ("target", "factory"), [(Mixture2(), learned(5)), (Banana(), leapfrog(3, 0.8))]
+)
 def test_decisions_use_the_ratio_and_an_independent_uniform(target, factory):
     transition = Transition(target, factory(2, jnp.dtype("float64")))
     for seed in range(3):
@@ -135,13 +152,22 @@ def test_a_hopeless_proposal_is_rejected_whatever_the_uniform(monkeypatch, dtype
 
 def test_parts_of_a_mixture_share_target_and_coordinates():
     flat = PerChain(lambda x: -jnp.sum(x**2) / 2)
-    white = Whitened(flat, Whitening(jnp.zeros(2), jnp.array([2.0, 0.5]), jnp.zeros((2, 0)), jnp.zeros(0)))
+    white = Whitened(
+        flat, Whitening(jnp.zeros(2), jnp.array([2.0, 0.5]), jnp.zeros((2, 0)), jnp.zeros(0))
+    )
     inside, outside = (hmc(target, step_size=0.1, num_leapfrogs=2) for target in (white, flat))
-    with pytest.raises(ValueError, match=r"parts \[1\] of the mixture are for another target, or in other coordinates"):
+    with pytest.raises(
+        ValueError,
+        match=r"parts \[1\] of the mixture are for another target, or in other coordinates",
+    ):
         Mixture((inside, outside), (0.5, 0.5))
-    again = Whitened(flat, Whitening(jnp.zeros(2), jnp.array([2.0, 0.5]), jnp.zeros((2, 0)), jnp.zeros(0)))
+    again = Whitened(
+        flat, Whitening(jnp.zeros(2), jnp.array([2.0, 0.5]), jnp.zeros((2, 0)), jnp.zeros(0))
+    )
     Mixture((inside, hmc(again, step_size=0.2, num_leapfrogs=1)), (0.5, 0.5))
-    other = Whitened(flat, Whitening(jnp.zeros(2), jnp.array([2.0, 0.6]), jnp.zeros((2, 0)), jnp.zeros(0)))
+    other = Whitened(
+        flat, Whitening(jnp.zeros(2), jnp.array([2.0, 0.6]), jnp.zeros((2, 0)), jnp.zeros(0))
+    )
     with pytest.raises(ValueError, match="parts"):
         Mixture((inside, hmc(other, step_size=0.2, num_leapfrogs=1)), (0.5, 0.5))
 
@@ -170,7 +196,9 @@ def test_affine_is_inverted_by_its_direction_and_zero_log_scale_is_a_shift():
     out, log_det = affine(y, s, t, forward)
     expected = np.where(forward, y * jnp.exp(s) + t, (y - t) / jnp.exp(s))
     np.testing.assert_allclose(out, expected, rtol=1e-14)
-    np.testing.assert_allclose(log_det, np.where(forward, 1.0, -1.0) * np.sum(np.asarray(s), axis=0), rtol=1e-14)
+    np.testing.assert_allclose(
+        log_det, np.where(forward, 1.0, -1.0) * np.sum(np.asarray(s), axis=0), rtol=1e-14
+    )
     again, back = affine(out, s, t, ~forward)
     np.testing.assert_allclose(again, y, rtol=1e-13, atol=1e-14)
     np.testing.assert_array_equal(back, -log_det)
@@ -185,7 +213,9 @@ def test_zero_networks_are_plain_hmc():
         return [leaf for net in nets for leaf in (net.heads, net.heads_bias)]
 
     zeroed = eqx.tree_at(heads, transition, replace_fn=jnp.zeros_like)
-    plain = Transition(transition.logdensity, Leapfrog(jnp.exp(transition.dynamics.log_step_size), 5))
+    plain = Transition(
+        transition.logdensity, Leapfrog(jnp.exp(transition.dynamics.log_step_size), 5)
+    )
     points = checks.phase_points(3)
     a, b = (eqx.filter_jit(checks.propose_from)(t, *points) for t in (zeroed, plain))
     _assert_close(a, b)
@@ -216,7 +246,9 @@ def test_hmc_on_every_target_of_the_library(name):
     @eqx.filter_jit
     def both(transition, x, v):
         there = checks.propose_from(transition, x, v, forward)
-        return there, checks.propose_from(transition, there.end.position, there.end.momentum, ~forward)
+        return there, checks.propose_from(
+            transition, there.end.position, there.end.momentum, ~forward
+        )
 
     there, back = both(transition, x, v)
     assert x.dtype == there.end.logdensity.dtype == jnp.float64

@@ -1,4 +1,6 @@
-"""The front door: from a log density on a pytree to a labelled tree of draws, and what it says about bad inputs."""
+"""The front door: from a log density on a pytree to a labelled tree of draws, and what it says
+about bad inputs.
+"""
 
 import dataclasses
 import logging
@@ -11,12 +13,12 @@ import numpy as np
 import pytest
 
 import capriole
-import capriole._front
-from capriole import StoppedForce
-from capriole._check import check_count, check_spread, check_starts, has_second_derivative, trainable
-from capriole._front import as_key
-from capriole._ravel import as_logdensity
-from capriole.targets import make_target
+import capriole.sampling._api
+from capriole.kernels import StoppedForce
+from capriole.models import as_logdensity, check_count, check_spread, check_starts, trainable
+from capriole.models._checks import has_second_derivative
+from capriole.sampling import as_key
+from capriole_lab.targets import make_target
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 INIT = {"beta": jnp.zeros(2), "group": {"tau": jnp.asarray(0.0)}}
@@ -36,11 +38,13 @@ def result():
 @pytest.fixture(scope="module")
 def tree(result):
     with jax.numpy_dtype_promotion("standard"):
-        return capriole.sample(result.transition, INIT, seed=7, num_chains=3, num_draws=40, num_warmup=10, thin=2)
+        return capriole.sample(
+            result.transition, INIT, seed=7, num_chains=3, num_draws=40, num_warmup=10, thin=2
+        )
 
 
 def test_train_returns_a_frozen_kernel_with_its_history(result):
-    assert isinstance(result.transition, capriole.Transition)
+    assert isinstance(result.transition, capriole.kernels.Transition)
     assert result.history["loss"].shape == (20,)
     assert result.completed
     # The pilot's 500 steps of HMC are part of the cost.
@@ -53,7 +57,17 @@ def test_draws_come_as_a_labelled_tree(tree, result):
     assert posterior["beta"].dims[:2] == ("chain", "draw")
     assert posterior["beta"].shape == (3, 40, 2)
     assert posterior["group.tau"].shape == (3, 40)
-    names = {"lp", "acceptance_rate", "diverging", "energy", "n_steps", "accepted", "direction", "log_det", "log_ratio"}
+    names = {
+        "lp",
+        "acceptance_rate",
+        "diverging",
+        "energy",
+        "n_steps",
+        "accepted",
+        "direction",
+        "log_det",
+        "log_ratio",
+    }
     assert names | {"nonfinite", "jump_sq"} == set(stats.data_vars)
     assert all(stats[name].shape == (3, 40) for name in stats.data_vars)
     assert stats["diverging"].dtype == bool
@@ -62,16 +76,22 @@ def test_draws_come_as_a_labelled_tree(tree, result):
     lp = -((beta - 1) ** 2).sum(axis=2) / 2 - (tau + 2) ** 2 / 8
     np.testing.assert_allclose(stats["lp"].values, lp, rtol=1e-10)
     for group in (posterior, stats):
-        assert {"sampling_time", "compile_seconds", "capriole_version", "jax_version", "inference_library"} <= set(
-            group.attrs
-        )
+        assert {
+            "sampling_time",
+            "compile_seconds",
+            "capriole_version",
+            "jax_version",
+            "inference_library",
+        } <= set(group.attrs)
         assert group.attrs["seed"] == "7"
         assert group.attrs["completed"] == 1
 
 
 def test_seeds_decide_and_keys_are_seeds(tree, result):
     def again(seed):
-        return capriole.sample(result.transition, INIT, seed=seed, num_chains=3, num_draws=40, num_warmup=10, thin=2)
+        return capriole.sample(
+            result.transition, INIT, seed=seed, num_chains=3, num_draws=40, num_warmup=10, thin=2
+        )
 
     expected = tree["posterior"]["beta"].values
     np.testing.assert_array_equal(again(7)["posterior"]["beta"].values, expected)
@@ -88,7 +108,9 @@ def test_explicit_starts_are_used(result):
     assert len(beta) == 5
     assert np.all(beta[~moved] == 0.25)
     with pytest.raises(ValueError, match="start outside the support"):
-        capriole.sample(result.transition, starts=np.where(np.arange(5) == 3, np.inf, starts), **kwargs)
+        capriole.sample(
+            result.transition, starts=np.where(np.arange(5) == 3, np.inf, starts), **kwargs
+        )
 
 
 def normal(x):
@@ -100,13 +122,23 @@ def log_only(x):
 
 
 def loops(x):
-    return -jax.lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] + s[2] ** 2, s[2]), (0, 0.0, x[0]))[1]
+    return -jax.lax.while_loop(
+        lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] + s[2] ** 2, s[2]), (0, 0.0, x[0])
+    )[1]
 
 
 BAD = {
-    "NaN": (lambda x: normal(x) * jnp.nan, np.zeros(3), "log density is NaN at the test position.*guard"),
+    "NaN": (
+        lambda x: normal(x) * jnp.nan,
+        np.zeros(3),
+        "log density is NaN at the test position.*guard",
+    ),
     "vector": (lambda x: -(x**2), np.zeros(3), r"must return a scalar, got shape \(3,\).*sum over"),
-    "dimension": (lambda x: -x @ jnp.eye(2) @ x, np.zeros(3), r"failed at the test position.*\(3,\).*agree with init"),
+    "dimension": (
+        lambda x: -x @ jnp.eye(2) @ x,
+        np.zeros(3),
+        r"failed at the test position.*\(3,\).*agree with init",
+    ),
     "outside": (log_only, np.zeros(2), "-inf at the test position.*pass an init inside"),
     "float32": (
         lambda x: normal(x).astype(jnp.float32),
@@ -114,27 +146,67 @@ BAD = {
         "returned float32 for a position of float64.*cast",
     ),
     "no gradient": (loops, np.zeros(2), "not differentiable by jax.grad.*write it in jax.numpy"),
-    "bad gradient": (lambda x: -jnp.sqrt(jnp.sum(x**2)), np.zeros(2), r"gradient.*not finite in coordinates \[0, 1\]"),
+    "bad gradient": (
+        lambda x: -jnp.sqrt(jnp.sum(x**2)),
+        np.zeros(2),
+        r"gradient.*not finite in coordinates \[0, 1\]",
+    ),
     "empty": (normal, np.zeros(0), "at least one number.*pass one position"),
     "no leaves": (normal, {}, "at least one number"),
     "complex": (normal, np.zeros(2, complex), "must be real numbers, got dtypes.*complex128"),
     "boolean": (normal, np.zeros(2, bool), "must be real numbers, got dtypes.*bool"),
     "no init": (normal, None, r"pass init.*init=jnp\.zeros\(3\)"),
-    "list": (normal, [0.0, 0.0], "failed at.*'list' and 'int'; init, or a part of it, is a list.*pass np.array"),
-    "list inside": (lambda p: -jnp.sum(p["c"] ** 2), {"c": [0.0, 1.0]}, "init, or a part of it, is a list"),
-    "if": (lambda x: normal(x) if x[0] > 0 else 2 * normal(x), np.zeros(2), "many positions at once.*jnp.where"),
+    "list": (
+        normal,
+        [0.0, 0.0],
+        "failed at.*'list' and 'int'; init, or a part of it, is a list.*pass np.array",
+    ),
+    "list inside": (
+        lambda p: -jnp.sum(p["c"] ** 2),
+        {"c": [0.0, 1.0]},
+        "init, or a part of it, is a list",
+    ),
+    "if": (
+        lambda x: normal(x) if x[0] > 0 else 2 * normal(x),
+        np.zeros(2),
+        "many positions at once.*jnp.where",
+    ),
     "index": (lambda x: x[int(x[0])], np.zeros(2), "many positions at once.*write it in jax.numpy"),
-    "no return": (lambda x: None, np.zeros(2), "must return one number, got None at the test position"),
+    "no return": (
+        lambda x: None,
+        np.zeros(2),
+        "must return one number, got None at the test position",
+    ),
     "tuple": (lambda x: (normal(x), 1.0), np.zeros(2), r"must return one number, got \(Array"),
     "text": (lambda x: "a", np.zeros(2), "must return one number, got 'a'"),
     "key": (lambda p: p["b"], {"a": 0.0}, "failed at.*KeyError: 'b'; does it agree with init"),
-    "attribute": (lambda p: p.b, np.zeros(2), "failed at.*AttributeError.*'b'; does it agree with init"),
+    "attribute": (
+        lambda p: p.b,
+        np.zeros(2),
+        "failed at.*AttributeError.*'b'; does it agree with init",
+    ),
     "division": (lambda x: normal(x) * (1 / len([])), np.zeros(2), "failed at.*ZeroDivisionError"),
     "text as init": (normal, "abc", "init must be an array or a pytree of numbers, got 'abc'"),
-    "function as init": (normal, normal, "init must be an array or a pytree of numbers, got <function normal"),
-    "two arguments": (lambda a, b: -(a**2) - b**2, (0.0, 0.0), "'b'; it is called with one argument, the whole pytree"),
-    "NaN init": (normal, {"a": 0.0, "b": np.nan}, r"init is not finite in coordinates \[1\] \(float64\): \{'a'"),
-    "infinite init": (normal, np.array([np.inf, 0.0]), r"init is not finite in coordinates \[0\].*array\(\[inf"),
+    "function as init": (
+        normal,
+        normal,
+        "init must be an array or a pytree of numbers, got <function normal",
+    ),
+    "two arguments": (
+        lambda a, b: -(a**2) - b**2,
+        (0.0, 0.0),
+        "'b'; it is called with one argument, the whole pytree",
+    ),
+    "NaN init": (
+        normal,
+        {"a": 0.0, "b": np.nan},
+        r"init is not finite in coordinates \[1\] \(float64\): \{'a'",
+    ),
+    "infinite init": (
+        normal,
+        np.array([np.inf, 0.0]),
+        r"init is not finite in coordinates \[0\].*array\(\[inf",
+    ),
 }
 
 
@@ -162,7 +234,7 @@ def test_starts_outside_the_support_name_the_chain():
         r"a smaller spread=.*map it smoothly to the whole space",
     ):
         capriole.train(log_only, np.full(2, 0.5), **(SMALL | {"num_chains": 64}))
-    kernel = capriole.hmc(capriole.PerChain(log_only), step_size=0.1, num_leapfrogs=2)
+    kernel = capriole.kernels.hmc(capriole.PerChain(log_only), step_size=0.1, num_leapfrogs=2)
     state = kernel.init(jnp.asarray([[1.0, 1.0, -1.0, 2.0], [1.0, 1.0, 1.0, -3.0]]))
     with pytest.raises(ValueError, match=r"2 of 4 chains.*the first is chain 2"):
         check_starts(state)
@@ -172,14 +244,25 @@ def test_starts_outside_the_support_name_the_chain():
     ("name", "value", "message"),
     [
         ("num_chains", 0, "num_chains must be a whole number from 1 to 1000000000, got 0"),
-        ("spread", 0.0, "spread must be one positive finite number, got 0.0: chains start at init.*e.g. 1e-3"),
+        (
+            "spread",
+            0.0,
+            "spread must be one positive finite number, got 0.0: chains start at init.*e.g. 1e-3",
+        ),
         ("spread", -1.0, "spread must be one positive finite number, got -1.0"),
         ("spread", np.nan, "spread must be one positive finite number, got nan"),
-        ("seed", 2**70, "seed must be a whole number below 2.63 or one key.*got 1180591620717411303424"),
+        (
+            "seed",
+            2**70,
+            "seed must be a whole number below 2.63 or one key.*got 1180591620717411303424",
+        ),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(result, name, value, message):
-    for call in (partial(capriole.train, normal, np.zeros(2)), partial(capriole.sample, result.transition, INIT)):
+    for call in (
+        partial(capriole.train, normal, np.zeros(2)),
+        partial(capriole.sample, result.transition, INIT),
+    ):
         with pytest.raises(ValueError, match=message):
             call(**{name: value})
 
@@ -189,7 +272,10 @@ def test_numbers_that_cannot_be_are_refused(result, name, value, message):
     [
         ({"num_steps": 0}, "num_steps must be a whole number from 1 to 1000000000, got 0"),
         ({"num_leapfrogs": 0}, "num_leapfrogs must be a whole number from 1 to 1000000000, got 0"),
-        ({"num_candidates": 0}, "num_candidates must be a whole number from 1 to 1000000000, got 0"),
+        (
+            {"num_candidates": 0},
+            "num_candidates must be a whole number from 1 to 1000000000, got 0",
+        ),
         ({"start_temperature": 0.0}, "start_temperature must be positive and finite, got 0.0"),
     ],
 )
@@ -199,7 +285,9 @@ def test_training_of_nothing_is_refused(arguments, message):
 
 
 def test_a_warm_up_below_zero_is_refused(result):
-    with pytest.raises(ValueError, match="num_warmup must be a whole number from 0 to 1000000000, got -3"):
+    with pytest.raises(
+        ValueError, match="num_warmup must be a whole number from 0 to 1000000000, got -3"
+    ):
         capriole.sample(result.transition, INIT, num_warmup=-3)
 
 
@@ -210,45 +298,71 @@ def test_two_variables_of_one_name_are_refused():
 
 @pytest.mark.parametrize("name", ["chain", "draw"])
 def test_variables_called_as_axes_are_refused(name):
-    with pytest.raises(ValueError, match=f"a variable of init is called '{name}', as an axis of ArviZ's is; give it"):
+    with pytest.raises(
+        ValueError,
+        match=f"a variable of init is called '{name}', as an axis of ArviZ's is; give it",
+    ):
         capriole.fit(lambda p: -(p[name] ** 2), {"mu": 0.0, name: 0.0})
 
 
 def test_slashes_in_names_are_dots():
     """NumPyro's scopes have them, and a DataTree would take them for groups."""
     init = {"a/mu": 0.0, "b": {"c/d": np.zeros(2)}}
-    kernel = capriole.hmc(
+    kernel = capriole.kernels.hmc(
         as_logdensity(lambda p: -(p["a/mu"] ** 2) - jnp.sum(p["b"]["c/d"] ** 2), init)[0],
         step_size=0.1,
         num_leapfrogs=2,
     )
     tree = capriole.sample(kernel, init, num_chains=2, num_draws=10)
-    assert {name: values.shape for name, values in tree["posterior"].items()} == {"a.mu": (2, 10), "b.c.d": (2, 10, 2)}
+    assert {name: values.shape for name, values in tree["posterior"].items()} == {
+        "a.mu": (2, 10),
+        "b.c.d": (2, 10, 2),
+    }
 
 
 def test_a_spread_that_would_do_nothing_is_refused(result):
     scg = make_target("scg")
-    kernel = capriole.hmc(scg, step_size=0.1, num_leapfrogs=2)
-    for call in (partial(capriole.train, scg), partial(capriole.fit, scg), partial(capriole.sample, kernel)):
-        with pytest.raises(ValueError, match="starts of its own, so spread=50 has no effect: pass init"):
+    kernel = capriole.kernels.hmc(scg, step_size=0.1, num_leapfrogs=2)
+    for call in (
+        partial(capriole.train, scg),
+        partial(capriole.fit, scg),
+        partial(capriole.sample, kernel),
+    ):
+        with pytest.raises(
+            ValueError, match="starts of its own, so spread=50 has no effect: pass init"
+        ):
             call(spread=50.0)
 
 
-@pytest.mark.parametrize("value", [None, True, "1", np.inf, np.array([1.0, 2.0]), np.array([1.0]), 10**400, 1j])
+@pytest.mark.parametrize(
+    "value", [None, True, "1", np.inf, np.array([1.0, 2.0]), np.array([1.0]), 10**400, 1j]
+)
 def test_what_is_no_spread_is_refused(value):
-    with pytest.raises(ValueError, match=rf"one positive finite number, got {re.escape(repr(value)[:80])}: chains"):
+    with pytest.raises(
+        ValueError, match=rf"one positive finite number, got {re.escape(repr(value)[:80])}: chains"
+    ):
         check_spread(value)
 
 
-@pytest.mark.parametrize("value", [None, 3.5, "a", np.zeros(2), jnp.asarray(3), jax.random.split(jax.random.key(0), 3)])
+@pytest.mark.parametrize(
+    "value", [None, 3.5, "a", np.zeros(2), jnp.asarray(3), jax.random.split(jax.random.key(0), 3)]
+)
 def test_what_is_no_seed_is_refused(value):
-    with pytest.raises(ValueError, match=rf"or one key, e.g. jax.random.key\(0\), got {re.escape(repr(value)[:80])}"):
+    with pytest.raises(
+        ValueError,
+        match=rf"or one key, e.g. jax.random.key\(0\), got {re.escape(repr(value)[:80])}",
+    ):
         as_key(value)
 
 
 def test_numbers_of_numpy_and_legacy_keys_will_do():
     assert check_count("num_chains", np.uint8(3), 1) == 3
-    assert check_spread(np.float32(0.5)) == check_spread(jnp.asarray(0.5)) == check_spread(np.array(0.5)) == 0.5
+    assert (
+        check_spread(np.float32(0.5))
+        == check_spread(jnp.asarray(0.5))
+        == check_spread(np.array(0.5))
+        == 0.5
+    )
     assert as_key(np.int64(3)) == jax.random.key(3)
     legacy = jax.random.PRNGKey(3)
     assert as_key(legacy) is legacy
@@ -257,13 +371,19 @@ def test_numbers_of_numpy_and_legacy_keys_will_do():
 @jax.custom_vjp
 def hosted(x):
     return jax.pure_callback(
-        lambda a: -np.sum(np.asarray(a) ** 2) / 2, jax.ShapeDtypeStruct((), x.dtype), x, vmap_method="sequential"
+        lambda a: -np.sum(np.asarray(a) ** 2) / 2,
+        jax.ShapeDtypeStruct((), x.dtype),
+        x,
+        vmap_method="sequential",
     )
 
 
 def hosted_forward(x):
     gradient = jax.pure_callback(
-        lambda a: -np.asarray(a), jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="sequential"
+        lambda a: -np.asarray(a),
+        jax.ShapeDtypeStruct(x.shape, x.dtype),
+        x,
+        vmap_method="sequential",
     )
     return hosted(x), gradient
 
@@ -289,10 +409,16 @@ def test_second_derivatives_are_found_or_missed():
     assert not has_second_derivative(infinite, at_zero)
 
 
-def test_log_densities_without_second_derivatives_train_with_a_warning_in_the_log(caplog, monkeypatch):
-    monkeypatch.setattr(capriole._front, "run_pilot", partial(capriole._front.run_pilot, num_steps=20))
+def test_log_densities_without_second_derivatives_train_with_a_warning_in_the_log(
+    caplog, monkeypatch
+):
+    monkeypatch.setattr(
+        capriole.sampling._api, "run_pilot", partial(capriole.sampling._api.run_pilot, num_steps=20)
+    )
     with caplog.at_level(logging.WARNING, logger="capriole"):
-        result = capriole.train(hosted, np.zeros(2), step_size=0.3, num_leapfrogs=1, num_steps=3, num_chains=2, width=4)
+        result = capriole.train(
+            hosted, np.zeros(2), step_size=0.3, num_leapfrogs=1, num_steps=3, num_chains=2, width=4
+        )
     assert "no second derivative" in caplog.text
     assert "the kernel is exact" in caplog.text
     assert not isinstance(result.transition.logdensity, StoppedForce)
@@ -323,7 +449,9 @@ def test_new_data_in_the_same_function_are_the_new_posterior():
     for mean in (0.0, 4.0):
         data["mean"] = mean
         found = capriole.train(logdensity, jnp.full(2, mean), num_steps=3, num_chains=16, seed=0)
-        tree = capriole.sample(found.transition, jnp.full(2, mean), num_chains=4, num_draws=100, num_warmup=50)
+        tree = capriole.sample(
+            found.transition, jnp.full(2, mean), num_chains=4, num_draws=100, num_warmup=50
+        )
         means.append(float(tree["posterior"]["x"].mean()))
         assert tree["sample_stats"]["lp"].values.max() > -5
     assert means == pytest.approx([0.0, 4.0], abs=1)

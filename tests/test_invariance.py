@@ -7,21 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from capriole import (
+from capriole.kernels import (
     CrankNicolson,
-    LogJump,
     Mixture,
     ModeJump,
-    PaperLoss,
-    Recipe,
     Tempered,
     Transition,
-    adam,
     hmc,
     learned_leapfrog,
-    train_kernel,
 )
-from capriole._sample import record_of
+from capriole.sampling import record_of
+from capriole.training import LogJump, PaperLoss, Recipe, adam, train_kernel
 from densities import Banana, Funnel, Gaussian, Mixture2
 from invariance import check_invariance, check_symmetry
 from kernels import jump, leapfrog, learned, rotation, surrogate
@@ -42,7 +38,12 @@ def stirred(name):
 
 
 def jittered(name):
-    return hmc(TARGETS[name], step_size=jnp.asarray(0.15 if name == "icg" else 0.5), num_leapfrogs=4, jitter=0.4)
+    return hmc(
+        TARGETS[name],
+        step_size=jnp.asarray(0.15 if name == "icg" else 0.5),
+        num_leapfrogs=4,
+        jitter=0.4,
+    )
 
 
 def mixture(name):
@@ -55,10 +56,18 @@ def other(dynamics):
 
 def conditional(name):
     context = jnp.asarray(np.random.default_rng(5).normal(size=(3, 40_000)))
-    return Transition(TARGETS[name], learned(4, 0.25, heads=0.7, context=3)(DIMS[name], F64), context)
+    return Transition(
+        TARGETS[name], learned(4, 0.25, heads=0.7, context=3)(DIMS[name], F64), context
+    )
 
 
-KERNELS = {"leapfrog": plain, "learned": stirred, "jittered": jittered, "mixture": mixture, "conditional": conditional}
+KERNELS = {
+    "leapfrog": plain,
+    "learned": stirred,
+    "jittered": jittered,
+    "mixture": mixture,
+    "conditional": conditional,
+}
 KERNELS |= {
     "rotation": other(rotation(2, 0.7)),
     "gradient-free": other(lambda dim, dtype: CrankNicolson(jnp.asarray(0.7, dtype))),
@@ -109,7 +118,9 @@ class Unstretched(ModeJump):
 def test_a_jump_that_forgets_is_found_out(mutant):
     """The modes of the jump overlap, and are not those of the target: both matter."""
     made = KERNELS["mode jump"]("mog-asym").dynamics
-    wrong = Transition(TARGETS["mog-asym"], mutant(made.centre, made.factor, made.log_share, made.angle))
+    wrong = Transition(
+        TARGETS["mog-asym"], mutant(made.centre, made.factor, made.log_share, made.angle)
+    )
     with pytest.raises(AssertionError, match="not invariant"):
         check_invariance(wrong, TARGETS["mog-asym"])
 
@@ -124,7 +135,9 @@ def test_a_jump_without_a_way_back_is_rejected_and_is_no_trouble():
     assert not np.asarray(info.is_accepted)[lost].any()
     assert not np.asarray(info.is_divergent)[lost].any()
     assert not np.asarray(record_of(after, info, position).nonfinite).any()
-    np.testing.assert_array_equal(np.asarray(after.position)[:, lost], np.asarray(position)[:, lost])
+    np.testing.assert_array_equal(
+        np.asarray(after.position)[:, lost], np.asarray(position)[:, lost]
+    )
 
 
 @pytest.mark.parametrize("name", ["banana", "mog-asym"])
@@ -136,7 +149,8 @@ def test_flow_is_symmetric(name):
 def trained(name, objective):
     """A hundred iterations from random networks: far from HMC and far from converged."""
     start = Transition(
-        TARGETS[name], learned_leapfrog(jax.random.key(0), dim=2, num_leapfrogs=4, step_size=0.3, width=8)
+        TARGETS[name],
+        learned_leapfrog(jax.random.key(0), dim=2, num_leapfrogs=4, step_size=0.3, width=8),
     )
     position = jnp.asarray(jax.random.normal(jax.random.key(1), (2, 64)))
     recipe = Recipe(objective, adam(1e-2))

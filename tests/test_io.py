@@ -1,4 +1,6 @@
-"""Kernel files: the same kernel in another process, and an error, never a wrong kernel, from anything else."""
+"""Kernel files: the same kernel in another process, and an error, never a wrong kernel, from
+anything else.
+"""
 
 import json
 import os
@@ -17,21 +19,11 @@ from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save_file
 
 import capriole
-from capriole import (
-    KernelFileError,
-    Leapfrog,
-    Mixture,
-    Rotation,
-    Transition,
-    Whitened,
-    draw_chains,
-    estimate_whitening,
-    hmc,
-    load,
-    save,
-)
-from capriole._container import digest
-from capriole._transport import Transported, TransportMap
+from capriole import KernelFileError, load, save
+from capriole.coordinates import Transported, TransportMap, Whitened, estimate_whitening
+from capriole.kernels import Leapfrog, Mixture, Rotation, Transition, hmc
+from capriole.runtime._container import digest
+from capriole.sampling import draw_chains
 from densities import Banana, Gaussian
 from kernels import jump, learned, transport_map
 
@@ -68,7 +60,9 @@ KERNELS = {
 
 def draws(kernel):
     state = kernel.init(jnp.asarray(np.random.default_rng(1).normal(size=(2, 8))))
-    return draw_chains(jax.random.key(0), kernel, state, num_draws=30, chunk_size=30).record.position
+    return draw_chains(
+        jax.random.key(0), kernel, state, num_draws=30, chunk_size=30
+    ).record.position
 
 
 @pytest.mark.parametrize("name", list(KERNELS))
@@ -107,13 +101,17 @@ def test_a_fresh_process_draws_the_same_bits(tmp_path):
     path = save(tmp_path / "kernel.safetensors", kernel)
     out = tmp_path / "draws.npy"
     code = FRESH.format(tests=str(HERE), out=str(out), path=str(path))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.load(out), draws(kernel))
 
 
 def test_a_float64_kernel_needs_x64(tmp_path):
-    path = save(tmp_path / "kernel.safetensors", Transition(Gaussian(jnp.ones(2)), learned(2)(2, F64)))
+    path = save(
+        tmp_path / "kernel.safetensors", Transition(Gaussian(jnp.ones(2)), learned(2)(2, F64))
+    )
     with jax.enable_x64(False), pytest.raises(KernelFileError, match="jax_enable_x64"):
         load(path, Gaussian(jnp.ones(2)))
 
@@ -128,7 +126,9 @@ def saved(tmp_path_factory):
 def same(kernel, other):
     if jax.tree.structure(kernel) != jax.tree.structure(other):
         return False
-    return all(map(np.array_equal, jax.tree.leaves(kernel), jax.tree.leaves(other)))  # numbers of leapfrogs included
+    return all(
+        map(np.array_equal, jax.tree.leaves(kernel), jax.tree.leaves(other))
+    )  # numbers of leapfrogs included
 
 
 def test_truncated_files_are_refused(saved, tmp_path):
@@ -147,7 +147,11 @@ def flips(saved, first, last, count, seed):
     for position in rng.integers(first, last, count):
         yield (
             int(position),
-            bytes(saved[:position] + bytes([saved[position] ^ (1 << int(rng.integers(8)))]) + saved[position + 1 :]),
+            bytes(
+                saved[:position]
+                + bytes([saved[position] ^ (1 << int(rng.integers(8)))])
+                + saved[position + 1 :]
+            ),
         )
 
 
@@ -167,14 +171,17 @@ def test_flipped_bits_are_refused_or_harmless(saved, tmp_path):
                 wrong.append(position)
         except KernelFileError:
             refused += 1
-    assert not wrong, f"flips at {wrong} gave another kernel: {[saved[p - 20 : p + 10] for p in wrong]}"
+    assert not wrong, (
+        f"flips at {wrong} gave another kernel: {[saved[p - 20 : p + 10] for p in wrong]}"
+    )
     assert refused > 60
 
 
 def rewritten(saved, change, *, fresh=True):
     """The file with its metadata changed by ``change(metadata)`` and the rest untouched.
 
-    With a ``fresh`` checksum, as a stranger would write it who knows the format, or the old one, which is then wrong.
+    With a ``fresh`` checksum, as a stranger would write it who knows the format, or the old one,
+    which is then wrong.
     """
     size = struct.unpack("<Q", saved[:8])[0]
     header = json.loads(saved[8 : 8 + size])
@@ -218,22 +225,43 @@ ODD = "has a header that does not describe its arrays: "
 LENGTH = ODD + "num_leapfrogs must be a whole number from 1 to 1000000000, got "
 HOSTILE = {
     "unknown type": (replaced('"Jittered"', '"Exotic"'), "unknown kernel type 'Exotic'"),
-    "huge width": (replaced('"width": 8', '"width": 1000000000'), r"has shape .*, the header asks for .*1000000000"),
-    "huge length": (replaced('"num_leapfrogs": 3', f'"num_leapfrogs": {10**20}'), f"{LENGTH}{10**20}$"),
-    "long length": (replaced('"num_leapfrogs": 3', '"num_leapfrogs": 30'), r"has shape \(3, 2\), .* for \(30, 2\)"),
+    "huge width": (
+        replaced('"width": 8', '"width": 1000000000'),
+        r"has shape .*, the header asks for .*1000000000",
+    ),
+    "huge length": (
+        replaced('"num_leapfrogs": 3', f'"num_leapfrogs": {10**20}'),
+        f"{LENGTH}{10**20}$",
+    ),
+    "long length": (
+        replaced('"num_leapfrogs": 3', '"num_leapfrogs": 30'),
+        r"has shape \(3, 2\), .* for \(30, 2\)",
+    ),
     "negative length": (replaced('"num_leapfrogs": 4', '"num_leapfrogs": -4'), f"{LENGTH}-4$"),
     "no length": (replaced('"num_leapfrogs": 4', '"num_leapfrogs": 0'), f"{LENGTH}0$"),
     "half a length": (replaced('"num_leapfrogs": 4', '"num_leapfrogs": 4.5'), f"{LENGTH}4.5$"),
-    "bad jitter": (replaced('"low": 0.75', '"low": 7.0'), f"{ODD}the factor's range .* got 7.0 and 1.25"),
-    "bad probabilities": (replaced("[0.7, 0.3]", "[0.7, 0.7]"), rf"{ODD}probabilities must .* got \(0.7, 0.7\)"),
+    "bad jitter": (
+        replaced('"low": 0.75', '"low": 7.0'),
+        f"{ODD}the factor's range .* got 7.0 and 1.25",
+    ),
+    "bad probabilities": (
+        replaced("[0.7, 0.3]", "[0.7, 0.7]"),
+        rf"{ODD}probabilities must .* got \(0.7, 0.7\)",
+    ),
     "not JSON": (lambda m: m.update(kernel="{"), f"{ODD}Expecting property name"),
     "a list": (lambda m: m.update(kernel="[1, 2]"), ODD),
     "deep nesting": (lambda m: m.update(kernel="[" * 100_000), ODD),
-    "huge dim": (lambda m: m.update(dim="9999999"), r"has a fingerprint of shape \(2, 3\) .*, dimension 9999999"),
+    "huge dim": (
+        lambda m: m.update(dim="9999999"),
+        r"has a fingerprint of shape \(2, 3\) .*, dimension 9999999",
+    ),
     "absurd dim": (lambda m: m.update(dim="9" * 5000), "invalid dimension '999"),
     "superscript dim": (lambda m: m.update(dim="²"), "invalid dimension '²'"),
     "no dim": (lambda m: m.pop("dim"), "lacks parts of a capriole kernel file"),
-    "odd dtype": (lambda m: m.update(dtype="object"), "has dtype 'object', expected float32 or float64"),
+    "odd dtype": (
+        lambda m: m.update(dtype="object"),
+        "has dtype 'object', expected float32 or float64",
+    ),
     "no format": (lambda m: m.pop("format"), "has format None, expected 'capriole-kernel-1'"),
 }
 
@@ -247,12 +275,18 @@ def test_hostile_headers_are_refused(name, saved, tmp_path):
         load(path, TARGET)
 
 
-@pytest.mark.parametrize("change", [lambda f: -f, lambda f: f + 0.1, lambda f: f * np.nan, lambda f: np.tril(f, -1)])
+@pytest.mark.parametrize(
+    "change", [lambda f: -f, lambda f: f + 0.1, lambda f: f * np.nan, lambda f: np.tril(f, -1)]
+)
 def test_modes_without_a_shape_are_refused(change, tmp_path):
-    """What is above a triangular factor's diagonal the forward map would see, and the inverse would not."""
+    """What is above a triangular factor's diagonal the forward map would see, and the inverse would
+    not.
+    """
     made = jump(3.0)(2, F64)
     path = save(
-        tmp_path / "kernel", Transition(TARGET, eqx.tree_at(lambda d: d.factor, made, change(made.factor))), dim=2
+        tmp_path / "kernel",
+        Transition(TARGET, eqx.tree_at(lambda d: d.factor, made, change(made.factor))),
+        dim=2,
     )
     with pytest.raises(KernelFileError, match="factors must be triangular, diagonals positive"):
         load(path, TARGET)
@@ -260,14 +294,21 @@ def test_modes_without_a_shape_are_refused(change, tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [lambda t: {"mixing": t.mixing + 1}, lambda t: {"mixed": t.mixed[::-1] * 0 + 1}, lambda t: {"mixed": t.mixed * 0}],
+    [
+        lambda t: {"mixing": t.mixing + 1},
+        lambda t: {"mixed": t.mixed[::-1] * 0 + 1},
+        lambda t: {"mixed": t.mixed * 0},
+    ],
 )
 def test_maps_that_mix_in_a_circle_are_refused(change, tmp_path):
-    """Whose forward and inverse would not undo each other, so that kernels there are wrong without a sign."""
+    """Whose forward and inverse would not undo each other, so that kernels there are wrong without
+    a sign.
+    """
     transport = transport_map(3, [1])
     assert transport.mixed.tolist() == [0, 2]
     kernel = Transition(
-        Transported(TARGET, TransportMap(**vars(transport) | change(transport))), Rotation(jnp.asarray(0.7), 2)
+        Transported(TARGET, TransportMap(**vars(transport) | change(transport))),
+        Rotation(jnp.asarray(0.7), 2),
     )
     path = save(tmp_path / "kernel.safetensors", kernel, dim=3)
     with pytest.raises(KernelFileError, match="in a circle"):
@@ -275,7 +316,9 @@ def test_maps_that_mix_in_a_circle_are_refused(change, tmp_path):
 
 
 def test_headers_that_ask_for_too_much_do_not_allocate(saved, tmp_path):
-    """A header size of 2^60, and a tensor said to hold 2^40 numbers: refused before memory is asked for."""
+    """A header size of 2^60, and a tensor said to hold 2^40 numbers: refused before memory is asked
+    for.
+    """
     path = tmp_path / "huge"
     path.write_bytes(struct.pack("<Q", 2**60) + saved[8:])
     with pytest.raises(KernelFileError, match="is not a readable kernel file: "):
@@ -317,7 +360,9 @@ def test_foreign_files_are_refused_and_nothing_is_executed(tmp_path):
 
 def test_other_targets_are_refused_with_both_sets_of_values(tmp_path):
     path = save(tmp_path / "kernel", learned_kernel())
-    with pytest.raises(KernelFileError, match=r"trained on another log density.*pass the same function"):
+    with pytest.raises(
+        KernelFileError, match=r"trained on another log density.*pass the same function"
+    ):
         load(path, Banana(scale=1.51))
     with pytest.raises(KernelFileError, match="dimension 2, but init has 3"):
         load(path, lambda x: -jnp.sum(x**2), np.zeros(3))
@@ -340,7 +385,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_unknown_kernels_are_not_saved(tmp_path):
-    class Other(capriole.Leapfrog):
+    class Other(capriole.kernels.Leapfrog):
         """A dynamics of the user's own is a Leapfrog only if it is exactly one."""
 
     with pytest.raises(ValueError, match="pass dim="):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from capriole._modes import Modes, Place, find_modes, labelled, places
+from capriole.diagnostics import Modes, Place, find_modes, labelled, places
 
 RNG = np.random.default_rng(0)
 
@@ -20,7 +20,9 @@ def test_one_mode_is_one():
 
 
 def test_two_modes_are_told_apart_and_their_masses_estimated():
-    """The second is half as wide in each of two dimensions, and as high: a quarter of the first one's mass."""
+    """The second is half as wide in each of two dimensions, and as high: a quarter of the first
+    one's mass.
+    """
     wide, lp = chains([[0.0, 0.0]] * 5)
     narrow, lp_narrow = chains([[30.0, 0.0]] * 3, sd=0.5)
     modes = find_modes(np.concatenate([narrow, wide]), np.concatenate([lp_narrow, lp]))

@@ -1,4 +1,6 @@
-"""The proof of the proof: every planted bug is caught by the check that is named for it, which the original passes."""
+"""The proof of the proof: every planted bug is caught by the check that is named for it, which the
+original passes.
+"""
 
 from functools import cache
 
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 
 import checks
-from capriole import PerChain, Transition
+from capriole import PerChain
+from capriole.kernels import Transition
 from densities import Mixture2
 from invariance import check_invariance, check_symmetry
 from kernels import learned
@@ -39,7 +42,9 @@ def on_evidence(check):
 
 
 def on_kernel(check, *args, target=TARGET, **options):
-    return lambda bug: check(kernel(target) if bug is None else mutate(kernel(target), bug), *args, **options)
+    return lambda bug: check(
+        kernel(target) if bug is None else mutate(kernel(target), bug), *args, **options
+    )
 
 
 CHECKS = {
@@ -67,7 +72,9 @@ WORDS = {
     "invariance": "not invariant: p-values",
     "symmetry": "flow is not symmetric",
 }
-"""What each check says where its property is missing, and not where it lacks power (chains that hardly move)."""
+"""What each check says where its property is missing, and not where it lacks power (chains that
+hardly move).
+"""
 
 CAUGHT = [
     ("no log-det", "log-det"),
@@ -144,7 +151,9 @@ def test_the_copy_without_a_bug_is_the_library():
 
 
 def test_no_single_check_sees_everything():
-    """Why both kinds are needed: algebra is blind to the shared key, statistics to a tenth of the log-det."""
+    """Why both kinds are needed: algebra is blind to the shared key, statistics to a tenth of the
+    log-det.
+    """
     shared = "direction and acceptance share a number"
     for name in ("round trip", "log-det", "oracle", "antisymmetry", "end state", "directions"):
         CHECKS[name](shared)

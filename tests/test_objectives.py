@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from capriole import LogESJD, LogJump, PaperLoss, PerChain, StoppedForce, Tempered
+from capriole import PerChain
+from capriole.kernels import StoppedForce, Tempered
+from capriole.training import LogESJD, LogJump, PaperLoss
 from densities import Banana
 
 # Two chains in two dimensions: jumps (1, 2) and (2, 0), accepted with probability 1 and 1/4.
@@ -20,11 +22,15 @@ ARGS = (START, PROPOSAL, ACCEPTANCE)
 def test_paper_loss():
     a, b = 5 + 1e-4, 1 + 1e-4
     assert float(PaperLoss()(*ARGS)) == pytest.approx((1 / a - a + 1 / b - b) / 2, rel=1e-12)
-    assert float(PaperLoss(scale=3.0)(*ARGS)) == pytest.approx((9 / a - a / 9 + 9 / b - b / 9) / 2, rel=1e-12)
+    assert float(PaperLoss(scale=3.0)(*ARGS)) == pytest.approx(
+        (9 / a - a / 9 + 9 / b - b / 9) / 2, rel=1e-12
+    )
 
 
 def test_log_jump():
-    assert float(LogJump()(*ARGS)) == pytest.approx(-(math.log(5.01) + math.log(1.01)) / 2, rel=1e-12)
+    assert float(LogJump()(*ARGS)) == pytest.approx(
+        -(math.log(5.01) + math.log(1.01)) / 2, rel=1e-12
+    )
     expected = -(math.log(5 / 4 + 0.1) + math.log(1 / 4 + 0.1)) / 2
     assert float(LogJump(scale=2.0, floor=0.1)(*ARGS)) == pytest.approx(expected, rel=1e-12)
 
@@ -46,10 +52,13 @@ def test_a_flip_is_worth_an_independent_draw_and_not_two():
 
 def esjd(**options):
     plain = {"squares": 0.0, "reciprocal": 0.0, "acceptance": 0.0, "ceiling": 1e9}
-    return LogESJD(mean=jnp.asarray([0.0, 1.0]), variance=jnp.asarray([1.0, 4.0]), **(plain | options))
+    return LogESJD(
+        mean=jnp.asarray([0.0, 1.0]), variance=jnp.asarray([1.0, 4.0]), **(plain | options)
+    )
 
 
-# Standardised: x0: 0 -> 1 and 1 -> 3;  x1: -1/2 -> 1/2 and 0 -> 0.  D = ((1 + 4/4)/2, (1 + 0)/2) = (1, 1/2).
+# Standardised: x0: 0 -> 1 and 1 -> 3;  x1: -1/2 -> 1/2 and 0 -> 0.  D = ((1 + 4/4)/2, (1 + 0)/2) =
+# (1, 1/2).
 JUMPS = -(math.log(1 + 1e-6) + math.log(0.5 + 1e-6))
 
 
@@ -69,18 +78,26 @@ def test_log_esjd_reciprocal_acceptance_and_ceiling():
     assert float(esjd(reciprocal=0.1)(*ARGS)) == pytest.approx(JUMPS + 0.1 * reciprocal, rel=1e-12)
     rates = -(math.log(1.01) + math.log(0.26)) / 2
     assert float(esjd(acceptance=3.0)(*ARGS)) == pytest.approx(JUMPS + 3 * rates, rel=1e-12)
-    # D_0 = 1 lies above a ceiling of 0.8: log D is folded down by twice the excess; D_1 = 1/2 does not.
+    # D_0 = 1 lies above a ceiling of 0.8: log D is folded down by twice the excess; D_1 = 1/2 does
+    # not.
     folded = JUMPS + 2 * (math.log(1 + 1e-6) - math.log(0.8))
     assert float(esjd(ceiling=0.8)(*ARGS)) == pytest.approx(folded, rel=1e-12)
 
 
 @pytest.mark.parametrize(
     "objective",
-    [PaperLoss(), LogJump(), LogJump(squares=1.0), esjd(squares=1.0, reciprocal=0.1, acceptance=1.0, ceiling=4.0)],
+    [
+        PaperLoss(),
+        LogJump(),
+        LogJump(squares=1.0),
+        esjd(squares=1.0, reciprocal=0.1, acceptance=1.0, ceiling=4.0),
+    ],
 )
 def test_objectives_have_finite_gradients_where_nothing_moves_or_is_accepted(objective):
     for proposal, rate in ((START, 1.0), (PROPOSAL, 0.0)):
-        gradient = jax.grad(lambda p, r: objective(START, p, jnp.full(2, r)), argnums=(0, 1))(proposal, rate)
+        gradient = jax.grad(lambda p, r: objective(START, p, jnp.full(2, r)), argnums=(0, 1))(
+            proposal, rate
+        )
         assert all(np.isfinite(g).all() for g in gradient)
 
 
@@ -103,7 +120,9 @@ def test_stopped_force_keeps_value_and_force_and_has_no_curvature():
 
 def test_tempered_and_per_chain():
     batch = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5)))
-    np.testing.assert_allclose(Tempered(Banana(), jnp.asarray(4.0))(batch), Banana()(batch) / 4, rtol=1e-15)
+    np.testing.assert_allclose(
+        Tempered(Banana(), jnp.asarray(4.0))(batch), Banana()(batch) / 4, rtol=1e-15
+    )
     lifted = PerChain(Banana().__call__)
     np.testing.assert_allclose(lifted(batch), Banana()(batch), rtol=1e-15)
     assert lifted(batch[:, 0]).shape == ()

@@ -1,4 +1,6 @@
-"""Marginals by Laplace's approximation and importance weights, and what draws are found to miss of them."""
+"""Marginals by Laplace's approximation and importance weights, and what draws are found to miss of
+them.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,13 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from capriole import _profile
-from capriole._fit import _transported
-from capriole._fit._reach import LEVELS, Marginal, marginals, unreached
-from capriole._logdensity import AbstractLogDensity, PerChain
-from capriole._profile import Profile, bending, profile
-from capriole._transport_fit import Estimate, estimate_transport
-from capriole.targets import make_target
+from capriole.adaptation import Profile, bending, profile
+from capriole.adaptation import _laplace_marginals as _profile
+from capriole.coordinates import Estimate, estimate_transport
+from capriole.fitting import Marginal
+from capriole.fitting._tail_coverage import LEVELS, marginals, unreached
+from capriole.fitting.proposers import _transport as _transported
+from capriole.kernels import AbstractLogDensity, PerChain
+from capriole_lab.targets import make_target
 from densities import Funnel, Gaussian
 from kernels import transport_map
 
@@ -21,7 +24,9 @@ RNG = np.random.default_rng(0)
 
 
 def near_the_middle(dim, num=2000):
-    """Draws that have seen little of a funnel: a parent within half a deviation, and others as it wants them."""
+    """Draws that have seen little of a funnel: a parent within half a deviation, and others as it
+    wants them.
+    """
     v = 1.5 * RNG.normal(size=num)
     return np.stack([v, *(np.exp(v / 2) * RNG.normal(size=(dim - 1, num)))])
 
@@ -103,12 +108,19 @@ class Tails(AbstractLogDensity):
 
 
 def without_second_derivative(x):
-    return -jax.lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] + jnp.sum(x**2)), (0, 0.0))[1]
+    return -jax.lax.while_loop(
+        lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] + jnp.sum(x**2)), (0, 0.0)
+    )[1]
 
 
 @pytest.mark.parametrize(
     ("target", "dim"),
-    [(Cliff(0.5), 3), (Tails(), 40), (PerChain(without_second_derivative), 3), (Gaussian(jnp.ones(301)), 301)],
+    [
+        (Cliff(0.5), 3),
+        (Tails(), 40),
+        (PerChain(without_second_derivative), 3),
+        (Gaussian(jnp.ones(301)), 301),
+    ],
     ids=["cliff", "tails", "derivative", "dimensions"],
 )
 def test_no_marginal_is_better_than_a_wrong_one(target, dim):
@@ -147,8 +159,18 @@ def test_draws_that_reach_everywhere_miss_nothing():
         (stats.truncnorm.rvs(-1.6, 9, size=8000, random_state=1), "below -1.88 in 0.00%", 0, 0),
         (stats.truncnorm.rvs(-9, 1.6, size=8000, random_state=1), "above 1.88 in 0.00%", 0, 0),
         (RNG.normal(size=8000) * 3, "2.75 in 1", 0.01, 0.03),
-        (stats.truncnorm.rvs(-2.5, 9, size=8000, random_state=1), "below -2.75 in 0.00% of the draws, but 0.3%", 0, 0),
-        (np.concatenate([np.minimum(RNG.normal(size=6000), 1.0), RNG.normal(size=2000)]), "above 1", 0.1, 0.4),
+        (
+            stats.truncnorm.rvs(-2.5, 9, size=8000, random_state=1),
+            "below -2.75 in 0.00% of the draws, but 0.3%",
+            0,
+            0,
+        ),
+        (
+            np.concatenate([np.minimum(RNG.normal(size=6000), 1.0), RNG.normal(size=2000)]),
+            "above 1",
+            0.1,
+            0.4,
+        ),
     ],
 )
 def test_an_end_that_is_missed_or_overfull_is_an_error(draws, side, low, high):
@@ -159,7 +181,10 @@ def test_an_end_that_is_missed_or_overfull_is_an_error(draws, side, low, high):
 
 
 def test_few_draws_or_another_mode_say_nothing():
-    assert STANDARD.missed(chains(stats.truncnorm.rvs(-1.6, 9, size=8000, random_state=1))[:2, :10]) is None
+    assert (
+        STANDARD.missed(chains(stats.truncnorm.rvs(-1.6, 9, size=8000, random_state=1))[:2, :10])
+        is None
+    )
     assert STANDARD.missed(chains(2 + RNG.normal(size=8000))) is None
 
 
@@ -169,7 +194,9 @@ def test_marginals_travel_as_plain_values():
     found = marginals(Profile((1,), grid, np.array([0.1]), mass, np.zeros((81, 1, 2))))
     (read,) = Marginal.read(found, dim=2)
     np.testing.assert_allclose(read.quantiles, STANDARD.quantiles, atol=0.02)
-    position = np.stack([chains(RNG.normal(size=8000)), chains(np.maximum(RNG.normal(size=8000), -1))], axis=-1)
+    position = np.stack(
+        [chains(RNG.normal(size=8000)), chains(np.maximum(RNG.normal(size=8000), -1))], axis=-1
+    )
     assert len(unreached(position, found)) == 1
     assert unreached(position, []) == marginals(None) == []
 
@@ -193,18 +220,25 @@ def test_marginals_that_cannot_be_are_refused(hostile):
 
 
 def test_the_curvature_names_the_parents_whatever_the_draws():
-    """Of a volatility's 203 dimensions those three that the innovations' curvature depends on, by independent draws."""
+    """Of a volatility's 203 dimensions those three that the innovations' curvature depends on, by
+    independent draws.
+    """
     target = make_target("volatility", dtype="float64")
     draws = np.asarray(target.start(jax.random.key(1), 400))
     found, gradients = bending(jax.random.key(0), target, draws)
     assert set(found) == {200, 201, 202}
     assert gradients == 4 * 200
-    assert bending(jax.random.key(0), Funnel(), np.random.default_rng(0).normal(size=(3, 64)))[0][0] == 0
+    assert (
+        bending(jax.random.key(0), Funnel(), np.random.default_rng(0).normal(size=(3, 64)))[0][0]
+        == 0
+    )
 
 
 def test_where_no_likely_parent_has_a_marginal_those_that_bend_the_curvature_are_asked(monkeypatch):
     asked, draws = [], np.random.default_rng(3).normal(size=(3, 64))
-    marginal = Profile((0,), np.asarray([[-0.5], [0.5]]), np.ones(1), np.full(2, 0.5), np.zeros((2, 1, 3)))
+    marginal = Profile(
+        (0,), np.asarray([[-0.5], [0.5]]), np.ones(1), np.full(2, 0.5), np.zeros((2, 1, 3))
+    )
 
     def only_of_the_neck(key, target, draws, parents):
         asked.append(parents)

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from capriole._quick import quick_ess, worst_ess, worst_rhat
-from capriole.diagnostics import bulk_ess, bulk_ess_sq, rhat
+from capriole.diagnostics import bulk_ess, bulk_ess_sq, quick_ess, rhat, worst_ess, worst_rhat
 
 
 def test_the_slowest_dimensions_are_looked_at():
-    """Dimension 7 of 10 moves by a slow walk: its ESS is the worst, of x and of x^2, and only few are computed."""
+    """Dimension 7 of 10 moves by a slow walk: its ESS is the worst, of x and of x^2, and only few
+    are computed.
+    """
     rng = np.random.default_rng(0)
     draws = rng.normal(size=(8, 500, 10))
     for t in range(1, 500):
@@ -20,11 +21,15 @@ def test_the_slowest_dimensions_are_looked_at():
 
 
 @pytest.mark.parametrize(("persistence", "most"), [(0.0, 1.5), (0.9, 2.0), (0.98, 6.0)])
-def test_a_rough_figure_is_near_the_ess_of_the_worst_dimension_and_too_high_for_slow_chains(persistence, most):
+def test_a_rough_figure_is_near_the_ess_of_the_worst_dimension_and_too_high_for_slow_chains(
+    persistence, most
+):
     rng = np.random.default_rng(0)
     draws = rng.normal(size=(8, 1000, 3))
     for t in range(1, 1000):
-        draws[:, t, 1] = persistence * draws[:, t - 1, 1] + np.sqrt(1 - persistence**2) * draws[:, t, 1]
+        draws[:, t, 1] = (
+            persistence * draws[:, t - 1, 1] + np.sqrt(1 - persistence**2) * draws[:, t, 1]
+        )
     exact = min(bulk_ess(draws).min(), bulk_ess_sq(draws).min())
     assert 0.7 < quick_ess(draws) / exact < most
 

@@ -1,4 +1,6 @@
-"""The sampling loop: what may change without changing a draw, what is counted, and HMC against BlackJAX."""
+"""The sampling loop: what may change without changing a draw, what is counted, and HMC against
+BlackJAX.
+"""
 
 import blackjax.mcmc.hmc as blackjax_hmc
 import blackjax.mcmc.integrators as integrators
@@ -9,9 +11,9 @@ import numpy as np
 import pytest
 
 import checks
-from capriole import CrankNicolson, Leapfrog, Mixture, Rotation, Transition, draw_chains, hmc
-from capriole._clock import CompileClock
-from capriole._transition import per_chain
+from capriole.kernels import CrankNicolson, Leapfrog, Mixture, Rotation, Transition, hmc, per_chain
+from capriole.runtime import CompileClock
+from capriole.sampling import draw_chains
 from densities import Banana, Gaussian
 from kernels import learned
 
@@ -30,7 +32,9 @@ def draws(num=120, kernel=KERNEL, chains=8, **options):
 
 def assert_same(a, b):
     for name in a.record._fields:
-        np.testing.assert_array_equal(getattr(a.record, name), getattr(b.record, name), err_msg=name)
+        np.testing.assert_array_equal(
+            getattr(a.record, name), getattr(b.record, name), err_msg=name
+        )
     jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
 
 
@@ -84,17 +88,23 @@ def test_a_continued_run_is_the_whole_run():
 def test_thinning_keeps_every_third_draw_and_counts_all_steps():
     full, thin = draws(chunk_size=50).record, draws(num=40, thin=3, chunk_size=50).record
     for name in ("position", "lp", "energy", "log_ratio", "log_det", "direction", "jump_sq"):
-        np.testing.assert_array_equal(getattr(thin, name), getattr(full, name)[:, 2::3], err_msg=name)
+        np.testing.assert_array_equal(
+            getattr(thin, name), getattr(full, name)[:, 2::3], err_msg=name
+        )
     for name in ("accepted", "diverging", "nonfinite", "n_steps"):
         np.testing.assert_array_equal(
             getattr(thin, name), getattr(full, name).reshape(8, 40, 3).sum(axis=2), err_msg=name
         )
-    np.testing.assert_allclose(thin.acceptance_rate, full.acceptance_rate.reshape(8, 40, 3).mean(axis=2), rtol=1e-14)
+    np.testing.assert_allclose(
+        thin.acceptance_rate, full.acceptance_rate.reshape(8, 40, 3).mean(axis=2), rtol=1e-14
+    )
 
 
 def test_draws_do_depend_on_the_key_and_differ_between_chains():
     a = draws(chunk_size=50).record.position
-    b = draw_chains(jax.random.key(12), KERNEL, starts(KERNEL), num_draws=120, chunk_size=50).record.position
+    b = draw_chains(
+        jax.random.key(12), KERNEL, starts(KERNEL), num_draws=120, chunk_size=50
+    ).record.position
     assert np.abs(a - b).max() > 0.1
     final = a[:, -1, :]
     assert len(np.unique(final.round(9), axis=0)) == len(final)
@@ -105,7 +115,8 @@ def test_first_chains_do_not_depend_on_the_number_of_chains():
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(2, 16)))
     few, many = (
-        draw_chains(KEY, kernel, kernel.init(x[:, :k]), num_draws=50, chunk_size=50).record.position for k in (8, 16)
+        draw_chains(KEY, kernel, kernel.init(x[:, :k]), num_draws=50, chunk_size=50).record.position
+        for k in (8, 16)
     )
     np.testing.assert_allclose(few, many[:8], rtol=1e-12, atol=1e-13)
 
@@ -128,7 +139,11 @@ def test_gradients_are_counted():
 def test_dtype_is_kept(dtype):
     kernel = Transition(Banana(), learned(2, 0.25)(2, jnp.dtype(dtype)))
     result = draw_chains(KEY, kernel, starts(kernel, dtype=dtype), num_draws=20, chunk_size=20)
-    floats = {name: v.dtype for name, v in result.record._asdict().items() if np.issubdtype(v.dtype, np.floating)}
+    floats = {
+        name: v.dtype
+        for name, v in result.record._asdict().items()
+        if np.issubdtype(v.dtype, np.floating)
+    }
     assert len(floats) == 7
     assert set(floats.values()) == {np.dtype(dtype)}
     assert result.record.position.shape == (8, 20, 2)
@@ -138,11 +153,16 @@ def test_dtype_is_kept(dtype):
 def test_record_agrees_with_itself():
     record = draws(chunk_size=50).record
     np.testing.assert_allclose(
-        record.lp, np.asarray(Banana()(jnp.asarray(np.moveaxis(record.position, 2, 0)))), rtol=1e-12, atol=1e-13
+        record.lp,
+        np.asarray(Banana()(jnp.asarray(np.moveaxis(record.position, 2, 0)))),
+        rtol=1e-12,
+        atol=1e-13,
     )
     moved = np.any(np.diff(record.position, axis=1) != 0, axis=2)
     np.testing.assert_array_equal(moved, record.accepted[:, 1:].astype(bool))
-    np.testing.assert_allclose(record.acceptance_rate, np.exp(np.minimum(record.log_ratio, 0)), rtol=1e-12)
+    np.testing.assert_allclose(
+        record.acceptance_rate, np.exp(np.minimum(record.log_ratio, 0)), rtol=1e-12
+    )
     assert set(np.unique(record.direction)) == {-1, 1}
 
 
@@ -157,7 +177,9 @@ def test_interruption_returns_the_whole_chunks():
     result = draws(chunk_size=50, progress=progress)
     assert not result.completed
     assert seen == [(50, 120, (50, 2, 8)), (100, 120, (50, 2, 8))]
-    np.testing.assert_array_equal(result.record.position, draws(chunk_size=50).record.position[:, :100])
+    np.testing.assert_array_equal(
+        result.record.position, draws(chunk_size=50).record.position[:, :100]
+    )
     rest = draw_chains(KEY, KERNEL, result.state, num_draws=20, first_step=100, chunk_size=50)
     jax.tree.map(np.testing.assert_array_equal, rest.state, draws(chunk_size=50).state)
 
@@ -192,7 +214,9 @@ def test_leapfrog_and_acceptance_are_blackjaxs():
         end, probability = jax.vmap(theirs, in_axes=1, out_axes=-1)(x, v)
     assert probability.min() < 0.99
     for name in ("position", "momentum", "logdensity", "logdensity_grad"):
-        np.testing.assert_allclose(getattr(ours.end, name), getattr(end, name), rtol=1e-12, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(ours.end, name), getattr(end, name), rtol=1e-12, atol=1e-12, err_msg=name
+        )
     np.testing.assert_allclose(ours.acceptance, probability, rtol=1e-12)
 
 

@@ -1,4 +1,6 @@
-"""Where kernels start: rotations that draw independently, surrogate forces, and the kernels built around others."""
+"""Where kernels start: rotations that draw independently, surrogate forces, and the kernels built
+around others.
+"""
 
 import equinox as eqx
 import jax
@@ -6,25 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from capriole import (
+from capriole import PerChain
+from capriole.kernels import (
     CrankNicolson,
     Jittered,
     Leapfrog,
-    LogESJD,
     Mixture,
-    PerChain,
+    Phase,
     Repeated,
     Rotation,
     Squashed,
     Transition,
-    draw_chains,
     hmc,
     learned_leapfrog,
     rotation_step_sizes,
     surrogate_force,
 )
-from capriole._types import Phase
-from capriole.targets import make_target
+from capriole.sampling import draw_chains
+from capriole.training import LogESJD
+from capriole_lab.targets import make_target
 
 GAUSSIAN = PerChain(lambda x: -jnp.sum(x**2) / 2)
 
@@ -37,7 +39,10 @@ def phase(dim=3, chains=5):
 @pytest.mark.parametrize("num_leapfrogs", [1, 2, 5])
 def test_a_right_angle_turns_momentum_into_position(num_leapfrogs):
     start = phase()
-    for dynamics in (Rotation(jnp.asarray(np.pi / 2), num_leapfrogs), CrankNicolson(jnp.asarray(np.pi / 2))):
+    for dynamics in (
+        Rotation(jnp.asarray(np.pi / 2), num_leapfrogs),
+        CrankNicolson(jnp.asarray(np.pi / 2)),
+    ):
         end, log_det = dynamics(GAUSSIAN, start, jnp.ones(5, bool))
         np.testing.assert_allclose(end.position, start.momentum, atol=1e-12)
         np.testing.assert_allclose(end.momentum, -start.position, atol=1e-12)
@@ -45,17 +50,26 @@ def test_a_right_angle_turns_momentum_into_position(num_leapfrogs):
 
 
 def test_a_length_may_be_data_and_gives_the_same():
-    fixed, data = (Rotation(jnp.asarray(1.1), m)(GAUSSIAN, phase(), jnp.ones(5, bool))[0] for m in (3, jnp.asarray(3)))
+    fixed, data = (
+        Rotation(jnp.asarray(1.1), m)(GAUSSIAN, phase(), jnp.ones(5, bool))[0]
+        for m in (3, jnp.asarray(3))
+    )
     np.testing.assert_allclose(fixed.position, data.position, rtol=1e-14)
 
 
 def test_an_untrained_learned_leapfrog_with_two_sizes_is_the_rotation():
-    made = learned_leapfrog(jax.random.key(1), dim=3, num_leapfrogs=2, step_size=rotation_step_sizes(1.3, 2))
+    made = learned_leapfrog(
+        jax.random.key(1), dim=3, num_leapfrogs=2, step_size=rotation_step_sizes(1.3, 2)
+    )
     silent = jax.tree.map(lambda leaf: leaf, made)
     for name in ("momentum_network", "position_network"):
-        silent = eqx.tree_at(lambda d, n=name: getattr(d, n).heads, silent, replace_fn=jnp.zeros_like)
+        silent = eqx.tree_at(
+            lambda d, n=name: getattr(d, n).heads, silent, replace_fn=jnp.zeros_like
+        )
     forward = jnp.array([True, False, True, False, True])
-    ours, theirs = (d(GAUSSIAN, phase(), forward)[0] for d in (silent, Rotation(jnp.asarray(1.3), 2)))
+    ours, theirs = (
+        d(GAUSSIAN, phase(), forward)[0] for d in (silent, Rotation(jnp.asarray(1.3), 2))
+    )
     np.testing.assert_allclose(ours.position, theirs.position, atol=1e-12)
     np.testing.assert_allclose(ours.momentum, theirs.momentum, atol=1e-12)
 
@@ -63,14 +77,20 @@ def test_an_untrained_learned_leapfrog_with_two_sizes_is_the_rotation():
 def test_a_surrogate_force_replaces_a_gradient_that_is_noise():
     target = make_target("rougher-well")
     mean, variance = jnp.array([0.2, -0.1]), jnp.array([1.0, 1.5])
-    made = learned_leapfrog(jax.random.key(2), dim=2, num_leapfrogs=1, step_size=rotation_step_sizes(np.pi / 2, 1))
+    made = learned_leapfrog(
+        jax.random.key(2), dim=2, num_leapfrogs=1, step_size=rotation_step_sizes(np.pi / 2, 1)
+    )
     dynamics = surrogate_force(made, mean=mean, variance=variance)
     x, g = jnp.array([[0.7], [-1.1]]), jnp.array([[80.0], [-60.0]])
     kick = jnp.exp(dynamics.log_step_size[0])
     _, q, t = dynamics.momentum_network(x, g, jnp.zeros((2, 1)))
-    np.testing.assert_allclose(g * jnp.exp(kick * q) + t, -(x - mean[:, None]) / variance[:, None], atol=0.02)
+    np.testing.assert_allclose(
+        g * jnp.exp(kick * q) + t, -(x - mean[:, None]) / variance[:, None], atol=0.02
+    )
     kernel = Transition(target, surrogate_force(made, mean=jnp.zeros(2), variance=jnp.ones(2)))
-    draws = draw_chains(jax.random.key(3), kernel, kernel.init(target.sample(jax.random.key(4), 200)), num_draws=20)
+    draws = draw_chains(
+        jax.random.key(3), kernel, kernel.init(target.sample(jax.random.key(4), 200)), num_draws=20
+    )
     assert draws.record.acceptance_rate.mean() > 0.9
     assert np.mean(draws.record.jump_sq) > 1.5
 
@@ -104,8 +124,12 @@ def test_repeated_steps_are_steps_and_their_gradients_add_up():
         infos.append(one)
     np.testing.assert_array_equal(new.position, by_hand.position)
     np.testing.assert_array_equal(info.num_gradients, 6)
-    np.testing.assert_allclose(info.acceptance_rate, np.mean([one.acceptance_rate for one in infos], axis=0))
-    np.testing.assert_array_equal(info.is_accepted, np.any([one.is_accepted for one in infos], axis=0))
+    np.testing.assert_allclose(
+        info.acceptance_rate, np.mean([one.acceptance_rate for one in infos], axis=0)
+    )
+    np.testing.assert_array_equal(
+        info.is_accepted, np.any([one.is_accepted for one in infos], axis=0)
+    )
     with pytest.raises(ValueError, match="num_steps must be at least 1"):
         Repeated(kernel, 0)
 
@@ -114,7 +138,8 @@ def test_factors_of_the_step_size_cover_their_range_evenly_in_log():
     kernel = Jittered(Transition(GAUSSIAN, Leapfrog(jnp.asarray(0.1), 1)), 0.01, 1.0)
     state = kernel.init(jnp.zeros((1, 20_000)))
     _, info = kernel.step(jax.random.key(6), state)
-    # From the origin of a nearly flat start, x' = eps v: the spread of log |x'| - log |v| is the factor's.
+    # From the origin of a nearly flat start, x' = eps v: the spread of log |x'| - log |v| is the
+    # factor's.
     propose_key = jax.random.split(jax.random.split(jax.random.key(6))[1])[0]
     momentum = jax.random.normal(propose_key, (20_000, 2)).T[:1]
     sign = jnp.where(info.forward, 1, -1)
@@ -128,9 +153,14 @@ def test_factors_of_the_step_size_cover_their_range_evenly_in_log():
 
 def test_a_mixture_may_hold_jittered_and_learned_parts():
     target = make_target("scg")
-    parts = Transition(target, learned_leapfrog(jax.random.key(0), dim=2)), hmc(target, step_size=0.1, num_leapfrogs=3)
+    parts = (
+        Transition(target, learned_leapfrog(jax.random.key(0), dim=2)),
+        hmc(target, step_size=0.1, num_leapfrogs=3),
+    )
     kernel = Mixture((parts[0], Jittered(parts[1], 0.1, 2.0)), (0.8, 0.2))
-    draws = draw_chains(jax.random.key(1), kernel, kernel.init(target.sample(jax.random.key(2), 8)), num_draws=30)
+    draws = draw_chains(
+        jax.random.key(1), kernel, kernel.init(target.sample(jax.random.key(2), 8)), num_draws=30
+    )
     assert set(np.unique(draws.record.n_steps)) == {3, 10}
 
 
@@ -147,5 +177,7 @@ def test_the_objective_sees_features_and_its_sharpness_weighs_the_worst():
     featured = LogESJD(*moments, feature=jnp.arcsinh)
     plain = LogESJD(*moments)
     np.testing.assert_allclose(
-        featured(start, proposal, ones), plain(jnp.arcsinh(start), jnp.arcsinh(proposal), ones), rtol=1e-12
+        featured(start, proposal, ones),
+        plain(jnp.arcsinh(start), jnp.arcsinh(proposal), ones),
+        rtol=1e-12,
     )

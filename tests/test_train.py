@@ -1,4 +1,6 @@
-"""Training: what a step changes and what it does not, tempering, skipped updates, rollback, interruption."""
+"""Training: what a step changes and what it does not, tempering, skipped updates, rollback,
+interruption.
+"""
 
 import equinox as eqx
 import jax
@@ -7,25 +9,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from capriole import (
-    AbstractLogDensity,
+from capriole import AbstractLogDensity, PerChain, TrainingDivergedError
+from capriole.kernels import Repeated, Transition, hmc, learned_leapfrog
+from capriole.training import (
     LogJump,
     PaperLoss,
-    PerChain,
     Recipe,
-    Repeated,
-    TrainingDivergedError,
-    Transition,
-    _train,
+    TrainResult,
     adam,
-    hmc,
-    learned_leapfrog,
+    cooling,
+    decay,
+    init_train_state,
+    train_best,
     train_kernel,
     train_step,
 )
-from capriole._candidates import train_best
-from capriole._schedules import cooling, decay
-from capriole._train import TrainResult, init_train_state
+from capriole.training import _loop as _train
 from densities import Gaussian, Mixture2
 from kernels import learned
 
@@ -49,7 +48,9 @@ def scg():
 
 def kernel(target=None, **options):
     settings = {"dim": 2, "num_leapfrogs": 3, "step_size": 0.2, "width": 8} | options
-    return Transition(scg() if target is None else target, learned_leapfrog(jax.random.key(0), **settings))
+    return Transition(
+        scg() if target is None else target, learned_leapfrog(jax.random.key(0), **settings)
+    )
 
 
 def positions(seed=1, chains=CHAINS):
@@ -74,7 +75,10 @@ def test_a_step_is_pure_and_deterministic():
     before = jax.tree.map(lambda leaf: np.array(leaf) if eqx.is_array(leaf) else leaf, state)
     first = step(jax.random.key(0), state, RECIPE)
     assert_equal(eqx.filter(state, eqx.is_array), eqx.filter(before, eqx.is_array))
-    assert_equal(eqx.filter(first, eqx.is_array), eqx.filter(step(jax.random.key(0), state, RECIPE), eqx.is_array))
+    assert_equal(
+        eqx.filter(first, eqx.is_array),
+        eqx.filter(step(jax.random.key(0), state, RECIPE), eqx.is_array),
+    )
     other = step(jax.random.key(1), state, RECIPE)
     assert float(other[1].loss) != float(first[1].loss)
 
@@ -109,7 +113,10 @@ def test_the_burn_in_term_adds_its_weighted_loss():
 
     def recipe(weight):
         return Recipe(
-            PaperLoss(), adam(1e-3), burn_in=lambda key: jax.random.normal(key, (2, CHAINS)), burn_in_weight=weight
+            PaperLoss(),
+            adam(1e-3),
+            burn_in=lambda key: jax.random.normal(key, (2, CHAINS)),
+            burn_in_weight=weight,
         )
 
     losses = [float(one_step(transition, recipe(w))[1].loss) for w in (0.0, 1.0, 3.0)]
@@ -120,7 +127,9 @@ def test_the_burn_in_term_adds_its_weighted_loss():
 
 def test_the_loss_falls_on_the_correlated_gaussian():
     recipe = Recipe(PaperLoss(), adam(5e-3))
-    result = train_kernel(jax.random.key(3), kernel(), positions(), recipe, num_steps=600, chunk_size=100)
+    result = train_kernel(
+        jax.random.key(3), kernel(), positions(), recipe, num_steps=600, chunk_size=100
+    )
     loss = result.history["loss"]
     # Ranks, because the reciprocal in the loss has heavy tails.
     assert stats.mannwhitneyu(loss[-100:], loss[:100], alternative="less").pvalue < 1e-4
@@ -131,7 +140,9 @@ def test_the_loss_falls_on_the_correlated_gaussian():
 
 
 def test_gradients_of_companions_burn_in_and_undone_chunks_count(monkeypatch):
-    """Those that a chain uses: 3 for the proposal, 3 again for the burn-in term's start, 2 HMC moves of 5."""
+    """Those that a chain uses: 3 for the proposal, 3 again for the burn-in term's start, 2 HMC
+    moves of 5.
+    """
 
     def companion(logdensity):
         return Repeated(hmc(logdensity, step_size=0.1, num_leapfrogs=5), 2)
@@ -140,7 +151,9 @@ def test_gradients_of_companions_burn_in_and_undone_chunks_count(monkeypatch):
     recipe = Recipe(PaperLoss(), adam(1e-3), companion=companion, **burn_in)
     healthy = iter([True, False, True])
     monkeypatch.setattr(_train, "_is_healthy", lambda *_: next(healthy))
-    result = train_kernel(jax.random.key(3), kernel(), positions(), recipe, num_steps=20, chunk_size=10)
+    result = train_kernel(
+        jax.random.key(3), kernel(), positions(), recipe, num_steps=20, chunk_size=10
+    )
     assert result.num_gradients == 30 * CHAINS * 16
     assert result.rollbacks == 1
 
@@ -151,7 +164,9 @@ def a_result(loss):
 
 
 def chosen(*outcomes):
-    """The number of the candidate that goes on; an outcome is a history of losses, or None for a collapse."""
+    """The number of the candidate that goes on; an outcome is a history of losses, or None for a
+    collapse.
+    """
     dynamics = [kernel(step_size=0.1 * (i + 1)) for i in range(len(outcomes))]
     started = []
 
@@ -163,12 +178,24 @@ def chosen(*outcomes):
             raise TrainingDivergedError("collapsed")
         return a_result(outcomes[len(started) - 1])._replace(transition=transition)
 
-    train_best(jax.random.key(0), dynamics, positions(), RECIPE, num_steps=1, candidate_steps=8, trainer=trainer)
+    train_best(
+        jax.random.key(0),
+        dynamics,
+        positions(),
+        RECIPE,
+        num_steps=1,
+        candidate_steps=8,
+        trainer=trainer,
+    )
     return round(started[-1] / 0.1) - 1
 
 
 def test_the_candidate_with_the_lowest_loss_goes_on():
-    good, better, nan = [9, 9, 9, 9, 9, 9, 2, 2], [9, 9, 9, 9, 9, 9, 1, 1], [0, 0, 0, 0, 0, 0, 0, np.nan]
+    good, better, nan = (
+        [9, 9, 9, 9, 9, 9, 2, 2],
+        [9, 9, 9, 9, 9, 9, 1, 1],
+        [0, 0, 0, 0, 0, 0, 0, np.nan],
+    )
     assert chosen(good, better) == 1
     assert chosen(nan, good) == 1, "half of its last losses are no numbers"
     assert chosen(good, nan) == 0
@@ -181,7 +208,9 @@ def test_the_candidate_with_the_lowest_loss_goes_on():
 
 def test_training_does_not_depend_on_the_chunk_size():
     runs = [
-        train_kernel(jax.random.key(3), kernel(), positions(), RECIPE, num_steps=30, chunk_size=size)
+        train_kernel(
+            jax.random.key(3), kernel(), positions(), RECIPE, num_steps=30, chunk_size=size
+        )
         for size in (30, 20)
     ]
     np.testing.assert_array_equal(runs[0].history["loss"], runs[1].history["loss"])
@@ -196,11 +225,16 @@ def cliff(position):
 def test_updates_that_are_not_finite_are_skipped_and_counted():
     start = kernel(PerChain(cliff), step_size=0.5)
     recipe = Recipe(PaperLoss(), adam(1e-2))
-    result = train_kernel(jax.random.key(0), start, positions() / 2, recipe, num_steps=60, chunk_size=60)
+    result = train_kernel(
+        jax.random.key(0), start, positions() / 2, recipe, num_steps=60, chunk_size=60
+    )
     skipped = result.history["is_skipped"].astype(bool)
     assert 0 < skipped.sum() < 60
     assert result.skipped_updates == skipped.sum()
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(eqx.filter(result.transition, eqx.is_inexact_array)))
+    assert all(
+        np.isfinite(leaf).all()
+        for leaf in jax.tree.leaves(eqx.filter(result.transition, eqx.is_inexact_array))
+    )
     assert all(np.isfinite(leaf).all() for leaf in result.chains)
 
 
@@ -215,7 +249,9 @@ def test_a_skipped_update_leaves_the_kernel_as_it_was():
 def test_tempering_ends_at_one_and_chains_hold_the_untempered_density():
     target = Mixture2()
     recipe = Recipe(LogJump(), adam(1e-3), temperature=cooling(10.0, num_steps=30))
-    result = train_kernel(jax.random.key(0), kernel(target), positions(), recipe, num_steps=40, chunk_size=40)
+    result = train_kernel(
+        jax.random.key(0), kernel(target), positions(), recipe, num_steps=40, chunk_size=40
+    )
     temperature = result.history["temperature"]
     assert temperature[0] == 10
     assert np.all(np.diff(temperature) <= 1e-12)
@@ -223,8 +259,12 @@ def test_tempering_ends_at_one_and_chains_hold_the_untempered_density():
     np.testing.assert_allclose(temperature[30:], 1, rtol=1e-6)
     again = Transition(target, result.transition.dynamics).init(result.chains.position)
     np.testing.assert_allclose(result.chains.logdensity, again.logdensity, rtol=1e-10, atol=1e-11)
-    np.testing.assert_allclose(result.chains.logdensity_grad, again.logdensity_grad, rtol=1e-9, atol=1e-10)
-    half = train_kernel(jax.random.key(0), kernel(target), positions(), recipe, num_steps=10, chunk_size=10)
+    np.testing.assert_allclose(
+        result.chains.logdensity_grad, again.logdensity_grad, rtol=1e-9, atol=1e-10
+    )
+    half = train_kernel(
+        jax.random.key(0), kernel(target), positions(), recipe, num_steps=10, chunk_size=10
+    )
     again = Transition(target, half.transition.dynamics).init(half.chains.position)
     np.testing.assert_allclose(half.chains.logdensity, again.logdensity, rtol=1e-10, atol=1e-11)
 
@@ -233,8 +273,13 @@ def test_a_companion_moves_the_chains_but_not_the_kernel():
     def companion(logdensity):
         return hmc(logdensity, step_size=jnp.asarray(0.1), num_leapfrogs=2)
 
-    plain, (after, metrics) = one_step(kernel()), one_step(kernel(), RECIPE._replace(companion=companion))
-    assert_equal(eqx.filter(plain[0].transition, eqx.is_array), eqx.filter(after.transition, eqx.is_array))
+    plain, (after, metrics) = (
+        one_step(kernel()),
+        one_step(kernel(), RECIPE._replace(companion=companion)),
+    )
+    assert_equal(
+        eqx.filter(plain[0].transition, eqx.is_array), eqx.filter(after.transition, eqx.is_array)
+    )
     assert float(metrics.loss) == float(plain[1].loss)
     assert np.mean(np.any(after.chains.position != plain[0].chains.position, axis=0)) > 0.5
 
@@ -242,10 +287,20 @@ def test_a_companion_moves_the_chains_but_not_the_kernel():
 def test_collapse_is_rolled_back_and_then_named():
     hopeless = kernel(step_size=1e4)
     with pytest.raises(TrainingDivergedError, match="smaller step_size") as error:
-        train_kernel(jax.random.key(0), hopeless, positions(), RECIPE, num_steps=20, chunk_size=10, max_rollbacks=2)
+        train_kernel(
+            jax.random.key(0),
+            hopeless,
+            positions(),
+            RECIPE,
+            num_steps=20,
+            chunk_size=10,
+            max_rollbacks=2,
+        )
     assert "acceptance 0" in str(error.value)
     assert "after step 0" in str(error.value)
-    assert error.value.num_gradients == 2 * 10 * 3 * CHAINS, "two chunks of ten steps of three leapfrogs"
+    assert error.value.num_gradients == 2 * 10 * 3 * CHAINS, (
+        "two chunks of ten steps of three leapfrogs"
+    )
 
 
 def test_interruption_returns_the_last_whole_chunk():
@@ -257,13 +312,26 @@ def test_interruption_returns_the_last_whole_chunk():
             raise KeyboardInterrupt
 
     result = train_kernel(
-        jax.random.key(3), kernel(), positions(), RECIPE, num_steps=30, chunk_size=10, progress=progress
+        jax.random.key(3),
+        kernel(),
+        positions(),
+        RECIPE,
+        num_steps=30,
+        chunk_size=10,
+        progress=progress,
     )
     assert not result.completed
-    assert [(e.phase, e.step, e.num_steps) for e in events] == [("train", 10, 30), ("train", 20, 30)]
+    assert [(e.phase, e.step, e.num_steps) for e in events] == [
+        ("train", 10, 30),
+        ("train", 20, 30),
+    ]
     assert len(result.history["loss"]) == 20
-    whole = train_kernel(jax.random.key(3), kernel(), positions(), RECIPE, num_steps=20, chunk_size=10)
-    assert_equal(eqx.filter(result.transition, eqx.is_array), eqx.filter(whole.transition, eqx.is_array))
+    whole = train_kernel(
+        jax.random.key(3), kernel(), positions(), RECIPE, num_steps=20, chunk_size=10
+    )
+    assert_equal(
+        eqx.filter(result.transition, eqx.is_array), eqx.filter(whole.transition, eqx.is_array)
+    )
 
 
 def test_schedules():
@@ -276,8 +344,13 @@ def test_float32_training_stays_float32():
     target = Gaussian(jnp.ones(2, jnp.float32))
     start = kernel(target, dtype=jnp.dtype("float32"))
     recipe = Recipe(PaperLoss(), adam(1e-3), temperature=cooling(2.0, num_steps=5))
-    result = train_kernel(jax.random.key(0), start, positions().astype("float32"), recipe, num_steps=10, chunk_size=10)
+    result = train_kernel(
+        jax.random.key(0), start, positions().astype("float32"), recipe, num_steps=10, chunk_size=10
+    )
     kinds = {
-        leaf.dtype for leaf in jax.tree.leaves(eqx.filter((result.transition, result.chains), eqx.is_inexact_array))
+        leaf.dtype
+        for leaf in jax.tree.leaves(
+            eqx.filter((result.transition, result.chains), eqx.is_inexact_array)
+        )
     }
     assert kinds == {jnp.dtype("float32")}

@@ -1,4 +1,6 @@
-"""Transport maps: an exact bijection, found where the draws ask for it, and kernels in its coordinates stay exact."""
+"""Transport maps: an exact bijection, found where the draws ask for it, and kernels in its
+coordinates stay exact.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,23 +8,28 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from capriole import (
-    CrankNicolson,
-    Jittered,
-    Mixture,
-    Rotation,
-    Transition,
+from capriole.adaptation._warmup import _Window, _without_the_lost
+from capriole.coordinates import (
+    Transported,
+    TransportMap,
     Whitened,
-    _transport_fit,
     _transport_mixing,
+    draws_to_user,
+    estimate_transport,
     estimate_whitening,
+    from_user,
+    maps,
+    refitted,
+    seen_from,
+    to_user,
+    users,
 )
-from capriole._explore import _Window, _without_the_lost
-from capriole._transport import Transported, TransportMap, _heavier, _lighter, features
-from capriole._transport_fit import DENSE_UP_TO, estimate_transport, refitted
-from capriole._transport_mixing import mixing
-from capriole._transport_parts import _sharpened, marginals, regressed
-from capriole._whitening import draws_to_user, from_user, maps, seen_from, to_user, users
+from capriole.coordinates import _transport_estimation as _transport_fit
+from capriole.coordinates._transport_estimation import DENSE_UP_TO
+from capriole.coordinates._transport_map import _heavier, _lighter, features
+from capriole.coordinates._transport_mixing import mixing
+from capriole.coordinates._transport_parts import _sharpened, marginals, regressed
+from capriole.kernels import CrankNicolson, Jittered, Mixture, Rotation, Transition
 from densities import Banana, Funnel, Gaussian
 from invariance import check_invariance
 from kernels import transport_map
@@ -49,7 +56,9 @@ def test_the_log_determinant_is_autodiffs(transport):
     z = jnp.asarray(np.random.default_rng(2).normal(size=(len(transport.shift), 5)))
     jacobian = jax.vmap(jax.jacfwd(transport.forward), in_axes=1)(z)
     constant = np.linalg.slogdet(np.asarray(transport.factor))[1]
-    np.testing.assert_allclose(transport.log_det(z) + constant, np.linalg.slogdet(jacobian)[1], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        transport.log_det(z) + constant, np.linalg.slogdet(jacobian)[1], rtol=1e-9, atol=1e-9
+    )
     assert transport.log_det(z[:, 0]).shape == ()
 
 
@@ -65,7 +74,9 @@ def test_heavy_tails_are_undone_as_far_out_as_numbers_go():
 
 def test_coordinates_of_coordinates():
     inner = Transported(Banana(), transport_map(2, [0]))
-    target = Whitened(inner, estimate_whitening(np.random.default_rng(0).normal([[1.0], [2.0]], size=(2, 500))))
+    target = Whitened(
+        inner, estimate_whitening(np.random.default_rng(0).normal([[1.0], [2.0]], size=(2, 500)))
+    )
     z = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3)))
     x = inner.transport.forward(target.whitening.forward(z))
     np.testing.assert_allclose(to_user(target, z), x, rtol=1e-12)
@@ -94,7 +105,10 @@ def test_what_fit_makes_is_exact():
     inner = Transported(Banana(), transport_map(2, [0], bent=0.3))
     draws = from_user(inner, np.asarray(Banana().draw(np.random.default_rng(0), 500)))
     white = Whitened(inner, estimate_whitening(draws))
-    free, turned = Transition(white, CrankNicolson(jnp.asarray(0.7))), Transition(white, Rotation(jnp.asarray(0.5), 3))
+    free, turned = (
+        Transition(white, CrankNicolson(jnp.asarray(0.7))),
+        Transition(white, Rotation(jnp.asarray(0.5), 3)),
+    )
     check_invariance(Mixture((free, Jittered(turned, 0.75, 1.25)), (0.5, 0.5)), Banana(), steps=8)
 
 
@@ -105,21 +119,31 @@ def test_a_log_determinant_that_forgets_a_part_is_found_out(forgotten):
             whole = super().log_det(z)
             w = self.residual(self.forward(z))
             scales, own = (
-                jnp.sum(part @ features(w[self.parents]), axis=0) for part in (self.log_scale, self.own_scale)
+                jnp.sum(part @ features(w[self.parents]), axis=0)
+                for part in (self.log_scale, self.own_scale)
             )
             squared = self.heaviness[:, None] * z**2
             heaviness = jnp.sum(jnp.log1p(squared) + squared / 2, axis=0)
-            wrong = {"scales": whole - scales, "own scales": whole - own, "heaviness": whole - heaviness}
+            wrong = {
+                "scales": whole - scales,
+                "own scales": whole - own,
+                "heaviness": whole - heaviness,
+            }
             return (wrong | {"marginals": scales + own})[forgotten]
 
-    parts = {"heaviness": jnp.asarray([0.2, 0.3]), "own_scale": jnp.asarray([[0.2, 0.4, 0.1, -0.1, 0.1]])}
+    parts = {
+        "heaviness": jnp.asarray([0.2, 0.3]),
+        "own_scale": jnp.asarray([[0.2, 0.4, 0.1, -0.1, 0.1]]),
+    }
     wrong = Forgetful(**vars(transport_map(2, [0], bent=0.3)) | parts)
     with pytest.raises(AssertionError, match="not invariant"):
         check_invariance(turned(wrong, Banana()), Banana(), steps=8)
 
 
 def schools(n, dim=8, seed=0):
-    """A centred hierarchy: log tau with a long left tail, mu, and coordinates that share both; chains of 100."""
+    """A centred hierarchy: log tau with a long left tail, mu, and coordinates that share both;
+    chains of 100.
+    """
     rng = np.random.default_rng(seed)
     log_tau = np.log(rng.gamma(1.0, 1.0, size=n) + 1e-3)
     mu = rng.normal(size=n)
@@ -165,7 +189,9 @@ def test_tails_that_fall_like_a_power_are_straightened_to_the_end(degrees):
     draws = np.random.default_rng(6).standard_t(degrees, size=(1, 6400))
     transport = estimate_transport(draws).transport
     assert transport.heaviness[0] > 0
-    far = stats.t.isf(np.asarray([[5e-4, 5e-6]]), degrees)  # the second is far from any of the draws
+    far = stats.t.isf(
+        np.asarray([[5e-4, 5e-6]]), degrees
+    )  # the second is far from any of the draws
     z = np.asarray(transport.inverse(jnp.asarray(far)))[0]
     np.testing.assert_allclose(z, stats.norm.isf([5e-4, 5e-6]), rtol=0.25)
 
@@ -180,7 +206,9 @@ def test_tails_that_are_skewed_are_not_taken_for_powers(shape):
 def test_even_tails_that_may_be_powers_are_taken_for_those():
     levels = (np.arange(6400) + 0.5) / 6400
     middle = np.sinh(np.arcsinh(stats.norm.ppf(levels)) / 0.55)  # suits t(3) up to its 0.1 % points
-    found = marginals(np.stack([middle, stats.laplace.ppf(levels), stats.norm.ppf(levels)]))["heaviness"]
+    found = marginals(np.stack([middle, stats.laplace.ppf(levels), stats.norm.ppf(levels)]))[
+        "heaviness"
+    ]
     np.testing.assert_array_equal(found, [0.05, 0.05, 0])
 
 
@@ -194,11 +222,14 @@ def test_in_many_dimensions_only_the_children_that_gain_are_bent():
     bent = np.flatnonzero(np.any(np.asarray(found.transport.log_scale)[:, 1:], axis=1))
     np.testing.assert_array_equal(bent, [7])
     again = refitted(found.transport, draws[:, ::2])
-    np.testing.assert_array_equal(np.flatnonzero(np.any(np.asarray(again.log_scale)[:, 1:], axis=1)), [7])
+    np.testing.assert_array_equal(
+        np.flatnonzero(np.any(np.asarray(again.log_scale)[:, 1:], axis=1)), [7]
+    )
 
 
 def turning(n, dim, seed, pair=(0, 1)):
-    """Independent normals, but the second of ``pair`` follows the first, with the last as its slope.
+    """Independent normals, but the second of ``pair`` follows the first, with the last as its
+    slope.
 
     Every other draw has the last two spread evenly.
     """
@@ -243,7 +274,9 @@ def test_in_many_dimensions_those_are_children_whose_correlations_change():
     even = turning(8000, dim, seed=9, pair=(7, 20))
     draws = even[:, 1::2]  # of the target: all normal, so that next to nothing tells of the pair
     along = (dim - 2, dim - 1)
-    transport = estimate_transport(np.tile(skewed(draws), 2), even=skewed(even), along=along).transport
+    transport = estimate_transport(
+        np.tile(skewed(draws), 2), even=skewed(even), along=along
+    ).transport
     assert set(np.asarray(transport.parents).tolist()) == set(along)
     fresh = skewed(turning(40_000, dim, seed=10, pair=(7, 20)))
     z = np.asarray(transport.inverse(jnp.asarray(fresh)))[[7, 20]]
@@ -280,7 +313,9 @@ def test_means_that_do_not_shrink_move_on_their_own():
     (offset, centre, log_scale) = regressed(child[None], features(parent[None]))
     assert np.any(offset[0, 1:])
     level = np.exp(log_scale @ features(parent[None]))[0]
-    residual = (child - (offset @ features(parent[None]))[0]) / level - (centre @ features(parent[None]))[0]
+    residual = (child - (offset @ features(parent[None]))[0]) / level - (
+        centre @ features(parent[None])
+    )[0]
     assert abs(residual[parent > 1].mean()) < 0.1
     np.testing.assert_allclose(residual[parent > 1].std(), 1, atol=0.35)
 
@@ -298,13 +333,17 @@ def test_a_candidate_parent_that_overflows_does_not_end_the_search(monkeypatch):
         return score(transport, *args)
 
     monkeypatch.setattr(_transport_fit, "_score", fragile)
-    monkeypatch.setattr(_transport_fit, "_influence", lambda draws: -np.abs(np.arange(len(draws)) - 1.4))
+    monkeypatch.setattr(
+        _transport_fit, "_influence", lambda draws: -np.abs(np.arange(len(draws)) - 1.4)
+    )
     found = estimate_transport(draws)
     assert found.transport.parents.tolist() == [0]
     assert found.gain > 15
 
 
-@pytest.mark.parametrize("draws", [np.full((2, 500), np.nan), np.zeros((400, 9000)), np.zeros((50, 100))])
+@pytest.mark.parametrize(
+    "draws", [np.full((2, 500), np.nan), np.zeros((400, 9000)), np.zeros((50, 100))]
+)
 def test_no_map_for_draws_that_cannot_tell(draws):
     assert estimate_transport(draws) is None
 
@@ -330,7 +369,9 @@ def test_no_draws_are_too_odd_to_be_asked(draws, mapped):
     assert (found is not None) == mapped
     for transport in [] if found is None else [found.transport, refitted(found.transport, draws)]:
         host = jax.tree.map(lambda part: np.asarray(part), transport)
-        np.testing.assert_allclose(host.forward(host.inverse(draws)), draws, rtol=1e-5, atol=1e-5 * np.abs(draws).max())
+        np.testing.assert_allclose(
+            host.forward(host.inverse(draws)), draws, rtol=1e-5, atol=1e-5 * np.abs(draws).max()
+        )
 
 
 def test_covariances_with_common_axes_become_diagonal_however_small_some_are():
@@ -341,7 +382,9 @@ def test_covariances_with_common_axes_become_diagonal_however_small_some_are():
     moved = found @ covariances @ found.T
     deviations = np.sqrt(np.einsum("kii->ki", moved))
     np.testing.assert_allclose(
-        moved / deviations[:, :, None] / deviations[:, None], np.tile(np.eye(5), (6, 1, 1)), atol=1e-6
+        moved / deviations[:, :, None] / deviations[:, None],
+        np.tile(np.eye(5), (6, 1, 1)),
+        atol=1e-6,
     )
 
 
@@ -360,13 +403,17 @@ def test_under_a_bell_a_frozen_chain_far_out_is_lost_unless_it_is_dense_there(de
 
 
 def test_fewer_draws_than_dimensions_name_no_narrow_direction():
-    """Some of their correlation's eigenvalues are 0 but for rounding, which says nothing about the target."""
+    """Some of their correlation's eigenvalues are 0 but for rounding, which says nothing about the
+    target.
+    """
     found = estimate_whitening(np.random.default_rng(8).normal(size=(50, 20)), num_independent=20)
     assert found.stretches.size == 0 or found.stretches.min() > 1
 
 
 def test_a_gaussian_in_a_map_keeps_its_mass():
-    """The density in the map's coordinates integrates to that of the user's: a check of sign and constant together."""
+    """The density in the map's coordinates integrates to that of the user's: a check of sign and
+    constant together.
+    """
     transport = transport_map(2, [0], bent=0.1)
     target = Transported(Gaussian(jnp.array([1.0, 1.0])), transport)
     grid = np.linspace(-20, 20, 2001)

@@ -1,22 +1,41 @@
-"""Whitening: an exact affine map, estimated well and robustly, and a pilot that finds it from poor starts."""
+"""Whitening: an exact affine map, estimated well and robustly, and a pilot that finds it from poor
+starts.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from capriole import PerChain, Transition, Whitened, Whitening, _explore, draw_chains, estimate_whitening, hmc
-from capriole._explore import MIXED, _scouted, by_gradients, change, explore, start_state
-from capriole._judge import judge
-from capriole._places import APART, Met, farthest, left_behind
-from capriole._whitening import fisher_whitening, from_user, identity, to_user
-from capriole.targets import make_target
+from capriole import PerChain
+from capriole.adaptation import _warmup as _explore
+from capriole.adaptation import by_gradients, explore, start_state
+from capriole.adaptation._warmup import MIXED, _scouted, change
+from capriole.coordinates import (
+    Whitened,
+    Whitening,
+    estimate_whitening,
+    fisher_whitening,
+    from_user,
+    identity,
+    to_user,
+)
+from capriole.diagnostics import APART, Met, farthest, left_behind
+from capriole.fitting import judge
+from capriole.kernels import Transition, hmc
+from capriole.sampling import draw_chains
+from capriole_lab.targets import make_target
 
 
 def some(dim, rank, seed=0):
     rng = np.random.default_rng(seed)
     directions = np.linalg.qr(rng.normal(size=(dim, dim)))[0][:, :rank]
-    parts = (rng.normal(size=dim), np.exp(rng.normal(size=dim)), directions, np.exp(rng.normal(size=rank)))
+    parts = (
+        rng.normal(size=dim),
+        np.exp(rng.normal(size=dim)),
+        directions,
+        np.exp(rng.normal(size=rank)),
+    )
     return Whitening(*(jnp.asarray(part) for part in parts))
 
 
@@ -68,18 +87,26 @@ def test_gradients_make_a_gaussian_white_from_few_and_biased_draws(condition):
     whitening = fisher_whitening(draws, -np.linalg.solve(covariance, draws - mean))
     linear = np.asarray(whitening.forward(jnp.eye(6)) - whitening.location[:, None])
     np.testing.assert_allclose(linear @ linear.T, covariance, atol=1e-6 * condition)
-    white = np.asarray(whitening.inverse(mean + np.linalg.cholesky(covariance)) - whitening.inverse(mean))
+    white = np.asarray(
+        whitening.inverse(mean + np.linalg.cholesky(covariance)) - whitening.inverse(mean)
+    )
     np.testing.assert_allclose(white @ white.T, np.eye(6), atol=1e-4)
     np.testing.assert_allclose(whitening.inverse(mean), 0, atol=1e-4)
-    with pytest.raises(ValueError, match="need at least 12 finite draws and gradients in 6 dimensions, got 11"):
+    with pytest.raises(
+        ValueError, match="need at least 12 finite draws and gradients in 6 dimensions, got 11"
+    ):
         fisher_whitening(draws[:, :11], draws[:, :11])
 
 
 def test_gradients_that_do_not_vary_give_no_whitening():
-    """Exponential tails: the second coordinate's gradient is -0.3 everywhere, but for rounding of its mean."""
+    """Exponential tails: the second coordinate's gradient is -0.3 everywhere, but for rounding of
+    its mean.
+    """
     draws = np.random.default_rng(5).exponential(size=(2, 1000))
     grads = np.stack([-draws[0], np.full(1000, -0.3)])
-    with pytest.raises(ValueError, match=r"do not vary in coordinates \[1\]; whiten by the draws alone"):
+    with pytest.raises(
+        ValueError, match=r"do not vary in coordinates \[1\]; whiten by the draws alone"
+    ):
         fisher_whitening(draws, grads)
     target = PerChain(lambda x: jnp.where(x[0] > 0, -x[0], -jnp.inf))
     assert by_gradients(target, draws[:1], jnp.ones((1, 8)))[0] is None
@@ -122,7 +149,9 @@ def test_the_estimate_makes_draws_white(condition):
 def test_few_draws_give_a_diagonal_map_and_many_a_dense_one():
     rng = np.random.default_rng(3)
     few = estimate_whitening(rng.normal(size=(40, 60)))
-    assert np.sum(np.asarray(few.stretches) != 1) <= 3  # noise alone stays inside Marchenko and Pastur's range
+    assert (
+        np.sum(np.asarray(few.stretches) != 1) <= 3
+    )  # noise alone stays inside Marchenko and Pastur's range
     mixed = np.eye(40) + 0.5
     many = estimate_whitening(mixed @ rng.normal(size=(40, 20_000)))
     assert many.stretches.size > 20
@@ -169,7 +198,9 @@ def test_the_pilot_tells_that_chains_disagree():
 
 
 def two_places(depth):
-    """Log density of a Gaussian at 0 and one at 20 with ``exp(-depth)`` of its mass, in two dimensions."""
+    """Log density of a Gaussian at 0 and one at 20 with ``exp(-depth)`` of its mass, in two
+    dimensions.
+    """
 
     def logdensity(x):
         return jnp.logaddexp(-jnp.sum(x**2) / 2, -jnp.sum((x - 20) ** 2) / 2 - depth)
@@ -191,7 +222,11 @@ def test_scouts_bring_a_mode_that_the_first_chains_do_not_meet():
     scouts = jnp.concatenate([near[:, :30], 20 + near[:, 30:]], axis=1)
     alone = explore(jax.random.key(0), two_places(1.0), near, max_windows=3)
     helped = explore(
-        jax.random.key(0), two_places(1.0), jnp.concatenate([near, scouts], axis=1), num_chains=32, max_windows=3
+        jax.random.key(0),
+        two_places(1.0),
+        jnp.concatenate([near, scouts], axis=1),
+        num_chains=32,
+        max_windows=3,
     )
     assert alone.agreed
     assert not np.any(np.asarray(alone.position)[0] > 10)
@@ -202,7 +237,9 @@ def test_scouts_bring_a_mode_that_the_first_chains_do_not_meet():
 
 
 def test_scouts_stay_in_a_narrow_mode(monkeypatch):
-    """mog-asym's, 30 times narrower than the starts. Steps that suit the wide mode left 3 of 569 scouts in it."""
+    """mog-asym's, 30 times narrower than the starts. Steps that suit the wide mode left 3 of 569
+    scouts in it.
+    """
     target, ends = make_target("mog-asym"), []
 
     def watched(*arguments):
@@ -213,7 +250,9 @@ def test_scouts_stay_in_a_narrow_mode(monkeypatch):
     for seed in range(3):
         starts = target.start(jax.random.key(seed), 256)
         _explore.explore(jax.random.key(seed + 9), target, starts, max_windows=1)
-    distance = np.linalg.norm(np.concatenate(ends, axis=1) - np.asarray(target.means[1])[:, None], axis=0)
+    distance = np.linalg.norm(
+        np.concatenate(ends, axis=1) - np.asarray(target.means[1])[:, None], axis=0
+    )
     assert np.sum(distance < 1) >= 10
 
 
@@ -226,9 +265,13 @@ def test_a_place_denser_than_a_gaussians_mode_is_noticed():
 
 def test_the_judge_measures_in_the_users_coordinates():
     target = make_target("scg")
-    white = Whitened(target, estimate_whitening(np.asarray(target.sample(jax.random.key(0), 10_000))))
+    white = Whitened(
+        target, estimate_whitening(np.asarray(target.sample(jax.random.key(0), 10_000)))
+    )
     kernel = hmc(white, step_size=0.5, num_leapfrogs=3)
-    found = judge(jax.random.key(1), kernel, white.whitening.inverse(target.sample(jax.random.key(2), 32)))
+    found = judge(
+        jax.random.key(1), kernel, white.whitening.inverse(target.sample(jax.random.key(2), 32))
+    )
     assert 0.05 < found.worst < 1
     assert found.worst == min(found.ess_per_gradient, found.ess_sq_per_gradient)
     assert found.num_gradients == 32 * 500 * 3
@@ -237,7 +280,9 @@ def test_the_judge_measures_in_the_users_coordinates():
 
 def test_whitened_draws_are_draws_of_the_target():
     target = make_target("scg")
-    white = Whitened(target, estimate_whitening(np.asarray(target.sample(jax.random.key(0), 10_000))))
+    white = Whitened(
+        target, estimate_whitening(np.asarray(target.sample(jax.random.key(0), 10_000)))
+    )
     kernel = Transition(white, hmc(white, step_size=0.5, num_leapfrogs=3).dynamics)
     start = white.whitening.inverse(target.sample(jax.random.key(3), 4000))
     draws = draw_chains(jax.random.key(4), kernel, kernel.init(start), num_draws=5)

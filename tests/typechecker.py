@@ -1,15 +1,21 @@
-"""The runtime type checker of the tests: beartype, but for functions whose annotations are narrower than their use.
+"""The runtime type checker of the tests: beartype, but for functions whose annotations are narrower
+than their use.
 
-Every name in `NARROW` is an annotation to widen in the library, after which the name leaves this set.
+Every name in `NARROW` is an annotation to widen in the library, after which the name leaves this
+set.
 """
 
 from collections.abc import Callable
 
 from beartype import beartype
 
-CORE = ("logdensity", "networks", "dynamics", "transition", "objectives", "train", "sample", "check", "ravel", "pilot")
-CORE = (*CORE, "devices", "io", "front", "candidates")
-MODULES = [f"capriole._{name}" for name in CORE]  # not _clock: beartype refuses ``-> Self`` on a lone method
+MODULES = [
+    *(f"capriole.kernels._{name}" for name in ("logdensity", "networks", "dynamics", "transition")),
+    *(f"capriole.models._{name}" for name in ("checks", "pytrees", "kernel_files")),
+    *(f"capriole.sampling._{name}" for name in ("api", "draw", "hmc_warmup", "initial", "tree")),
+    *(f"capriole.training._{name}" for name in ("api", "objectives", "loop", "restarts")),
+    "capriole.runtime._devices",
+]  # not the clock: beartype refuses ``-> Self`` on a lone method
 
 NARROW = {
     "linear",  # returns Vector, whose "dim" is already bound to the input features

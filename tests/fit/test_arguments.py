@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import capriole
-from capriole._fit import Settings, _fit, settings_from
+from capriole.fitting import _api as _fit
+from capriole.fitting import settings_from
+from capriole.fitting._settings import Settings
 
 
 def normal(x):
@@ -27,7 +29,11 @@ BAD = [
     ("num_chains", 3, "num_chains must be a whole number from 4 to 1000000, got 3"),
     ("num_pilot_chains", 15, "num_pilot_chains must be a whole number from 16 to 1000000, got 15"),
     ("num_pilot_chains", 32.0, "got 32.0"),
-    ("spread", 0.0, "spread must be one positive finite number, got 0.0.*give a small one, e.g. 1e-3"),
+    (
+        "spread",
+        0.0,
+        "spread must be one positive finite number, got 0.0.*give a small one, e.g. 1e-3",
+    ),
     ("spread", np.nan, "spread must be one positive finite number, got nan"),
     ("compare", 3, "compare must be True or False, got 3"),
     ("criterion", "time", "criterion must be 'gradients' or 'seconds', got 'time'"),
@@ -47,10 +53,16 @@ def test_what_cannot_be_is_refused_before_the_search(monkeypatch, name, value, m
     ("arguments", "message"),
     [
         ((3.0, np.zeros(2)), "logdensity must be a function, got 3.0; it comes first, then init"),
-        ((np.zeros(2), normal), r"logdensity must be a function, got array\(\[0., 0.\]\); it comes first"),
+        (
+            (np.zeros(2), normal),
+            r"logdensity must be a function, got array\(\[0., 0.\]\); it comes first",
+        ),
         ((normal, None), "pass init, one position"),
         ((normal, [0.0, 0.0]), "failed at.*init, or a part of it, is a list"),
-        ((normal, np.zeros(2), None), "seed must be a whole number below 2.63 or one key.*got None"),
+        (
+            (normal, np.zeros(2), None),
+            "seed must be a whole number below 2.63 or one key.*got None",
+        ),
     ],
 )
 def test_arguments_that_cannot_be_are_refused_before_the_search(monkeypatch, arguments, message):
@@ -60,7 +72,9 @@ def test_arguments_that_cannot_be_are_refused_before_the_search(monkeypatch, arg
 
 
 def test_numbers_of_numpy_become_those_of_a_config():
-    given = Settings(*(np.int64(4), np.uint16(8), np.float32(0.5), np.int32(0), np.int8(16)), np.True_, "seconds")
+    given = Settings(
+        *(np.int64(4), np.uint16(8), np.float32(0.5), np.int32(0), np.int8(16)), np.True_, "seconds"
+    )
     checked = given.checked()
     assert settings_from(json.loads(json.dumps(checked._asdict()))) == checked
     with pytest.raises(ValueError, match=r"num_chains must be a whole number.*got None"):

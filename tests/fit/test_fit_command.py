@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from capriole.cli._app import app
 from capriole.cli._fit import read_config
-from capriole.runs import DrawStore, RunFolderError
+from capriole.runs import RunFolderError
+from capriole.runs._store import DrawStore
 from commands import stop_by_sigterm
 
 QUICK = ["--num-chains", "4", "--num-draws", "60", "--train-steps", "0", "--no-compare"]
@@ -23,7 +24,9 @@ def far(x):
 
 @pytest.fixture(autouse=True)
 def standard():
-    """The command sets the precision for its process; here it is put back, and types promote as for users."""
+    """The command sets the precision for its process; here it is put back, and types promote as for
+    users.
+    """
     before = jax.config.read("jax_enable_x64")
     with jax.numpy_dtype_promotion("standard"):
         yield
@@ -49,7 +52,11 @@ def test_the_folder_holds_verdict_draws_and_kernel(tmp_path):
     verdict = json.loads((tmp_path / "run" / "verdict.json").read_text())
     assert verdict["chosen"] in ("rotation", "jittered rotation", "Crank-Nicolson")
     assert verdict["failed"] is False
-    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"config.json", "draws.zarr", "kernel.safetensors"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {
+        "config.json",
+        "draws.zarr",
+        "kernel.safetensors",
+    }
     assert "NUTS was not compared" in found.output
 
 
@@ -68,20 +75,33 @@ def test_bad_input_is_status_2(tmp_path):
     assert found.exit_code == 2
     assert "--dim" in found.output
     assert run("scgg", *QUICK, "--out", tmp_path / "other").exit_code == 2
-    apart = run(f"{tmp_path / 'model.py'}:far", "--dim", 1, "--spread", 0, *QUICK, "--out", tmp_path / "third")
+    apart = run(
+        f"{tmp_path / 'model.py'}:far",
+        "--dim",
+        1,
+        "--spread",
+        0,
+        *QUICK,
+        "--out",
+        tmp_path / "third",
+    )
     assert apart.exit_code == 2
     assert "spread must be one positive finite number, got 0.0" in " ".join(apart.output.split())
     for option in (("--dim", 2), ("--spread", 50)):
         own = run("scg", *option, *QUICK, "--out", tmp_path / "fourth")
         assert own.exit_code == 2
-        assert "scg has a dimension and starts of its own: leave out --dim" in " ".join(own.output.split())
+        assert "scg has a dimension and starts of its own: leave out --dim" in " ".join(
+            own.output.split()
+        )
 
 
 def test_out_of_time_resumed_extended_and_shown(tmp_path):
     out, model = tmp_path / "run", tmp_path / "model.py"
     model.write_text("import jax.numpy as jnp\n\ndef f(x):\n    return -jnp.sum(x**2) / 2\n")
     spec = f"{model}:f"
-    stopped = run(spec, "--dim", 2, *QUICK, "--num-draws", 2000, "--time-budget", 0.001, "--out", out)
+    stopped = run(
+        spec, "--dim", 2, *QUICK, "--num-draws", 2000, "--time-budget", 0.001, "--out", out
+    )
     assert stopped.exit_code == 75, stopped.output
     assert f"capriole resume {out}" in stopped.output
     again = run(spec, "--dim", 2, *QUICK, "--out", out)
@@ -99,7 +119,10 @@ def test_out_of_time_resumed_extended_and_shown(tmp_path):
     assert longer.exit_code == 0, longer.output
     long = ["--num-draws", 2040]
     assert run(spec, "--dim", 2, *QUICK, *long, "--out", tmp_path / "whole").exit_code == 0
-    for folder in (out, tmp_path / "whole"):  # R-hat is good at once: no thinning that the length could change
+    for folder in (
+        out,
+        tmp_path / "whole",
+    ):  # R-hat is good at once: no thinning that the length could change
         assert json.loads((folder / "verdict.json").read_text())["settings"]["thin"] == 1
     assert draws(out) == draws(tmp_path / "whole")
     shown = capriole("show", out)
@@ -139,7 +162,14 @@ def test_stopped_by_sigterm_and_resumed(tmp_path):
 )
 def test_configurations_are_checked_field_by_field(change):
     origin = {"function": "scg", "dim": None, "spread": 1.0, "float64": True}
-    sound = {"seed": 0, "num_chains": 4, "num_draws": 60, "spread": 1.0, "train_steps": 0, "num_pilot_chains": 64}
+    sound = {
+        "seed": 0,
+        "num_chains": 4,
+        "num_draws": 60,
+        "spread": 1.0,
+        "train_steps": 0,
+        "num_pilot_chains": 64,
+    }
     sound |= {"compare": True, "criterion": "gradients", "origin": origin}
     read_config(sound)
     with pytest.raises((RunFolderError, ValueError), match="config"):
@@ -147,7 +177,9 @@ def test_configurations_are_checked_field_by_field(change):
 
 
 @pytest.mark.parametrize(
-    "change", [{"rows": 3}, {"rows": [{"name": 7}]}, {"chosen": None}, {"problems": [1]}, {"settings": 0}], ids=str
+    "change",
+    [{"rows": 3}, {"rows": [{"name": 7}]}, {"chosen": None}, {"problems": [1]}, {"settings": 0}],
+    ids=str,
 )
 def test_show_survives_verdicts_of_others(tmp_path, change):
     row = {"name": "rotation", "num_leapfrogs": 1, "fixed_gradients": 0, "measured_gradients": 0}

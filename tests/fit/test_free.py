@@ -1,4 +1,6 @@
-"""Tails that are heavier than a proposal's: where a gradient-free rotation is held, and what fit makes of them."""
+"""Tails that are heavier than a proposal's: where a gradient-free rotation is held, and what fit
+makes of them.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +9,11 @@ import pytest
 from scipy import stats
 
 import capriole
-from capriole import CrankNicolson, Mixture, Rotation, Transition, Whitened, estimate_whitening
-from capriole._fit._candidate import Candidate
-from capriole._fit._free import gradient_free, held, with_returns
-from capriole._judge import judge
+from capriole.coordinates import Whitened, estimate_whitening
+from capriole.fitting import judge
+from capriole.fitting._candidate import Candidate
+from capriole.fitting.proposers._pcn import gradient_free, held, with_returns
+from capriole.kernels import CrankNicolson, Mixture, Rotation, Transition
 from densities import Gaussian
 
 KEY = jax.random.key(3)
@@ -52,9 +55,12 @@ def test_a_place_where_the_log_density_is_no_number_holds_nobody():
 
 
 def test_a_rotation_that_may_be_held_goes_with_one_that_may_not():
-    free, crowd = candidate("transported Crank-Nicolson", Student(), CrankNicolson(jnp.asarray(1.5)))
+    free, crowd = candidate(
+        "transported Crank-Nicolson", Student(), CrankNicolson(jnp.asarray(1.5))
+    )
     turned = free._replace(
-        name="rotation", transition=Transition(free.transition.target, Rotation(jnp.asarray(0.8), 3))
+        name="rotation",
+        transition=Transition(free.transition.target, Rotation(jnp.asarray(0.8), 3)),
     )
     turned = turned._replace(num_leapfrogs=3)
     mixed = with_returns(KEY, free, turned, places(Student()), crowd)

@@ -1,4 +1,6 @@
-"""Densities without a finite integral are refused, in words; proper ones, however wide, heavy or bent, are not."""
+"""Densities without a finite integral are refused, in words; proper ones, however wide, heavy or
+bent, are not.
+"""
 
 import equinox as eqx
 import jax
@@ -8,7 +10,7 @@ import pytest
 
 import capriole
 from capriole import PerChain
-from capriole._fit._improper import refuse_improper
+from capriole.adaptation import refuse_improper
 from densities import Funnel
 
 STARTS = jnp.asarray(np.random.default_rng(0).normal(size=(3, 64)), jnp.float32)
@@ -25,7 +27,9 @@ IMPROPER = {
     "a combination of dimensions 0, 2,": lambda x: -((x[0] + x[2] - 3) ** 2 + x[1] ** 2) / 2,
 }
 PROPER = {
-    "in a box with a floor": lambda x: jnp.where(jnp.all(jnp.abs(x) < 10), -jnp.sum(x**2) / 2, -1e10),
+    "in a box with a floor": lambda x: jnp.where(
+        jnp.all(jnp.abs(x) < 10), -jnp.sum(x**2) / 2, -1e10
+    ),
     "clipped from below": lambda x: jnp.maximum(-jnp.sum(x**2) / 2, -1e6),
     "cauchy": lambda x: -jnp.sum(jnp.log1p(x**2)),
     "wide": lambda x: -jnp.sum(x**2) / 2e16,

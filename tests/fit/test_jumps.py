@@ -10,8 +10,15 @@ import pytest
 
 import capriole
 from capriole import PerChain
-from capriole._fit._candidate import JUMPS
-from capriole._fit._jumps import MOST_DIM, Gaussians, find_maxima, jumps, made, refined
+from capriole.fitting._candidate import JUMPS
+from capriole.fitting.proposers._mode_jumps import (
+    MOST_DIM,
+    Gaussians,
+    find_maxima,
+    jumps,
+    made,
+    refined,
+)
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -21,7 +28,10 @@ SCALES = np.array([[3.0, 1.0], [0.2, 0.5]])
 
 def two(x):
     """A wide mode with a quarter of the mass, and one 30 times as narrow with the rest."""
-    parts = [-jnp.sum(((x - c) / s) ** 2) / 2 - jnp.sum(jnp.log(s)) for c, s in zip(CENTRES, SCALES, strict=True)]
+    parts = [
+        -jnp.sum(((x - c) / s) ** 2) / 2 - jnp.sum(jnp.log(s))
+        for c, s in zip(CENTRES, SCALES, strict=True)
+    ]
     return jnp.logaddexp(parts[0] + jnp.log(0.25), parts[1] + jnp.log(0.75))
 
 
@@ -41,7 +51,9 @@ def test_maxima_are_found_with_their_shapes_and_masses():
     found, spent = find_maxima(PerChain(two), starts())
     order = np.argsort(found.centre[:, 0])
     np.testing.assert_allclose(found.centre[order], CENTRES, atol=1e-3)
-    np.testing.assert_allclose(np.diagonal(found.covariance[order], axis1=1, axis2=2), SCALES**2, rtol=1e-3)
+    np.testing.assert_allclose(
+        np.diagonal(found.covariance[order], axis1=1, axis2=2), SCALES**2, rtol=1e-3
+    )
     np.testing.assert_allclose(found.share()[order], [0.25, 0.75], rtol=1e-3)
     assert spent > 64
 
@@ -63,7 +75,9 @@ def test_there_may_be_no_modes_to_jump_between(density):
 
 
 def test_spreads_and_masses_are_those_of_the_modes_not_of_their_tops():
-    """Student's t with 5 degrees of freedom: the curvature at the top says 5/6, the variance is 5/3."""
+    """Student's t with 5 degrees of freedom: the curvature at the top says 5/6, the variance is
+    5/3.
+    """
 
     def heavy(x):
         parts = [-3.5 * jnp.log1p(jnp.sum((x - c) ** 2) / 5) for c in (-30.0, 30.0)]
@@ -79,7 +93,12 @@ def test_spreads_and_masses_are_those_of_the_modes_not_of_their_tops():
 
 def test_weights_worth_nothing_change_nothing():
     far = Gaussians(np.array([[500.0, 0.0], [-500.0, 0.0]]), np.stack([np.eye(2)] * 2), np.zeros(2))
-    same = refined(np.random.default_rng(0), PerChain(lambda x: -100 * jnp.sum(jnp.abs(x))), far, jnp.zeros((2, 64)))
+    same = refined(
+        np.random.default_rng(0),
+        PerChain(lambda x: -100 * jnp.sum(jnp.abs(x))),
+        far,
+        jnp.zeros((2, 64)),
+    )
     jax.tree.map(np.testing.assert_array_equal, same, far)
 
 
@@ -90,14 +109,18 @@ def test_in_many_dimensions_there_are_none():
 
 def test_the_jump_is_between_the_modes_in_order():
     dynamics = made(
-        Gaussians(CENTRES, np.stack([np.diag(s**2) for s in SCALES]), np.log([0.25, 0.75])), 1.0, np.float64
+        Gaussians(CENTRES, np.stack([np.diag(s**2) for s in SCALES]), np.log([0.25, 0.75])),
+        1.0,
+        np.float64,
     )
     np.testing.assert_allclose(np.exp(dynamics.log_share), [0.25, 0.75])
     np.testing.assert_allclose(dynamics.factor, np.stack([np.diag(s) for s in SCALES]))
 
 
 def test_fit_jumps_between_modes_that_hmc_does_not_connect(tmp_path):
-    """The narrow mode is one that the pilot's steps do not enter; with the right share of the draws, and saved."""
+    """The narrow mode is one that the pilot's steps do not enter; with the right share of the
+    draws, and saved.
+    """
     found = capriole.fit(two, np.zeros(2), spread=20.0, seed=1, num_draws=500, compare=False)
     verdict = found.verdict
     assert verdict.chosen.startswith(JUMPS), verdict.table()
@@ -109,5 +132,10 @@ def test_fit_jumps_between_modes_that_hmc_does_not_connect(tmp_path):
     assert draws[draws[..., 0] < 0].std(axis=0) == pytest.approx(SCALES[0], rel=0.1)
     path = capriole.save(tmp_path / "kernel.safetensors", found.transition, dim=2)
     again = capriole.load(path, two, np.zeros(2))
-    trees = [capriole.sample(k, np.zeros(2), num_chains=4, num_draws=20, seed=5) for k in (found.transition, again)]
-    np.testing.assert_array_equal(trees[0]["posterior"]["x"].values, trees[1]["posterior"]["x"].values)
+    trees = [
+        capriole.sample(k, np.zeros(2), num_chains=4, num_draws=20, seed=5)
+        for k in (found.transition, again)
+    ]
+    np.testing.assert_array_equal(
+        trees[0]["posterior"]["x"].values, trees[1]["posterior"]["x"].values
+    )

@@ -1,4 +1,6 @@
-"""``capriole.fit`` with networks: trained from the rotation, and for modes that plain HMC does not connect."""
+"""``capriole.fit`` with networks: trained from the rotation, and for modes that plain HMC does not
+connect.
+"""
 
 import equinox as eqx
 import jax
@@ -8,8 +10,8 @@ import pytest
 
 import capriole
 from capriole import AbstractLogDensity
-from capriole._fit import _search
-from capriole.targets import make_target
+from capriole.fitting import _search
+from capriole_lab.targets import make_target
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -36,7 +38,10 @@ def test_networks_are_trained_from_the_rotation_measured_and_paid_for(monkeypatc
     network, settings = verdict.row("small network"), verdict.settings
     assert network is not None
     assert network.worst > 0
-    assert network.fixed_gradients > settings["pilot"]["num_gradients"] + 40 * 200 * network.num_leapfrogs
+    assert (
+        network.fixed_gradients
+        > settings["pilot"]["num_gradients"] + 40 * 200 * network.num_leapfrogs
+    )
     assert settings["training"]["num_gradients"] > 40 * 200 * network.num_leapfrogs
     told = (
         settings["preparation"]["num_gradients"]
@@ -49,8 +54,8 @@ def test_networks_are_trained_from_the_rotation_measured_and_paid_for(monkeypatc
 
 @pytest.mark.slow
 def test_two_modes_of_different_width_are_connected_by_a_network(monkeypatch):
-    """mog-asym: half of the mass in a mode a tenth as wide, which plain HMC leaves and does not find again; as if its
-    modes were no Gaussians.
+    """mog-asym: half of the mass in a mode a tenth as wide, which plain HMC leaves and does not
+    find again; as if its modes were no Gaussians.
     """
     monkeypatch.setattr(_search, "jumps", lambda *args: (None, 0))
     target = make_target("mog-asym")

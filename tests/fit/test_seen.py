@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import capriole
-from capriole._fit import _fit, _search
-from capriole._fit._seen import facts, held_far_out, seen
-from capriole._fit._verdict import Verdict, grave
-from capriole._modes import find_modes
+from capriole.diagnostics import find_modes
+from capriole.fitting import Verdict, _search
+from capriole.fitting import _api as _fit
+from capriole.fitting._reference_check import facts, held_far_out, seen
+from capriole.fitting._verdict import grave
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -19,7 +20,9 @@ RNG = np.random.default_rng(1)
 
 
 def pilot_of(draws, lp, *, agreed=True):
-    return facts(SimpleNamespace(draws=draws, modes=find_modes(draws, lp), agreed=agreed, profile=None))
+    return facts(
+        SimpleNamespace(draws=draws, modes=find_modes(draws, lp), agreed=agreed, profile=None)
+    )
 
 
 def normal(num_chains=16, *, mean=0.0, sd=1.0):
@@ -35,7 +38,8 @@ def test_draws_of_the_same_distribution_agree_with_the_pilot():
 
 
 @pytest.mark.parametrize(
-    ("mean", "sd", "of"), [(np.array([0.0, 0.2]), 1.0, "mean"), (0.0, np.array([1, 1.2]), "variance")]
+    ("mean", "sd", "of"),
+    [(np.array([0.0, 0.2]), 1.0, "mean"), (0.0, np.array([1, 1.2]), "variance")],
 )
 def test_another_mean_or_variance_is_said_but_is_no_failure(mean, sd, of):
     found = seen(normal(mean=mean, sd=sd)[0], pilot_of(*normal()))
@@ -64,18 +68,26 @@ def two_modes():
 
 def test_a_mode_without_any_draw_is_an_error_that_says_where():
     found = seen(normal()[0], two_modes())
-    assert any(text.startswith("error: none of the draws is around (") and "(30" in text for text in found.problems)
+    assert any(
+        text.startswith("error: none of the draws is around (") and "(30" in text
+        for text in found.problems
+    )
     assert sorted(mode["draws"] for mode in found.modes) == [0.0, 1.0]
 
 
 def test_a_mode_of_next_to_no_mass_may_be_missed():
     """Half a thousandth of the height, with as many chains."""
     parts = [normal(8), normal(8, mean=np.array([30.0, 0.0]))]
-    draws, lp = np.concatenate([parts[0][0], parts[1][0]]), np.concatenate([parts[0][1], parts[1][1] - 7.6])
+    draws, lp = (
+        np.concatenate([parts[0][0], parts[1][0]]),
+        np.concatenate([parts[0][1], parts[1][1] - 7.6]),
+    )
     jumping = normal(sd=0.9)[0]
     jumping[0, 0] = [30.0, 0.0]
     assert seen(jumping, pilot_of(draws, lp, agreed=False)).problems == []
-    assert seen(normal()[0], pilot_of(draws, lp, agreed=False)).problems == [], "nor need chains go there"
+    assert seen(normal()[0], pilot_of(draws, lp, agreed=False)).problems == [], (
+        "nor need chains go there"
+    )
 
 
 def test_chains_that_stay_in_their_modes_are_an_error():
@@ -88,7 +100,9 @@ def test_chains_that_stay_in_their_modes_are_an_error():
 
 
 def test_the_verdict_counts_modes_and_fails_where_one_is_missed(monkeypatch):
-    """Two modes 40 deviations apart; the final draws are made to be of one, as a sampler's that lost it."""
+    """Two modes 40 deviations apart; the final draws are made to be of one, as a sampler's that
+    lost it.
+    """
 
     def logdensity(x):
         return jnp.logaddexp(-jnp.sum((x - 20) ** 2) / 2, -jnp.sum((x + 20) ** 2) / 2)
@@ -98,7 +112,9 @@ def test_the_verdict_counts_modes_and_fails_where_one_is_missed(monkeypatch):
     def lost(*args, **kwargs):
         final = real(*args, **kwargs)
         record = final.draws.record
-        return final._replace(draws=final.draws._replace(record=record._replace(position=np.abs(record.position))))
+        return final._replace(
+            draws=final.draws._replace(record=record._replace(position=np.abs(record.position)))
+        )
 
     monkeypatch.setattr(_fit, "final_run", lost)
     options = {"seed": 2, "num_chains": 8, "num_draws": 100, "train_steps": 0, "compare": False}
@@ -140,10 +156,19 @@ def test_nuts_that_raises_costs_nothing_that_was_found(monkeypatch):
     found = capriole.fit(lambda x: -jnp.sum(x**2) / 2, np.zeros(2), **options)
     assert found.tree["posterior"].sizes["draw"] == 50
     assert "NUTS was not compared" in found.verdict.recommendation()
-    assert "Note: NUTS could not be measured: FloatingPointError: too far out." in found.verdict.table()
+    assert (
+        "Note: NUTS could not be measured: FloatingPointError: too far out."
+        in found.verdict.table()
+    )
     drawn = _fit._Drawn(found.tree, ["error: something"], {}, _search.Spent(0, 0.0, 0.0))
     after, same = _fit._compared(
-        jax.random.split(jax.random.key(0)), None, _search_result(found), drawn, 50, SimpleNamespace(judged=False), None
+        jax.random.split(jax.random.key(0)),
+        None,
+        _search_result(found),
+        drawn,
+        50,
+        SimpleNamespace(judged=False),
+        None,
     )
     assert same is drawn
     assert after.notes == ("NUTS could not draw instead: FloatingPointError: too far out",)
@@ -152,4 +177,6 @@ def test_nuts_that_raises_costs_nothing_that_was_found(monkeypatch):
 def _search_result(found):
     spent = _search.Spent(0, 0.0, 0.0)
     starts = jnp.zeros((2, 4))
-    return _search.Found("rotation", "rotation", found.transition, (), starts, starts, (), spent, spent, True, {})
+    return _search.Found(
+        "rotation", "rotation", found.transition, (), starts, starts, (), spent, spent, True, {}
+    )

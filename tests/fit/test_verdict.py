@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from capriole._fit._confirm import choose
-from capriole._fit._verdict import Row, Verdict, break_even, cheaper_until
+from capriole.fitting import Row, Verdict
+from capriole.fitting._validation import choose
+from capriole.fitting._verdict import break_even, cheaper_until
 
 
 def row(name="rotation", *, ess=0.4, sq=0.3, second=1000.0, gradients=100_000, seconds=20.0):
@@ -34,7 +35,9 @@ def test_break_even_of_the_never_and_the_always_cheaper():
 
 
 def test_a_lower_rate_may_be_cheaper_for_few_draws():
-    """0.05 effective draws per gradient after 5,000, against 0.06 after 10,000: cheaper up to 1,500."""
+    """0.05 effective draws per gradient after 5,000, against 0.06 after 10,000: cheaper up to
+    1,500.
+    """
     ours = row(ess=0.05, gradients=5_000)
     until = cheaper_until(ours, NUTS, unit="gradients")
     assert 5_000 + until / 0.05 == pytest.approx(10_000 + until / 0.06)
@@ -45,8 +48,15 @@ def test_a_lower_rate_may_be_cheaper_for_few_draws():
     text = verdict(ours, NUTS)._replace(settings={"final": final}).recommendation()
     assert "it is cheaper than NUTS in gradients below 1,500 effective draws" in text
     assert "For the 1,000 effective draws of this run NUTS would have been cheaper in time." in text
-    longer = verdict(ours, NUTS)._replace(settings={"final": final | {"num_gradients": 4e4}}).recommendation()
-    assert "For the 2,000 effective draws of this run NUTS would have been cheaper in gradients and in time." in longer
+    longer = (
+        verdict(ours, NUTS)
+        ._replace(settings={"final": final | {"num_gradients": 4e4}})
+        .recommendation()
+    )
+    assert (
+        "For the 2,000 effective draws of this run NUTS would have been cheaper in gradients and "
+        "in time." in longer
+    )
 
 
 def test_the_worst_of_a_kernel_that_never_moves_is_zero():
@@ -79,7 +89,9 @@ def test_the_words_say_that_nuts_had_not_mixed_when_it_was_measured():
     assert text == f"{verdict(row(), NUTS).recommendation()} {words}"
     assert "rough" in verdict(row(), NUTS._replace(rhat_max=float("nan"))).recommendation()
     missed = verdict(row(), NUTS._replace(reach=0.3)).recommendation()
-    assert missed.endswith("NUTS's chains missed an end of a funnel when measured, so its figures are rough.")
+    assert missed.endswith(
+        "NUTS's chains missed an end of a funnel when measured, so its figures are rough."
+    )
 
 
 def test_rows_of_before_that_say_nothing_of_ends_are_read():
@@ -91,7 +103,10 @@ def test_rows_of_before_that_say_nothing_of_ends_are_read():
 
 
 def test_a_kernel_that_missed_an_end_counts_for_as_much_less():
-    missed, other = row("missed", ess=0.4, sq=0.4)._replace(reach=0.3), row("other", ess=0.1, sq=0.1)
+    missed, other = (
+        row("missed", ess=0.4, sq=0.4)._replace(reach=0.3),
+        row("other", ess=0.1, sq=0.1),
+    )
     assert choose([missed, other], "gradients") == "missed"
     assert choose([missed._replace(reach=0.1), other], "gradients") == "other"
     assert choose([missed._replace(reach=0.0), other], "gradients") == "other"
@@ -99,7 +114,10 @@ def test_a_kernel_that_missed_an_end_counts_for_as_much_less():
 
 
 def test_nuts_may_win_and_failure_is_said_first():
-    assert "No candidate that can be trusted beats NUTS" in verdict(row(ess=0.01), NUTS, chosen="NUTS").recommendation()
+    assert (
+        "No candidate that can be trusted beats NUTS"
+        in verdict(row(ess=0.01), NUTS, chosen="NUTS").recommendation()
+    )
     text = verdict(row(), NUTS, problems=["R-hat is 1.2"], failed=True).recommendation()
     assert text.startswith("Failed: R-hat is 1.2")
     assert "was not compared" in verdict(row()).recommendation()
@@ -122,7 +140,9 @@ def test_the_table_marks_the_chosen_and_json_is_plain():
 
 
 def test_the_table_says_what_is_wrong_and_what_was_left_out():
-    made = verdict(row(), NUTS._replace(rhat_max=81823.58), problems=["3 % of proposals are not finite"])
+    made = verdict(
+        row(), NUTS._replace(rhat_max=81823.58), problems=["3 % of proposals are not finite"]
+    )
     lines = made._replace(settings={"notes": ["no network was trained", 7]}).table().splitlines()
     assert " 8e+04 " in next(line for line in lines if "NUTS" in line)
     assert lines[-3:] == [

@@ -1,4 +1,6 @@
-"""Small runs whose digits are stored: fits on seven densities, a training, its draws, and a run that is resumed."""
+"""Small runs whose digits are stored: fits on seven densities, a training, its draws, and a run
+that is resumed.
+"""
 
 import hashlib
 import json
@@ -86,10 +88,20 @@ def fitted(found: Any) -> dict[str, Any]:
     """Draws, and what the search came to."""
     verdict = found.verdict
     rows = [
-        [row.num_leapfrogs, row.ess_per_gradient, row.ess_sq_per_gradient, row.acceptance_rate, row.fixed_gradients]
+        [
+            row.num_leapfrogs,
+            row.ess_per_gradient,
+            row.ess_sq_per_gradient,
+            row.acceptance_rate,
+            row.fixed_gradients,
+        ]
         for row in verdict.rows
     ]
-    return digest(found.tree) | {"rows": rows, "failed": verdict.failed, "num_problems": len(verdict.problems)}
+    return digest(found.tree) | {
+        "rows": rows,
+        "failed": verdict.failed,
+        "num_problems": len(verdict.problems),
+    }
 
 
 def fit(logdensity: Callable, init: Any, **options: Any) -> dict[str, Any]:
@@ -108,7 +120,11 @@ def train_and_sample() -> dict[str, Any]:
         again = capriole.load(path, banana, np.zeros(3))
         thinned = capriole.sample(again, np.zeros(3), seed=4, num_draws=50, thin=2)
     loss = np.asarray(trained.history["loss"])
-    return {"loss": [float(loss[0]), float(loss[-1])], "draws": digest(draws), "thinned": digest(thinned)}
+    return {
+        "loss": [float(loss[0]), float(loss[-1])],
+        "draws": digest(draws),
+        "thinned": digest(thinned),
+    }
 
 
 def resumed() -> dict[str, Any]:

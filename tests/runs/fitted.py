@@ -11,10 +11,12 @@ import numpy as np
 from kills import SERVER
 
 import capriole
-from capriole import Rotation, Transition, Whitened, Whitening
-from capriole._container import digest
-from capriole._fit import Found, Spent
-from capriole.runs import CheckpointedFit, DrawStore, RunFolder
+from capriole.coordinates import Whitened, Whitening
+from capriole.fitting import Found, Spent
+from capriole.kernels import Rotation, Transition
+from capriole.runs import CheckpointedFit, RunFolder
+from capriole.runs._store import DrawStore
+from capriole.runtime._container import digest
 
 INIT = {"a": 0.0, "b": np.zeros(2)}
 OPTIONS = {
@@ -26,7 +28,12 @@ OPTIONS = {
     "compare": False,
 }
 CONFIG = {"seed": 3, "num_chains": 4, "num_draws": 400}
-MOMENTS = {"mean": [0.0] * 3, "mean_error": "no", "variance": [1.0] * 3, "variance_error": [1.0] * 3}
+MOMENTS = {
+    "mean": [0.0] * 3,
+    "mean_error": "no",
+    "variance": [1.0] * 3,
+    "variance_error": [1.0] * 3,
+}
 HOSTILE = [
     ("chosen", "__import__('os')", r"chose .__import__\('os'\)., which is none of its candidates"),
     ("chosen", None, "chose 'None', which is none of its candidates"),
@@ -39,16 +46,28 @@ HOSTILE = [
         "the row 'rotation' has measured_gradients = '-1', expected a count",
     ),
     ("notes", {"a": 1}, "has notes that are not a list of texts"),
-    ("spent", {"num_gradients": 1e400, "seconds": 0, "compile_seconds": 0}, "says it took .*'num_gradients': inf"),
+    (
+        "spent",
+        {"num_gradients": 1e400, "seconds": 0, "compile_seconds": 0},
+        "says it took .*'num_gradients': inf",
+    ),
     ("compared", 7, "says it took '7'"),
     ("pilot", [], "does not say what its pilot was"),
-    ("pilot", {"marginals": [{"dimension": 10**9, "quantiles": []}]}, "no marginal of one of 3 dimensions"),
+    (
+        "pilot",
+        {"marginals": [{"dimension": 10**9, "quantiles": []}]},
+        "no marginal of one of 3 dimensions",
+    ),
     (
         "pilot",
         {"modes": [{"centre": [0.0] * 3, "scale": [1.0, 1.0, -1.0], "share": 0.5}]},
         "no mode in 3 dimensions",
     ),
-    ("pilot", {"modes": [{"centre": [0.0] * 3, "scale": [1.0] * 10**5, "share": 0.5}]}, "no mode in 3 dimensions"),
+    (
+        "pilot",
+        {"modes": [{"centre": [0.0] * 3, "scale": [1.0] * 10**5, "share": 0.5}]},
+        "no mode in 3 dimensions",
+    ),
     ("pilot", {"moments": MOMENTS}, "no moments of 3 dimensions"),
     ("decided", "yes", "does not say what its pilot was"),
     ("starts", np.zeros((3, 5)), "has 5 starts, the run 4 chains"),
@@ -122,7 +141,9 @@ def copied(source: Path, folder: Path) -> Path:
 
 
 def rewrite(folder: Path, field: str, value: object) -> None:
-    """Another search with a checksum that is right: what a stranger who knows the format would write."""
+    """Another search with a checksum that is right: what a stranger who knows the format would
+    write.
+    """
     from safetensors import safe_open
     from safetensors.numpy import save
 
@@ -144,7 +165,9 @@ def by_hand() -> Found:
     flat = capriole.PerChain(lambda x: -jnp.sum(x**4) / 2)
     kernel = Transition(Whitened(flat, whitening), Rotation(jnp.asarray(1.0), jnp.asarray(1)))
     starts = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4)))
-    return Found("rotation", "rotation", kernel, (), starts, starts, (), Spent(0, 0.0, 0.0), None, False, {})
+    return Found(
+        "rotation", "rotation", kernel, (), starts, starts, (), Spent(0, 0.0, 0.0), None, False, {}
+    )
 
 
 class Watched(CheckpointedFit):

@@ -1,6 +1,7 @@
 """Files from strangers: sound ones of every kind, ways to spoil them, and what reading them may do.
 
-`spoil` changes one file of a folder, driven by a random generator; `read` reads the folder as capriole would.
+`spoil` changes one file of a folder, driven by a random generator; `read` reads the folder as
+capriole would.
 """
 
 import json
@@ -13,31 +14,27 @@ import jax.numpy as jnp
 import numpy as np
 from tiny import KERNEL, KEY, STATE, checkpoints, stop_at, stream
 
-from capriole import (
-    CrankNicolson,
-    Jittered,
-    KernelFileError,
-    Mixture,
-    Rotation,
-    Transition,
-    Whitened,
-    estimate_whitening,
-    hmc,
-    load,
-    save,
-)
-from capriole._container import digest
-from capriole._fit import Found, Row, Spent
-from capriole._transport import Transported
-from capriole.runs import CheckpointError, DrawStore, RunFolder, RunFolderError, number, open_draws
+from capriole import KernelFileError, load, save
+from capriole.coordinates import Transported, Whitened, estimate_whitening
+from capriole.fitting import Found, Row, Spent
+from capriole.kernels import CrankNicolson, Jittered, Mixture, Rotation, Transition, hmc
+from capriole.runs import CheckpointError, RunFolder, RunFolderError, number
 from capriole.runs._checkpoint import fill
 from capriole.runs._found import SEARCH, read_found, write_found
+from capriole.runs._store import DrawStore, open_draws
+from capriole.runtime._container import digest
 from kernels import learned, transport_map
 
 REFUSALS = (KernelFileError, CheckpointError, RunFolderError)
 KINDS = ("kernel", "whitened", "checkpoint", "config", "draws", "found")
 KERNELS = {"kernel": "kernel.safetensors", "whitened": "whitened.safetensors"}
-CONFIG = {"target": "scg", "preset": "smoke", "seed": 3, "origin": {"command": "run", "float64": True}, "width": 10}
+CONFIG = {
+    "target": "scg",
+    "preset": "smoke",
+    "seed": 3,
+    "origin": {"command": "run", "float64": True},
+    "width": 10,
+}
 VALUES = [
     None,
     True,
@@ -78,13 +75,18 @@ def make(folder: Path) -> Path:
     for old in sorted((folder / "checkpoints").iterdir())[:-1]:
         old.unlink()
     (folder / "found").mkdir()
-    write_found(checkpoints(folder / "found"), folder / "found" / KERNELS["kernel"], KERNEL.logdensity, found())
+    write_found(
+        checkpoints(folder / "found"),
+        folder / "found" / KERNELS["kernel"],
+        KERNEL.logdensity,
+        found(),
+    )
     return folder
 
 
 def whitened() -> Mixture:
-    """A kernel as `capriole.fit` makes them: every part that `kernel.safetensors` has not, in whitened coordinates of
-    a transport map.
+    """A kernel as `capriole.fit` makes them: every part that `kernel.safetensors` has not, in
+    whitened coordinates of a transport map.
     """
     draws = np.random.default_rng(1).normal(size=(2, 400))
     inner = Transported(KERNEL.logdensity, transport_map(2, [1]))
@@ -101,11 +103,24 @@ def whitened() -> Mixture:
 
 def found() -> Found:
     """What the search of `capriole.fit` might find, every field filled."""
-    rows = tuple(Row(name, 3, 0.3, 0.2, 900.0, 0.8, 1.001, 4000, 1.5, 900) for name in ("jittered rotation", "NUTS"))
+    rows = tuple(
+        Row(name, 3, 0.3, 0.2, 900.0, 0.8, 1.001, 4000, 1.5, 900)
+        for name in ("jittered rotation", "NUTS")
+    )
     starts, spent = STATE.position[:, :4], Spent(9000, 2.5, 1.5)
     notes = ("a network was not trained: rotations suffice",)
     return Found(
-        rows[0].name, rows[0].name, whitened(), rows, starts, STATE.position, notes, spent, spent, False, {"rhat": 1.01}
+        rows[0].name,
+        rows[0].name,
+        whitened(),
+        rows,
+        starts,
+        STATE.position,
+        notes,
+        spent,
+        spent,
+        False,
+        {"rhat": 1.01},
     )
 
 
@@ -113,13 +128,20 @@ def copy(sound: Path, folder: Path, kind: str) -> None:
     """What reading ``kind`` needs, fresh."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    names = KERNELS | {"checkpoint": "checkpoints", "config": "config.json", "draws": "draws.zarr", "found": "found"}
+    names = KERNELS | {
+        "checkpoint": "checkpoints",
+        "config": "config.json",
+        "draws": "draws.zarr",
+        "found": "found",
+    }
     source = sound / names[kind]
     (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / source.name)
 
 
 def read(folder: Path, kind: str) -> str:
-    """Read one kind of file: ``loaded``, or ``refused`` with one of capriole's own errors; others pass through."""
+    """Read one kind of file: ``loaded``, or ``refused`` with one of capriole's own errors; others
+    pass through.
+    """
     try:
         if kind in KERNELS:
             load(folder / KERNELS[kind], KERNEL.logdensity)
@@ -229,7 +251,9 @@ def _hostile_value(rng: np.random.Generator) -> object:
 
 
 def _replace_somewhere(content: object, rng: np.random.Generator) -> object:
-    """A JSON document with one node, chosen by a random walk from the root, replaced (or, in objects, added)."""
+    """A JSON document with one node, chosen by a random walk from the root, replaced (or, in
+    objects, added).
+    """
     if isinstance(content, dict) and content and rng.random() < 0.9:
         name = sorted(content)[rng.integers(len(content))]
         if rng.random() < 0.05:
@@ -253,7 +277,9 @@ def _nested(path: Path, rng: np.random.Generator) -> None:
 
 
 def _reheaded(path: Path, rng: np.random.Generator) -> None:
-    """Another header with a checksum that is right: what a stranger who knows the format would write."""
+    """Another header with a checksum that is right: what a stranger who knows the format would
+    write.
+    """
     from safetensors import safe_open
     from safetensors.numpy import save as to_bytes
 
@@ -270,7 +296,12 @@ def _reheaded(path: Path, rng: np.random.Generator) -> None:
             header[name] = "[" * 50_000 + "]" * 50_000
     else:
         name = sorted(arrays)[rng.integers(len(arrays))]
-        others = [np.zeros(0), np.zeros((3, 3)), np.full(arrays[name].shape, np.nan), np.zeros(5, np.int8)]
+        others = [
+            np.zeros(0),
+            np.zeros((3, 3)),
+            np.full(arrays[name].shape, np.nan),
+            np.zeros(5, np.int8),
+        ]
         arrays[name] = others[rng.integers(len(others))]
         if rng.random() < 0.3:
             del arrays[name]
@@ -291,8 +322,16 @@ def _misplaced(path: Path, rng: np.random.Generator) -> None:
         case 2:
             path.unlink()
         case 3:
-            old = {"zarr_format": 2, "shape": [2**40], "chunks": [2**40], "dtype": "|O", "filters": [{"id": "pickle"}]}
-            (path.parent / ".zarray").write_text(json.dumps(old | {"compressor": None, "fill_value": 0, "order": "C"}))
+            old = {
+                "zarr_format": 2,
+                "shape": [2**40],
+                "chunks": [2**40],
+                "dtype": "|O",
+                "filters": [{"id": "pickle"}],
+            }
+            (path.parent / ".zarray").write_text(
+                json.dumps(old | {"compressor": None, "fill_value": 0, "order": "C"})
+            )
         case 4:
             (root / "posterior" / "y").mkdir()
         case 5:

@@ -1,6 +1,7 @@
 """A tiny run to kill, and the killing of it.
 
-Processes are forked from a server that has imported capriole but never used JAX: a kill costs no imports.
+Processes are forked from a server that has imported capriole but never used JAX: a kill costs no
+imports.
 """
 
 import hashlib
@@ -13,24 +14,30 @@ from pathlib import Path
 NUM_TRAIN, NUM_DRAWS = 1500, 3000
 TRIGGERS = {"train": "train.*.safetensors", "sample": "sample-l2hmc.*.safetensors"}
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["capriole.experiments", "capriole.targets", "capriole.runs", "zarr", __name__])
+SERVER.set_forkserver_preload(
+    ["capriole_lab.experiments", "capriole_lab.targets", "capriole.runs", "zarr", __name__]
+)
 
 
 def tiny_run(folder: Path) -> None:
     """Train and sample, checkpointing after every chunk; in a folder with part of it, go on."""
     import jax
 
-    from capriole.experiments import Run, settings_for
     from capriole.runs import RunFolder
-    from capriole.targets import make_target
+    from capriole_lab.experiments import Run, settings_for
+    from capriole_lab.targets import make_target
 
     if cache := os.environ.get("CAPRIOLE_TEST_CACHE"):
         jax.config.update("jax_compilation_cache_dir", cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    settings = settings_for("scg", "smoke", num_leapfrogs=2, train_steps=NUM_TRAIN, num_chains=4, num_steps=NUM_DRAWS)
+    settings = settings_for(
+        "scg", "smoke", num_leapfrogs=2, train_steps=NUM_TRAIN, num_chains=4, num_steps=NUM_DRAWS
+    )
     place = RunFolder.open(folder) if (folder / "config.json").exists() else RunFolder(folder)
-    run = Run("scg", make_target("scg"), settings, place, preset="smoke", seed=0, checkpoint_seconds=0)
+    run = Run(
+        "scg", make_target("scg"), settings, place, preset="smoke", seed=0, checkpoint_seconds=0
+    )
     kernel = run.train().transition
     run._stream("l2hmc", kernel, kernel.init(run._starts("exact", 4)), 0, NUM_DRAWS)
 
@@ -52,7 +59,9 @@ def finish(folder: Path) -> dict[str, str]:
 
 
 def kill(folder: Path, stage: str, delay: float) -> bool:
-    """Start, wait until ``stage`` has written a checkpoint, wait ``delay`` more, kill -9; whether it was in time."""
+    """Start, wait until ``stage`` has written a checkpoint, wait ``delay`` more, kill -9; whether
+    it was in time.
+    """
     process = start(folder)
     while not any((folder / "checkpoints").glob(TRIGGERS[stage])) and process.is_alive():
         time.sleep(0.002)
@@ -63,7 +72,9 @@ def kill(folder: Path, stage: str, delay: float) -> bool:
 
 
 def durations(folder: Path) -> dict[str, float]:
-    """Seconds from the first checkpoint of each stage to the end of the stage, in an undisturbed run."""
+    """Seconds from the first checkpoint of each stage to the end of the stage, in an undisturbed
+    run.
+    """
     seen: dict[str, float] = {}
     process = start(folder)
     while process.is_alive():
@@ -78,7 +89,7 @@ def made(folder: Path) -> dict[str, str]:
     """SHA-256 of every array of draws and of the kernel."""
     from safetensors import safe_open
 
-    from capriole.runs import DrawStore
+    from capriole.runs._store import DrawStore
 
     store = DrawStore.open(folder / "draws.zarr")
     arrays = {name: store.read(name) for name in store.layout.arrays}

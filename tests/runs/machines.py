@@ -1,8 +1,10 @@
-"""One process of a run on two devices: train, sample, be stopped, go on. Started by test_machines.py.
+"""One process of a run on two devices: train, sample, be stopped, go on. Started by
+test_machines.py.
 
     python machines.py FOLDER [PROCESS_ID PORT [die]]
 
-Without a port it uses the two devices of its own process. ``die``: process 1 kills itself in the middle of sampling.
+Without a port it uses the two devices of its own process. ``die``: process 1 kills itself in the
+middle of sampling.
 """
 
 import os
@@ -17,15 +19,26 @@ import jax.numpy as jnp
 import numpy as np
 
 import conftest  # noqa: F401 (the configuration of the tests)
-from capriole import Transition, draw_chains
-from capriole._devices import copied, is_first_process
-from capriole._train import _spread, _train_chunk, init_train_state
 from capriole.cli._machines import Machines, leave
+from capriole.kernels import Transition
+from capriole.runtime import copied, is_first_process
+from capriole.sampling import draw_chains
+from capriole.training import init_train_state
+from capriole.training._loop import _spread, _train_chunk
 
 if len(sys.argv) > 2:
     Machines(None, f"localhost:{sys.argv[3]}", 2, int(sys.argv[2])).join()
 
-from tiny import KERNEL, KEY, NUM, RECIPE, STATE, stop_at, stream, train  # it computes: first the processes meet
+from tiny import (  # it computes: first the processes meet
+    KERNEL,
+    KEY,
+    NUM,
+    RECIPE,
+    STATE,
+    stop_at,
+    stream,
+    train,
+)
 
 folder, devices = Path(sys.argv[1]), jax.devices()
 assert len(devices) == 2, devices
@@ -47,7 +60,10 @@ def meetings():
             here = line.removeprefix("ENTRY ").split()[0]
         elif body := re.search(r" while\(.*body=([^ ,]+)", line):
             loops[body[1]] = here
-        elif re.search(r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(-start)?\(", line):
+        elif re.search(
+            r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(-start)?\(",
+            line,
+        ):
             found.append(here)
 
     def depth(name):
@@ -65,7 +81,9 @@ def main():
             leave(2)
     with jax.numpy_dtype_promotion("standard"):
         found = meetings()
-        assert set(found) == {1}, f"devices should meet once per iteration, not in every leapfrog: {found}"
+        assert set(found) == {1}, (
+            f"devices should meet once per iteration, not in every leapfrog: {found}"
+        )
         train(folder, devices=devices, progress=stop_at(20))
         trained = train(folder, devices=devices)
     assert not stream(folder, devices=devices, progress=stop_at(20)).completed

@@ -12,7 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from capriole.cli._app import app
-from capriole.runs import DrawStore, RunFolder
+from capriole.runs import RunFolder
+from capriole.runs._store import DrawStore
 from commands import ENVIRONMENT, command, stop_by_sigterm
 
 MODEL = """
@@ -30,7 +31,9 @@ TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 
 @pytest.fixture(autouse=True)
 def as_for_users():
-    """Single precision and JAX's own promotion of types, as in a process of the command's own; then as it was."""
+    """Single precision and JAX's own promotion of types, as in a process of the command's own; then
+    as it was.
+    """
     before = jax.config.read("jax_enable_x64")
     jax.config.update("jax_enable_x64", False)
     with jax.numpy_dtype_promotion("standard"):
@@ -46,7 +49,9 @@ def here(*words):
 def capriole(*args, **env):
     """The command in a process of its own."""
     env = ENVIRONMENT | env
-    return subprocess.run(command(*args), capture_output=True, text=True, timeout=300, check=False, env=env)
+    return subprocess.run(
+        command(*args), capture_output=True, text=True, timeout=300, check=False, env=env
+    )
 
 
 def start_both(*args):
@@ -54,13 +59,23 @@ def start_both(*args):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         place = ["--coordinator", f"localhost:{probe.getsockname()[1]}", "--num-processes", 2]
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
-    return [subprocess.Popen(command(*args, *place, "--process-id", i), **options) for i in range(2)]
+    options = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "env": ENVIRONMENT,
+    }
+    return [
+        subprocess.Popen(command(*args, *place, "--process-id", i), **options) for i in range(2)
+    ]
 
 
 def draws(folder, stop=None):
     store = DrawStore.open(folder / "draws.zarr")
-    return {name: hashlib.sha256(store.read(name, 0, stop).tobytes()).hexdigest() for name in store.layout.arrays}
+    return {
+        name: hashlib.sha256(store.read(name, 0, stop).tobytes()).hexdigest()
+        for name in store.layout.arrays
+    }
 
 
 @pytest.mark.slow  # `fit`, which goes the same way, is stopped and resumed in test_fit_command.py
@@ -108,14 +123,18 @@ def test_processes_meet_before_signals_are_taken(tmp_path):
     def work(*_):
         handlers.append(signal.getsignal(signal.SIGTERM))
 
-    assert survive(lambda: (RunFolder(tmp_path / "run"), work), tmp_path, Options(machines=Meeting()))
+    assert survive(
+        lambda: (RunFolder(tmp_path / "run"), work), tmp_path, Options(machines=Meeting())
+    )
     assert handlers[0] is before
     assert handlers[1] is not before
 
 
 @pytest.mark.slow
 def test_two_processes_stopped_and_resumed(tmp_path):
-    """SIGTERM to the second of two processes stops both; two more draw what two devices of one process draw."""
+    """SIGTERM to the second of two processes stops both; two more draw what two devices of one
+    process draw.
+    """
     whole, out = tmp_path / "whole", tmp_path / "run"
     options = [*TINY, "--train-steps", 500, "--num-steps", 400]
     done = capriole("run", "scg", *options, "--devices", 2, "--out", whole, **TWO_DEVICES)
@@ -146,7 +165,13 @@ def test_a_run_folder_never_chooses_code_to_run(tmp_path):
     trap = tmp_path / "executed"
     (tmp_path / "evil.py").write_text(f"open({str(trap)!r}, 'w')\ndef f(x): return x.sum()")
     config = {"target": "f", "preset": "smoke", "seed": 0}
-    origin = {"command": "sample", "function": f"{tmp_path}/evil.py:f", "dim": 2, "spread": 1.0, "float64": False}
+    origin = {
+        "command": "sample",
+        "function": f"{tmp_path}/evil.py:f",
+        "dim": 2,
+        "spread": 1.0,
+        "float64": False,
+    }
     (tmp_path / "config.json").write_text(json.dumps(config | {"origin": origin}))
     done = here("resume", tmp_path)
     assert done.exit_code == 2, done.output
@@ -154,7 +179,9 @@ def test_a_run_folder_never_chooses_code_to_run(tmp_path):
     assert not trap.exists()
     other = tmp_path / "other"  # the first is in use until what holds it here is gone
     other.mkdir()
-    (other / "config.json").write_text(json.dumps(config | {"origin": {"command": "run"}, "width": 10**9}))
+    (other / "config.json").write_text(
+        json.dumps(config | {"origin": {"command": "run"}, "width": 10**9})
+    )
     done = here("resume", other)
     assert done.exit_code == 2, done.output
     assert "the configuration has width = 1000000000" in done.stderr
@@ -167,12 +194,16 @@ def test_the_doctor_has_a_status(tmp_path):
     assert well.exit_code == 0, well.output
     assert "gradient" in well.stdout
     ill = here("doctor", f"{model}:outside", "--dim", 2)
-    assert (ill.exit_code, type(ill.exception)) == (1, SystemExit), "no error of ours, which has status 1 too"
+    assert (ill.exit_code, type(ill.exception)) == (1, SystemExit), (
+        "no error of ours, which has status 1 too"
+    )
     assert "error" in ill.stdout
     assert here("doctor", f"{model}:missing", "--dim", 2).exit_code == 2
 
 
-@pytest.mark.parametrize("content", ['{"samplers": 3}', "{}", '{"samplers": {"a": null}}', "[" * 1000, "\0"])
+@pytest.mark.parametrize(
+    "content", ['{"samplers": 3}', "{}", '{"samplers": {"a": null}}', "[" * 1000, "\0"]
+)
 def test_show_survives_results_of_others(tmp_path, capsys, content):
     from capriole.cli._app import show
 

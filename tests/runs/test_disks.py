@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from tiny import assert_holds, checkpoints, stop_at, stream, train, whole
 
-from capriole.runs import DrawStore, RunFolder, RunFolderError, open_draws
+from capriole.runs import RunFolder, RunFolderError
+from capriole.runs._store import DrawStore, open_draws
 
 
 @contextlib.contextmanager
@@ -37,9 +38,14 @@ def test_a_full_disk_costs_no_committed_draw(tmp_path):
         with contextlib.suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
             while True:
                 filler.write(b"x" * 1024)
-        with pytest.raises(RunFolderError, match=r"No space left.*first 20 draws per chain are safe"):
+        with pytest.raises(
+            RunFolderError, match=r"No space left.*first 20 draws per chain are safe"
+        ):
             stream(folder)
-        for draws in (DrawStore.open(folder / "draws.zarr").read_position(), open_draws(folder).posterior["x"]):
+        for draws in (
+            DrawStore.open(folder / "draws.zarr").read_position(),
+            open_draws(folder).posterior["x"],
+        ):
             np.testing.assert_array_equal(draws, whole().record.position[:, :20])
         assert checkpoints(folder).read("sample").step == 20
         (folder / "filler").unlink()

@@ -1,4 +1,6 @@
-"""`capriole.fit` in a run folder: killed, stopped, resumed and extended, it draws what it would have drawn."""
+"""`capriole.fit` in a run folder: killed, stopped, resumed and extended, it draws what it would
+have drawn.
+"""
 
 import json
 import signal
@@ -10,13 +12,14 @@ import numpy as np
 import pytest
 
 import capriole
-from capriole import diagnostics, hmc, save
-from capriole._fit import _fit, _search
-from capriole._fit._final import InMemory, final_run
-from capriole._fit._search import Found, Spent
-from capriole._fit._verdict import Row
-from capriole.runs import CheckpointError, RunFolder, RunFolderError, open_draws
+from capriole import diagnostics, save
+from capriole.fitting import Found, Row, Spent, _search
+from capriole.fitting import _api as _fit
+from capriole.fitting._final_run import InMemory, final_run
+from capriole.kernels import hmc
+from capriole.runs import CheckpointError, RunFolder, RunFolderError
 from capriole.runs._found import read_found, write_found
+from capriole.runs._store import open_draws
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -35,12 +38,16 @@ def test_the_folder_holds_what_memory_would(whole):
     with jax.numpy_dtype_promotion("standard"):
         memory = capriole.fit(fitted.logdensity, fitted.INIT, **fitted.OPTIONS)
     for name in ("a", "b"):
-        np.testing.assert_array_equal(found.tree["posterior"][name].values, memory.tree["posterior"][name].values)
+        np.testing.assert_array_equal(
+            found.tree["posterior"][name].values, memory.tree["posterior"][name].values
+        )
         np.testing.assert_array_equal(draws[name], memory.tree["posterior"][name].values)
     assert found.tree["posterior"].attrs["sampler"] == memory.tree["posterior"].attrs["sampler"]
     stored = capriole.Verdict.read(json.loads((folder / "verdict.json").read_text()))
     assert stored.table() == found.verdict.table()
-    events = [json.loads(line)["stage"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    events = [
+        json.loads(line)["stage"] for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
     assert events[0] == "pilot"
     assert events[-1] == "sample"
 
@@ -62,7 +69,9 @@ def test_killed_and_resumed(whole, tmp_path, stage):
 
 
 def test_extended_is_longer(whole, tmp_path):
-    """Stopped while it draws, resumed, extended, stopped again: the draws of a run that was longer from the start."""
+    """Stopped while it draws, resumed, extended, stopped again: the draws of a run that was longer
+    from the start.
+    """
     folder, num = tmp_path / "run", fitted.OPTIONS["num_draws"]
     with pytest.raises(KeyboardInterrupt):
         fitted.tiny_fit(folder, progress=fitted.stop_at("sample", 200))
@@ -73,7 +82,9 @@ def test_extended_is_longer(whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fitted.tiny_fit(folder, more=300, progress=fitted.stop_at("sample", num + 200))
     fitted.tiny_fit(folder)
-    memory = capriole.fit(fitted.logdensity, fitted.INIT, **fitted.OPTIONS | {"num_draws": num + 300})
+    memory = capriole.fit(
+        fitted.logdensity, fitted.INIT, **fitted.OPTIONS | {"num_draws": num + 300}
+    )
     np.testing.assert_array_equal(fitted.drawn(folder)["b"], memory.tree["posterior"]["b"].values)
     assert open_draws(folder)["posterior"].attrs["failed"] == 0
 
@@ -104,15 +115,24 @@ def test_hostile_searches_are_refused(whole, tmp_path, field, value, message):
 
 
 def test_the_search_before_serves_where_the_one_with_nuts_is_damaged(tmp_path):
-    """Both are written, the kernel twice: with the same checksum, though safetensors orders its header by chance."""
+    """Both are written, the kernel twice: with the same checksum, though safetensors orders its
+    header by chance.
+    """
     folder, found = RunFolder(tmp_path), fitted.by_hand()
     folder.claim({})
     kernel = tmp_path / "kernel.safetensors"
-    rows = tuple(Row(name, 1, 0.3, 0.2, 900.0, 0.8, 1.001, 4000, 1.5, 900) for name in ("rotation", "NUTS"))
+    rows = tuple(
+        Row(name, 1, 0.3, 0.2, 900.0, 0.8, 1.001, 4000, 1.5, 900) for name in ("rotation", "NUTS")
+    )
     target = found.kernel.target.logdensity
     write_found(folder.checkpoints, kernel, target, found._replace(rows=rows[:1]))
     for _ in range(4):
-        write_found(folder.checkpoints, kernel, target, found._replace(rows=rows, compared=Spent(1, 0.0, 0.0)))
+        write_found(
+            folder.checkpoints,
+            kernel,
+            target,
+            found._replace(rows=rows, compared=Spent(1, 0.0, 0.0)),
+        )
         newest = max((tmp_path / "checkpoints").glob("search.*"))
         content = newest.read_bytes()
         newest.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -121,8 +141,14 @@ def test_the_search_before_serves_where_the_one_with_nuts_is_damaged(tmp_path):
         again = read_found(stored, kernel, target, num_chains=4, position=found.starts)
         assert [row.name for row in again.rows] == ["rotation"]
     (tmp_path / "other").mkdir()
-    other = save(tmp_path / "other" / "kernel.safetensors", hmc(target, step_size=0.1, num_leapfrogs=2), dim=2)
-    with pytest.raises(RunFolderError, match="is not the kernel that the search of this run left there"):
+    other = save(
+        tmp_path / "other" / "kernel.safetensors",
+        hmc(target, step_size=0.1, num_leapfrogs=2),
+        dim=2,
+    )
+    with pytest.raises(
+        RunFolderError, match="is not the kernel that the search of this run left there"
+    ):
         read_found(stored, other, target, num_chains=4, position=found.starts)
     folder.close()
 
@@ -137,7 +163,9 @@ def test_draws_that_a_verdict_was_given_on_are_never_nutss(whole, tmp_path, monk
     assert extended.transition is not None
     for name, values in fitted.drawn(folder).items():
         np.testing.assert_array_equal(values[:, :700], before[name], err_msg=name)
-    drawn = _fit._Drawn(None, ["R-hat is 1.300, above 1.01"], {"completed": True}, Spent(0, 0.0, 0.0))
+    drawn = _fit._Drawn(
+        None, ["R-hat is 1.300, above 1.01"], {"completed": True}, Spent(0, 0.0, 0.0)
+    )
     found = fitted.by_hand()._replace(compared=Spent(1, 0.0, 0.0))
     keeper = fitted.Watched(RunFolder(folder, new=False))
     assert _fit._compared([None, None], None, found, drawn, 700, keeper, None) == (found, drawn)
@@ -163,7 +191,9 @@ def test_a_kernel_in_the_place_of_nuts_that_failed_is_kept(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("passes", [2, 3])
 def test_thinned_passes_go_on_where_they_were(tmp_path, monkeypatch, passes):
-    """R-hat that is too high at first: the run is thinned, stopped in each pass, and ends as if it had not been."""
+    """R-hat that is too high at first: the run is thinned, stopped in each pass, and ends as if it
+    had not been.
+    """
     found = fitted.by_hand()
 
     def run(name, stops):
@@ -178,24 +208,40 @@ def test_thinned_passes_go_on_where_they_were(tmp_path, monkeypatch, passes):
             keeper = fitted.Watched(RunFolder(tmp_path / name, new=False))
             progress = keeper.begin(fitted.CONFIG, found.starts, fitted.stop_at(*stop))
             with pytest.raises(KeyboardInterrupt):
-                final_run(jax.random.key(1), found.kernel, found.starts, 400, keeper, progress, marginals=[])
+                final_run(
+                    jax.random.key(1),
+                    found.kernel,
+                    found.starts,
+                    400,
+                    keeper,
+                    progress,
+                    marginals=[],
+                )
             keeper.folder.close()
         keeper = fitted.Watched(RunFolder(tmp_path / name, new=False))
         progress = keeper.begin(fitted.CONFIG, found.starts, None)
-        final = final_run(jax.random.key(1), found.kernel, found.starts, 400, keeper, progress, marginals=[])
+        final = final_run(
+            jax.random.key(1), found.kernel, found.starts, 400, keeper, progress, marginals=[]
+        )
         keeper.folder.close()
         return final
 
     plain = run("plain", [])
-    stopped = run("stopped", [("sample", 200), ("sample 1 in 4", 200), ("sample 1 in 16", 200)][:passes])
+    stopped = run(
+        "stopped", [("sample", 200), ("sample 1 in 4", 200), ("sample 1 in 16", 200)][:passes]
+    )
     assert (plain.thin, stopped.thin) == (4 ** (passes - 1),) * 2
     assert plain.spent.num_gradients == stopped.spent.num_gradients
     assert_same(stopped.draws.record._asdict(), plain.draws.record._asdict())
 
     keeper = fitted.Watched(RunFolder(tmp_path / "stopped", new=False), more=100)
     keeper.begin(fitted.CONFIG, found.starts, None)
-    at = keeper.point(found.kernel, found.starts, lambda: pytest.fail("the warm-up is not repeated"))
-    extended = final_run(jax.random.key(1), found.kernel, found.starts, 400, keeper, None, marginals=[])
+    at = keeper.point(
+        found.kernel, found.starts, lambda: pytest.fail("the warm-up is not repeated")
+    )
+    extended = final_run(
+        jax.random.key(1), found.kernel, found.starts, 400, keeper, None, marginals=[]
+    )
     key = jax.random.fold_in(jax.random.key(1), 3 + at.round)
     longer = InMemory().draws(at, key, found.kernel, num_draws=500, progress=None)
     assert_same(extended.draws.record._asdict(), longer.record._asdict())
@@ -203,11 +249,11 @@ def test_thinned_passes_go_on_where_they_were(tmp_path, monkeypatch, passes):
 
 
 def test_draws_of_nuts_are_stored_whole(tmp_path, monkeypatch):
-    from capriole._fit import _fit
+    from capriole.fitting import _api as _fit
 
     def search(keys, target, position, settings, progress):
-        row = capriole._fit.Row("NUTS", None, 0.1, 0.1, 1.0, 0.8, 1.0, 5, 1.0, 9)
-        spent = capriole._fit.Spent(5, 1.0, 0.0)
+        row = capriole.fitting.Row("NUTS", None, 0.1, 0.1, 1.0, 0.8, 1.0, 5, 1.0, 9)
+        spent = capriole.fitting.Spent(5, 1.0, 0.0)
         return Found(
             "NUTS",
             "rotation",
@@ -225,7 +271,9 @@ def test_draws_of_nuts_are_stored_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(_fit, "search", search)
     found = fitted.tiny_fit(tmp_path / "run")
     again = fitted.tiny_fit(tmp_path / "run")
-    np.testing.assert_array_equal(found.tree["posterior"]["b"].values, again.tree["posterior"]["b"].values)
+    np.testing.assert_array_equal(
+        found.tree["posterior"]["b"].values, again.tree["posterior"]["b"].values
+    )
     assert found.transition is None
     with pytest.raises(RunFolderError, match="cannot be extended"):
         fitted.tiny_fit(tmp_path / "run", more=10)
@@ -246,4 +294,6 @@ def test_nuts_in_the_place_of_a_kernel_that_failed_is_kept(tmp_path, monkeypatch
     monkeypatch.undo()
     again = fitted.tiny_fit(tmp_path / "run", **options)
     assert again.verdict.chosen == "NUTS"
-    np.testing.assert_array_equal(again.tree["posterior"]["b"].values, first.tree["posterior"]["b"].values)
+    np.testing.assert_array_equal(
+        again.tree["posterior"]["b"].values, first.tree["posterior"]["b"].values
+    )

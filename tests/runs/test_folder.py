@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from capriole import Progress
-from capriole.runs import DrawStore, RunFolder, RunFolderError, clear, read_json, size
+from capriole.runs import RunFolder, RunFolderError, clear, read_json, size
 from capriole.runs._metrics import MetricsLog
+from capriole.runs._store import DrawStore
 
 
 def test_one_folder_one_run(tmp_path):
@@ -36,7 +37,9 @@ def test_what_is_somebody_elses_stays(tmp_path):
     theirs = [tmp_path / "checkpoints" / "resnet.safetensors", tmp_path / "stages" / "plan.txt"]
     for path in theirs:
         path.write_text("mine")
-    with pytest.raises(RunFolderError, match="holds checkpoints, stages, which a run would replace, but no run"):
+    with pytest.raises(
+        RunFolderError, match="holds checkpoints, stages, which a run would replace, but no run"
+    ):
         RunFolder(tmp_path)
     with pytest.raises(RunFolderError, match="which a run would replace, but no run"):
         RunFolder(tmp_path, new=False)
@@ -82,15 +85,24 @@ def test_a_disk_too_small_is_refused_before_anything_runs(tmp_path, monkeypatch)
     folder = RunFolder(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(10**12, 10**12, 3 * 10**9))
     folder.check_space(3 * 10**9)
-    with pytest.raises(RunFolderError, match=r"writes 4 GB of draws.*only 3 GB free.*--num-steps.*--out"):
+    with pytest.raises(
+        RunFolderError, match=r"writes 4 GB of draws.*only 3 GB free.*--num-steps.*--out"
+    ):
         folder.check_space(4 * 10**9)
 
 
 def test_sizes():
-    assert [size(n) for n in (12, 1500, 2.5e6, 7e15)] == ["12 bytes", "1.5 kB", "2.5 MB", "7e+03 TB"]
+    assert [size(n) for n in (12, 1500, 2.5e6, 7e15)] == [
+        "12 bytes",
+        "1.5 kB",
+        "2.5 MB",
+        "7e+03 TB",
+    ]
 
 
-@pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"[" * 10**5, b"\xff\xfe", b'{"a": ' + b"9" * 5000 + b"}"])
+@pytest.mark.parametrize(
+    "content", [b"", b"[1]", b"{", b"[" * 10**5, b"\xff\xfe", b'{"a": ' + b"9" * 5000 + b"}"]
+)
 def test_json_that_is_none_is_one_error(tmp_path, content):
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(RunFolderError, match="cannot read"):
@@ -100,7 +112,9 @@ def test_json_that_is_none_is_one_error(tmp_path, content):
 def test_the_log_drops_what_a_resumed_stage_does_again(tmp_path):
     log = MetricsLog(tmp_path / "metrics.jsonl")
     for step in (10, 20, 30):
-        MetricsLog(tmp_path / "metrics.jsonl").write(Progress("train", step, 40, 1.0, {"loss": float("nan")}))
+        MetricsLog(tmp_path / "metrics.jsonl").write(
+            Progress("train", step, 40, 1.0, {"loss": float("nan")})
+        )
     log.write(Progress("sample", 5, 40, 1.0, {}))
     log.write(Progress("sample", 6, 40, 1.0, {}))  # within a second: left out
     log.write(Progress("sample", 40, 40, 1.0, {}))

@@ -15,22 +15,30 @@ import pytest
 from tiny import KERNEL, KEY, NUM, STATE, checkpoints, stream, train, whole
 
 import capriole
-from capriole import draw_chains
-from capriole.runs import CheckpointError, DrawStore
+from capriole.runs import CheckpointError
+from capriole.runs._store import DrawStore
+from capriole.sampling import draw_chains
 
 HERE = Path(__file__).parent
 TWO = "--xla_force_host_platform_device_count=2"
-# Vectorised code for 4 chains rounds differently from that for 8, and 60 steps of a chain, or 60 updates of Adam, pass
-# a difference on, at most a thousandfold per update; a wrong stream of random numbers is wrong by 1.
+# Vectorised code for 4 chains rounds differently from that for 8, and 60 steps of a chain, or 60
+# updates of Adam, pass
+# a difference on, at most a thousandfold per update; a wrong stream of random numbers is wrong by
+# 1.
 DRAWS, TRAINING = 1e-9, 1e-6
 
 
 def start(folder, *args, flags=""):
     folder.mkdir(exist_ok=True)
     path = os.pathsep.join([str(HERE), str(HERE.parent), str(HERE.parent.parent / "src")])
-    environment = os.environ | {"PYTHONPATH": path, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"}
+    environment = os.environ | {
+        "PYTHONPATH": path,
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}",
+    }
     command = [sys.executable, HERE / "machines.py", folder, *map(str, args)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def start_both(folder, *args):
@@ -58,12 +66,18 @@ def on_two_devices(tmp_path_factory):
 @pytest.mark.usefixtures("standard_promotion")
 def test_two_devices_do_what_one_does(on_two_devices, tmp_path):
     draws, trained = whole(), train(tmp_path)
-    np.testing.assert_allclose(on_two_devices["posterior/x"], draws.record.position, rtol=0, atol=DRAWS)
+    np.testing.assert_allclose(
+        on_two_devices["posterior/x"], draws.record.position, rtol=0, atol=DRAWS
+    )
     for name in ("accepted", "direction", "n_steps"):
-        np.testing.assert_array_equal(on_two_devices[f"sample_stats/{name}"], getattr(draws.record, name))
+        np.testing.assert_array_equal(
+            on_two_devices[f"sample_stats/{name}"], getattr(draws.record, name)
+        )
     for name, expected in trained.history.items():
         np.testing.assert_allclose(on_two_devices[name], expected, rtol=TRAINING, atol=TRAINING)
-    np.testing.assert_allclose(on_two_devices["chains"], trained.chains.position, rtol=0, atol=TRAINING)
+    np.testing.assert_allclose(
+        on_two_devices["chains"], trained.chains.position, rtol=0, atol=TRAINING
+    )
 
 
 @pytest.mark.slow
@@ -77,7 +91,9 @@ def test_two_processes_do_what_two_devices_do(on_two_devices, tmp_path):
         np.testing.assert_array_equal(value, on_two_devices[name], err_msg=name)
     (folder / "checkpoints").rename(tmp_path / "checkpoints")
     (folder / "draws.zarr").rename(tmp_path / "draws.zarr")
-    with pytest.raises(CheckpointError, match=r"written by 2 processes, now there are 1; resume with as many"):
+    with pytest.raises(
+        CheckpointError, match=r"written by 2 processes, now there are 1; resume with as many"
+    ):
         stream(tmp_path)
 
 
@@ -91,14 +107,24 @@ def test_a_dead_process_ends_the_other_with_a_message(tmp_path):
     step = checkpoints(tmp_path / "run").read("sample").step
     store = DrawStore.open(tmp_path / "run" / "draws.zarr")
     assert NUM // 2 > step > 0
-    np.testing.assert_allclose(store.read_position(0, step), whole().record.position[:, :step], rtol=0, atol=DRAWS)
+    np.testing.assert_allclose(
+        store.read_position(0, step), whole().record.position[:, :step], rtol=0, atol=DRAWS
+    )
 
 
-@pytest.mark.parametrize("act", [lambda d: draw_chains(KEY, KERNEL, STATE, num_draws=1, devices=d), None])
+@pytest.mark.parametrize(
+    "act", [lambda d: draw_chains(KEY, KERNEL, STATE, num_draws=1, devices=d), None]
+)
 def test_chains_that_cannot_be_divided_are_refused(act):
     devices = jax.devices() * 3
-    act = act or (lambda d: capriole.train(KERNEL.logdensity, jnp.zeros(2), num_chains=8, num_steps=1, devices=d))
-    with pytest.raises(ValueError, match=r"8 chains cannot be divided evenly over 3 devices; take 6 or 9 chains"):
+    act = act or (
+        lambda d: capriole.train(
+            KERNEL.logdensity, jnp.zeros(2), num_chains=8, num_steps=1, devices=d
+        )
+    )
+    with pytest.raises(
+        ValueError, match=r"8 chains cannot be divided evenly over 3 devices; take 6 or 9 chains"
+    ):
         act(devices)
 
 
@@ -118,7 +144,9 @@ def test_patience_leaves_what_the_user_set():
 
     mine = "--xla_cpu_collective_timeout_seconds=5"
     both = patient("").split()
-    assert both == [f"--xla_cpu_collective{part}_timeout_seconds={PATIENCE}" for part in ("", "_call_terminate")]
+    assert both == [
+        f"--xla_cpu_collective{part}_timeout_seconds={PATIENCE}" for part in ("", "_call_terminate")
+    ]
     assert patient(mine).split() == [mine, both[1]]
     assert patient(patient("")) == patient("")
 
@@ -126,7 +154,9 @@ def test_patience_leaves_what_the_user_set():
 def test_machines_that_cannot_be_are_refused():
     from capriole.cli._machines import Machines, chosen_devices
 
-    with pytest.raises(ValueError, match=r"need all of --coordinator HOST:PORT, --num-processes and --process-id"):
+    with pytest.raises(
+        ValueError, match=r"need all of --coordinator HOST:PORT, --num-processes and --process-id"
+    ):
         Machines(coordinator="host:1").join()
     with pytest.raises(ValueError, match="leave --devices out"):
         Machines(2, "host:1", 2, 0).join()
@@ -134,6 +164,8 @@ def test_machines_that_cannot_be_are_refused():
         Machines(None, "host:1", 2, 2).join()
     with pytest.raises(ValueError, match="this run has 2 processes, here are 1"):
         chosen_devices({"devices": 2, "processes": 2})
-    with pytest.raises(ValueError, match=r"this run needs 7 devices, here are .*XLA_FLAGS=--xla_force"):
+    with pytest.raises(
+        ValueError, match=r"this run needs 7 devices, here are .*XLA_FLAGS=--xla_force"
+    ):
         chosen_devices({"devices": 7})
     assert chosen_devices({}) is None

@@ -1,4 +1,6 @@
-"""Resuming runs whose kernels are more than a learned leapfrog: mixtures, companions, surrogate starts, whitening."""
+"""Resuming runs whose kernels are more than a learned leapfrog: mixtures, companions, surrogate
+starts, whitening.
+"""
 
 import json
 
@@ -9,15 +11,15 @@ import numpy as np
 import pytest
 from tiny import KERNEL, STATE, stop_at, stream
 
-from capriole import Mixture, load
-from capriole._dynamics import learned_leapfrog
-from capriole._transition import Transition
-from capriole._whitening import Whitened, Whitening
-from capriole.experiments import Run, settings_for
-from capriole.experiments._recipes import step_size_of
-from capriole.experiments._settings import settings_from
-from capriole.runs import DrawStore, RunFolder
-from capriole.targets import TARGETS, make_target
+from capriole import load
+from capriole.coordinates import Whitened, Whitening
+from capriole.kernels import Mixture, Transition, learned_leapfrog
+from capriole.runs import RunFolder
+from capriole.runs._store import DrawStore
+from capriole_lab.experiments import Run, settings_for
+from capriole_lab.experiments._recipes import step_size_of
+from capriole_lab.experiments._settings import settings_from
+from capriole_lab.targets import TARGETS, make_target
 
 
 @pytest.mark.parametrize("target", list(TARGETS))
@@ -26,7 +28,9 @@ def test_settings_survive_config_json(target):
     assert settings_from(json.loads(json.dumps(settings.as_dict()))) == settings
 
 
-@pytest.mark.parametrize("value", ["01", [1.0], [1.0, 0.5], [0.0, 1.0], [0.1, None], [0.1, float("inf")], 3.0])
+@pytest.mark.parametrize(
+    "value", ["01", [1.0], [1.0, 0.5], [0.0, 1.0], [0.1, None], [0.1, float("inf")], 3.0]
+)
 def test_a_range_that_is_none_is_refused(value):
     with pytest.raises(ValueError, match="companion_range"):
         settings_from({"companion_range": value})
@@ -36,7 +40,16 @@ def run(name, folder, progress=None):
     settings = settings_for(name, "smoke", train_steps=300, num_chains=4, num_steps=30)
     place = RunFolder.open(folder) if (folder / "config.json").exists() else RunFolder(folder)
     target = make_target(name)
-    return Run(name, target, settings, place, preset="smoke", seed=0, progress=progress, checkpoint_seconds=0)
+    return Run(
+        name,
+        target,
+        settings,
+        place,
+        preset="smoke",
+        seed=0,
+        progress=progress,
+        checkpoint_seconds=0,
+    )
 
 
 def finish(job, num=30):
@@ -47,7 +60,10 @@ def finish(job, num=30):
 
 
 def same(one, other):
-    a, b = jax.tree.leaves(eqx.filter(one, eqx.is_array)), jax.tree.leaves(eqx.filter(other, eqx.is_array))
+    a, b = (
+        jax.tree.leaves(eqx.filter(one, eqx.is_array)),
+        jax.tree.leaves(eqx.filter(other, eqx.is_array)),
+    )
     return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
@@ -61,7 +77,9 @@ def _users_promotion():
 @pytest.mark.usefixtures("_users_promotion")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["funnel", "rougher-well"])
-def test_a_run_stopped_in_training_and_in_sampling_ends_with_the_same_kernel_and_draws(name, tmp_path):
+def test_a_run_stopped_in_training_and_in_sampling_ends_with_the_same_kernel_and_draws(
+    name, tmp_path
+):
     whole = run(name, tmp_path / "whole")
     finish(whole)
     stopped = run(name, tmp_path / "run", stop_at(250))
@@ -86,10 +104,15 @@ def test_a_run_stopped_in_training_and_in_sampling_ends_with_the_same_kernel_and
 def test_draws_of_a_whitened_kernel_are_stored_in_the_users_coordinates(tmp_path):
     scale = jnp.asarray([2.0, 0.5])
     whitening = Whitening(
-        location=jnp.asarray([1.0, -1.0]), scale=scale, directions=jnp.zeros((2, 0)), stretches=jnp.zeros(0)
+        location=jnp.asarray([1.0, -1.0]),
+        scale=scale,
+        directions=jnp.zeros((2, 0)),
+        stretches=jnp.zeros(0),
     )
     target = Whitened(KERNEL.logdensity, whitening)
-    kernel = Transition(target, learned_leapfrog(jax.random.key(0), dim=2, num_leapfrogs=2, step_size=0.2))
+    kernel = Transition(
+        target, learned_leapfrog(jax.random.key(0), dim=2, num_leapfrogs=2, step_size=0.2)
+    )
     streamed = stream(tmp_path, kernel=kernel, state=kernel.init(STATE.position))
     expected = whitening.forward(streamed.state.position)
     np.testing.assert_allclose(streamed.store.read_position()[:, -1].T, expected)

@@ -1,4 +1,6 @@
-"""Resuming: training and sampling that were stopped anywhere end exactly where they would have ended."""
+"""Resuming: training and sampling that were stopped anywhere end exactly where they would have
+ended.
+"""
 
 import os
 import resource
@@ -9,11 +11,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import CHUNK, KERNEL, KEY, NUM, RECIPE, STATE, assert_holds, checkpoints, stop_at, stream, train, whole
+from tiny import (
+    CHUNK,
+    KERNEL,
+    KEY,
+    NUM,
+    RECIPE,
+    STATE,
+    assert_holds,
+    checkpoints,
+    stop_at,
+    stream,
+    train,
+    whole,
+)
 
-from capriole import Transition, train_kernel
-from capriole._train import Snapshot
-from capriole.runs import CheckpointError, DrawStore, RunFolderError, _blocks, _store, open_draws
+from capriole.kernels import Transition
+from capriole.runs import CheckpointError, RunFolderError, _blocks, _store
+from capriole.runs._store import DrawStore, open_draws
+from capriole.training import Snapshot, train_kernel
 from densities import Banana
 from kernels import learned
 
@@ -22,7 +38,11 @@ def assert_same_training(a, b):
     arrays = [eqx.filter((r.transition, r.chains, r.history), eqx.is_array_like) for r in (a, b)]
     assert jax.tree.structure(arrays[0]) == jax.tree.structure(arrays[1])
     jax.tree.map(np.testing.assert_array_equal, *arrays)
-    assert (a.num_gradients, a.rollbacks, a.skipped_updates) == (b.num_gradients, b.rollbacks, b.skipped_updates)
+    assert (a.num_gradients, a.rollbacks, a.skipped_updates) == (
+        b.num_gradients,
+        b.rollbacks,
+        b.skipped_updates,
+    )
 
 
 @pytest.mark.parametrize("thin", [1, 3])
@@ -67,14 +87,18 @@ def test_training_stopped_twice(tmp_path):
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_a_rollback_survives_the_resume(tmp_path, monkeypatch):
-    """The first chunk always fails at this step size, is undone, and the next attempts count from there."""
-    from capriole import _train
+    """The first chunk always fails at this step size, is undone, and the next attempts count from
+    there.
+    """
+    from capriole.training import _loop as _train
 
     verdicts = iter([False, True, True, False, True, True])
     monkeypatch.setattr(_train, "_is_healthy", lambda *_: next(verdicts))
     options = {"num_steps": 30, "chunk_size": 10}
     snapshots: list[Snapshot] = []
-    expected = train_kernel(KEY, KERNEL, STATE.position, RECIPE, checkpoint=snapshots.append, **options)
+    expected = train_kernel(
+        KEY, KERNEL, STATE.position, RECIPE, checkpoint=snapshots.append, **options
+    )
     assert (expected.rollbacks, [s.rollbacks for s in snapshots]) == (2, [1, 1, 2])
     verdicts = iter([False, True, True])
     resumed = train_kernel(KEY, KERNEL, STATE.position, RECIPE, resume=snapshots[1], **options)
@@ -102,13 +126,23 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     stream(tmp_path, progress=stop_at(20))
     with pytest.raises(CheckpointError, match="another random key"):
         stream(tmp_path, key=jax.random.key(6))
-    with pytest.raises(CheckpointError, match=r"position'\]|position.*float64\[2, 8\].*this run has float64\[2, 9\]"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"position'\]|position.*float64\[2, 8\].*this run has float64\[2, 9\]",
+    ):
         stream(tmp_path, state=KERNEL.init(jnp.zeros((2, 9))))
     with pytest.raises(CheckpointError, match="thinned by 1, this run asks for 2"):
         stream(tmp_path, thin=2)
-    with pytest.raises(CheckpointError, match="are of another kernel, perhaps of this one before it was trained on"):
-        stream(tmp_path, kernel=Transition(Banana(), learned(2, 0.3, heads=0.7)(2, jnp.dtype("float64"))))
-    with pytest.raises(CheckpointError, match="not the one this run began with: where the first chain is it was"):
+    with pytest.raises(
+        CheckpointError, match="are of another kernel, perhaps of this one before it was trained on"
+    ):
+        stream(
+            tmp_path,
+            kernel=Transition(Banana(), learned(2, 0.3, heads=0.7)(2, jnp.dtype("float64"))),
+        )
+    with pytest.raises(
+        CheckpointError, match="not the one this run began with: where the first chain is it was"
+    ):
         stream(tmp_path, kernel=eqx.tree_at(lambda k: k.logdensity, KERNEL, Banana(bend=0.41)))
     other = checkpoints(tmp_path, "another")
     with pytest.raises(CheckpointError, match="another configuration"):
@@ -147,7 +181,9 @@ def test_a_crash_at_any_write_costs_no_draw(tmp_path, crash, at):
     for _ in crash(at):
         with pytest.raises(CrashError):
             stream(tmp_path)
-    if (tmp_path / "checkpoints").exists() and list((tmp_path / "checkpoints").glob("*.safetensors")):
+    if (tmp_path / "checkpoints").exists() and list(
+        (tmp_path / "checkpoints").glob("*.safetensors")
+    ):
         found = checkpoints(tmp_path).read("sample")
         assert DrawStore.open(tmp_path / "draws.zarr").committed >= found.step
         assert open_draws(tmp_path).posterior.sizes["draw"] >= found.step
@@ -162,7 +198,9 @@ def test_a_failed_write_is_one_clear_error_and_earlier_draws_stay(tmp_path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunFolderError, match=r"No space left.*first 20 draws per chain are safe.*resume"):
+    with pytest.raises(
+        RunFolderError, match=r"No space left.*first 20 draws per chain are safe.*resume"
+    ):
         stream(tmp_path)
     monkeypatch.undo()
     assert DrawStore.open(tmp_path / "draws.zarr").committed == 20
@@ -175,7 +213,9 @@ def test_files_that_may_not_grow_leave_earlier_draws_alone(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
     try:
-        with pytest.raises(RunFolderError, match=r"File too large.*first 20 draws per chain are safe"):
+        with pytest.raises(
+            RunFolderError, match=r"File too large.*first 20 draws per chain are safe"
+        ):
             stream(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -197,7 +237,9 @@ def test_kill_nine(tmp_path):
 
 
 def test_what_fills_a_block_is_written_once(tmp_path, monkeypatch):
-    """25 draws would fit into a block and come 10 at a time: it takes 20, and none is read to be added to."""
+    """25 draws would fit into a block and come 10 at a time: it takes 20, and none is read to be
+    added to.
+    """
     (tmp_path / "probe").mkdir()
     store = stream(tmp_path / "probe", num_draws=CHUNK).store
     per_draw = sum(store.read(name, 0, 1).nbytes for name in store.layout.arrays)

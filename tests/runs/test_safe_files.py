@@ -1,4 +1,6 @@
-"""Files from strangers: refused with a clear error or read for what they say; never executed, never a hang."""
+"""Files from strangers: refused with a clear error or read for what they say; never executed, never
+a hang.
+"""
 
 import json
 import os
@@ -14,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from capriole.runs import CheckpointError, DrawStore, RunFolderError
+from capriole.runs import CheckpointError, RunFolderError
+from capriole.runs._store import DrawStore
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -59,7 +62,9 @@ def test_spoiled_files_do_no_harm(kind, sound, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder, outcomes = tmp_path / "spoiled", []
 
-    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
     @given(seed=SEEDS)
     def spoil_and_read(seed):
         hostile.copy(sound, folder, kind)
@@ -77,7 +82,8 @@ def test_spoiled_files_do_no_harm(kind, sound, tmp_path, monkeypatch):
 
     spoil_and_read()
     assert len(outcomes) > 50
-    # Of 60 some 4 are read for what they say, 8 of checkpoints, whose facts and keys may be anything.
+    # Of 60 some 4 are read for what they say, 8 of checkpoints, whose facts and keys may be
+    # anything.
     assert outcomes.count("refused") > 2 / 3 * len(outcomes), outcomes
 
 
@@ -108,7 +114,9 @@ def test_pickles_are_not_opened(sound, tmp_path):
     shutil.copytree(sound, folder)
     for path in (p for p in folder.rglob("*") if p.is_file()):
         path.write_bytes(bomb)
-    assert [hostile.read(folder, kind) for kind in hostile.KINDS] == ["refused"] * len(hostile.KINDS)
+    assert [hostile.read(folder, kind) for kind in hostile.KINDS] == ["refused"] * len(
+        hostile.KINDS
+    )
     assert not trap.exists()
 
 

@@ -9,7 +9,8 @@ import threading
 import pytest
 from tiny import assert_holds, stream, whole
 
-from capriole.runs import OUT_OF_TIME, Stop
+from capriole.runs import Stop
+from capriole.runs._stop import OUT_OF_TIME
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -41,7 +42,9 @@ with Stop():
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(60)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
     assert (done.stdout, done.returncode) == ("going on\n", -signal.SIGTERM), done.stderr
 
 

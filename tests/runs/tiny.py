@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from capriole import LogJump, Recipe, Transition, adam, draw_chains
-from capriole.runs import CheckpointedTrainer, Checkpoints, DrawStore, stream_chains
+from capriole.kernels import Transition
+from capriole.runs import CheckpointedTrainer, Checkpoints, stream_chains
+from capriole.runs._store import DrawStore
+from capriole.sampling import draw_chains
+from capriole.training import LogJump, Recipe, adam
 from densities import Banana
 from kernels import learned
 
@@ -46,9 +49,15 @@ def assert_holds(folder, draws):
         np.testing.assert_array_equal(found, expected, err_msg=name)
 
 
-def train(folder, *, num_steps=60, key=KEY, progress=None, seconds=0.0, stage="train", devices=None):
-    trainer = CheckpointedTrainer(checkpoints(folder), seconds=seconds, chunk_size=CHUNK, devices=devices)
-    return trainer(stage, key, KERNEL, STATE.position, RECIPE, num_steps=num_steps, progress=progress)
+def train(
+    folder, *, num_steps=60, key=KEY, progress=None, seconds=0.0, stage="train", devices=None
+):
+    trainer = CheckpointedTrainer(
+        checkpoints(folder), seconds=seconds, chunk_size=CHUNK, devices=devices
+    )
+    return trainer(
+        stage, key, KERNEL, STATE.position, RECIPE, num_steps=num_steps, progress=progress
+    )
 
 
 def stop_at(step):

@@ -5,16 +5,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ._app import fail
+from ._trouble import fail
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
 def diagnose(function: str, *, dim: int, spread: float, seed: int, float64: bool) -> None:
-    """Examine ``FILE.py:FUNCTION`` and print the findings; leave with status 1 if one of them is an error."""
+    """Examine ``FILE.py:FUNCTION`` and print the findings; leave with status 1 if one of them is an
+    error.
+    """
     import jax
 
-    from .._doctor import examine
+    from ..models import examine
     from ._user import import_function, user_target
 
     if float64:
@@ -24,7 +26,12 @@ def diagnose(function: str, *, dim: int, spread: float, seed: int, float64: bool
     except ValueError as error:
         fail(str(error))
     table = Table(
-        "check", "", "what was found", "what to do", title=f"{function}, {dim} dimensions", title_justify="left"
+        "check",
+        "",
+        "what was found",
+        "what to do",
+        title=f"{function}, {dim} dimensions",
+        title_justify="left",
     )
     verdicts = set()
     for finding in examine(target, dim=dim, key=jax.random.key(seed), spread=spread):

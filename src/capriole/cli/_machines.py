@@ -6,12 +6,15 @@ from typing import Any, NamedTuple
 
 GONE = "if another process stopped, start all of them again with `capriole resume`"
 PATIENCE = 3600
-"""Seconds that processes on CPUs wait for one another; after XLA's own 30 a compilation or a slow disk would end a run.
-One that is gone is noticed at once, its connection being closed."""
+"""Seconds that processes on CPUs wait for one another; after XLA's own 30 a compilation or a slow
+disk would end a run. One that is gone is noticed at once, its connection being closed.
+"""
 
 
 class Machines(NamedTuple):
-    """``devices`` of one process, or a ``coordinator`` and all devices of ``num_processes`` processes."""
+    """``devices`` of one process, or a ``coordinator`` and all devices of ``num_processes``
+    processes.
+    """
 
     devices: int | None = None
     coordinator: str | None = None
@@ -19,23 +22,35 @@ class Machines(NamedTuple):
     process_id: int | None = None
 
     def join(self) -> None:
-        """Meet the other processes; call it before anything uses JAX. Raises ValueError for options that cannot be."""
+        """Meet the other processes; call it before anything uses JAX. Raises ValueError for options
+        that cannot be.
+        """
         if (self.coordinator, self.num_processes, self.process_id) == (None, None, None):
             return
         if self.coordinator is None or self.num_processes is None or self.process_id is None:
-            raise ValueError("several processes need all of --coordinator HOST:PORT, --num-processes and --process-id")
+            raise ValueError(
+                "several processes need all of --coordinator HOST:PORT, --num-processes and "
+                "--process-id"
+            )
         if self.devices is not None:
-            raise ValueError("with --coordinator every process uses all devices it sees; leave --devices out")
+            raise ValueError(
+                "with --coordinator every process uses all devices it sees; leave --devices out"
+            )
         if not 0 <= self.process_id < self.num_processes:
-            raise ValueError(f"--process-id must be 0 to {self.num_processes - 1}, got {self.process_id}")
+            raise ValueError(
+                f"--process-id must be 0 to {self.num_processes - 1}, got {self.process_id}"
+            )
         import jax
 
-        from .._devices import any_process
+        from ..runtime import any_process
 
         os.environ["XLA_FLAGS"] = patient(os.environ.get("XLA_FLAGS", ""))
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")  # of no effect where there are GPUs
+        jax.config.update(
+            "jax_cpu_collectives_implementation", "gloo"
+        )  # of no effect where there are GPUs
         jax.distributed.initialize(self.coordinator, self.num_processes, self.process_id)
-        # Connections are made by the first operation they share, and for those nothing can be told to wait longer than
+        # Connections are made by the first operation they share, and for those nothing can be told
+        # to wait longer than
         # 30 seconds: so now, when all are here.
         any_process(False)
 
@@ -49,8 +64,13 @@ class Machines(NamedTuple):
 
 def patient(flags: str) -> str:
     """XLA's ``flags`` with `PATIENCE`; those that the user has set stay."""
-    names = ("xla_cpu_collective_timeout_seconds", "xla_cpu_collective_call_terminate_timeout_seconds")
-    return " ".join([flags, *(f"--{name}={PATIENCE}" for name in names if name not in flags)]).strip()
+    names = (
+        "xla_cpu_collective_timeout_seconds",
+        "xla_cpu_collective_call_terminate_timeout_seconds",
+    )
+    return " ".join(
+        [flags, *(f"--{name}={PATIENCE}" for name in names if name not in flags)]
+    ).strip()
 
 
 def chosen_devices(origin: dict[str, Any]) -> Any:
@@ -63,16 +83,20 @@ def chosen_devices(origin: dict[str, Any]) -> Any:
     count, processes = origin.get("devices", 1), origin.get("processes", 1)
     if processes != jax.process_count():
         raise ValueError(
-            f"this run has {processes} processes, here are {jax.process_count()}; resume it with as many, each with "
+            f"this run has {processes} processes, here are {jax.process_count()}; resume it with "
+            "as many, each with "
             "--coordinator, --num-processes and --process-id"
         )
     devices = jax.devices()
     if processes > 1 and len(devices) != count:
-        raise ValueError(f"this run has {count} devices in all, here are {len(devices)}; resume it with as many")
+        raise ValueError(
+            f"this run has {count} devices in all, here are {len(devices)}; resume it with as many"
+        )
     if len(devices) < count:
         cpus = f"; on CPUs set XLA_FLAGS=--xla_force_host_platform_device_count={count}"
         raise ValueError(
-            f"this run needs {count} devices, here are {len(devices)}{cpus if devices[0].platform == 'cpu' else ''}"
+            f"this run needs {count} devices, here are "
+            f"{len(devices)}{cpus if devices[0].platform == 'cpu' else ''}"
         )
     return None if count == 1 else devices[:count]
 
@@ -84,7 +108,9 @@ def is_joined() -> bool:
 
 
 def leave(status: int) -> None:
-    """Of several processes, end this one at once: the others notice; a polite goodbye would wait for theirs."""
+    """Of several processes, end this one at once: the others notice; a polite goodbye would wait
+    for theirs.
+    """
     if is_joined():
         sys.stdout.flush()
         sys.stderr.flush()

@@ -53,7 +53,9 @@ class LiveProgress:
         figures = figures_of(event)
         if self.console.is_terminal:
             if event.phase not in self.tasks or self.bars.tasks[self.tasks[event.phase]].finished:
-                self.tasks[event.phase] = self.bars.add_task(event.phase, total=event.num_steps, figures=figures)
+                self.tasks[event.phase] = self.bars.add_task(
+                    event.phase, total=event.num_steps, figures=figures
+                )
             self.bars.update(self.tasks[event.phase], completed=event.step, figures=figures)
             return
         now, done = time.monotonic(), event.step >= event.num_steps
@@ -61,7 +63,8 @@ class LiveProgress:
             self.last[event.phase] = now
             left = event.seconds / event.step * (event.num_steps - event.step)
             self.console.print(
-                f"{event.phase}: {event.step}/{event.num_steps}  {figures}  {left:.0f} s left", highlight=False
+                f"{event.phase}: {event.step}/{event.num_steps}  {figures}  {left:.0f} s left",
+                highlight=False,
             )
 
 

@@ -10,13 +10,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._check import check_dtype, check_logdensity, check_spread
-from .._logdensity import PerChain
-from .._types import Key, Scalar, Vector
-from ..targets import AbstractTarget
+from ..kernels import AbstractLogDensity, Key, PerChain, Scalar, Vector
+from ..models import check_dtype, check_logdensity, check_spread
 
 
-class UserTarget(AbstractTarget):
+class UserTarget(AbstractLogDensity):
     """A function of one flat position, with starts at ``spread * N(0, I)``."""
 
     logdensity: PerChain
@@ -35,7 +33,8 @@ class UserTarget(AbstractTarget):
 def load_target(spec: str, *, dim: int, spread: float = 1.0) -> UserTarget:
     """Import ``FILE.py:function`` (this runs the file) and check the function at 0.
 
-    Raises ValueError for a malformed spec, a missing file or function, or a log density that cannot work.
+    Raises ValueError for a malformed spec, a missing file or function, or a log density that cannot
+    work.
     """
     target = user_target(import_function(spec), dim=dim, spread=check_spread(spread))
     try:
@@ -44,7 +43,8 @@ def load_target(spec: str, *, dim: int, spread: float = 1.0) -> UserTarget:
         if "outside the support" not in str(error):
             raise
         raise ValueError(
-            f"{error}: the command line starts around 0, so shift or transform the position, or call it from Python"
+            f"{error}: the command line starts around 0, so shift or transform the position, or "
+            "call it from Python"
         ) from error
     check_dtype(target, jnp.zeros((dim, 2)))
     return target
@@ -73,9 +73,15 @@ def import_function(spec: str) -> Callable:
     try:
         module_spec.loader.exec_module(module)
     except Exception as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == str(path)
+        ]
         where = f" in line {lines[-1]}" if lines else ""
-        raise ValueError(f"{path} failed{where} when it was imported: {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"{path} failed{where} when it was imported: {type(error).__name__}: {error}"
+        ) from error
     function = getattr(module, name, None)
     if not callable(function):
         known = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))

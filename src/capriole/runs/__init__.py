@@ -1,4 +1,6 @@
-"""Runs that survive: folders, checkpoints, draws on disk, stopping cleanly. Nothing read here is ever executed."""
+"""Runs that survive: folders, checkpoints, draws on disk, stopping cleanly. Nothing read here is
+ever executed.
+"""
 
 from ._checkpoint import Checkpoint, CheckpointError, Checkpoints, number
 from ._errors import RunFolderError

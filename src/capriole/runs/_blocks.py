@@ -1,21 +1,25 @@
-"""Blocks of draws: the chunk files of a zarr array, written directly, since zarr has no way to flush what it writes."""
+"""Blocks of draws: the chunk files of a zarr array, written directly, since zarr has no way to
+flush what it writes.
+"""
 
 import math
 from pathlib import Path
 
 import numpy as np
 
-from .._container import flush_folder, write_atomically
+from ..runtime import flush_folder, write_atomically
 from ._errors import RunFolderError
 
 CHECKSUM = 4
 
 
 def write_block(path: Path, first: int, values: np.ndarray, length: int) -> None:
-    """Put ``values`` (chains, draws, ...) at draw ``first`` of the block file ``path``, which holds ``length`` draws.
+    """Put ``values`` (chains, draws, ...) at draw ``first`` of the block file ``path``, which holds
+    ``length`` draws.
 
-    Draws before ``first`` stay. The file is replaced as a whole and is on disk when this returns. Raises
-    `RunFolderError` if what is there already is damaged, OSError if the disk does not take it.
+    Draws before ``first`` stay. The file is replaced as a whole and is on disk when this returns.
+    Raises `RunFolderError` if what is there already is damaged, OSError if the disk does not take
+    it.
     """
     import google_crc32c
 

@@ -2,4 +2,6 @@
 
 
 class RunFolderError(OSError):
-    """The folder cannot be created, read or written, is in use, damaged, or already holds another run."""
+    """The folder cannot be created, read or written, is in use, damaged, or already holds another
+    run.
+    """

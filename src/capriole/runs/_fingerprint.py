@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._container import Arrays
-from .._logdensity import AbstractLogDensity
-from .._types import ChainState, Vector
+from ..kernels import AbstractLogDensity, ChainState, Vector
+from ..runtime import Arrays
 from ._checkpoint import CheckpointError
 
 POINTS = 3
@@ -18,12 +17,16 @@ _POINTS, _VALUES = "fingerprint/points", "fingerprint/values"
 
 
 def fingerprint(logdensity: AbstractLogDensity, position: Vector) -> Arrays:
-    """The arrays to store: the first positions (dim, 3) of ``position`` (dim, chains) and the values there."""
+    """The arrays to store: the first positions (dim, 3) of ``position`` (dim, chains) and the
+    values there.
+    """
     points = np.asarray(position[:, :POINTS])
     return {_POINTS: points, _VALUES: np.asarray(logdensity(jnp.asarray(points)))}
 
 
-def check_fingerprint(arrays: Arrays, logdensity: AbstractLogDensity, *, dim: int, num: int) -> None:
+def check_fingerprint(
+    arrays: Arrays, logdensity: AbstractLogDensity, *, dim: int, num: int
+) -> None:
     """Take the fingerprint of ``num`` positions out of ``arrays`` and compare it.
 
     Raises `CheckpointError` if there is none, or if a value differs by more than 8 rounding errors.
@@ -38,23 +41,27 @@ def check_fingerprint(arrays: Arrays, logdensity: AbstractLogDensity, *, dim: in
     close = 8 * np.finfo(now.dtype).eps * np.abs(values)
     if now.dtype != values.dtype or not np.all((np.abs(now - values) <= close) | (now == values)):
         raise CheckpointError(
-            f"the log density is not the one this run began with: at three stored points it had values "
-            f"{values.tolist()}, now it has {now.tolist()}; resume with the same function and data, or start a new run"
+            "the log density is not the one this run began with: at three stored points it had "
+            "values "
+            f"{values.tolist()}, now it has {now.tolist()}; resume with the same function and "
+            "data, or start a new run"
         )
 
 
 def check_state(logdensity: AbstractLogDensity, state: ChainState) -> None:
-    """Raises `CheckpointError` unless ``logdensity`` has the values of a stored state at its positions.
+    """Raises `CheckpointError` unless ``logdensity`` has the values of a stored state at its
+    positions.
 
-    Those were computed in a loop, in another order: they are compared to a thousandth, in double precision to a
-    millionth.
+    Those were computed in a loop, in another order: they are compared to a thousandth, in double
+    precision to a millionth.
     """
     stored, now = np.asarray(state.logdensity), np.asarray(logdensity(jnp.asarray(state.position)))
     apart = np.abs(now - stored) / (1 + np.abs(stored))
     if now.dtype != stored.dtype or not np.all(apart <= max(1e4 * np.finfo(now.dtype).eps, 1e-6)):
         raise CheckpointError(
             f"the log density is not the one this run began with: where the first chain is it was "
-            f"{stored.ravel()[0]:g}, now it is {now.ravel()[0]:g}; resume with the same function and data"
+            f"{stored.ravel()[0]:g}, now it is {now.ravel()[0]:g}; resume with the same function "
+            "and data"
         )
 
 

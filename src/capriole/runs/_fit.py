@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .._fit import THINS, Found, Keeper, Point, Spent, Verdict, on_draws, phase_of
-from .._io import versions
-from .._logdensity import AbstractLogDensity
-from .._sample import Draws
-from .._train import OnProgress
-from .._transition import AbstractTransition
-from .._types import ChainState, Key, Vector
+from ..fitting import THINS, Found, Keeper, Point, Spent, Verdict, on_draws, phase_of
+from ..kernels import AbstractLogDensity, AbstractTransition, ChainState, Key, Vector
+from ..models import versions
+from ..runtime import OnProgress
+from ..sampling import Draws
 from ._checkpoint import CheckpointError, fill, number, to_arrays
 from ._errors import RunFolderError
 from ._folder import RunFolder
@@ -24,18 +22,22 @@ if TYPE_CHECKING:
     import xarray
 
 MEASURED_BYTES = 128 << 20
-"""Positions read back for R-hat and the verdict: all of them up to this size, else the last draws that fit."""
+"""Positions read back for R-hat and the verdict: all of them up to this size, else the last draws
+that fit.
+"""
 
 _POINT = "point"
 
 
 class CheckpointedFit(Keeper):
-    """For ``capriole.fit(resume=...)``: everything in ``folder``, and what is finished there is not done again.
+    """For ``capriole.fit(resume=...)``: everything in ``folder``, and what is finished there is not
+    done again.
 
-    The search is stored when it is finished (one that was interrupted starts again), the draws as in `stream_chains`.
-    ``more`` adds that many draws to the pass that a finished run kept. ``origin`` (plain values) is kept in
-    config.json; checkpoints are written when ``seconds`` have passed. The draws of `Fit.tree` stay on disk.
-    NUTS's own draws are written when they are complete, and drawn again by a run that goes on.
+    The search is stored when it is finished (one that was interrupted starts again), the draws as
+    in `stream_chains`. ``more`` adds that many draws to the pass that a finished run kept.
+    ``origin`` (plain values) is kept in config.json; checkpoints are written when ``seconds`` have
+    passed. The draws of `Fit.tree` stay on disk. NUTS's own draws are written when they are
+    complete, and drawn again by a run that goes on.
 
     Raises `RunFolderError` or `CheckpointError` for a folder of another run, or a damaged one.
     """
@@ -44,11 +46,18 @@ class CheckpointedFit(Keeper):
 
     @property
     def judged(self) -> bool:
-        """Whether the folder has a verdict already: of a run that is extended, or finished and looked at again."""
+        """Whether the folder has a verdict already: of a run that is extended, or finished and
+        looked at again.
+        """
         return (self.folder.path / "verdict.json").exists()
 
     def __init__(
-        self, folder: RunFolder, *, origin: dict[str, Any] | None = None, seconds: float = 10.0, more: int = 0
+        self,
+        folder: RunFolder,
+        *,
+        origin: dict[str, Any] | None = None,
+        seconds: float = 10.0,
+        more: int = 0,
     ):
         self.folder, self.origin, self.seconds, self.more = folder, origin, seconds, more
         self.streamed: Streamed | None = None
@@ -68,7 +77,9 @@ class CheckpointedFit(Keeper):
         return watched
 
     def search(self, target: AbstractLogDensity, find: Callable[[], Found]) -> Found:
-        """What was found before, or is found now; read back in either case, so that both go on the same."""
+        """What was found before, or is found now; read back in either case, so that both go on the
+        same.
+        """
         kernel = self.folder.path / "kernel.safetensors"
         stored = self.checkpoints.read(SEARCH)
         if stored is None:
@@ -78,19 +89,27 @@ class CheckpointedFit(Keeper):
             write_found(self.checkpoints, kernel, target, find())
             stored = self.checkpoints.read(SEARCH)
         assert stored is not None
-        found = read_found(stored, kernel, target, num_chains=self.num_chains, position=self.position)
+        found = read_found(
+            stored, kernel, target, num_chains=self.num_chains, position=self.position
+        )
         if self.more and found.by_nuts:
-            raise RunFolderError("the draws are those of NUTS, which cannot be extended; start a longer run")
+            raise RunFolderError(
+                "the draws are those of NUTS, which cannot be extended; start a longer run"
+            )
         return found
 
     def compared(self, target: AbstractLogDensity, found: Found) -> None:
-        """Store NUTS's measurement with the search; where NUTS took the kernel's place, forget the kernel's draws."""
+        """Store NUTS's measurement with the search; where NUTS took the kernel's place, forget the
+        kernel's draws.
+        """
         if found.by_nuts:
             self.streamed = None
             self.checkpoints.remove(keep=(SEARCH,))
         write_found(self.checkpoints, self.folder.path / "kernel.safetensors", target, found)
 
-    def point(self, kernel: AbstractTransition, start: Vector, warm_up: Callable[[], Point]) -> Point:
+    def point(
+        self, kernel: AbstractTransition, start: Vector, warm_up: Callable[[], Point]
+    ) -> Point:
         """The last point reached, or the beginning."""
         stored = self.checkpoints.read(_POINT)
         if stored is None:
@@ -101,7 +120,9 @@ class CheckpointedFit(Keeper):
         if stored.step >= len(THINS):
             raise CheckpointError(f"the checkpoint says pass {stored.step} of {len(THINS)}")
         state = fill({"state": jax.eval_shape(kernel.init, start)}, stored.arrays)["state"]
-        seconds = [number(stored.facts, name, kind=float) for name in ("seconds", "compile_seconds")]
+        seconds = [
+            number(stored.facts, name, kind=float) for name in ("seconds", "compile_seconds")
+        ]
         spent = Spent(number(stored.facts, "num_gradients"), *seconds)
         point = Point(stored.step, state, spent, number(stored.facts, "settled") > 0)
         if not point.settled:
@@ -114,11 +135,20 @@ class CheckpointedFit(Keeper):
         self.checkpoints.write(_POINT, point.round, to_arrays({"state": point.state}), facts)
 
     def draws(
-        self, point: Point, key: Key, kernel: AbstractTransition, *, num_draws: int, progress: OnProgress
+        self,
+        point: Point,
+        key: Key,
+        kernel: AbstractTransition,
+        *,
+        num_draws: int,
+        progress: OnProgress,
     ) -> Draws:
-        """The draws of a pass, as many as are promised and ``more``; KeyboardInterrupt if it is stopped."""
+        """The draws of a pass, as many as are promised and ``more``; KeyboardInterrupt if it is
+        stopped.
+        """
         thin, stage = THINS[point.round], f"draws-{point.round}"
-        # The passes share one store: one that was given up must not be gone on with, whatever is damaged later.
+        # The passes share one store: one that was given up must not be gone on with, whatever is
+        # damaged later.
         self.checkpoints.remove(keep=(SEARCH, _POINT, stage))
         stored = self.checkpoints.read(stage)
         if stored is not None:
@@ -141,15 +171,21 @@ class CheckpointedFit(Keeper):
         if not streamed.completed:
             raise KeyboardInterrupt
         gradients = int(streamed.store.read("sample_stats/n_steps").sum(dtype=np.int64))
-        return streamed.draws(_first_measured(streamed.store, point.state))._replace(num_gradients=gradients)
+        return streamed.draws(_first_measured(streamed.store, point.state))._replace(
+            num_gradients=gradients
+        )
 
     def finish(self, tree: "xarray.DataTree", verdict: Verdict) -> "xarray.DataTree":
-        """The verdict into its file and into the attributes of the draws; the draws as they are on disk."""
+        """The verdict into its file and into the attributes of the draws; the draws as they are on
+        disk.
+        """
         attributes = dict(tree["posterior"].attrs)
         path = self.folder.draws_path("fit", main=True)
         if self.streamed is None:
             (self.folder.path / "kernel.safetensors").unlink(missing_ok=True)
-            store = _stored(path, {str(name): array.values for name, array in tree["posterior"].items()})
+            store = _stored(
+                path, {str(name): array.values for name, array in tree["posterior"].items()}
+            )
         else:
             store = self.streamed.store
             attributes["sampling_time"] = self.streamed.seconds
@@ -159,15 +195,23 @@ class CheckpointedFit(Keeper):
         return open_draws(path)
 
     def num_bytes(self, num_draws: int) -> int:
-        """Size of that many draws of every chain: positions, 6 floats and 11 bytes of flags and counts each."""
-        return num_draws * self.num_chains * ((self.position.shape[0] + 6) * self.position.dtype.itemsize + 11)
+        """Size of that many draws of every chain: positions, 6 floats and 11 bytes of flags and
+        counts each.
+        """
+        return (
+            num_draws
+            * self.num_chains
+            * ((self.position.shape[0] + 6) * self.position.dtype.itemsize + 11)
+        )
 
     def _check_space(self, num_draws: int) -> None:
         self.folder.check_space(self.num_bytes(num_draws))
 
     def _needs_an_end(self) -> None:
         if self.more:
-            raise RunFolderError(f"the run in {self.folder.path} is not finished; resume it before extending it")
+            raise RunFolderError(
+                f"the run in {self.folder.path} is not finished; resume it before extending it"
+            )
 
 
 def _first_measured(store: DrawStore, state: ChainState) -> int:

@@ -10,8 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from .._container import write_atomically
-from .._devices import any_process, is_first_process
+from ..runtime import any_process, is_first_process, write_atomically
 from ._checkpoint import Checkpoints
 from ._errors import RunFolderError
 from ._lock import FolderLock
@@ -20,7 +19,7 @@ from ._metrics import MetricsLog
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .._transition import AbstractTransition
+    from ..kernels import AbstractTransition
 
 MAX_JSON = 64 << 20
 MAIN = "draws.zarr"
@@ -29,13 +28,15 @@ _OWN = ("checkpoints", "stages", MAIN, "kernel.safetensors", "metrics.jsonl", "v
 
 
 class RunFolder:
-    """``config.json``, ``results.json``, ``metrics.jsonl``, ``kernel.safetensors``, ``draws.zarr``, ``*.png`` of a run.
+    """``config.json``, ``results.json``, ``metrics.jsonl``, ``kernel.safetensors``, ``draws.zarr``,
+    ``*.png`` of a run.
 
-    ``checkpoints/`` and ``stages/`` hold what resuming needs. Files are written to a temporary name, flushed to disk
-    and renamed, so a reader never sees half a file; a lock keeps other processes out until `close`.
-    ``RunFolder(path)`` makes a new one, ``RunFolder.open(path)`` goes on with what is there. Of several processes that
-    share the folder the first one makes, locks and writes it; all of them read.
-    Raises `RunFolderError` if the folder cannot be made, is in use or (a new one) already holds a run.
+    ``checkpoints/`` and ``stages/`` hold what resuming needs. Files are written to a temporary
+    name, flushed to disk and renamed, so a reader never sees half a file; a lock keeps other
+    processes out until `close`. ``RunFolder(path)`` makes a new one, ``RunFolder.open(path)`` goes
+    on with what is there. Of several processes that share the folder the first one makes, locks and
+    writes it; all of them read. Raises `RunFolderError` if the folder cannot be made, is in use or
+    (a new one) already holds a run.
     """
 
     def __init__(self, path: str | os.PathLike, *, new: bool = True):
@@ -47,12 +48,14 @@ class RunFolder:
     def _take(self, *, new: bool) -> FolderLock:
         if new and any((self.path / name).exists() for name in ("results.json", "config.json")):
             raise RunFolderError(
-                f"{self.path} already holds a run; go on with `capriole resume {self.path}`, or choose another folder"
+                f"{self.path} already holds a run; go on with `capriole resume {self.path}`, or "
+                "choose another folder"
             )
         is_run = (self.path / "config.json").exists()
         if not is_run and (others := [name for name in _OWN if (self.path / name).exists()]):
             raise RunFolderError(
-                f"{self.path} holds {', '.join(others)}, which a run would replace, but no run; choose another folder"
+                f"{self.path} holds {', '.join(others)}, which a run would replace, but no run; "
+                "choose another folder"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -81,7 +84,9 @@ class RunFolder:
             self._lock.close()
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """The object in ``name``. Raises `RunFolderError` unless it is a JSON object of reasonable size."""
+        """The object in ``name``. Raises `RunFolderError` unless it is a JSON object of reasonable
+        size.
+        """
         return read_json(self.path / name)
 
     def write_json(self, name: str, content: dict[str, Any]) -> Path:
@@ -97,7 +102,9 @@ class RunFolder:
         return target
 
     def claim(self, config: dict[str, Any]) -> None:
-        """Write ``config.json``; raises `RunFolderError`, with the differences, if another one is there already."""
+        """Write ``config.json``; raises `RunFolderError`, with the differences, if another one is
+        there already.
+        """
         path = self.path / "config.json"
         if self.writes and not path.exists():
             self.write_json("config.json", config)
@@ -105,21 +112,28 @@ class RunFolder:
         plain = json.loads(json.dumps(_plain(config)))
         old = self.read_json("config.json")
         differences = [
-            f"{name} was {value!r}, now {plain.get(name)!r}" for name, value in old.items() if plain.get(name) != value
+            f"{name} was {value!r}, now {plain.get(name)!r}"
+            for name, value in old.items()
+            if plain.get(name) != value
         ]
         if differences:
             raise RunFolderError(
-                f"{self.path} holds another run: {'; '.join(differences)}; resume it with its own settings"
+                f"{self.path} holds another run: {'; '.join(differences)}; resume it with its own "
+                "settings"
             )
 
     @property
     def checkpoints(self) -> Checkpoints:
         """The checkpoints of the run that ``config.json`` describes."""
-        identity = hashlib.sha256(json.dumps(self.read_json("config.json"), sort_keys=True).encode()).hexdigest()
+        identity = hashlib.sha256(
+            json.dumps(self.read_json("config.json"), sort_keys=True).encode()
+        ).hexdigest()
         return Checkpoints(self.path / "checkpoints", identity)
 
     def draws_path(self, name: str, *, main: bool) -> Path:
-        """Where the draws of a sampler go: ``draws.zarr`` for the main one, ``stages/NAME.zarr`` for others."""
+        """Where the draws of a sampler go: ``draws.zarr`` for the main one, ``stages/NAME.zarr``
+        for others.
+        """
         if main:
             return self.path / MAIN
         if self.writes:
@@ -127,20 +141,27 @@ class RunFolder:
         return self.path / "stages" / f"{name}.zarr"
 
     def check_space(self, num_bytes: int) -> None:
-        """Raise `RunFolderError` if the disk has no room for ``num_bytes`` of draws in all, those there included."""
+        """Raise `RunFolderError` if the disk has no room for ``num_bytes`` of draws in all, those
+        there included.
+        """
         if not self.writes:
             return
         stores = [self.path / MAIN, *self.path.glob("stages/*.zarr")]
-        there = sum(file.stat().st_size for store in stores for file in store.rglob("*") if file.is_file())
+        there = sum(
+            file.stat().st_size for store in stores for file in store.rglob("*") if file.is_file()
+        )
         free = shutil.disk_usage(self.path).free
         if num_bytes - there > free:
             raise RunFolderError(
-                f"this run writes {size(num_bytes)} of draws, but {self.path} has only {size(free)} free; take fewer "
+                f"this run writes {size(num_bytes)} of draws, but {self.path} has only "
+                f"{size(free)} free; take fewer "
                 "steps or chains (--num-steps, --num-chains) or a folder on another disk (--out)"
             )
 
     def tidy(self, *, keep: tuple[str, ...]) -> None:
-        """Remove what only an unfinished run needs: draws of other samplers, checkpoints of stages not in ``keep``."""
+        """Remove what only an unfinished run needs: draws of other samplers, checkpoints of stages
+        not in ``keep``.
+        """
         any_process(False)  # all have read what they need
         if not self.writes:
             return
@@ -152,7 +173,7 @@ class RunFolder:
 
     def write_kernel(self, transition: "AbstractTransition", *, dim: int) -> Path:
         """Write ``kernel.safetensors`` (see `capriole.save`)."""
-        from .._io import save
+        from ..models import save
 
         if not self.writes:
             return self.path / "kernel.safetensors"
@@ -178,7 +199,9 @@ def clear(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises `RunFolderError` for anything else, and for files above 64 MB."""
+    """The JSON object in a file. Raises `RunFolderError` for anything else, and for files above 64
+    MB.
+    """
     try:
         if not path.is_file():
             raise RunFolderError(f"cannot read {path}: no such file")
@@ -186,7 +209,11 @@ def read_json(path: Path) -> dict[str, Any]:
             raise RunFolderError(f"cannot read {path}: it is larger than {size(MAX_JSON)}")
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise error if isinstance(error, RunFolderError) else RunFolderError(f"cannot read {path}: {error}") from error
+        raise (
+            error
+            if isinstance(error, RunFolderError)
+            else RunFolderError(f"cannot read {path}: {error}")
+        ) from error
     if not isinstance(content, dict):
         raise RunFolderError(f"cannot read {path}: it holds no JSON object")
     return content

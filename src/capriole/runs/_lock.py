@@ -1,4 +1,6 @@
-"""A lock on a folder: one process at a time. The operating system lets go of it when its process dies."""
+"""A lock on a folder: one process at a time. The operating system lets go of it when its process
+dies.
+"""
 
 import os
 from pathlib import Path
@@ -7,10 +9,12 @@ from ._errors import RunFolderError
 
 
 class FolderLock:
-    """Holds ``folder/lock`` from construction to `close` (or the death of the process, however it died).
+    """Holds ``folder/lock`` from construction to `close` (or the death of the process, however it
+    died).
 
-    An advisory ``flock``: nothing is left to clean up after a crash. The file names the last holder, for the message.
-    Raises `RunFolderError` if another process, or another object of this one, holds it.
+    An advisory ``flock``: nothing is left to clean up after a crash. The file names the last
+    holder, for the message. Raises `RunFolderError` if another process, or another object of this
+    one, holds it.
     """
 
     def __init__(self, folder: Path):
@@ -27,7 +31,8 @@ class FolderLock:
             holder = os.read(descriptor, 20).decode(errors="replace").strip()
             os.close(descriptor)
             raise RunFolderError(
-                f"{folder} is in use by process {holder or 'unknown'}; wait for it, or stop it with Ctrl-C"
+                f"{folder} is in use by process {holder or 'unknown'}; wait for it, or stop it "
+                "with Ctrl-C"
             ) from error
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())

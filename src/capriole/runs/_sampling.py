@@ -1,4 +1,6 @@
-"""Sampling that survives: draws go to disk as they come, and a stage goes on where its last checkpoint left it."""
+"""Sampling that survives: draws go to disk as they come, and a stage goes on where its last
+checkpoint left it.
+"""
 
 import os
 import time
@@ -10,15 +12,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._clock import CompileClock
-from .._container import Arrays
-from .._devices import Devices, any_process, is_first_process, whole
-from .._ravel import named_arrays
-from .._sample import Draws, Record, draw_chunks, means, record_of
-from .._train import Progress
-from .._transition import AbstractTransition
-from .._types import ChainState, Key
-from .._whitening import drawn_to_user, users
+from ..coordinates import drawn_to_user, users
+from ..kernels import AbstractTransition, ChainState, Key
+from ..models import named_arrays
+from ..runtime import Arrays, CompileClock, Devices, Progress, any_process, is_first_process, whole
+from ..sampling import Draws, Record, draw_chunks, means, record_of
 from ._checkpoint import Checkpoint, CheckpointError, Checkpoints, fill, number, to_arrays
 from ._errors import RunFolderError
 from ._fingerprint import check_state, kernel_digest
@@ -47,7 +45,9 @@ class Streamed(NamedTuple):
         record = Record(position=self.store.read_position(start), **stats)
         share = record.lp.shape[1] / max(self.store.committed, 1)
         spent = (self.seconds * share, self.compile_seconds)
-        return Draws(record, self.state, int(record.n_steps.sum()), *spent, self.completed, self.thin)
+        return Draws(
+            record, self.state, int(record.n_steps.sum()), *spent, self.completed, self.thin
+        )
 
 
 def stream_chains(
@@ -65,16 +65,19 @@ def stream_chains(
     devices: Devices | None = None,
     progress: OnDraws | None = None,
 ) -> Streamed:
-    """`draw_chains` into the store at ``path``, or on from the last checkpoint of ``stage``, the same bit for bit.
+    """`draw_chains` into the store at ``path``, or on from the last checkpoint of ``stage``, the
+    same bit for bit.
 
-    Draws reach the disk when a block of them is full, after the first chunk that ends ``seconds`` or more after the
-    last time, and at the end. A thread writes them while the next block is drawn, so memory holds two blocks (of 16 MB)
-    whatever ``num_draws``, and drawing waits only if it is faster than the disk. The order is draws, counter,
-    checkpoint: after a crash at any point the newest checkpoint describes draws that are there. A ``num_draws`` larger
-    than before extends the run; a smaller one changes nothing. KeyboardInterrupt ends the run after a whole chunk.
+    Draws reach the disk when a block of them is full, after the first chunk that ends ``seconds``
+    or more after the last time, and at the end. A thread writes them while the next block is drawn,
+    so memory holds two blocks (of 16 MB) whatever ``num_draws``, and drawing waits only if it is
+    faster than the disk. The order is draws, counter, checkpoint: after a crash at any point the
+    newest checkpoint describes draws that are there. A ``num_draws`` larger than before extends the
+    run; a smaller one changes nothing. KeyboardInterrupt ends the run after a whole chunk.
 
-    ``devices`` is as in `draw_chains`. With several processes all of them call this with the same arguments and a
-    ``path`` in a folder they share: each writes its own chains, the first one commits what all have written.
+    ``devices`` is as in `draw_chains`. With several processes all of them call this with the same
+    arguments and a ``path`` in a folder they share: each writes its own chains, the first one
+    commits what all have written.
     """
     writer = _Writer(
         key,
@@ -94,15 +97,24 @@ def stream_chains(
     with CompileClock() as clock:
         try:
             size = min(chunk_size, writer.store.block)
-            options: dict[str, Any] = {"thin": thin, "first_step": writer.drawn * thin, "chunk_size": size}
+            options: dict[str, Any] = {
+                "thin": thin,
+                "first_step": writer.drawn * thin,
+                "chunk_size": size,
+            }
             options["devices"] = devices
-            for new, record in draw_chunks(key, transition, state, num_draws=left, **options) if left > 0 else ():
+            for new, record in (
+                draw_chunks(key, transition, state, num_draws=left, **options) if left > 0 else ()
+            ):
                 writer.add(new, record, clock)
                 if writer.is_block_full or any_process(time.monotonic() - last >= seconds):
                     writer.submit()
                     last = time.monotonic()
                 if progress is not None:
-                    progress(Progress("sample", writer.drawn, num_draws, clock.elapsed, means(record)), record)
+                    progress(
+                        Progress("sample", writer.drawn, num_draws, clock.elapsed, means(record)),
+                        record,
+                    )
         except KeyboardInterrupt:
             completed = False
         finally:
@@ -111,7 +123,9 @@ def stream_chains(
 
 
 class _Chunk(NamedTuple):
-    """Draws from number ``first`` on, the state they end in, and the seconds spent and compiling until then."""
+    """Draws from number ``first`` on, the state they end in, and the seconds spent and compiling
+    until then.
+    """
 
     first: int
     record: Record
@@ -122,8 +136,9 @@ class _Chunk(NamedTuple):
 class _Writer:
     """The chunks not yet on disk, and the thread that brings them there.
 
-    The thread has at most one block at a time. ``state`` and ``spent`` are those of the last checkpoint. One process
-    commits in the thread; several commit in the main thread, once all have written, since only there they can agree.
+    The thread has at most one block at a time. ``state`` and ``spent`` are those of the last
+    checkpoint. One process commits in the thread; several commit in the main thread, once all have
+    written, since only there they can agree.
     """
 
     def __init__(
@@ -153,7 +168,9 @@ class _Writer:
             self._restore(found, path)
         elif is_first_process():
             example = self._groups([_example(key, transition, state, self.parts)])
-            self.store = DrawStore.create(path, *example, num_draws=num_draws, parts=self.parts, chunk_size=chunk_size)
+            self.store = DrawStore.create(
+                path, *example, num_draws=num_draws, parts=self.parts, chunk_size=chunk_size
+            )
         any_process(False)  # the others open what the first one made
         if not is_first_process():
             self.store = DrawStore.open(path)
@@ -164,20 +181,31 @@ class _Writer:
         """Go on from a checkpoint, if it is one of this run; its draws are those that count."""
         parts = fill({"key": self.key, "state": self.state}, found.arrays)
         if number(found.facts, "thin") != self.thin:
-            raise CheckpointError(f"the draws were thinned by {found.facts['thin']}, this run asks for {self.thin}")
+            raise CheckpointError(
+                f"the draws were thinned by {found.facts['thin']}, this run asks for {self.thin}"
+            )
         if found.facts.get("kernel") != self.kernel:
             raise CheckpointError(
-                f"the draws of the stage {self.stage!r} are of another kernel, perhaps of this one before it was "
-                f"trained on; remove the stage's checkpoints in {self.checkpoints.path} to begin anew"
+                f"the draws of the stage {self.stage!r} are of another kernel, perhaps of this one "
+                "before it was "
+                f"trained on; remove the stage's checkpoints in {self.checkpoints.path} to begin "
+                "anew"
             )
         check_state(self.target, parts["state"])
-        self.state, self.goal, self._submitted = parts["state"], number(found.facts, "goal"), found.step
-        self.earlier = self.spent = tuple(number(found.facts, n, kind=float) for n in ("seconds", "compiling"))
+        self.state, self.goal, self._submitted = (
+            parts["state"],
+            number(found.facts, "goal"),
+            found.step,
+        )
+        self.earlier = self.spent = tuple(
+            number(found.facts, n, kind=float) for n in ("seconds", "compiling")
+        )
         if is_first_process():
             self.store = DrawStore.open(path, write=True)
             if self.store.layout.parts != self.parts:
                 raise CheckpointError(
-                    f"{path} is written by {self.store.layout.parts} processes, now there are {self.parts}; resume "
+                    f"{path} is written by {self.store.layout.parts} processes, now there are "
+                    f"{self.parts}; resume "
                     "with as many as before"
                 )
             self.store.trim(found.step)
@@ -185,7 +213,11 @@ class _Writer:
     @property
     def drawn(self) -> int:
         """Draws on disk or on their way there."""
-        return self.chunks[-1].first + len(self.chunks[-1].record.lp) if self.chunks else self._submitted
+        return (
+            self.chunks[-1].first + len(self.chunks[-1].record.lp)
+            if self.chunks
+            else self._submitted
+        )
 
     @property
     def is_block_full(self) -> bool:
@@ -213,7 +245,9 @@ class _Writer:
             self._submitted, self.chunks = self.drawn, []
 
     def close(self) -> None:
-        """Bring everything to disk and let the thread go; after a failed write nothing more is written."""
+        """Bring everything to disk and let the thread go; after a failed write nothing more is
+        written.
+        """
         try:
             self.submit()
             self._settle()
@@ -232,12 +266,16 @@ class _Writer:
         except RunFolderError as error:
             trouble = error
         if any_process(trouble is not None):
-            raise trouble or RunFolderError(f"another process could not write its draws to {self.store.path}")
+            raise trouble or RunFolderError(
+                f"another process could not write its draws to {self.store.path}"
+            )
         if self.parts > 1 and last is not None and last.first >= self.store.committed:
             self._commit(last)
 
     def _write(self, chunks: list[_Chunk]) -> _Chunk | None:
-        """Bring chunks to disk and return the last; those there already, from an interrupted call, stay as they are."""
+        """Bring chunks to disk and return the last; those there already, from an interrupted call,
+        stay as they are.
+        """
         fresh = [chunk for chunk in chunks if chunk.first >= self.store.committed]
         if not fresh:
             return None
@@ -261,7 +299,9 @@ class _Writer:
         self.checkpoints.write(self.stage, self.store.committed, arrays, facts)
 
     def _groups(self, records: list[Record]) -> tuple[Arrays, Arrays]:
-        fields = {name: _joined([getattr(record, name) for record in records]) for name in Record._fields}
+        fields = {
+            name: _joined([getattr(record, name) for record in records]) for name in Record._fields
+        }
         position, fields["lp"] = drawn_to_user(self.target, fields.pop("position"), fields["lp"])
         if self.thin == 1:
             fields |= {name: fields[name].astype(bool) for name in _FLAGS}
@@ -271,7 +311,8 @@ class _Writer:
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
     """Chunks (draws, ..., chains) one after the other, as (chains, draws, ...).
 
-    Each is transposed as a matrix while it is small, which is several times faster than moving the axis of the whole.
+    Each is transposed as a matrix while it is small, which is several times faster than moving the
+    axis of the whole.
     """
     _, *rest, chains = parts[0].shape
     joined = np.empty((chains, sum(map(len, parts)), *rest), parts[0].dtype)
@@ -284,10 +325,14 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _example(key: Key, transition: AbstractTransition, state: ChainState, parts: int) -> Record:
-    """A record of one draw of one part of the chains, zeros in the shapes and dtypes of the real one, not computed."""
+    """A record of one draw of one part of the chains, zeros in the shapes and dtypes of the real
+    one, not computed.
+    """
 
     def first(state: ChainState) -> Record:
         return record_of(*transition.step(key, state), state.position)
 
     shapes = jax.eval_shape(first, state)
-    return Record(*(np.zeros((1, *leaf.shape[:-1], leaf.shape[-1] // parts), leaf.dtype) for leaf in shapes))
+    return Record(
+        *(np.zeros((1, *leaf.shape[:-1], leaf.shape[-1] // parts), leaf.dtype) for leaf in shapes)
+    )

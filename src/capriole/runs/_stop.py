@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
-from .._devices import any_process
+from ..runtime import any_process
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 OUT_OF_TIME = 75
@@ -18,11 +18,12 @@ OUT_OF_TIME = 75
 class Stop:
     """``with Stop(time_budget=3600) as stop: train(..., progress=stop.after(show))``.
 
-    SIGINT and SIGTERM, and the end of the budget, let the current chunk finish; then ``stop.check()``, which ``after``
-    calls for every progress event, raises KeyboardInterrupt, and the loops return what they have. A second signal
-    ends the process at once. Handlers are installed in the main thread only (elsewhere only the budget counts) and
-    put back on leaving. ``exit_code`` is then 130 (SIGINT), 143 (SIGTERM) or 75 (budget). If one of several processes
-    is to stop, all do.
+    SIGINT and SIGTERM, and the end of the budget, let the current chunk finish; then
+    ``stop.check()``, which ``after`` calls for every progress event, raises KeyboardInterrupt, and
+    the loops return what they have. A second signal ends the process at once. Handlers are
+    installed in the main thread only (elsewhere only the budget counts) and put back on leaving.
+    ``exit_code`` is then 130 (SIGINT), 143 (SIGTERM) or 75 (budget). If one of several processes is
+    to stop, all do.
     """
 
     def __init__(self, *, time_budget: float | None = None):
@@ -80,4 +81,6 @@ class Stop:
         """Why the run stops, in words."""
         if self.signal is None and self.out_of_time:
             return f"the time budget of {self.time_budget:g} s is used up"
-        return "stopped" if self.signal is None else f"stopped by {signal.Signals(self.signal).name}"
+        return (
+            "stopped" if self.signal is None else f"stopped by {signal.Signals(self.signal).name}"
+        )

@@ -1,4 +1,6 @@
-"""Training that survives: checkpoints between chunks, and a stage goes on where its last checkpoint left it."""
+"""Training that survives: checkpoints between chunks, and a stage goes on where its last checkpoint
+left it.
+"""
 
 import time
 from collections.abc import Callable
@@ -6,11 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from .._container import Arrays
-from .._devices import Devices, any_process
-from .._train import Metrics, Progress, Recipe, Snapshot, TrainResult, TrainState, init_train_state, train
-from .._transition import Transition
-from .._types import Key, Vector
+from ..kernels import Key, Transition, Vector
+from ..runtime import Arrays, Devices, Progress, any_process
+from ..training import (
+    Metrics,
+    Recipe,
+    Snapshot,
+    TrainResult,
+    TrainState,
+    init_train_state,
+    train_kernel,
+)
 from ._checkpoint import Checkpoint, CheckpointError, Checkpoints, fill, number, to_arrays
 from ._fingerprint import check_state
 from ._metrics import MetricsLog
@@ -19,12 +27,14 @@ HISTORY = "history/"
 
 
 class CheckpointedTrainer:
-    """A trainer for `train_best` and for ``capriole.train(resume=...)``: every stage is kept in ``checkpoints``.
+    """A trainer for `train_best` and for ``capriole.train(resume=...)``: every stage is kept in
+    ``checkpoints``.
 
-    A checkpoint is written after the first chunk that ends ``seconds`` or more after the last one, and when training
-    ends in whatever way Python can see. A stage that is complete is read back, not trained again. ``log`` loses its
-    lines beyond the point that training goes on from. ``devices`` is as in `capriole.train_kernel`; with several
-    processes the first one writes.
+    A checkpoint is written after the first chunk that ends ``seconds`` or more after the last one,
+    and when training ends in whatever way Python can see. A stage that is complete is read back,
+    not trained again. ``log`` loses its lines beyond the point that training goes on from.
+    ``devices`` is as in `capriole.training.train_kernel`; with several processes the first one
+    writes.
     """
 
     def __init__(
@@ -36,7 +46,12 @@ class CheckpointedTrainer:
         log: MetricsLog | None = None,
         devices: Devices | None = None,
     ):
-        self.checkpoints, self.seconds, self.chunk_size, self.log = checkpoints, seconds, chunk_size, log
+        self.checkpoints, self.seconds, self.chunk_size, self.log = (
+            checkpoints,
+            seconds,
+            chunk_size,
+            log,
+        )
         self.devices = devices
 
     def __call__(
@@ -59,7 +74,7 @@ class CheckpointedTrainer:
         keeper = _Keeper(self.checkpoints, stage, key, self.seconds)
         named = None if progress is None else lambda event: progress(event._replace(phase=stage))
         try:
-            return train(
+            return train_kernel(
                 key,
                 transition,
                 position,
@@ -101,7 +116,9 @@ class _Keeper:
 
 
 def _parts(key: Key, state: TrainState) -> dict[str, Any]:
-    """What of a training state is stored: all but the log density, which is the caller's code and data."""
+    """What of a training state is stored: all but the log density, which is the caller's code and
+    data.
+    """
     return {
         "key": key,
         "dynamics": state.transition.dynamics,
@@ -112,13 +129,25 @@ def _parts(key: Key, state: TrainState) -> dict[str, Any]:
 
 
 def _restored(found: Checkpoint, key: Key, fresh: TrainState) -> Snapshot:
-    stored: Arrays = {name: value for name, value in found.arrays.items() if not name.startswith(HISTORY)}
-    history = {name.removeprefix(HISTORY): v for name, v in found.arrays.items() if name.startswith(HISTORY)}
+    stored: Arrays = {
+        name: value for name, value in found.arrays.items() if not name.startswith(HISTORY)
+    }
+    history = {
+        name.removeprefix(HISTORY): v
+        for name, v in found.arrays.items()
+        if name.startswith(HISTORY)
+    }
     parts = fill(_parts(key, fresh), stored)
-    if set(history) != set(Metrics._fields) or any(v.shape != (found.step,) for v in history.values()):
-        raise CheckpointError(f"the checkpoint's history does not cover its {found.step} training steps")
+    if set(history) != set(Metrics._fields) or any(
+        v.shape != (found.step,) for v in history.values()
+    ):
+        raise CheckpointError(
+            f"the checkpoint's history does not cover its {found.step} training steps"
+        )
     check_state(fresh.transition.logdensity, parts["chains"])
-    transition = Transition(fresh.transition.logdensity, parts["dynamics"], fresh.transition.context)
+    transition = Transition(
+        fresh.transition.logdensity, parts["dynamics"], fresh.transition.context
+    )
     state = TrainState(transition, parts["optimizer"], parts["chains"], parts["step"])
     spent = (number(found.facts, name, kind=float) for name in ("seconds", "compiling"))
     undone = number(found.facts, "undone")

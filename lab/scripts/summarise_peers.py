@@ -1,0 +1,67 @@
+"""Write the tables between the ``peers`` markers of docs/peers.md from the cells under
+results/peers.
+
+python scripts/summarise_peers.py           # rewrite the page, draw the figure beside the cells
+python scripts/summarise_peers.py --check   # exit 1 if the page does not agree with the files
+"""
+
+import sys
+
+from _page import ROOT, rewrite, table
+
+from capriole_lab.experiments._peers_goals import Table, verdicts
+from capriole_lab.experiments._peers_judge import Cells, standings
+from capriole_lab.experiments._peers_report import lead, load_cells, rates_figure
+from capriole_lab.experiments._peers_tables import (
+    COST_HEADER,
+    GOAL_HEADER,
+    RANK_HEADER,
+    cost_rows,
+    goal_rows,
+    label,
+    rank_rows,
+    short,
+)
+from capriole_lab.report import save
+
+CELLS = ROOT / "results" / "peers"
+FIGURE = "![Effective draws per gradient and per second](../results/peers/rates.png)"
+
+
+def block(cells: Cells, ranked: Table) -> str:
+    """The text between the markers."""
+    if not cells:
+        return "No cells are stored under `results/peers/` yet."
+    found = verdicts(ranked)
+    lines = [f"{sum(v.passed for v in found)} of {len(found)} goals are met. {lead(cells)}", ""]
+    lines += [*table(GOAL_HEADER, goal_rows(found)), FIGURE, ""]
+    for header, rows in (
+        (RANK_HEADER, rank_rows(ranked)),
+        (COST_HEADER, cost_rows(ranked)),
+        (["target", "sampler", "seeds passed", "what the others lacked"], failures(ranked)),
+    ):
+        lines += table(header, rows)
+    return "\n".join(lines).rstrip()
+
+
+def failures(ranked: Table) -> list[list[str]]:
+    """Whose seeds did not all pass, and what those lacked that did not."""
+    return [
+        [short(target), label(s.sampler), f"{s.seeds_passed} of {s.seeds}", "; ".join(s.reasons)]
+        for target, found in ranked.items()
+        for s in found
+        if s.reasons
+    ]
+
+
+def main() -> int:
+    """Rewrite or check docs/peers.md."""
+    cells = load_cells(CELLS)
+    ranked = {name: standings(found) for name, found in cells.items()}
+    if cells and "--check" not in sys.argv:
+        save(rates_figure(ranked), CELLS / "rates.png")
+    return rewrite("docs/peers.md", "peers", block(cells, ranked))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,3 @@
+"""The laboratory: targets, baselines, peers, the paper's experiments, latent-variable models,
+calibration.
+"""

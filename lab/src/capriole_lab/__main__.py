@@ -1,0 +1,5 @@
+"""``python -m capriole_lab``."""
+
+from .cli import main
+
+main()

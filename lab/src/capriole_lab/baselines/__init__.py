@@ -1,0 +1,31 @@
+"""What a learned kernel has to beat: honestly tuned classical samplers."""
+
+from capriole.sampling import PeerDraws
+
+from ._hmc import HMCTuning, tune_hmc
+from ._lookahead import LookAhead, LookAheadState, reach
+from ._lookahead_tuning import LookAheadTuning, tune_lookahead
+from ._nice import Nice, nice
+from ._nice_train import NiceRecipe, NiceResult, train_nice
+from ._peers import PEERS, Peer, run_peer
+from ._trial import TuningError
+
+__all__ = [
+    "PEERS",
+    "HMCTuning",
+    "LookAhead",
+    "LookAheadState",
+    "LookAheadTuning",
+    "Nice",
+    "NiceRecipe",
+    "NiceResult",
+    "Peer",
+    "PeerDraws",
+    "TuningError",
+    "nice",
+    "reach",
+    "run_peer",
+    "train_nice",
+    "tune_hmc",
+    "tune_lookahead",
+]

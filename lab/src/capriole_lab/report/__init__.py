@@ -1,0 +1,36 @@
+"""Figures and pages. Matplotlib and Jinja are imported when something is drawn, without pyplot or
+any global state.
+"""
+
+from ._bench import cost_panels, rates_by_target
+from ._calibration import p_value_chart, rank_panels
+from ._figures import (
+    LABELS,
+    autocorrelation_figure,
+    chains_over_density,
+    save,
+    trace_figure,
+    training_curve,
+)
+from ._html import Section, page, picture, points, table, text
+from ._panels import autocorrelation_panels
+
+__all__ = [
+    "LABELS",
+    "Section",
+    "autocorrelation_figure",
+    "autocorrelation_panels",
+    "chains_over_density",
+    "cost_panels",
+    "p_value_chart",
+    "page",
+    "picture",
+    "points",
+    "rank_panels",
+    "rates_by_target",
+    "save",
+    "table",
+    "text",
+    "trace_figure",
+    "training_curve",
+]

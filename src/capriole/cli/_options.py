@@ -1,0 +1,45 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Preset = Annotated[str, typer.Option(help="smoke (seconds), laptop (a minute or two) or paper.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random in the run.")]
+Out = Annotated[Path | None, typer.Option(help="Folder to create for the run.")]
+Leapfrogs = Annotated[
+    int | None, typer.Option("--num-leapfrogs", min=1, help="Leapfrog steps M per proposal.")
+]
+TrainSteps = Annotated[int | None, typer.Option(min=1, help="Training iterations.")]
+Chains = Annotated[int | None, typer.Option(min=4, help="Chains to sample.")]
+Steps = Annotated[int | None, typer.Option(min=10, help="Metropolis-Hastings steps per chain.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print results.json instead of the table.")]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001, help="Stop cleanly after that many seconds, ready to resume (status 75)."
+    ),
+]
+Every = Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints.")]
+Folder = Annotated[Path, typer.Argument(help="A run folder.")]
+Function = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[FILE.py:FUNCTION]", help="For a run of your own log density: the same, once more."
+    ),
+]
+Devices = Annotated[
+    int | None, typer.Option(min=1, help="Devices that share the chains; 1 unless given.")
+]
+Coordinator = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="One of several processes: where process 0 listens (docs/scale.md).",
+    ),
+]
+NumProcesses = Annotated[int | None, typer.Option(min=1, help="How many processes there are.")]
+ProcessId = Annotated[int | None, typer.Option(min=0, help="Which of them this is, from 0.")]
+Float64 = Annotated[bool, typer.Option("--float64", help="Compute in double precision.")]
+Spread = Annotated[float, typer.Option(help="Standard deviation of the starts around 0.")]

@@ -1,0 +1,84 @@
+"""Work in a run folder with live progress; every kind of trouble becomes one clear line and an exit
+status.
+"""
+
+import contextlib
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import typer
+
+from ._machines import GONE, Machines, is_joined, leave
+from ._progress import LiveProgress
+
+
+class Options(NamedTuple):
+    """How to run, as opposed to what: nothing here changes a draw (by more than rounding)."""
+
+    as_json: bool = False
+    time_budget: float | None = None
+    checkpoint_every: float = 10.0
+    machines: Machines = Machines()
+
+
+type Work = Callable[[LiveProgress, Callable[[Any], None]], None]
+"""What a command does: called with the live display and the progress callback to use."""
+
+
+def fail(message: str) -> NoReturn:
+    """Print an error and leave with status 2."""
+    typer.secho(f"error: {message}", fg="red", err=True)
+    raise typer.Exit(2)
+
+
+def survive(prepare: Callable[[], tuple[Any, Work]], out: Path, options: Options) -> bool:
+    """Work in the folder that ``prepare`` opens; whether this process is the one that reports.
+
+    Status 130, 143 (signals), 75 (budget), 2 (bad input).
+    """
+    from ..runs import Stop
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_trouble_in_one_line())
+        options.machines.join()  # before Stop: JAX takes SIGTERM for itself when processes meet
+        stop = stack.enter_context(Stop(time_budget=options.time_budget))
+        folder, work = prepare()
+        try:
+            with LiveProgress(quiet=not folder.writes) as live:
+                work(live, stop.after(live.update))
+        except KeyboardInterrupt:
+            typer.secho(
+                f"{stop.reason}; what was finished is in {out}; go on with: capriole resume {out}",
+                fg="yellow",
+                err=True,
+            )
+            raise typer.Exit(stop.exit_code) from None
+        finally:
+            folder.close()
+    return folder.writes
+
+
+@contextlib.contextmanager
+def _trouble_in_one_line() -> Iterator[None]:
+    """Warnings of the library go to stderr; errors that a user can do something about become one
+    line, status 2.
+    """
+    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
+    try:
+        yield
+    except typer.Exit:  # a RuntimeError itself
+        raise
+    except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
+        message = str(error) or type(error).__name__
+        if is_joined():
+            typer.secho(f"error: {message}; {GONE}", fg="red", err=True)
+            leave(2)
+        fail(message)
+    except Exception:
+        if is_joined():  # the others would wait for this process
+            traceback.print_exc()
+            leave(1)
+        raise

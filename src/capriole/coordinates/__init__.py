@@ -1,0 +1,50 @@
+"""Exact changes of variables, and how they are estimated."""
+
+from ._transport_estimation import Estimate, estimate_transport, likely_parents, refitted
+from ._transport_map import BENDS, Transported, TransportMap
+from ._whitening import (
+    Whitened,
+    Whitening,
+    diagonal,
+    drawn_to_user,
+    draws_to_user,
+    estimate_whitening,
+    fisher_whitening,
+    from_user,
+    identity,
+    maps,
+    on_host,
+    padded,
+    reusable,
+    seen_from,
+    spread,
+    to_user,
+    users,
+)
+
+__all__ = [
+    "BENDS",
+    "Estimate",
+    "TransportMap",
+    "Transported",
+    "Whitened",
+    "Whitening",
+    "diagonal",
+    "drawn_to_user",
+    "draws_to_user",
+    "estimate_transport",
+    "estimate_whitening",
+    "fisher_whitening",
+    "from_user",
+    "identity",
+    "likely_parents",
+    "maps",
+    "on_host",
+    "padded",
+    "refitted",
+    "reusable",
+    "seen_from",
+    "spread",
+    "to_user",
+    "users",
+]

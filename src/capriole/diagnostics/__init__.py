@@ -1,0 +1,82 @@
+"""Statistics of draws, health of runs, modes, agreement with a reference. Arrays in, numbers and
+problems out.
+"""
+
+from ._agreement import Z_LIMIT, agreement
+from ._dispersion import APART, Met, farthest, left_behind, put_back, spread_out
+from ._fast import quick_ess, worst_ess, worst_rhat
+from ._health import (
+    FITTED,
+    MOST_DIVERGED,
+    MOST_NONFINITE,
+    RHAT_LIMIT,
+    Tally,
+    health,
+    health_of,
+    rounding,
+    tally,
+    training_health,
+)
+from ._modes import MOST_MODES, Modes, Place, find_modes, labelled, places
+from ._statistics import (
+    Efficiency,
+    ModeSummary,
+    Moments,
+    autocorrelation,
+    bulk_ess,
+    bulk_ess_sq,
+    efficiency,
+    mean_error,
+    mode_rhat,
+    mode_summary,
+    moments,
+    paper_ess,
+    rhat,
+    rhat_limit,
+    z_scores,
+)
+
+__all__ = [
+    "APART",
+    "FITTED",
+    "MOST_DIVERGED",
+    "MOST_MODES",
+    "MOST_NONFINITE",
+    "RHAT_LIMIT",
+    "Z_LIMIT",
+    "Efficiency",
+    "Met",
+    "ModeSummary",
+    "Modes",
+    "Moments",
+    "Place",
+    "Tally",
+    "agreement",
+    "autocorrelation",
+    "bulk_ess",
+    "bulk_ess_sq",
+    "efficiency",
+    "farthest",
+    "find_modes",
+    "health",
+    "health_of",
+    "labelled",
+    "left_behind",
+    "mean_error",
+    "mode_rhat",
+    "mode_summary",
+    "moments",
+    "paper_ess",
+    "places",
+    "put_back",
+    "quick_ess",
+    "rhat",
+    "rhat_limit",
+    "rounding",
+    "spread_out",
+    "tally",
+    "training_health",
+    "worst_ess",
+    "worst_rhat",
+    "z_scores",
+]

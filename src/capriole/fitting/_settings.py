@@ -1,0 +1,53 @@
+"""What `fit` is asked for, apart from the log density and the seed."""
+
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from ..models import check_count, check_spread
+
+CRITERIA = ("gradients", "seconds")
+SCOUTS = 3
+"""Scouts of the pilot for each of its chains."""
+THINS = (1, 4, 16)
+"""How many times as long, thinned to as many draws."""
+_RANGES = {
+    "num_chains": (4, 10**6),
+    "num_draws": (8, 10**9),  # R-hat is not defined for fewer
+    "train_steps": (0, 10**9),
+    "num_pilot_chains": (16, 10**6),
+}
+
+
+class Settings(NamedTuple):
+    """The arguments of `fit` that have the same names."""
+
+    num_chains: int
+    num_draws: int
+    spread: float
+    train_steps: int
+    num_pilot_chains: int
+    compare: bool
+    criterion: str
+
+    def checked(self) -> Self:
+        """The same as plain numbers. Raises ValueError for one of the wrong kind or out of range."""
+        if self.criterion not in CRITERIA:
+            raise ValueError(
+                f"criterion must be 'gradients' or 'seconds', got {self.criterion!r:.80}"
+            )
+        if not isinstance(self.compare, bool | np.bool):
+            raise ValueError(f"compare must be True or False, got {self.compare!r:.80}")
+        found: dict[str, Any] = {
+            name: check_count(name, getattr(self, name), *ends) for name, ends in _RANGES.items()
+        }
+        return self._replace(spread=check_spread(self.spread), compare=bool(self.compare), **found)
+
+
+def settings_from(config: dict[str, Any]) -> Settings:
+    """Settings as a config.json holds them. Raises ValueError for one that is missing or cannot be."""
+    values: dict[str, Any] = {name: config.get(name) for name in Settings._fields}
+    try:
+        return Settings(**values).checked()
+    except ValueError as error:
+        raise ValueError(f"the configuration cannot be: {error}") from error

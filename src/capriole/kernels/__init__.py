@@ -1,0 +1,77 @@
+"""The method's equations: log densities, networks, dynamics, transitions."""
+
+from ._dynamics import (
+    AbstractDynamics,
+    CrankNicolson,
+    Divided,
+    Leapfrog,
+    LearnedLeapfrog,
+    Rotation,
+    affine,
+    draw_masks,
+    learned_leapfrog,
+    rotation_step_sizes,
+)
+from ._logdensity import AbstractLogDensity, PerChain, StoppedForce, Tempered, value_and_grad
+from ._mode_jump import ModeJump
+from ._networks import MLP, SQT, AbstractNetwork, Squashed, column, linear
+from ._surrogate_force import surrogate_force
+from ._transition import (
+    DIVERGENCE,
+    AbstractTransition,
+    Jittered,
+    Mixture,
+    Proposal,
+    Repeated,
+    Transition,
+    hmc,
+    on_devices,
+    per_chain,
+    state_at,
+)
+from ._types import ChainState, Flag, Info, Key, Phase, Scalar, State, Vector
+
+__all__ = [
+    "DIVERGENCE",
+    "MLP",
+    "SQT",
+    "AbstractDynamics",
+    "AbstractLogDensity",
+    "AbstractNetwork",
+    "AbstractTransition",
+    "ChainState",
+    "CrankNicolson",
+    "Divided",
+    "Flag",
+    "Info",
+    "Jittered",
+    "Key",
+    "Leapfrog",
+    "LearnedLeapfrog",
+    "Mixture",
+    "ModeJump",
+    "PerChain",
+    "Phase",
+    "Proposal",
+    "Repeated",
+    "Rotation",
+    "Scalar",
+    "Squashed",
+    "State",
+    "StoppedForce",
+    "Tempered",
+    "Transition",
+    "Vector",
+    "affine",
+    "column",
+    "draw_masks",
+    "hmc",
+    "learned_leapfrog",
+    "linear",
+    "on_devices",
+    "per_chain",
+    "rotation_step_sizes",
+    "state_at",
+    "surrogate_force",
+    "value_and_grad",
+]

@@ -1,0 +1,201 @@
+"""Checks of a user's log density, starting points and numbers, before time is spent. Errors name
+value and remedy.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..kernels import AbstractLogDensity, ChainState, StoppedForce, value_and_grad
+from ._pytrees import Raveled
+
+
+def check_count(name: str, value: Any, low: int, high: int = 10**9) -> int:
+    """A whole number, of Python's or NumPy's, as an int. Raises ValueError for anything else or out
+    of range.
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | np.integer)
+        or not low <= value <= high
+    ):
+        raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r:.80}")
+    return int(value)
+
+
+def check_spread(value: Any) -> float:
+    """A positive finite number, of Python's, NumPy's or JAX's, as a float. Raises ValueError for
+    anything else.
+    """
+    number = np.asarray(value)
+    if number.shape or number.dtype.kind not in "iuf" or not 0 < float(number) < 1e300:
+        raise ValueError(
+            f"spread must be one positive finite number, got {value!r:.80}: chains start at init + "
+            "spread * N(0, I); "
+            "give a small one, e.g. 1e-3, to start them close to init"
+        )
+    return float(number)
+
+
+def check_logdensity(function: Callable, position: jax.Array) -> None:
+    """Raise ValueError unless ``function`` is a differentiable, finite scalar of the dtype of
+    ``position`` there.
+    """
+    where = f"at the test position {_short(position)}"
+    try:
+        value = function(position)
+    except Exception as error:
+        what = f"the log density failed {where} of shape {position.shape}: {type(error).__name__}: {error}"
+        raise ValueError(f"{what}; {_remedy(error, function, position)}") from error
+    if not isinstance(value, jax.Array | np.ndarray | np.number | int | float):
+        raise ValueError(
+            f"the log density must return one number, got {value!r:.80} {where}; does it return "
+            "the sum?"
+        )
+    shape, dtype = jnp.shape(value), jnp.result_type(value)
+    if shape != ():
+        raise ValueError(
+            f"the log density must return a scalar, got shape {shape} {where}; sum over data and "
+            "dimensions"
+        )
+    if dtype != position.dtype:
+        raise ValueError(
+            f"the log density returned {dtype} for a position of {position.dtype}; compute in the "
+            "position's dtype "
+            "(cast the data, e.g. jnp.asarray(data, position.dtype))"
+        )
+    if jnp.isnan(value):
+        raise ValueError(f"the log density is NaN {where}; guard logs, square roots and 0/0 there")
+    if not jnp.isfinite(value):
+        raise ValueError(
+            f"the log density is {value} {where}: outside the support; pass an init inside it"
+        )
+    try:
+        gradient = jax.grad(function)(position)
+    except Exception as error:
+        raise ValueError(
+            f"the log density is not differentiable by jax.grad {where}: {_first_line(error)}; "
+            "write it in jax.numpy"
+        ) from error
+    bad = np.flatnonzero(~np.isfinite(np.asarray(gradient)))
+    if bad.size:
+        raise ValueError(
+            f"the gradient of the log density is not finite in coordinates {bad.tolist()} {where}"
+        )
+
+
+def has_second_derivative(function: Callable, position: jax.Array) -> bool:
+    """Whether training can differentiate through the force: reverse over reverse at ``position``."""
+    try:
+        second = _second(function, position)
+    except (
+        Exception
+    ):  # whatever a foreign log density raises when differentiated twice, the remedy is the same
+        return False
+    return bool(jnp.all(jnp.isfinite(second)))
+
+
+@eqx.filter_jit
+def _second(function: Callable, position: jax.Array) -> jax.Array:
+    def directional(x: jax.Array) -> jax.Array:
+        return jnp.sum(jax.grad(function)(x) * jnp.arange(1.0, x.size + 1, dtype=x.dtype))
+
+    return jax.grad(directional)(position)
+
+
+def trainable(
+    logdensity: AbstractLogDensity, position: jax.Array
+) -> tuple[AbstractLogDensity, bool]:
+    """The log density to train on: itself, or with its force held constant if it has no second
+    derivative.
+    """
+    if has_second_derivative(logdensity, position):
+        return logdensity, True
+    return StoppedForce(logdensity), False
+
+
+def check_starts(state: ChainState) -> None:
+    """Raise ValueError naming the first chain that starts where log density or gradient is not
+    finite.
+    """
+    value, grad = np.atleast_1d(state.logdensity), np.asarray(state.logdensity_grad)
+    grad = grad[:, None] if grad.ndim == 1 else grad
+    bad = np.flatnonzero(~np.isfinite(value) | ~np.isfinite(grad).all(axis=0))
+    if not bad.size:
+        return
+    chain = int(bad[0])
+    position = np.asarray(state.position).reshape(len(grad), -1)[:, chain]
+    coordinates = np.flatnonzero(~np.isfinite(grad[:, chain])).tolist()
+    detail = f"log density {value[chain]}" + (
+        f", gradient not finite in coordinates {coordinates}" if coordinates else ""
+    )
+    raise ValueError(
+        f"{bad.size} of {value.size} chains start outside the support, the first is chain {chain}: "
+        f"{detail} at "
+        f"position {_short(position)}; start the chains inside the support (closer to init by a "
+        "smaller spread=, if "
+        "they start around one), or map it smoothly to the whole space: for x > 0, x = exp(z) and "
+        "z added to the log "
+        "density"
+    )
+
+
+def check_dtype(logdensity: AbstractLogDensity, position: jax.Array) -> None:
+    """Raise ValueError unless value and gradient keep the shape and dtype of a batch of positions."""
+    try:
+        value, _ = jax.eval_shape(lambda x: value_and_grad(logdensity, x), position)
+    except Exception as error:
+        what = f"the log density failed for many positions at once, under jax.vmap and jax.jit: {_first_line(error)}"
+        raise ValueError(f"{what}; {_remedy(error, logdensity, position[:, 0])}") from error
+    if value.shape != position.shape[1:] or value.dtype != position.dtype:
+        raise ValueError(
+            f"for positions of shape {position.shape} and {position.dtype} the log density must "
+            "return shape "
+            f"{position.shape[1:]} and the same dtype, got {value.shape} and {value.dtype}; does "
+            "its dimension agree?"
+        )
+
+
+def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
+    """What to do about an error of the user's log density."""
+    if isinstance(
+        error, jax.errors.ConcretizationTypeError | jax.errors.TracerArrayConversionError
+    ):
+        return (
+            "write it in jax.numpy, with jnp.where in place of an if that depends on the position"
+        )
+    if isinstance(function, Raveled):
+        if not _takes_one(function.function):
+            return "it is called with one argument, the whole pytree that init is"
+        if any(map(_is_scalars, jax.tree.leaves(function.unravel(position), is_leaf=_is_scalars))):
+            return "init, or a part of it, is a list or tuple, to JAX a pytree of scalars: pass np.array of it instead"
+    return "does it agree with init, in dimension and names?"
+
+
+def _takes_one(function: Callable) -> bool:
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # it has no signature to ask
+        return True
+    return True
+
+
+def _is_scalars(node: Any) -> bool:
+    return type(node) in (list, tuple) and all(
+        isinstance(part, jax.Array) and part.ndim == 0 for part in node
+    )
+
+
+def _short(position: np.ndarray | jax.Array) -> str:
+    return np.array2string(np.asarray(position), precision=4, threshold=6)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"

@@ -1,0 +1,276 @@
+"""A log density on the examination table: what training and sampling will need of it, before an
+hour is spent.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..kernels import (
+    AbstractLogDensity,
+    Key,
+    Phase,
+    Transition,
+    Vector,
+    learned_leapfrog,
+    state_at,
+    value_and_grad,
+)
+from ._checks import check_logdensity, has_second_derivative
+
+type Verdict = Literal["ok", "warning", "error"]
+
+POINTS = 64
+CHAINS = 100
+
+
+class Finding(NamedTuple):
+    """One check: its name, verdict, what was found and, unless all is well, what to do about it."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+
+def examine(
+    logdensity: AbstractLogDensity, *, dim: int, key: Key, spread: float = 1.0
+) -> Iterator[Finding]:
+    """Check a log density (in the library's layout) at 0 and at 64 points ``spread * N(0, I)``,
+    finding by finding.
+
+    Stops after the first finding that makes the rest meaningless. Uses the default precision, and
+    double precision where that is the point.
+    """
+    dtype = jnp.zeros(()).dtype
+    origin = jnp.zeros(dim, dtype)
+    try:
+        check_logdensity(logdensity, origin)
+    except Exception as error:
+        yield Finding("value and gradient at 0", "error", str(error), "see the message")
+        return
+    value = float(logdensity(origin))
+    yield Finding(
+        "value and gradient at 0", "ok", f"{value:.6g}, a differentiable scalar of {dtype}"
+    )
+    points = spread * jax.random.normal(key, (POINTS, dim), dtype).T
+    try:
+        values, grads = jax.jit(lambda x: value_and_grad(logdensity, x))(points)
+    except Exception as error:
+        yield Finding(
+            "many chains at once",
+            "error",
+            _first_line(error),
+            "write it so that jax.vmap and jax.jit apply",
+        )
+        return
+    values, grads = np.asarray(values), np.asarray(grads)
+    yield _batch(logdensity, points, values)
+    inside = np.isfinite(values)
+    yield from _support(values, grads, spread)
+    if inside.sum() < 2:
+        return
+    inner = points[:, np.flatnonzero(inside)]
+    yield _second(logdensity, inner[:, 0])
+    yield _differences(logdensity, np.asarray(inner, np.float64))
+    yield _precision(logdensity, np.asarray(inner))
+    yield _reversibility(logdensity, inner, key)
+    yield _cost(logdensity, dim)
+
+
+def _batch(logdensity: AbstractLogDensity, points: Vector, values: np.ndarray) -> Finding:
+    """The same values one by one, and a second time: no state, no randomness, no mixing of chains."""
+    name = "same value every time"
+    single = np.array([logdensity(points[:, i]) for i in range(8)])
+    again = np.asarray(logdensity(points))
+    close = 1e3 * np.finfo(values.dtype).eps
+    same = np.allclose(single, values[:8], rtol=close, atol=close, equal_nan=True)
+    if same and np.allclose(again, values, rtol=close, atol=close, equal_nan=True):
+        return Finding(name, "ok", "one chain, many chains and a second call agree")
+    found = f"{single[0]:.9g} for one chain, {values[0]:.9g} among many, {again[0]:.9g} in a second call"
+    return Finding(
+        name, "error", found, "make it a pure function of the position, without state or randomness"
+    )
+
+
+def _support(values: np.ndarray, grads: np.ndarray, spread: float) -> Iterator[Finding]:
+    bad, nans = int(np.sum(~np.isfinite(values))), int(np.sum(np.isnan(values)))
+    found = f"finite at {len(values) - bad} of {len(values)} points {spread:g} N(0, I)"
+    if nans:
+        yield Finding(
+            "support",
+            "error",
+            f"{found}, NaN at {nans}",
+            "guard logs, square roots and 0/0; return -inf there",
+        )
+    elif bad == len(values):
+        yield Finding(
+            "support", "error", found, "give a --spread that keeps the starts inside the support"
+        )
+    elif bad:
+        remedy = "proposals outside are rejected; a smooth map to the whole space (log, logit) samples better"
+        yield Finding("support", "warning", found, remedy)
+    else:
+        yield Finding("support", "ok", found)
+    at_points = np.isfinite(grads).all(axis=0)[np.isfinite(values)]
+    if at_points.all():
+        yield Finding("finite gradients", "ok", f"at all {at_points.size} points of finite value")
+    else:
+        found = (
+            f"not finite at {int((~at_points).sum())} of {at_points.size} points of finite value"
+        )
+        yield Finding(
+            "finite gradients",
+            "error",
+            found,
+            "guard both branches of jnp.where, and powers and roots at 0",
+        )
+
+
+def _second(logdensity: AbstractLogDensity, point: Vector) -> Finding:
+    if has_second_derivative(logdensity, point):
+        return Finding("second derivative", "ok", "finite, for training through the force")
+    remedy = "training will hold the force constant; the kernel stays exact. Avoid while loops and callbacks"
+    return Finding("second derivative", "warning", "missing or not finite", remedy)
+
+
+def _differences(logdensity: AbstractLogDensity, points: np.ndarray) -> Finding:
+    """Directional derivatives by autodiff against central differences, in double precision."""
+    name = "gradient against finite differences"
+    directions = np.random.default_rng(0).normal(size=points.shape)
+    directions /= np.linalg.norm(directions, axis=0)
+    with jax.enable_x64(True):
+        x = jnp.asarray(points)
+        dtype = np.asarray(logdensity(x)).dtype
+        step = 1e-5 if dtype == np.float64 else 1e-2
+        up, down = (
+            np.asarray(logdensity(x + sign * step * directions), np.float64) for sign in (1, -1)
+        )
+        slope = np.sum(
+            np.asarray(value_and_grad(logdensity, x)[1], np.float64) * directions, axis=0
+        )
+        scale = np.abs(np.asarray(logdensity(x), np.float64))
+    numeric = (up - down) / (2 * step)
+    noise = np.finfo(dtype).eps * (scale + 1) / step
+    finite = np.isfinite(numeric) & np.isfinite(slope)
+    if not finite.any():
+        return Finding(name, "warning", "no point where both exist", "check the support")
+    error = (
+        np.abs(numeric - slope)[finite]
+        / (np.abs(slope) + np.abs(numeric) + 1e-3 + 1e3 * noise)[finite]
+    )
+    typical, worst = float(np.median(error)), float(np.max(error))
+    found = f"relative difference {typical:.1e} at the median point, {worst:.1e} at the worst"
+    if typical > 1e-2:
+        return Finding(
+            name, "error", found, "a custom derivative or stop_gradient in the log density is wrong"
+        )
+    if worst > 1e-2:
+        remedy = (
+            "a derivative that is wrong in places, or kinks: HMC-like kernels lose acceptance there"
+        )
+        return Finding(name, "warning", found, remedy)
+    return Finding(name, "ok", found)
+
+
+def _precision(logdensity: AbstractLogDensity, points: np.ndarray) -> Finding:
+    """How far single precision is off in differences of log density, which is what acceptance sees."""
+    name = "float32 against float64"
+    single = np.asarray(eqx.filter_jit(logdensity)(jnp.asarray(points, jnp.float32)), np.float64)
+    with jax.enable_x64(True):
+        double = np.asarray(
+            eqx.filter_jit(logdensity)(jnp.asarray(points.astype(np.float32), jnp.float64))
+        )
+    finite = np.isfinite(single) & np.isfinite(double)
+    if double.dtype != np.float64:
+        return Finding(
+            name,
+            "warning",
+            f"returns {double.dtype} for float64",
+            "compute in the position's dtype",
+        )
+    if np.any(np.isfinite(single) != np.isfinite(double)):
+        lost = int(np.sum(np.isfinite(single) != np.isfinite(double)))
+        return Finding(
+            name, "error", f"finite in one but not the other at {lost} points", "use --float64"
+        )
+    difference = (single - double)[finite]
+    error = float(np.sqrt(2) * np.std(difference)) if difference.size > 1 else 0.0
+    magnitude = float(np.median(np.abs(double[finite])))
+    found = f"log ratios differ by {error:.1e} (rms), |log density| is about {magnitude:.2g}"
+    if error > 1e-2:
+        return Finding(
+            name, "warning", found, "use --float64: acceptance is rounded by more than 1 %"
+        )
+    return Finding(name, "ok", found)
+
+
+def _reversibility(logdensity: AbstractLogDensity, points: Vector, key: Key) -> Finding:
+    """A random learned kernel there and back again, in the default precision."""
+    name = "there and back with a learned kernel"
+    dim = points.shape[0]
+    with jax.numpy_dtype_promotion("standard"):
+        dynamics = learned_leapfrog(
+            key, dim=dim, num_leapfrogs=5, step_size=0.01, dtype=points.dtype
+        )
+        transition = Transition(logdensity, dynamics)
+        state = state_at(logdensity, points)
+        momentum = jax.random.normal(
+            jax.random.fold_in(key, 1), (points.shape[1], dim), points.dtype
+        ).T
+        start, ahead = Phase(points, momentum, *state[1:]), jnp.ones(points.shape[1], bool)
+        end, log_det = transition.dynamics(logdensity, start, ahead)
+        back, back_log_det = transition.dynamics(logdensity, end, ~ahead)
+    scale = np.maximum(np.abs(np.asarray(points)).max(axis=0), 1)
+    error = np.abs(np.asarray(back.position - points)).max(axis=0) / scale + np.abs(
+        np.asarray(log_det + back_log_det)
+    )
+    finite = error[np.isfinite(error)]
+    if not finite.size:
+        return Finding(
+            name,
+            "warning",
+            "no trajectory stayed finite",
+            "rescale the parameters to about unit size",
+        )
+    worst = float(finite.max())
+    found = f"back at the start to {worst:.1e}" + (
+        "" if finite.size == error.size else ", where finite"
+    )
+    if worst > 1e-2:
+        return Finding(
+            name, "error", found, "use --float64, or rescale the parameters: the force is too stiff"
+        )
+    return Finding(
+        name,
+        "warning" if worst > 1e-4 else "ok",
+        found,
+        "consider --float64" if worst > 1e-4 else "",
+    )
+
+
+def _cost(logdensity: AbstractLogDensity, dim: int) -> Finding:
+    """Time per gradient and chain, of 100 chains at once, and the time to compile it."""
+    points = jnp.zeros((dim, CHAINS))
+    gradient: Callable = jax.jit(lambda x: value_and_grad(logdensity, x)[1])
+    start = time.perf_counter()
+    jax.block_until_ready(gradient(points))
+    first = time.perf_counter() - start
+    best = min(_timed(gradient, points) for _ in range(5))
+    found = f"{1e6 * best / CHAINS:.3g} µs per gradient and chain ({CHAINS} chains at once), compiled in {first:.2g} s"
+    return Finding("cost", "ok", found)
+
+
+def _timed(function: Callable, argument: Vector) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(function(argument))
+    return time.perf_counter() - start
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

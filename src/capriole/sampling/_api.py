@@ -1,0 +1,108 @@
+"""``capriole.sample``: from a frozen kernel to draws."""
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from ..coordinates import from_user, users
+from ..kernels import AbstractLogDensity, AbstractTransition, Key, State, Vector
+from ..models import check_count, check_starts
+from ..runtime import Devices, Progress
+from ._draw import Record, draw_chains
+from ._hmc_warmup import run_pilot
+
+if TYPE_CHECKING:
+    import xarray
+from ._initial import as_key, prepare
+from ._tree import to_datatree
+
+log = logging.getLogger("capriole")
+
+
+def sample(
+    transition: AbstractTransition,
+    init: Any = None,
+    *,
+    starts: Any = None,
+    seed: int | Key = 0,
+    num_chains: int = 4,
+    num_draws: int = 1000,
+    num_warmup: int = 200,
+    thin: int = 1,
+    spread: float = 1.0,
+    chunk_size: int = 200,
+    devices: Devices | None = None,
+    progress: Callable[[Progress, Record], None] | None = None,
+) -> "xarray.DataTree":
+    """Draw from the target of a frozen kernel; groups and names are ArviZ's.
+
+    Chains start at ``init + spread * N(0, I)``, or exactly at ``starts``, flat positions of shape
+    (dim, chains). ``num_warmup`` steps of plain HMC, whose step size adapts, bring them to the
+    typical set and are discarded; the draws come from ``transition`` alone, and nothing adapts
+    while they are kept.
+
+    The tree has the group ``posterior`` with one variable per leaf of the user's pytree, dims
+    ``(chain, draw, ...)``, and ``sample_stats`` with ``lp`` (log density), ``acceptance_rate``,
+    ``diverging``, ``energy``, ``n_steps`` (gradients) and capriole's own ``accepted``,
+    ``direction``, ``log_det``, ``log_ratio``, ``nonfinite``, ``jump_sq``. Its attributes record
+    versions, seed and cost; ``completed`` is 0 if Ctrl-C ended the run early; ``warnings`` is what
+    looks unhealthy, with a remedy, one per line, and the log repeats it.
+
+    ``devices``, e.g. ``jax.devices()``, divides the chains evenly over several devices.
+
+    Raises ValueError if a chain starts outside the support, or ``starts`` are no positions of this
+    log density.
+    """
+    start_key, warmup_key, sample_key = jax.random.split(as_key(seed), 3)
+    logdensity, init_key = transition.target, jax.random.fold_in(start_key, 1)
+    num_warmup = check_count("num_warmup", num_warmup, 0)
+    if starts is not None:
+        position = _as_starts(starts, logdensity)
+    else:
+        _, position = prepare(
+            users(logdensity), init, start_key, num_chains=num_chains, spread=spread
+        )
+    position = from_user(logdensity, position)
+    state = transition.init(position, init_key)
+    check_starts(state)
+    if num_warmup:
+        warm = run_pilot(
+            warmup_key, logdensity, position, num_leapfrogs=10, num_steps=num_warmup
+        ).state
+        state = warm if isinstance(state, State) else transition.init(warm.position, init_key)
+    draws = draw_chains(
+        sample_key,
+        transition,
+        state,
+        num_draws=num_draws,
+        thin=thin,
+        chunk_size=chunk_size,
+        devices=devices,
+        progress=progress,
+    )
+    tree = to_datatree(draws, logdensity, seed=repr(seed))
+    for warning in tree["sample_stats"].attrs["warnings"].splitlines():
+        log.warning("sampling: %s", warning)
+    return tree
+
+
+def _as_starts(starts: Any, logdensity: AbstractLogDensity) -> Vector:
+    """Starts of shape (dim, chains), checked."""
+    position = jnp.asarray(starts)
+    if position.ndim != 2 or not jnp.issubdtype(position.dtype, jnp.floating):
+        raise ValueError(
+            "starts must be floating and of shape (dim, chains), chains last, got "
+            f"{position.dtype} of {position.shape}"
+        )
+    try:
+        jax.eval_shape(users(logdensity), jax.ShapeDtypeStruct(position.shape, position.dtype))
+    except (
+        Exception
+    ) as error:  # whatever a foreign log density raises at a position of the wrong size
+        raise ValueError(
+            f"starts of shape {position.shape} do not fit the log density, {error}"
+        ) from error
+    return position

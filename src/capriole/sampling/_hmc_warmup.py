@@ -1,0 +1,85 @@
+"""A short run of plain HMC that finds the typical set, a step size and the scales of the target."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..kernels import AbstractLogDensity, Key, Leapfrog, State, Transition, Vector
+
+
+class Pilot(NamedTuple):
+    """What the pilot found: chains in the typical set, a step size, mean and variance of each
+    coordinate.
+
+    ``positions`` (steps, dim, chains) are those of the second half of the steps, if they were asked
+    for.
+    """
+
+    state: State
+    step_size: Float[Array, ""]
+    acceptance_rate: Float[Array, ""]
+    mean: Float[Array, " dim"]
+    variance: Float[Array, " dim"]
+    num_gradients: int
+    positions: Float[Array, "steps dim chains"] | None
+
+
+@eqx.filter_jit
+def run_pilot(
+    key: Key,
+    logdensity: AbstractLogDensity,
+    position: Vector,
+    *,
+    num_leapfrogs: int = 10,
+    num_steps: int = 500,
+    target: float = 0.8,
+    initial_step_size: float = 0.1,
+    keep_positions: bool = False,
+) -> Pilot:
+    """Run HMC on all chains and steer the common step size to mean acceptance ``target``.
+
+    The step size follows a stochastic approximation on its logarithm, ``log eps += 2 / sqrt(t + 1)
+    (mean A - target)``, with the mean over chains (Andrieu and Thoms 2008); mean and variance pool
+    the second half of the steps. For finding scales only: its draws are adaptive and are never
+    returned to the user.
+    """
+
+    def step(carry: tuple, t: Array) -> tuple[tuple, Array | None]:
+        state, log_eps, rate, first, second = carry
+        move_key, jitter_key = jax.random.split(jax.random.fold_in(key, t))
+        jitter = jax.random.uniform(
+            jitter_key, state.logdensity.shape, state.logdensity.dtype, 0.8, 1.2
+        )
+        kernel = Transition(logdensity, Leapfrog(jnp.exp(log_eps) * jitter, num_leapfrogs))
+        state, info = kernel.step(move_key, state)
+        mean_rate = jnp.mean(info.acceptance_rate)
+        log_eps += 2 / jnp.sqrt((t + 1).astype(log_eps.dtype)) * (mean_rate - target)
+        late = (t >= num_steps // 2).astype(rate.dtype) / (num_steps - num_steps // 2)
+        shifted = state.position - anchor
+        first += late * jnp.mean(shifted, axis=1)
+        second += late * jnp.mean(shifted**2, axis=1)
+        kept = state.position if keep_positions else None
+        return (state, log_eps, rate + late * mean_rate, first, second), kept
+
+    dtype = position.dtype
+    anchor = jnp.mean(position, axis=1, keepdims=True)
+    state = Transition(logdensity, Leapfrog(jnp.ones((), dtype), 1)).init(position)
+    zeros = jnp.zeros(position.shape[0], dtype)
+    start = (
+        state,
+        jnp.log(jnp.asarray(initial_step_size, dtype)),
+        jnp.zeros((), dtype),
+        zeros,
+        zeros,
+    )
+    (state, log_eps, rate, first, second), kept = jax.lax.scan(step, start, jnp.arange(num_steps))
+    spread = jnp.var(state.position, axis=1)
+    variance = jnp.maximum(second - first**2, 1e-3 * spread + jnp.finfo(dtype).tiny)
+    gradients = num_leapfrogs * num_steps * position.shape[1]
+    positions = None if kept is None else kept[num_steps // 2 :]
+    return Pilot(
+        state, jnp.exp(log_eps), rate, anchor[:, 0] + first, variance, gradients, positions
+    )
