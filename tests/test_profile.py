@@ -12,7 +12,7 @@ from capriole.adaptation import Profile, bending, profile
 from capriole.adaptation import _laplace_marginals as _profile
 from capriole.coordinates import Estimate, estimate_transport
 from capriole.fitting import Marginal
-from capriole.fitting._tail_coverage import LEVELS, marginals, unreached
+from capriole.fitting._x
 from capriole.fitting.proposers import _transport as _transported
 from capriole.kernels import AbstractLogDensity, PerChain
 from capriole_lab.targets import make_target

@@ -85,23 +85,14 @@ def digest(tree: Any) -> dict[str, Any]:
 
 
 def fitted(found: Any) -> dict[str, Any]:
-    """Draws, and what the search came to."""
+    """Draws, what the candidates were measured to do, and what the search took."""
     verdict = found.verdict
-    rows = [
-        [
-            row.num_leapfrogs,
-            row.ess_per_gradient,
-            row.ess_sq_per_gradient,
-            row.acceptance_rate,
-            row.fixed_gradients,
-        ]
-        for row in verdict.rows
-    ]
-    return digest(found.tree) | {
-        "rows": rows,
-        "failed": verdict.failed,
-        "num_problems": len(verdict.problems),
-    }
+    figures = ("num_leapfrogs", "ess_per_gradient", "ess_sq_per_gradient", "acceptance_rate")
+    rows = [[getattr(row, name) for name in figures] for row in verdict.rows]
+    spent = verdict.settings["preparation"]["num_gradients"]
+    problems = len(verdict.problems)
+    figures = {"rows": rows, "failed": verdict.failed, "num_problems": problems, "spent": spent}
+    return digest(found.tree) | figures
 
 
 def fit(logdensity: Callable, init: Any, **options: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 properness.
 """
 
-from ._laplace_marginals import Profile, bending, is_middle, profile
+from ._laplace_marginals import Profile, bending, profile
 from ._logdensities import logdensities
 from ._properness import refuse_improper
 from ._warmup import CHUNK, LOST, Exploration, by_gradients, explore, start_state
@@ -15,7 +15,6 @@ __all__ = [
     "bending",
     "by_gradients",
     "explore",
-    "is_middle",
     "logdensities",
     "profile",
     "refuse_improper",

@@ -20,6 +20,7 @@ import numpy as np
 from jax.nn import logsumexp
 from jaxtyping import Array
 
+from ..diagnostics import LEVELS, Marginal, is_middle
 from ..kernels import AbstractLogDensity, Key, Scalar, Vector, column
 from ..models import trainable
 
@@ -35,11 +36,6 @@ _BENT, _MOST_BENT = 256, 3
 _LEAST_SHARE = 0.03
 _LEAST_SURE = 0.99
 _DAMPING = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 0.0)
-
-
-def is_middle(value: float, draws: np.ndarray) -> bool:
-    """Whether between 30 and 70 % of the ``draws`` lie below."""
-    return bool(0.3 < np.mean(draws < value) < 0.7)
 
 
 class Profile(NamedTuple):
@@ -76,6 +72,14 @@ class Profile(NamedTuple):
         values, place = np.unique(self.values[:, i], return_inverse=True)
         mass = np.bincount(place, self.mass)
         return float(np.interp(level, np.cumsum(mass), values + self.steps[i] / 2))
+
+    def marginals(self) -> tuple[Marginal, ...]:
+        """The marginal of each parent."""
+        quantiles = [[self.quantile(i, p) for p in LEVELS] for i in range(len(self.parents))]
+        return tuple(
+            Marginal(parent, tuple(values))
+            for parent, values in zip(self.parents, quantiles, strict=True)
+        )
 
     def agrees(self, draws: np.ndarray) -> bool:
         """Whether its medians are in the middle of ``draws`` (dim, n)."""

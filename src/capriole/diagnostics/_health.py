@@ -1,22 +1,17 @@
-"""Health of a run: what went wrong, counted, in plain words with a remedy. Arrays in, strings out."""
+"""Health of a run: what went wrong, counted, with a remedy. Arrays in, problems out."""
 
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ._problems import Problem, ProblemKind, Severity
+from ._thresholds import THRESHOLDS
+
 type Counts = Bool[np.ndarray, "chains draws"] | Int[np.ndarray, "chains draws"]
 
-STUCK_STEPS = 200
-STUCK_SHARE = 0.2
-"""Share of a chain's steps that, rejected in a row, make its draws not to be trusted."""
-LOW_ACCEPTANCE = 0.1
-MOST_DIVERGED = 1e-3
-MAX_ROUNDING = 1e-2
-RHAT_LIMIT = 1.01
+RHAT_LIMIT = THRESHOLDS.rhat
 """R-hat of many draws above which their chains have not mixed."""
-MOST_NONFINITE = 0.05
-"""Share of proposals without a finite log density above which draws are not to be trusted."""
 
 
 class Remedies(NamedTuple):
@@ -145,8 +140,8 @@ def health(
     mode_rhat: float | None = None,
     mode_switches: float | None = None,
     remedies: Remedies = TRAINED,
-) -> list[str]:
-    """Plain-language warnings, each with its value and a remedy; empty if all is well.
+) -> list[Problem]:
+    """Problems of a run, each with its value and a remedy; empty if all is well.
 
     A fine ESS does not make a run healthy: chains that all sit in one of several modes have a fine
     ESS. Figures are those of `tally`, ``thin`` steps between two draws; for draws that do not fit
@@ -180,135 +175,153 @@ def health_of(
     mode_rhat: float | None = None,
     mode_switches: float | None = None,
     remedies: Remedies = TRAINED,
-) -> list[str]:
+) -> list[Problem]:
     """`health` of steps that were counted; ``mode_switches`` is per step."""
-    messages = _movement(counted, remedies) + _numerics(counted, remedies)
+    found = _movement(counted, remedies) + _numerics(counted, remedies)
     if rhat_max is not None and np.isnan(rhat_max):
-        messages.append(
-            "R-hat is not defined: run at least 2 chains and check for constant or non-finite "
-            "coordinates"
-        )
+        text = "R-hat is not defined"
+        remedy = "run at least 2 chains and check for constant or non-finite coordinates"
+        found.append(Problem(ProblemKind.NOT_MIXED, Severity.FATAL, text, remedy))
     elif rhat_max is not None and rhat_max > rhat_limit:
-        messages.append(
-            f"R-hat is {rhat_max:.3f}, above {rhat_limit:.3g}: the chains have not mixed; "
-            f"{remedies.apart}"
-        )
+        found.append(not_mixed(rhat_max, rhat_limit, remedies.apart))
     if mode_weights is not None and np.any(np.asarray(mode_weights) == 0):
         missing = np.flatnonzero(np.asarray(mode_weights) == 0).tolist()
-        messages.append(
-            f"modes {missing} were never visited: train with tempering and dispersed starts"
+        text, remedy = (
+            f"modes {missing} were never visited",
+            "train with tempering and dispersed starts",
         )
+        found.append(_warning(ProblemKind.MODE_MISSED, text, remedy))
     elif mode_switches == 0:
-        messages.append(
-            "no chain ever left the mode it started in, so mode weights are those of the starts: "
-            "temper"
-        )
-    elif mode_rhat is not None and not mode_rhat <= 1.05:
-        messages.append(
-            f"R-hat of the mode weights is {mode_rhat:.2f}: chains hardly leave their modes; use "
-            "tempering"
-        )
-    return messages
+        text = "no chain ever left the mode it started in, so mode weights are those of the starts"
+        found.append(_warning(ProblemKind.MODE_NEVER_LEFT, text, "temper"))
+    elif mode_rhat is not None and not mode_rhat <= THRESHOLDS.mode_rhat:
+        text = f"R-hat of the mode weights is {mode_rhat:.2f}: chains hardly leave their modes"
+        found.append(_warning(ProblemKind.MODE_NEVER_LEFT, text, "use tempering"))
+    return found
 
 
-def _movement(counted: Tally, remedies: Remedies) -> list[str]:
-    messages = []
-    per_chain = counted.acceptance_rate
-    frozen = int(np.sum(counted.accepted == 0))
-    if frozen:
-        messages.append(
-            f"error: {frozen} of {len(per_chain)} chains accepted none of {counted.num_steps} "
-            "proposals and never "
-            f"moved: {remedies.still}"
+def not_mixed(rhat_max: float, limit: float, remedy: str = "") -> Problem:
+    """The problem of chains whose R-hat is above its limit.
+
+    Args:
+        rhat_max: The largest R-hat of any dimension.
+        limit: What it must not exceed.
+        remedy: What to do.
+
+    Returns:
+        A fatal problem.
+    """
+    text = f"R-hat is {rhat_max:.3f}, above {limit:.3g}: the chains have not mixed"
+    return Problem(ProblemKind.NOT_MIXED, Severity.FATAL, text, remedy)
+
+
+def _warning(kind: ProblemKind, message: str, remedy: str) -> Problem:
+    return Problem(kind, Severity.WARNING, message, remedy)
+
+
+def _movement(counted: Tally, remedies: Remedies) -> list[Problem]:
+    found = []
+    rates, num, limits = counted.acceptance_rate, len(counted.acceptance_rate), THRESHOLDS
+    still = int(np.sum(counted.accepted == 0))
+    if still:
+        text = f"{still} of {num} chains accepted none of {counted.num_steps} proposals and never moved"
+        found.append(Problem(ProblemKind.NEVER_MOVED, Severity.FATAL, text, remedies.still))
+    slow = int(np.sum(~(rates >= limits.low_acceptance)))
+    if slow > still:
+        text = (
+            f"acceptance is below {limits.low_acceptance} in {slow} of {num} chains (worst "
+            f"{rates.min():.3f}, median {np.median(rates):.3f})"
         )
-    slow = int(np.sum(~(per_chain >= LOW_ACCEPTANCE)))
-    if slow > frozen:
-        messages.append(
-            f"acceptance is below {LOW_ACCEPTANCE} in {slow} of {len(per_chain)} chains (worst "
-            f"{per_chain.min():.3f}, "
-            f"median {np.median(per_chain):.3f}): {remedies.slow}"
-        )
-    stuck = (counted.longest >= STUCK_STEPS) & (counted.accepted > 0)
+        found.append(_warning(ProblemKind.LOW_ACCEPTANCE, text, remedies.slow))
+    stuck = (counted.longest >= limits.stuck_steps) & (counted.accepted > 0)
     if stuck.any():
-        error = (
-            "error: " if np.any(counted.longest[stuck] >= STUCK_SHARE * counted.num_steps) else ""
+        is_fatal = np.any(counted.longest[stuck] >= limits.stuck_share * counted.num_steps)
+        severity = Severity.FATAL if is_fatal else Severity.WARNING
+        text = (
+            f"{stuck.sum()} of {num} chains rejected {limits.stuck_steps} proposals in a row, at "
+            f"most {counted.longest[stuck].max()} of {counted.num_steps}"
         )
-        messages.append(
-            f"{error}{stuck.sum()} of {len(per_chain)} chains rejected {STUCK_STEPS} proposals in "
-            "a row, at most "
-            f"{counted.longest[stuck].max()} of {counted.num_steps}: {remedies.stuck}"
-        )
-    return messages
+        found.append(Problem(ProblemKind.STUCK, severity, text, remedies.stuck))
+    return found
 
 
-def _numerics(counted: Tally, remedies: Remedies) -> list[str]:
+def _numerics(counted: Tally, remedies: Remedies) -> list[Problem]:
     """Proposals that are not finite count as divergent too, so they are told apart here."""
-    messages = []
+    found, limits = [], THRESHOLDS
     steps = counted.num_steps * len(counted.accepted)
     nonfinite = counted.nonfinite / steps
-    if nonfinite > 1e-3:
-        error, grave = (
-            ("error: ", "the draws may be cut off there; ")
-            if nonfinite > MOST_NONFINITE
-            else ("", "")
-        )
-        messages.append(
-            f"{error}{100 * nonfinite:.2g} % of proposals had a log density that is not finite: "
-            f"{grave}use float64, "
-            "transform parameters that have bounds, or guard the log density"
-        )
+    if nonfinite > limits.nonfinite_warning:
+        is_fatal = nonfinite > limits.nonfinite_fatal
+        severity = Severity.FATAL if is_fatal else Severity.WARNING
+        text = f"{100 * nonfinite:.2g} % of proposals had a log density that is not finite"
+        text += ", so the draws may be cut off there" if is_fatal else ""
+        remedy = "use float64, transform parameters that have bounds, or guard the log density"
+        found.append(Problem(ProblemKind.NONFINITE, severity, text, remedy))
     diverging = counted.diverging - counted.nonfinite
-    if diverging > MOST_DIVERGED * steps:
-        messages.append(f"{diverging} of {steps} proposals diverged: {remedies.diverging}")
-    return messages + rounding(counted.logdensity, counted.precision)
+    if diverging > limits.divergent_share * steps:
+        text = f"{diverging} of {steps} proposals diverged"
+        found.append(_warning(ProblemKind.DIVERGENT, text, remedies.diverging))
+    return found + rounding(counted.logdensity, counted.precision)
 
 
-def rounding(magnitude: float, precision: float) -> list[str]:
-    """What to say if log densities of that ``magnitude``, rounded to a relative ``precision``,
-    drown the acceptance ratio in noise: an error if by more than its own size.
+def rounding(magnitude: float, precision: float) -> list[Problem]:
+    """Whether rounding of log densities drowns the acceptance ratio in noise.
+
+    Args:
+        magnitude: Mean absolute log density of the draws, in nats.
+        precision: Relative rounding error of a number, half of its type's epsilon.
+
+    Returns:
+        No problem, a warning, or a fatal problem where the noise exceeds the ratio itself.
     """
     noise = 2 * magnitude * precision
-    if noise <= MAX_ROUNDING:
+    if noise <= THRESHOLDS.rounding_warning:
         return []
-    error = "error: " if noise > 1 else ""
-    return [
-        f"{error}log densities are about {magnitude:.2g} in magnitude, so the acceptance ratio is "
-        "rounded by about "
-        f"{100 * noise:.2g} %: compute in float64 (jax_enable_x64; on the command line --float64, "
-        "for fit without "
+    text = (
+        f"log densities are about {magnitude:.2g} in magnitude, so the acceptance ratio is rounded "
+        f"by about {100 * noise:.2g} %"
+    )
+    remedy = (
+        "compute in float64 (jax_enable_x64; on the command line --float64, for fit without "
         "--float32), or take a constant off every term before they are summed"
-    ]
+    )
+    severity = Severity.FATAL if noise > 1 else Severity.WARNING
+    return [Problem(ProblemKind.ROUNDING, severity, text, remedy)]
 
 
 def training_health(
     loss: Float[np.ndarray, " steps"],
     acceptance_rate: Float[np.ndarray, " steps"],
     is_skipped: Bool[np.ndarray, " steps"],
-) -> list[str]:
-    """Warnings about a training history, each with its value and a remedy: frozen, not finite,
-    skipped, rejected.
+) -> list[Problem]:
+    """What is wrong with a training history.
+
+    Args:
+        loss: The loss of every step.
+        acceptance_rate: Mean acceptance of every step.
+        is_skipped: Whether the update of a step was not finite and left out.
+
+    Returns:
+        Problems, each with its value and a remedy.
     """
-    messages = []
+    found: list[tuple[str, str]] = []
     late = slice(len(loss) // 2, None)
     if len(loss) >= 20 and np.isfinite(loss[late]).all() and np.ptp(loss[late]) == 0:
-        messages.append(
+        text = (
             f"the training loss stayed at exactly {loss[-1]:.4g} over the last {len(loss[late])} "
-            "steps: training is "
-            "frozen; start from a smaller step size or from other points"
+            "steps: training is frozen"
         )
+        found.append((text, "start from a smaller step size or from other points"))
     bad = int(np.sum(~np.isfinite(loss)))
     if bad:
-        messages.append(
-            f"the training loss was not finite in {bad} of {len(loss)} steps: guard the log density"
-        )
+        text = f"the training loss was not finite in {bad} of {len(loss)} steps"
+        found.append((text, "guard the log density"))
     skipped = int(np.sum(is_skipped))
-    if skipped > 0.01 * len(loss):
-        messages.append(
-            f"{skipped} of {len(loss)} updates were not finite and skipped: lower the learning rate"
-        )
-    if len(loss) and not (final := float(np.mean(acceptance_rate[late]))) >= LOW_ACCEPTANCE:
-        messages.append(
-            f"proposals were accepted at a rate of {final:.3f} in the second half of training: "
-            "train longer"
-        )
-    return messages
+    if skipped > THRESHOLDS.skipped_share * len(loss):
+        text = f"{skipped} of {len(loss)} updates were not finite and skipped"
+        found.append((text, "lower the learning rate"))
+    final = float(np.mean(acceptance_rate[late])) if len(loss) else 1.0
+    if not final >= THRESHOLDS.low_acceptance:
+        text = f"proposals were accepted at a rate of {final:.3f} in the second half of training"
+        found.append((text, "train longer"))
+    return [_warning(ProblemKind.TRAINING, text, remedy) for text, remedy in found]

@@ -3,7 +3,7 @@ them draws are in.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -86,33 +86,17 @@ class Place(NamedTuple):
     scale: tuple[float, ...]
     share: float
 
-    @classmethod
-    def read(cls, values: Any, *, dim: int) -> list[Self]:
-        """A list of them from plain values, whoever wrote them. Raises ValueError for anything
-        else.
-        """
-        found = []
-        for value in values if isinstance(values, list) else [None]:
-            fields = value if isinstance(value, dict) else {}
-            rows: list[Any] = [fields.get("centre"), fields.get("scale"), [fields.get("share")]]
-            sizes = [len(row) if isinstance(row, list) else -1 for row in rows]
-            numbers = np.array(
-                [x if type(x) in (int, float) else np.nan for row in rows for x in row or ()]
-            )
-            if (
-                sizes != [dim, dim, 1]
-                or not np.isfinite(numbers).all()
-                or not np.all(numbers[dim:-1] > 0)
-            ):
-                raise ValueError(f"no mode in {dim} dimensions: {str(value)[:80]!r}")
-            found.append(
-                cls(tuple(map(float, rows[0])), tuple(map(float, rows[1])), float(numbers[-1]))
-            )
-        return found
+    def checked(self, dim: int) -> Self:
+        """Itself. Raises ValueError if it cannot be a mode in ``dim`` dimensions."""
+        numbers = (*self.centre, *self.scale, self.share)
+        sizes = (len(self.centre), len(self.scale))
+        if sizes != (dim, dim) or not np.isfinite(numbers).all() or min(self.scale) <= 0:
+            raise ValueError(f"no mode in {dim} dimensions: {str(self)[:80]!r}")
+        return self
 
 
-def places(modes: Modes, draws: Float[np.ndarray, "chains draws dim"]) -> list[dict[str, Any]]:
-    """The modes as plain values, the one of the greatest mass first and those of a mass that is no
+def places(modes: Modes, draws: Float[np.ndarray, "chains draws dim"]) -> tuple[Place, ...]:
+    """The modes, the one of the greatest mass first and those of a mass that is no
     number left out.
 
     ``draws``, in the user's coordinates, are those of the chains that were labelled.
@@ -124,14 +108,9 @@ def places(modes: Modes, draws: Float[np.ndarray, "chains draws dim"]) -> list[d
     for k in known[np.argsort(-share[known])]:
         member = draws[modes.label == k].reshape(-1, draws.shape[2]).astype(np.float64)
         scale = np.maximum(member.std(axis=0), 1e-12 * (1 + np.abs(member.mean(axis=0))))
-        found.append(
-            {
-                "centre": member.mean(axis=0).tolist(),
-                "scale": scale.tolist(),
-                "share": float(share[k]),
-            }
-        )
-    return found
+        centre = tuple(member.mean(axis=0).tolist())
+        found.append(Place(centre, tuple(scale.tolist()), float(share[k])))
+    return tuple(found)
 
 
 def labelled(

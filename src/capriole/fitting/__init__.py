@@ -1,32 +1,47 @@
-"""`capriole.fit`: warm-up, candidates, evaluation, choice, final run, verdict."""
+"""`capriole.fit`: warm-up, search, final run, verdict.
 
+Read `_api` first (fit), then `_search` (the loop), `proposers` (one file for each kind of
+candidate), `_selection` (the choice), `_final_run` and `_verdict`.
+"""
+
+from ._additions import hmc_move
 from ._api import Fit, fit
+from ._budget import Cost
+from ._candidate import NUTS, Addition, Coordinates, Family, Judgement, Kind, Row
+from ._context import Note, NoteKind, WarmupFacts
 from ._evaluation import judge
-from ._final_run import THINS, Keeper, Point, on_draws, phase_of
-from ._reference_check import read_seen
-from ._search import Found, Spent
-from ._settings import SCOUTS, settings_from
-from ._tail_coverage import Marginal
-from ._verdict import NUTS, Row, Verdict
-from .proposers._networks import hmc_move
+from ._final_run import Keeper, Point, on_draws, phase_of
+from ._search import Found, Proposer
+from ._settings import Settings, settings_from
+from ._thresholds import RUN_MULTIPLIERS, SCOUTS, THRESHOLDS
+from ._verdict import Verdict
 
 __all__ = [
     "NUTS",
+    "RUN_MULTIPLIERS",
     "SCOUTS",
-    "THINS",
+    "THRESHOLDS",
+    "Addition",
+    "Coordinates",
+    "Cost",
+    "Family",
     "Fit",
     "Found",
+    "Judgement",
     "Keeper",
-    "Marginal",
+    "Kind",
+    "Note",
+    "NoteKind",
     "Point",
+    "Proposer",
     "Row",
-    "Spent",
+    "Settings",
     "Verdict",
+    "WarmupFacts",
     "fit",
     "hmc_move",
     "judge",
     "on_draws",
     "phase_of",
-    "read_seen",
     "settings_from",
 ]

@@ -11,36 +11,43 @@ import numpy as np
 
 from .. import diagnostics
 from ..coordinates import from_user
-from ..diagnostics import FITTED, MOST_DIVERGED, health, rounding
+from ..diagnostics import (
+    FITTED,
+    Problem,
+    ProblemKind,
+    ReferenceCheck,
+    Severity,
+    fatal,
+    health,
+    not_mixed,
+    reference_check,
+    rounding,
+    sticky_tails,
+)
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector, state_at
-from ..runtime import OnProgress, Progress
-from ..sampling import Draws, PeerDraws, as_key, health_arrays, prepare, to_datatree
-from ._evaluation import Judgement
-from ._final_run import InMemory, Keeper, final_run
-from ._reference_check import held_far_out, seen
-from ._search import Found, Spent, search, with_nuts
-from ._settings import SCOUTS, Settings
-from ._tail_coverage import Missed, unreached
-from ._verdict import INSTEAD, NUTS, NUTS_FAILED, RATES, Row, Verdict, grave
-from .proposers._nuts import in_short, nuts_tree
+from ..runtime import OnProgress, Progress, to_plain
+from ..sampling import Draws, PeerDraws, as_key, health_arrays, prepare, to_datatree, to_tree
+from ._budget import Cost
+from ._candidate import NUTS, Judgement, Row
+from ._context import NoteKind, WarmupFacts
+from ._final_run import Final, InMemory, Keeper, KernelSampler, NutsSampler, lengthened
+from ._search import Found, search, with_nuts
+from ._settings import Settings
+from ._thresholds import SCOUTS, THRESHOLDS
+from ._verdict import RATES, Verdict
+from .proposers._nuts import in_short
 
 if TYPE_CHECKING:
     import xarray
 
 
-_LEFT_OUT = "interrupted while NUTS was measured or drew, so it is left out"
-_DOUBTS = (
-    ("num_frozen", "chains of the pilot hardly moved where they were"),
-    ("num_left", "chains of the pilot left places that are denser than all that they saw later"),
-)
-_TELLING = 0.8
-"""Share of thinned draws that are effective below which the run says what the kernel's rate is."""
-_CUT_SHORT = "interrupted in a longer run, so the draws are those of the shorter one before"
-
-
 class Fit(NamedTuple):
-    """Draws as an ArviZ DataTree, the `Verdict`, and the frozen kernel (None where the verdict
-    chose NUTS).
+    """What `fit` returns.
+
+    Attributes:
+        tree: Draws as an ArviZ DataTree.
+        verdict: What they and the kernel are worth.
+        transition: The frozen kernel; None where NUTS drew.
     """
 
     tree: "xarray.DataTree"
@@ -63,217 +70,249 @@ def fit(
     progress: Callable[[Progress], None] | None = None,
     resume: Keeper | None = None,
 ) -> Fit:
-    """Find a good kernel for ``logdensity``, say what it is worth, and draw ``num_draws`` from each
-    of ``num_chains``.
+    """Find a good kernel for ``logdensity``, say what it is worth, and draw with it.
 
-    ``logdensity`` and ``init`` are as in `capriole.train`. A pilot of many short HMC chains,
-    started at ``init + spread * N(0, I)``, finds white coordinates (three times as many scouts look
-    for modes that few starts lead to); rotations in them need no networks and often suffice; a
-    small and a larger network are trained from the best of them for ``train_steps`` (0: none).
-    Where the pilot's chains disagree, maxima are climbed to and jumped between; else networks are
-    trained with tempering. Every candidate, and NUTS, is measured on fresh chains; the best ESS per
-    gradient wins (``criterion="seconds"``: per second, for cheap log densities), its kernel is
-    frozen, and the draws are its own. If NUTS is the best, the draws are NUTS's; if those fail, the
-    best candidate's. Where a candidate gives more effective draws per gradient than NUTS is known
-    to (`NUTS_AT_MOST`), NUTS is compared after the draws are there, for the verdict only;
-    ``compare=False`` leaves it out.
+    A warm-up of many short HMC chains finds white coordinates. Rotations in them need no networks
+    and often suffice. Where they are slow, a transport map, jumps between modes, and trained
+    networks are proposed. Every candidate, and NUTS, is measured on fresh chains. The best rate
+    wins, its kernel is frozen, and the draws are its own. NUTS draws where it is the best.
 
-    If chains of the final run disagree (R-hat above `diagnostics.rhat_limit`, 1.01 unless draws are
-    few) or miss an end of a funnel they go on 4 and then 16 times as long, thinned to the same
-    number of draws. If they still do, or chains are stuck, NUTS gets its chance unless it is ruled
-    out: where its draws pass they are returned, with a note. Else the verdict says ``failed`` and
-    why. Ctrl-C while the final run draws, or NUTS is compared after it, ends that: the draws that
-    are there are returned, and the verdict says so. With ``resume`` it is raised, and the same call
-    goes on.
+    Chains of the final run go on 4 and then 16 times as long, thinned to the same number of draws,
+    while they disagree or miss an end of a funnel. If they still do, NUTS gets its chance where it
+    is a choice. Ctrl-C while draws are made, or NUTS is compared after them, ends that: the draws
+    that are there are returned, and the verdict says so.
 
-    ``resume`` keeps what is finished in a folder and goes on from it:
-    `capriole.runs.CheckpointedFit`. Raises ValueError for a log density, init or number that cannot
-    work: ``num_draws`` below 8, for R-hat, is one.
+    Args:
+        logdensity: Maps one position, any pytree of arrays like ``init``, to its unnormalised log
+            density, a scalar; or a log density of capriole's, with starts of its own.
+        init: One position. Chains start at ``init + spread * N(0, I)``.
+        seed: A whole number or a JAX key; everything random hangs on it.
+        num_chains: Chains of the final run.
+        num_draws: Draws of each chain, at least 8 (R-hat needs them).
+        spread: Standard deviation of the starts around ``init``, in the user's coordinates.
+        train_steps: Training steps of a network; 0: no networks.
+        num_pilot_chains: Chains of the warm-up.
+        compare: Whether NUTS is measured, at the latest for the verdict.
+        criterion: "gradients" or "seconds": per which an effective draw counts.
+        progress: Called with every `Progress` event.
+        resume: Keeps what is finished in a folder and goes on from it:
+            `capriole.runs.CheckpointedFit`. Ctrl-C is then raised, and the same call goes on.
+
+    Returns:
+        Draws, verdict and kernel.
+
+    Raises:
+        ValueError: A log density, init or number that cannot work.
+
+    References:
+        Levy, Hoffman and Sohl-Dickstein, ICLR 2018; docs/fit.md.
     """
     settings = Settings(
         num_chains, num_draws, spread, train_steps, num_pilot_chains, compare, criterion
     ).checked()
-    num_chains, num_draws, num_pilot_chains = (
-        settings.num_chains,
-        settings.num_draws,
-        settings.num_pilot_chains,
-    )
     keeper = InMemory() if resume is None else resume
     root = as_key(seed)
-    keys = [
-        jax.random.fold_in(root, i) for i in range(6)
-    ]  # a split would be one more program to compile
-    starts = {"num_chains": num_pilot_chains, "num_more": SCOUTS * num_pilot_chains}
+    # A split would be one more program to compile.
+    keys = [jax.random.fold_in(root, i) for i in range(6)]
+    chains = settings.num_pilot_chains
+    starts = {"num_chains": chains, "num_more": SCOUTS * chains}
     target, position = prepare(logdensity, init, keys[0], spread=spread, **starts)
     progress = keeper.begin(_config(seed, position, settings), position, progress)
     found = keeper.search(target, lambda: search(keys[1:5], target, position, settings, progress))
-
-    def draw(found: Found) -> _Drawn:
-        return _drawn(keys[5], seed, target, found, num_draws, keeper, progress)
-
-    drawn = draw(found)
-    if compare and drawn.figures["completed"]:  # who pressed Ctrl-C waits for nothing more
+    run = _Run(keys[4:6], repr(seed), target, settings, keeper, progress)
+    drawn = run.draw(found)
+    if settings.compare and drawn.completed:  # who pressed Ctrl-C waits for nothing more
         try:
-            found, drawn = _compared(keys[4:6], target, found, drawn, num_draws, keeper, draw)
+            found, drawn = run.compared(found, drawn)
         except KeyboardInterrupt:
             if keeper.resumable:
                 raise
-            found = found._replace(notes=(*found.notes, _LEFT_OUT))
-    figures = drawn.figures | {"seed": repr(seed), "criterion": criterion, "num_chains": num_chains}
-    verdict = _verdict(found, drawn._replace(figures=figures))
+            text = "interrupted while NUTS was measured or drew, so it is left out"
+            found = found.with_note(NoteKind.NUTS_NOT_MEASURED, text)
+    verdict = _verdict(found, drawn, settings, repr(seed))
     kernel = None if found.by_nuts else found.kernel
     return Fit(keeper.finish(_stamped(drawn.tree, verdict), verdict), verdict, kernel)
 
 
+def _config(seed: int | Key, position: Vector, settings: Settings) -> dict[str, Any]:
+    """All that the draws depend on but the log density, as plain values."""
+    is_number = isinstance(seed, int | np.integer)
+    plain = int(seed) if is_number else np.asarray(jax.random.key_data(seed)).tolist()
+    dim, dtype = position.shape[0], str(position.dtype)
+    return {"seed": plain, "dim": dim, "dtype": dtype} | settings._asdict()
+
+
 class _Drawn(NamedTuple):
-    """Draws as a DataTree, what is wrong with them, figures of the run for the verdict, and what
-    was ``spent`` on warm-up and passes given up, before the first draw that was kept.
+    """Draws as a DataTree, what is wrong with them, and what is told of the run.
+
+    ``spent`` went into warm-up and passes given up, before the first draw that was kept; ``run``
+    into these draws.
     """
 
     tree: "xarray.DataTree"
-    problems: list[str]
-    figures: dict[str, Any]
-    spent: Spent
+    problems: tuple[Problem, ...]
+    check: ReferenceCheck
+    thin: int
+    completed: bool
+    spent: Cost
+    run: Cost
+    seconds_after: float = 0.0
+    final: Judgement | None = None
+    ess_per_draw: float = math.nan
 
 
-def _compared(
-    keys: Sequence[Key],
-    target: AbstractLogDensity,
-    found: Found,
-    drawn: _Drawn,
-    num_draws: int,
-    keeper: Keeper,
-    draw: Callable[[Found], _Drawn],
-) -> tuple[Found, _Drawn]:
-    """NUTS measured, if it was not yet; and its draws instead of a kernel's that failed, if they
-    pass; and a kernel's instead of those of NUTS, if it was chosen and failed.
-    """
-    if found.compared is None:
-        found = with_nuts(keys[0], target, found)
-        keeper.compared(target, found)
-    if keeper.judged or not grave(drawn.problems):
-        return found, drawn
-    if found.by_nuts and found.kernel is not None:
-        found = _stands_by(found, drawn)
-        keeper.compared(target, found)
-        return found, draw(found)
-    if found.by_nuts or found.apart:
-        return found, drawn
-    try:
-        instead = _nuts_drawn(keys[1], target, found, num_draws)
-    except (
-        Exception
-    ) as error:  # the user's own log density's, so any: draws that are there must not be lost by it
-        return found._replace(
-            notes=(*found.notes, f"NUTS could not draw instead: {in_short(error)}")
-        ), drawn
-    if grave(instead.problems):
-        return found, drawn
-    found = _given_up(found, drawn)
-    keeper.compared(target, found)
-    return found, instead
+class _Run:
+    """Draws of whatever is chosen, under the settings of one fit."""
 
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        seed: str,
+        target: AbstractLogDensity,
+        settings: Settings,
+        keeper: Keeper,
+        progress: OnProgress,
+    ):
+        self.nuts_key, self.key = keys
+        self.seed, self.target, self.settings = seed, target, settings
+        self.keeper, self.progress = keeper, progress
 
-def _config(seed: int | Key, position: Vector, settings: Settings) -> dict[str, Any]:
-    """All that the draws depend on but the log density, as plain values."""
-    plain = (
-        int(seed)
-        if isinstance(seed, int | np.integer)
-        else np.asarray(jax.random.key_data(seed)).tolist()
-    )
-    return {
-        "seed": plain,
-        "dim": position.shape[0],
-        "dtype": str(position.dtype),
-    } | settings._asdict()
-
-
-def _drawn(
-    key: Key,
-    seed: int | Key,
-    target: AbstractLogDensity,
-    found: Found,
-    num_draws: int,
-    keeper: Keeper,
-    progress: OnProgress,
-) -> _Drawn:
-    """Draws of what was chosen."""
-    if found.by_nuts or found.kernel is None:
-        return _nuts_drawn(key, target, found, num_draws)
-    start = jnp.asarray(from_user(found.kernel.target, np.asarray(found.starts)))
-    final = final_run(
-        key, found.kernel, start, num_draws, keeper, progress, marginals=found.marginals
-    )
-    judgement, run = final.judgement, final.draws
-    measured = (
-        min(judgement.ess_per_gradient, judgement.ess_sq_per_gradient) * judgement.num_gradients
-    )
-    costs = {
-        "num_gradients": run.num_gradients,
-        "seconds": run.seconds,
-    }  # of all; measured may be the last that fit
-    figures = {
-        "thin": final.thin,
-        "ess_per_draw": measured / run.record.lp.size,
-        "final": judgement._asdict() | costs,
-    }
-    drawn = time.perf_counter()
-    tree = to_datatree(final.draws, target, seed=repr(seed))
-    figures["completed"] = final.completed
-    beside = seen(final.draws.record.position, found.pilot)
-    figures |= {"against_pilot": beside.against_pilot, "modes": beside.modes}
-    problems = _problems(run, judgement) + _errors(final.missed) + beside.problems
-    problems += held_far_out(run.record.position, run.record.acceptance_rate)
-    figures["seconds_after_the_draws"] = final.check_seconds + time.perf_counter() - drawn
-    if not final.completed:
-        kept = final.draws.record.lp.shape[1]
-        problems.append(
-            f"interrupted after {kept} of {num_draws} draws per chain"
-            if kept < num_draws
-            else _CUT_SHORT
+    def draw(self, found: Found) -> _Drawn:
+        """Draws of what was chosen."""
+        if found.by_nuts or found.kernel is None:
+            return self.draw_nuts(found)
+        start = jnp.asarray(from_user(found.kernel.target, np.asarray(found.starts)))
+        sampler = KernelSampler(
+            self.key,
+            found.kernel,
+            start,
+            self.settings.num_draws,
+            self.keeper,
+            self.progress,
+            found.marginals,
         )
-    return _Drawn(tree, problems, figures, final.spent)
+        return _of_a_kernel(lengthened(sampler), found, self.target, self.settings, self.seed)
+
+    def draw_nuts(self, found: Found) -> _Drawn:
+        """Draws of NUTS."""
+        num_draws, marginals = self.settings.num_draws, found.marginals
+        sampler = NutsSampler(self.key, self.target, found.starts, num_draws, marginals)
+        return _of_nuts(lengthened(sampler), found, self.target)
+
+    def compared(self, found: Found, drawn: _Drawn) -> tuple[Found, _Drawn]:
+        """NUTS measured, if it was not yet; and who draws instead of a sampler that failed.
+
+        A kernel draws instead of NUTS that failed. NUTS draws instead of a kernel that failed if it
+        is a choice and its own draws pass.
+        """
+        keeper = self.keeper
+        if found.compared is None:
+            found = with_nuts(self.nuts_key, self.target, found)
+            keeper.compared(self.target, found)
+        if keeper.judged or not fatal(drawn.problems):
+            return found, drawn
+        if found.by_nuts and found.kernel is not None:
+            found = _replaced(found, drawn, found.own, NoteKind.NUTS_FAILED)
+            keeper.compared(self.target, found)
+            return found, self.draw(found)
+        if found.by_nuts or found.warmup.is_multimodal:
+            return found, drawn
+        try:
+            instead = self.draw_nuts(found)
+        except Exception as error:  # the user's own log density's: draws must not be lost by it
+            text = f"NUTS could not draw instead: {in_short(error)}"
+            return found.with_note(NoteKind.NUTS_NOT_MEASURED, text), drawn
+        if fatal(instead.problems):
+            return found, drawn
+        found = _replaced(found, drawn, NUTS, NoteKind.NUTS_DREW_INSTEAD)
+        found = found._replace(kernel=None, decided=True)
+        keeper.compared(self.target, found)
+        return found, instead
 
 
-def _nuts_drawn(key: Key, target: AbstractLogDensity, found: Found, num_draws: int) -> _Drawn:
-    tree, last, thin = nuts_tree(key, target, found.starts, found.marginals, num_draws=num_draws)
-    beside = seen(last.position, found.pilot)
-    figures: dict[str, Any] = {"thin": thin, "completed": True}
-    figures |= {"against_pilot": beside.against_pilot, "modes": beside.modes}
-    problems = _nuts_problems(last, thin, target, found) + beside.problems
+def _replaced(found: Found, drawn: _Drawn, chosen: str, kind: NoteKind) -> Found:
+    """Another sampler chosen instead of one whose run failed; that run is paid for."""
+    why = "; ".join(map(str, fatal(drawn.problems)))
+    text = {
+        NoteKind.NUTS_FAILED: f"NUTS failed in its final run and the {chosen} drew instead: {why}",
+        NoteKind.NUTS_DREW_INSTEAD: (
+            f"the {found.chosen} failed in its final run and NUTS drew instead: {why}"
+        ),
+    }[kind]
+    spent = Cost.of(found.spent, drawn.spent, drawn.run)
+    return found._replace(chosen=chosen, spent=spent).with_note(kind, text)
+
+
+def _of_a_kernel(
+    final: Final, found: Found, target: AbstractLogDensity, settings: Settings, seed: str
+) -> _Drawn:
+    run, judgement = final.draws, final.judgement
+    assert run is not None
+    assert judgement is not None
+    rate = min(judgement.ess_per_gradient, judgement.ess_sq_per_gradient)
+    begun = time.perf_counter()
+    tree = to_datatree(run, target, seed=seed)
+    check = _checked(final.position, found.warmup)
+    problems = _kernel_problems(run, judgement) + final.missed + check.problems
+    problems += sticky_tails(final.position, run.record.acceptance_rate)
+    seconds_after = final.check_seconds + time.perf_counter() - begun
+    if not final.completed:
+        problems.append(_interrupted(run.record.lp.shape[1], settings.num_draws))
+    # Of the whole run; what was measured may be the last draws that fit into memory.
+    cost = Cost(run.num_gradients, run.seconds, judgement.compile_seconds)
     return _Drawn(
-        tree,
-        problems,
-        figures,
-        Spent(last.warmup_gradients, last.warmup_seconds, last.compile_seconds),
+        tree=tree,
+        problems=tuple(problems),
+        check=check,
+        thin=final.thin,
+        completed=final.completed,
+        spent=final.spent,
+        run=cost,
+        seconds_after=seconds_after,
+        final=judgement._replace(num_gradients=run.num_gradients, seconds=run.seconds),
+        ess_per_draw=rate * judgement.num_gradients / run.record.lp.size,
     )
 
 
-def _given_up(found: Found, drawn: _Drawn) -> Found:
-    """NUTS chosen instead of a kernel whose run ``drawn`` failed; what that run took is part of the
-    preparation.
-    """
-    note = f"the {found.chosen} failed in its final run and {INSTEAD}: {'; '.join(grave(drawn.problems))}"
-    final = Spent(*(drawn.figures["final"][name] for name in Spent._fields))
-    spent = Spent.of(found.spent, drawn.spent, final)
-    return found._replace(
-        kernel=None, chosen=NUTS, decided=True, notes=(*found.notes, note), spent=spent
+def _of_nuts(final: Final, found: Found, target: AbstractLogDensity) -> _Drawn:
+    draws = final.peer
+    assert draws is not None
+    attributes = {
+        "num_gradients": draws.num_gradients,
+        "warmup_gradients": final.spent.num_gradients,
+        "sampling_time": draws.seconds,
+        "compile_seconds": final.spent.compile_seconds,
+        "divergences": draws.divergences,
+        "completed": 1,
+    }
+    check = _checked(final.position, found.warmup)
+    problems = _nuts_problems(final, draws, target, found.warmup) + check.problems
+    return _Drawn(
+        tree=to_tree(target, final.position, {}, attributes),
+        problems=tuple(problems),
+        check=check,
+        thin=final.thin,
+        completed=True,
+        spent=final.spent,
+        run=Cost(draws.num_gradients, draws.seconds, 0.0),
     )
 
 
-def _stands_by(found: Found, drawn: _Drawn) -> Found:
-    """The best candidate chosen instead of NUTS, whose run ``drawn`` failed and is paid for."""
-    note = f"{NUTS_FAILED} and the {found.own} drew instead: {'; '.join(grave(drawn.problems))}"
-    run = drawn.tree["posterior"].attrs
-    spent = Spent(run["num_gradients"], run["sampling_time"], 0.0)
-    spent = Spent.of(found.spent, drawn.spent, spent)
-    return found._replace(chosen=found.own, notes=(*found.notes, note), spent=spent)
+def _checked(position: np.ndarray, warmup: WarmupFacts) -> ReferenceCheck:
+    judges_moments = not warmup.marginals
+    return reference_check(position, warmup.moments, warmup.modes, judges_moments=judges_moments)
 
 
-def _problems(draws: Draws, judgement: Judgement) -> list[str]:
-    counted = health_arrays(draws.record)
+def _interrupted(kept: int, num_draws: int) -> Problem:
+    text = f"interrupted after {kept} of {num_draws} draws per chain"
+    if kept >= num_draws:
+        text = "interrupted in a longer run, so the draws are those of the shorter one before"
+    return Problem(ProblemKind.INTERRUPTED, Severity.WARNING, text)
+
+
+def _kernel_problems(draws: Draws, judgement: Judgement) -> list[Problem]:
     return health(
-        *counted,
+        *health_arrays(draws.record),
         thin=draws.thin,
         logdensity=draws.record.lp,
         rhat_max=judgement.rhat_max,
@@ -282,89 +321,102 @@ def _problems(draws: Draws, judgement: Judgement) -> list[str]:
     )
 
 
-def _errors(missed: list[Missed]) -> list[str]:
-    return [f"error: {end.words}" for end in missed]
-
-
 def _nuts_problems(
-    draws: PeerDraws, thin: int, target: AbstractLogDensity, found: Found
-) -> list[str]:
-    problems = []
-    rhat = float(np.max(diagnostics.rhat(draws.position)))
-    if not rhat <= (limit := diagnostics.rhat_limit(*draws.position.shape)):
-        problems.append(f"R-hat is {rhat:.3f}, above {limit:.3g}: the chains have not mixed")
-    moved = np.any(np.diff(draws.position, axis=1) != 0, axis=2)
+    final: Final, draws: PeerDraws, target: AbstractLogDensity, warmup: WarmupFacts
+) -> list[Problem]:
+    problems, position = [], final.position
+    if not final.rhat_max <= (limit := diagnostics.rhat_limit(*position.shape)):
+        problems.append(not_mixed(final.rhat_max, limit))
+    moved = np.any(np.diff(position, axis=1) != 0, axis=2)
     rates = np.full(moved.shape, draws.acceptance_rate)
-    problems += health(rates, moved, np.zeros_like(moved), 0, thin=thin, remedies=FITTED)
-    steps = thin * draws.position.shape[0] * draws.position.shape[1]
-    if draws.divergences > MOST_DIVERGED * steps:
-        problems.append(
+    still = np.zeros_like(moved)
+    problems += health(rates, moved, still, 0, thin=final.thin, remedies=FITTED)
+    steps = final.thin * position.shape[0] * position.shape[1]
+    if draws.divergences > diagnostics.THRESHOLDS.divergent_share * steps:
+        text = (
             f"{draws.divergences} of {steps} of NUTS's transitions diverged: places of high "
-            "curvature may be missed; "
-            "reparameterise, or look at the pairs plot"
+            "curvature may be missed"
         )
-    if doubt := [text for name, text in _DOUBTS if found.pilot.get(name)]:
-        problems.append(
-            f"error: {' and '.join(doubt)}: NUTS's chains, which R-hat compares with one another "
-            "only, may all have "
-            "left a place that holds mass; start wider (spread), or reparameterise"
+        remedy = "reparameterise, or look at the pairs plot"
+        problems.append(Problem(ProblemKind.DIVERGENT, Severity.WARNING, text, remedy))
+    doubts = []
+    if warmup.num_frozen:
+        doubts.append("chains of the warm-up hardly moved where they were")
+    if warmup.num_left:
+        doubts.append(
+            "chains of the warm-up left places that are denser than all that they saw later"
         )
-    last = state_at(target, jnp.asarray(draws.position[:, -1].T)).logdensity
+    if doubts:
+        text = (
+            f"{' and '.join(doubts)}: NUTS's chains, which R-hat compares with one another only, "
+            "may all have left a place that holds mass"
+        )
+        kind, remedy = ProblemKind.WARMUP_UNRELIABLE, "start wider (spread), or reparameterise"
+        problems.append(Problem(kind, Severity.FATAL, text, remedy))
+    last = state_at(target, jnp.asarray(position[:, -1].T)).logdensity
     noisy = rounding(float(jnp.mean(jnp.abs(last))), float(jnp.finfo(last.dtype).eps) / 2)
-    return problems + noisy + _errors(unreached(draws.position, found.marginals))
+    return problems + noisy + final.missed
 
 
-def _verdict(found: Found, drawn: _Drawn) -> Verdict:
+def _verdict(found: Found, drawn: _Drawn, settings: Settings, seed: str) -> Verdict:
     rows = found.rows
-    if not found.by_nuts:
-        total = Spent.of(found.spent, drawn.spent)
-        rows = tuple(
-            _as_it_was(row, total, drawn.figures) if row.name == found.chosen else row
-            for row in rows
-        )
-    nothing = Spent(0, 0.0, 0.0)
-    costs = {
-        "preparation": found.spent._asdict(),
-        "training": found.pilot.get("training", nothing._asdict()),
-        "warmup": drawn.spent._asdict(),
-        "comparison": (found.compared or nothing)._asdict() | {"decided": found.decided},
+    if not found.by_nuts and drawn.final is not None:
+        total = Cost.of(found.spent, drawn.spent)
+        rows = tuple(_as_it_was(r, total, drawn) if r.name == found.chosen else r for r in rows)
+    warmup = to_plain(found.warmup._replace(moments=None, modes=()))
+    plain = {
+        "seed": seed,
+        "criterion": settings.criterion,
+        "num_chains": settings.num_chains,
+        "thin": drawn.thin,
+        "completed": drawn.completed,
+        "ess_per_draw": drawn.ess_per_draw,
+        "seconds_after_the_draws": drawn.seconds_after,
+        "pilot": warmup,
+        "preparation": found.spent,
+        "training": found.training,
+        "warmup": drawn.spent,
+        "comparison": to_plain(found.compared or Cost()) | {"decided": found.decided},
     }
-    pilot = {
-        name: value
-        for name, value in found.pilot.items()
-        if name not in ("moments", "modes", "training")
-    }
-    settings = {"pilot": pilot} | drawn.figures | {"notes": list(found.notes)} | costs
-    return Verdict(rows, found.chosen, tuple(drawn.problems), bool(grave(drawn.problems)), settings)
-
-
-def _as_it_was(row: Row, total: Spent, figures: dict[str, Any]) -> Row:
-    """The chosen kernel's row with all that the user paid before its first draw, losers and warm-up
-    included.
-
-    And no better than its own run: who wins was lucky in what won. Thinned draws have no more ESS
-    than there are of them: if they have nearly that, they tell nothing of the rate.
-    """
-    final = figures["final"]
-    row = row._replace(
-        fixed_gradients=total.num_gradients, fixed_seconds=total.seconds + total.compile_seconds
+    return Verdict(
+        rows=rows,
+        chosen=found.chosen,
+        problems=drawn.problems,
+        failed=bool(fatal(drawn.problems)),
+        notes=found.notes,
+        is_multimodal=found.warmup.is_multimodal,
+        settings=to_plain(plain),
+        final=drawn.final,
+        difference=drawn.check.difference,
+        modes=drawn.check.modes,
     )
-    if figures["thin"] > 1 and not figures["ess_per_draw"] < _TELLING:
+
+
+def _as_it_was(row: Row, total: Cost, drawn: _Drawn) -> Row:
+    """The chosen kernel's row with all that the user paid before its first draw.
+
+    And no better than its own run: who wins was lucky in what it won by. Thinned draws have no more
+    ESS than there are of them: if they have nearly that, they tell nothing of the rate.
+    """
+    final = drawn.final
+    assert final is not None
+    seconds = total.seconds + total.compile_seconds
+    row = row._replace(fixed_gradients=total.num_gradients, fixed_seconds=seconds)
+    if drawn.thin > 1 and not drawn.ess_per_draw < THRESHOLDS.telling_ess:
         return row
-    rates = {
-        name: min(getattr(row, name), final[name]) for name in RATES if math.isfinite(final[name])
-    }
-    return row._replace(**rates, rhat_max=final["rhat_max"])
+    known = [name for name in RATES if math.isfinite(getattr(final, name))]
+    rates = {name: min(getattr(row, name), getattr(final, name)) for name in known}
+    return row._replace(**rates, rhat_max=final.rhat_max)
 
 
 def _stamped(tree: "xarray.DataTree", verdict: Verdict) -> "xarray.DataTree":
     """The verdict in the tree's attributes, so that it travels with the draws."""
-    found = {
+    attributes = {
         "verdict": verdict.recommendation(),
         "failed": int(verdict.failed),
         "sampler": verdict.chosen,
-        "warnings": "\n".join(verdict.problems),
+        "warnings": "\n".join(map(str, verdict.problems)),
     }
     for group in tree.children.values():
-        group.attrs.update(found)
+        group.attrs.update(attributes)
     return tree

@@ -1,48 +1,32 @@
-"""What a kernel achieves, measured on fresh chains: the figure by which kernels are kept or
-dropped.
-"""
+"""What a kernel achieves on fresh chains: the figure by which candidates are kept or dropped."""
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .. import diagnostics
 from ..adaptation import CHUNK, start_state
-from ..coordinates import to_user
-from ..diagnostics import worst_ess, worst_rhat
+from ..coordinates import from_user, to_user
+from ..diagnostics import (
+    FITTED,
+    Marginal,
+    fatal,
+    health,
+    spread_out,
+    tail_problems,
+    worst_ess,
+    worst_rhat,
+)
 from ..kernels import AbstractTransition, Key, Vector, per_chain
-from ..sampling import Draws, Record, draw_chains
-
-
-class Judgement(NamedTuple):
-    """Measured in the user's coordinates, worst dimension, on chains of a kernel that no longer
-    changes.
-
-    ``ess_per_gradient`` and ``ess_sq_per_gradient`` are the bulk ESS of x and of (x - centre)^2
-    over the gradients of all chains; ``ess_per_second`` is the lower of the two over the seconds of
-    sampling, compilation excluded. ``nonfinite`` is the share of proposals whose log density was
-    not finite. ``spent_gradients`` are those of the whole run, what came before the draws that
-    count included.
-    """
-
-    ess_per_gradient: float
-    ess_sq_per_gradient: float
-    ess_per_second: float
-    acceptance_rate: float
-    rhat_max: float
-    nonfinite: float
-    num_gradients: int
-    spent_gradients: int
-    seconds: float
-    compile_seconds: float
-
-    @property
-    def worst(self) -> float:
-        """The lower of the two ESS per gradient; 0 where one is not defined (a chain that never
-        moves).
-        """
-        value = min(self.ess_per_gradient, self.ess_sq_per_gradient)
-        return value if np.isfinite(value) else 0.0
+from ..sampling import Draws, Record, draw_chains, health_arrays
+from ._additions import with_finer_steps, with_small_steps
+from ._candidate import Addition, Candidate, Coordinates, Family, Judgement
+from ._context import NoteKind, SearchContext, Stream
+from ._selection import choose
+from ._thresholds import THRESHOLDS, WARMUP_DRAWS
 
 
 def judge(
@@ -102,3 +86,117 @@ def judged(draws: Draws, kept: np.ndarray, *, every_rhat: bool = True) -> Judgem
         seconds=draws.seconds * share,
         compile_seconds=draws.compile_seconds,
     )
+
+
+def revalidated(
+    key: Key,
+    candidate: Candidate,
+    places: np.ndarray,
+    marginals: Iterable[Marginal],
+    *,
+    num_draws: int = 500,
+) -> Candidate:
+    """The candidate with what a run from ``places`` shows, and the faults of its draws.
+
+    Args:
+        key: Key of the run.
+        candidate: What is measured.
+        places: Starts (dim, chains), in the user's coordinates.
+        marginals: Known marginals, whose ends the draws must not miss.
+        num_draws: Draws of each chain after the warm-up.
+
+    Returns:
+        The candidate, measured anew; the cost is in its account.
+    """
+    kernel = candidate.kernel
+    start = from_user(kernel.target, places)
+    run_key = jax.random.fold_in(key, 7)
+    judgement, record = measured(
+        run_key, kernel, jnp.asarray(start), num_draws=num_draws, num_warmup=WARMUP_DRAWS
+    )
+    candidate.account.charge(judgement.spent_gradients)
+    still = fatal(health(*health_arrays(record), remedies=FITTED))
+    ends = tail_problems(record.position, marginals)
+    reach = 0.0 if still else min((end.reach for end in ends), default=1.0)
+    return replace(candidate, judgement=judgement, faults=(*still, *ends), reach=reach)
+
+
+def validate_best(context: SearchContext, stream: Stream, places: np.ndarray) -> SearchContext:
+    """Measure the best candidate again in a long run from far places, until the best one has been.
+
+    A kernel whose chains stick in a rare place looks better in a short run than it is. So the best
+    candidate is measured again if it is of a kind that may stick, or slow. Once one was, whoever
+    takes its place is, too. One that loses half of its figure, or has faults, is measured with
+    small HMC steps mixed in as well; one with faults also in finer steps, twice at most.
+
+    Args:
+        context: What the search knows.
+        stream: The stream of random numbers.
+        places: Positions (dim, n), in the user's coordinates, that any chain found.
+
+    Returns:
+        The context with candidates as measured again.
+    """
+    key, num_chains = context.stream(stream), context.warmup.position.shape[1]
+    validator = _Validator(context, key, spread_out(places, num_chains))
+    seen: set[str] = set()
+    while True:
+        rows = [c.report(context.budget.common.cost) for c in context.candidates]
+        name = choose(rows, context.settings.criterion).name
+        i = next(i for i, c in enumerate(context.candidates) if c.name == name)
+        best = context.candidates[i]
+        if name in seen or not (seen or _may_stick(best)):
+            return context
+        again, others = validator.measured_again(best)
+        if again.worst < THRESHOLDS.short_run_share * best.worst:
+            context = context.with_notes(
+                NoteKind.SHORT_RUN,
+                f"the {name} gave {best.worst:.2g} effective draws per gradient in a short run, "
+                f"{again.worst:.2g} in a long one",
+            )
+        seen.update(c.name for c in (again, *others))
+        before, after = context.candidates[:i], context.candidates[i + 1 :]
+        context = context.with_candidates((*before, again, *others, *after))
+
+
+def _may_stick(candidate: Candidate) -> bool:
+    """Whether chains of a candidate may stick in a rare place, unseen in a short run."""
+    if candidate.is_gradient_free and candidate.worst < THRESHOLDS.good_rate:
+        return True
+    is_bold = candidate.family in (Family.NETWORK, Family.MODE_JUMP)
+    is_transported = candidate.coordinates is Coordinates.TRANSPORT
+    return is_bold or is_transported or candidate.worst < THRESHOLDS.hard_rate
+
+
+class _Validator:
+    """Long runs of candidates from the same far places."""
+
+    def __init__(self, context: SearchContext, key: Key, crowd: np.ndarray):
+        self.context, self.key, self.crowd = context, key, crowd
+        profile = context.warmup.profile
+        self.marginals = () if profile is None else profile.marginals()
+        self.dtype = context.warmup.position.dtype
+
+    def run(self, candidate: Candidate, num_draws: int = 1000) -> Candidate:
+        """The candidate as a long run shows it."""
+        crowd = self.crowd.astype(self.dtype)
+        return revalidated(self.key, candidate, crowd, self.marginals, num_draws=num_draws)
+
+    def measured_again(self, best: Candidate) -> tuple[Candidate, list[Candidate]]:
+        """The best candidate in a long run, and what may do better if that disappoints."""
+        open_account = self.context.budget.open
+        free = best.is_gradient_free and best.worst < THRESHOLDS.good_rate
+        again, others = self.run(best, 2000 if free else 1000), []
+        names = {c.name for c in self.context.candidates}
+        lost = again.worst < THRESHOLDS.short_run_share * best.worst
+        if (lost or again.faults) and best.additions[-1:] != (Addition.HMC,):
+            small = with_small_steps(again, self.context.warmup.step_size, open_account())
+            if small.name not in names:
+                others.append(self.run(small))
+        finer = with_finer_steps(again, open_account()) if again.faults else None
+        if finer is not None and finer.name not in names:
+            finer = self.run(finer)
+            if finer.faults and (made := with_finer_steps(finer, finer.account)):
+                finer = self.run(made)
+            others.append(finer)
+        return again, others

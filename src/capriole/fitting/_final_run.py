@@ -1,61 +1,139 @@
-"""The final run of `fit`: draws of the frozen kernel, longer and thinned while its chains disagree
-or miss an end.
-"""
+"""The final run of `fit`: draws of what was chosen, longer while chains disagree or miss an end."""
 
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
+import numpy as np
 
+from .. import diagnostics
 from ..adaptation import CHUNK, start_state
 from ..coordinates import drawn_to_user
-from ..diagnostics import rhat_limit
+from ..diagnostics import Marginal, Problem, rhat_limit, tail_problems
 from ..kernels import AbstractLogDensity, AbstractTransition, ChainState, Key, Vector, per_chain
 from ..runtime import CompileClock, OnProgress, Progress
-from ..sampling import Draws, Record, draw_chains
-from ._evaluation import Judgement, judged
-from ._search import Found, Spent
-from ._settings import THINS
-from ._tail_coverage import Missed, unreached
-from ._validation import WARMUP
+from ..sampling import Draws, PeerDraws, Record, draw_chains
+from ._budget import Cost
+from ._candidate import Judgement
+from ._evaluation import judged
+from ._search import Found
+from ._thresholds import RUN_MULTIPLIERS, WARMUP_DRAWS
 from ._verdict import Verdict
+from .proposers._nuts import draw_nuts
 
 if TYPE_CHECKING:
     import xarray
 
+_MOST_NUMBERS = 2e8
+"""Numbers of NUTS's draws, before they are thinned, that must fit into memory."""
+
 
 class Point(NamedTuple):
-    """Where the final run is: pass ``round`` of `THINS` starts at ``state``; ``settled`` if it is
-    the one to keep.
+    """Where the final run of a kernel is.
 
-    ``spent`` is what went into the warm-up and the passes given up before.
+    Attributes:
+        round: Which of `RUN_MULTIPLIERS` the pass has.
+        state: The state that it starts at.
+        spent: What went into the warm-up and the passes that were given up.
+        settled: Whether this pass is the one to keep.
     """
 
     round: int
     state: ChainState
-    spent: Spent
+    spent: Cost
     settled: bool = False
 
 
 class Final(NamedTuple):
-    """The pass that was kept, positions in the user's coordinates; ``spent`` is what went before
-    it, and ``check_seconds`` after it, into judging it. ``completed`` is False if it, or one after
-    it, was interrupted.
+    """The pass that was kept.
+
+    Attributes:
+        position: Draws (chains, draws, dim) in the user's coordinates.
+        rhat_max: R-hat of the worst dimension.
+        missed: Ends of known marginals that the draws miss.
+        thin: Steps between two draws.
+        spent: What went before it: warm-up, and passes that were given up.
+        check_seconds: Seconds that judging it took.
+        completed: False if it, or one after it, was interrupted.
+        draws: The kernel's draws with their statistics; None of NUTS.
+        judgement: What the kernel achieved in them; None of NUTS.
+        peer: NUTS's draws; None of a kernel.
     """
 
-    draws: Draws
-    judgement: Judgement
-    missed: list[Missed]
+    position: np.ndarray
+    rhat_max: float
+    missed: list[Problem]
     thin: int
-    spent: Spent
+    spent: Cost
     check_seconds: float
     completed: bool
+    draws: Draws | None = None
+    judgement: Judgement | None = None
+    peer: PeerDraws | None = None
 
     @property
     def num_steps(self) -> int:
-        """Metropolis-Hastings steps of each chain."""
-        return self.thin * self.draws.record.lp.shape[1]
+        """Transitions of each chain."""
+        return self.thin * self.position.shape[1]
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether chains have mixed and no end of a known marginal is missed."""
+        return self.rhat_max <= rhat_limit(*self.position.shape) and not self.missed
+
+
+class Sampler(Protocol):
+    """Who draws in a final run, pass by pass: a frozen kernel, or NUTS."""
+
+    def run(self) -> Final:
+        """The draws of the current pass."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the current pass is the last one."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a run that is interrupted can go on."""
+
+    def lengthen(self, before: Final) -> None:
+        """Make the next, longer pass the current one."""
+
+    def settle(self) -> None:
+        """Called once the current pass is the one to keep."""
+
+
+def lengthened(sampler: Sampler) -> Final:
+    """Draws of ``sampler``, in longer passes while its chains disagree or miss an end.
+
+    What few excursions say of an end, more of them say better. Where a longer pass is interrupted
+    before it has as many steps as the one before, that one is returned.
+
+    Args:
+        sampler: Who draws.
+
+    Returns:
+        The pass that is kept.
+
+    Raises:
+        KeyboardInterrupt: The first pass was interrupted, or a run that can go on later.
+    """
+    before = None
+    while True:
+        try:
+            now = sampler.run()
+        except KeyboardInterrupt:
+            if sampler.resumable or before is None:
+                raise
+            return before._replace(completed=False)
+        if before is not None and not now.completed and now.num_steps < before.num_steps:
+            return before._replace(completed=False)
+        if sampler.is_last or not now.completed or now.is_enough:
+            sampler.settle()
+            return now
+        sampler.lengthen(now)
+        before = now
 
 
 class Keeper(Protocol):
@@ -141,7 +219,7 @@ class InMemory:
         progress: OnProgress,
     ) -> Draws:
         """Draw."""
-        thin = THINS[point.round]
+        thin = RUN_MULTIPLIERS[point.round]
         show = on_draws(thin, progress)
         draws = draw_chains(
             key,
@@ -168,63 +246,128 @@ class InMemory:
         return tree
 
 
-def final_run(
-    key: Key,
-    kernel: AbstractTransition,
-    start: Vector,
-    num_draws: int,
-    keeper: Keeper,
-    progress: OnProgress,
-    *,
-    marginals: list[dict[str, Any]],
-) -> Final:
-    """Warm-up and draws of the frozen kernel from ``start`` (dim, chains), in its coordinates.
+class KernelSampler:
+    """A frozen kernel, which goes on from where the pass before ended."""
 
-    They are `THINS` times as long while R-hat is above `diagnostics.rhat_limit` or an end of
-    ``marginals`` is missed: what few excursions say of an end, more of them say better. Where a
-    longer pass is interrupted before it has as many steps as the one before, that one is returned.
-    """
-    kernel = per_chain(kernel, start.shape[1])
+    def __init__(
+        self,
+        key: Key,
+        kernel: AbstractTransition,
+        start: Vector,
+        num_draws: int,
+        keeper: Keeper,
+        progress: OnProgress,
+        marginals: tuple[Marginal, ...],
+    ):
+        self.key, self.keeper, self.num_draws = key, keeper, num_draws
+        self.kernel = per_chain(kernel, start.shape[1])
+        self.progress, self.marginals = progress, marginals
+        self.at = keeper.point(self.kernel, start, lambda: self._warm_up(start))
 
-    def warm_up() -> Point:
-        state = start_state(kernel, start)
-        warm = draw_chains(
-            jax.random.fold_in(key, 2), kernel, state, num_draws=WARMUP, chunk_size=CHUNK
-        )
+    def _warm_up(self, start: Vector) -> Point:
+        state, key = start_state(self.kernel, start), jax.random.fold_in(self.key, 2)
+        warm = draw_chains(key, self.kernel, state, num_draws=WARMUP_DRAWS, chunk_size=CHUNK)
         if not warm.completed:
             raise KeyboardInterrupt
-        return Point(0, warm.state, Spent.of(warm))
+        return Point(0, warm.state, Cost.of(warm))
 
-    at, before = keeper.point(kernel, start, warm_up), None
-    while True:
-        pass_key = jax.random.fold_in(key, 3 + at.round)
-        try:
-            draws = keeper.draws(at, pass_key, kernel, num_draws=num_draws, progress=progress)
-        except KeyboardInterrupt:
-            if keeper.resumable or before is None:
-                raise
-            return before._replace(completed=False)
-        drawn = time.perf_counter()
-        judgement = judged(draws, draws.record.position)
-        missed = unreached(draws.record.position, marginals)
-        check_seconds = time.perf_counter() - drawn
-        now = Final(
-            draws, judgement, missed, THINS[at.round], at.spent, check_seconds, draws.completed
+    @property
+    def resumable(self) -> bool:
+        """Whether a run that is interrupted can go on."""
+        return self.keeper.resumable
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the current pass was settled before, or is the longest."""
+        return self.at.settled or self.at.round + 1 == len(RUN_MULTIPLIERS)
+
+    def run(self) -> Final:
+        """The draws of the current pass."""
+        pass_key = jax.random.fold_in(self.key, 3 + self.at.round)
+        draws = self.keeper.draws(
+            self.at, pass_key, self.kernel, num_draws=self.num_draws, progress=self.progress
         )
-        if before is not None and not draws.completed and now.num_steps < before.num_steps:
-            return before._replace(completed=False)
-        mixed = judgement.rhat_max <= rhat_limit(*draws.record.position.shape)
-        if (
-            at.settled
-            or not draws.completed
-            or at.round + 1 == len(THINS)
-            or (mixed and not missed)
-        ):
-            break
-        at, before = Point(at.round + 1, draws.state, Spent.of(at.spent, draws)), now
-        keeper.reached(at)
-    keeper.reached(at._replace(settled=True))
-    return now
+        drawn, position = time.perf_counter(), draws.record.position
+        judgement = judged(draws, position)
+        missed = tail_problems(position, self.marginals)
+        return Final(
+            position=position,
+            rhat_max=judgement.rhat_max,
+            missed=missed,
+            thin=RUN_MULTIPLIERS[self.at.round],
+            spent=self.at.spent,
+            check_seconds=time.perf_counter() - drawn,
+            completed=draws.completed,
+            draws=draws,
+            judgement=judgement,
+        )
+
+    def lengthen(self, before: Final) -> None:
+        """Go on from the end of the pass before."""
+        assert before.draws is not None
+        spent = Cost.of(self.at.spent, before.draws)
+        self.at = Point(self.at.round + 1, before.draws.state, spent)
+        self.keeper.reached(self.at)
+
+    def settle(self) -> None:
+        """Tell the keeper that this pass is the one to keep."""
+        self.keeper.reached(self.at._replace(settled=True))
+
+
+class NutsSampler:
+    """NUTS, which starts anew in every pass; passes that are given up count as warm-up."""
+
+    resumable = False
+
+    def __init__(
+        self,
+        key: Key,
+        target: AbstractLogDensity,
+        starts: Vector,
+        num_draws: int,
+        marginals: tuple[Marginal, ...],
+    ):
+        self.key, self.target, self.starts = key, target, starts
+        self.num_draws, self.marginals = num_draws, marginals
+        self.round, self.given_up = 0, Cost()
+
+    @property
+    def is_last(self) -> bool:
+        """Whether there is no longer pass, or its draws would not fit into memory."""
+        if self.round + 1 == len(RUN_MULTIPLIERS):
+            return True
+        size = RUN_MULTIPLIERS[self.round + 1] * self.num_draws * self.starts.size
+        return size > _MOST_NUMBERS
+
+    def run(self) -> Final:
+        """The draws of the current pass, thinned."""
+        thin, key = RUN_MULTIPLIERS[self.round], jax.random.fold_in(self.key, 9 + self.round)
+        run = draw_nuts(key, self.target, self.starts, num_draws=thin * self.num_draws)
+        kept = run.position[:, thin - 1 :: thin]
+        spent = Cost.of(self.given_up, _warmup_of(run))
+        return Final(
+            position=kept,
+            rhat_max=float(np.max(diagnostics.rhat(kept))),
+            missed=tail_problems(kept, self.marginals),
+            thin=thin,
+            spent=spent,
+            check_seconds=0.0,
+            completed=True,
+            peer=run._replace(position=kept),
+        )
+
+    def lengthen(self, before: Final) -> None:
+        """Give up the pass before."""
+        assert before.peer is not None
+        drawn = Cost(before.peer.num_gradients, before.peer.seconds, 0.0)
+        self.round, self.given_up = self.round + 1, Cost.of(before.spent, drawn)
+
+    def settle(self) -> None:
+        """Nothing to keep."""
+
+
+def _warmup_of(run: PeerDraws) -> Cost:
+    return Cost(run.warmup_gradients, run.warmup_seconds, run.compile_seconds)
 
 
 def phase_of(thin: int) -> str:
@@ -234,8 +377,6 @@ def phase_of(thin: int) -> str:
 
 def on_draws(thin: int, progress: OnProgress) -> Callable[[Progress, Record], None] | None:
     """``progress`` for a sampling loop, its events named after the pass."""
-    return (
-        None
-        if progress is None
-        else lambda event, _: progress(event._replace(phase=phase_of(thin)))
-    )
+    if progress is None:
+        return None
+    return lambda event, _: progress(event._replace(phase=phase_of(thin)))

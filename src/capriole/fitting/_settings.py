@@ -7,10 +7,6 @@ import numpy as np
 from ..models import check_count, check_spread
 
 CRITERIA = ("gradients", "seconds")
-SCOUTS = 3
-"""Scouts of the pilot for each of its chains."""
-THINS = (1, 4, 16)
-"""How many times as long, thinned to as many draws."""
 _RANGES = {
     "num_chains": (4, 10**6),
     "num_draws": (8, 10**9),  # R-hat is not defined for fewer

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ..fitting import THINS, Found, Keeper, Point, Spent, Verdict, on_draws, phase_of
+from ..fitting import (
+    RUN_MULTIPLIERS,
+    Cost,
+    Found,
+    Keeper,
+    Point,
+    Verdict,
+    on_draws,
+    phase_of,
+)
 from ..kernels import AbstractLogDensity, AbstractTransition, ChainState, Key, Vector
 from ..models import versions
 from ..runtime import OnProgress
@@ -117,13 +126,15 @@ class CheckpointedFit(Keeper):
             self.reached(warm_up())
             stored = self.checkpoints.read(_POINT)
         assert stored is not None
-        if stored.step >= len(THINS):
-            raise CheckpointError(f"the checkpoint says pass {stored.step} of {len(THINS)}")
+        if stored.step >= len(RUN_MULTIPLIERS):
+            raise CheckpointError(
+                f"the checkpoint says pass {stored.step} of {len(RUN_MULTIPLIERS)}"
+            )
         state = fill({"state": jax.eval_shape(kernel.init, start)}, stored.arrays)["state"]
         seconds = [
             number(stored.facts, name, kind=float) for name in ("seconds", "compile_seconds")
         ]
-        spent = Spent(number(stored.facts, "num_gradients"), *seconds)
+        spent = Cost(number(stored.facts, "num_gradients"), *seconds)
         point = Point(stored.step, state, spent, number(stored.facts, "settled") > 0)
         if not point.settled:
             self._needs_an_end()
@@ -146,7 +157,7 @@ class CheckpointedFit(Keeper):
         """The draws of a pass, as many as are promised and ``more``; KeyboardInterrupt if it is
         stopped.
         """
-        thin, stage = THINS[point.round], f"draws-{point.round}"
+        thin, stage = RUN_MULTIPLIERS[point.round], f"draws-{point.round}"
         # The passes share one store: one that was given up must not be gone on with, whatever is
         # damaged later.
         self.checkpoints.remove(keep=(SEARCH, _POINT, stage))
@@ -191,7 +202,9 @@ class CheckpointedFit(Keeper):
             attributes["sampling_time"] = self.streamed.seconds
         store.annotate(attributes)
         self.folder.write_json("verdict.json", verdict.as_dict() | {"versions": versions()})
-        self.folder.tidy(keep=(SEARCH, _POINT, *(f"draws-{i}" for i in range(len(THINS)))))
+        self.folder.tidy(
+            keep=(SEARCH, _POINT, *(f"draws-{i}" for i in range(len(RUN_MULTIPLIERS))))
+        )
         return open_draws(path)
 
     def num_bytes(self, num_draws: int) -> int:

@@ -1,49 +1,72 @@
-"""What the search of `capriole.fit` found, as a checkpoint: read back, it is never searched for
-again.
-"""
+"""What the search of `capriole.fit` found, as a checkpoint: it is read back, not searched again."""
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from ..fitting import NUTS, Found, Marginal, Row, Spent, read_seen
+from ..fitting import Cost, Found, Note, Row, WarmupFacts
 from ..kernels import AbstractLogDensity, Vector
 from ..models import load, save
-from ..runtime import Arrays, checksum
+from ..runtime import Arrays, checksum, from_plain, to_plain
 from ._checkpoint import Checkpoint, CheckpointError, Checkpoints
 from ._errors import RunFolderError
 from ._fingerprint import check_fingerprint, fingerprint
 
 SEARCH = "search"
+"""The stage's name."""
 _MOST = 100
+"""Most samplers or notes of a stored search."""
+
+
+class _Facts(NamedTuple):
+    """The fields of `Found` that are no arrays, and the checksum of the kernel's file."""
+
+    kernel: str | None
+    chosen: str
+    own: str
+    rows: tuple[Row, ...]
+    notes: tuple[Note, ...]
+    spent: Cost
+    compared: Cost | None
+    decided: bool
+    training: Cost
+    warmup: WarmupFacts
+
+    def checked(self, dim: int) -> "_Facts":
+        """Itself. Raises ValueError for what no search finds."""
+        if len(self.rows) > _MOST or len(self.notes) > _MOST:
+            raise ValueError(f"more than {_MOST} samplers or notes")
+        names = [row.name for row in self.rows]
+        for name in (self.chosen, self.own):
+            if name not in names:
+                raise ValueError(f"{name[:80]!r} as chosen, which is none of its candidates")
+        costs = (self.spent, self.training, *((self.compared,) if self.compared else ()))
+        if any(not 0 <= number < np.inf for cost in costs for number in cost):
+            raise ValueError("a cost that cannot be")
+        self.warmup.checked(dim)
+        return self
 
 
 def write_found(
     checkpoints: Checkpoints, kernel: Path, target: AbstractLogDensity, found: Found
 ) -> None:
-    """The kernel into its own file, everything else into the checkpoint; a later call may add
-    NUTS's measurement.
+    """Write the kernel into its own file, and everything else into the checkpoint.
+
+    Args:
+        checkpoints: Where.
+        kernel: The kernel's file.
+        target: The log density, for its fingerprint.
+        found: What was found; a later call may add NUTS's measurement.
     """
     digest = None
     if found.kernel is not None:
         save(kernel, found.kernel, dim=found.starts.shape[0])
         digest = checksum(kernel)
     arrays: Arrays = {"starts": np.asarray(found.starts), "crowd": np.asarray(found.crowd)}
-    facts = {
-        "kernel": digest,
-        "chosen": found.chosen,
-        "own": found.own,
-        "rows": [row._asdict() for row in found.rows],
-        "notes": found.notes,
-        "spent": found.spent._asdict(),
-        "compared": None if found.compared is None else found.compared._asdict(),
-        "decided": found.decided,
-        "pilot": found.pilot,
-    }
-    plain = json.loads(json.dumps(facts, default=float))
+    values = {name: getattr(found, name) for name in _Facts._fields if name != "kernel"}
+    plain = to_plain(_Facts(kernel=digest, **values))
     step = 1 if found.compared is None else 2
     checkpoints.write(SEARCH, step, arrays | fingerprint(target, found.starts), plain)
     if found.kernel is None:  # only now: a search that names a kernel must find it
@@ -58,101 +81,49 @@ def read_found(
     num_chains: int,
     position: Vector,
 ) -> Found:
-    """What `write_found` wrote, checked; ``position`` (dim, n) are any positions of the run.
+    """What `write_found` wrote, checked.
 
-    Raises `CheckpointError` for anything unexpected, another log density included, and
-    `RunFolderError` for another kernel file than the search left.
+    Args:
+        stored: The checkpoint.
+        kernel: The kernel's file.
+        target: The log density; another one than at writing is refused.
+        num_chains: Chains of the final run.
+        position: Any positions (dim, n) of the run, for dimension and precision.
+
+    Returns:
+        What the search found.
+
+    Raises:
+        CheckpointError: The checkpoint holds anything unexpected.
+        RunFolderError: The kernel's file is not the one that the search left.
     """
-    arrays, facts = dict(stored.arrays), stored.facts
-    dim = position.shape[0]
+    arrays, dim = dict(stored.arrays), position.shape[0]
     check_fingerprint(arrays, target, dim=dim, num=num_chains)
     starts, crowd = (_positions(arrays, name, position) for name in ("starts", "crowd"))
     if starts.shape[1] != num_chains:
         raise CheckpointError(
             f"the stored search has {starts.shape[1]} starts, the run {num_chains} chains"
         )
-    chosen, notes, pilot = facts.get("chosen"), facts.get("notes"), facts.get("pilot")
-    if (
-        not isinstance(notes, list)
-        or not all(isinstance(note, str) for note in notes)
-        or len(notes) > _MOST
-    ):
-        raise CheckpointError("the stored search has notes that are not a list of texts")
-    if not isinstance(pilot, dict) or not isinstance(facts.get("decided"), bool):
-        raise CheckpointError("the stored search does not say what its pilot was")
     try:
-        Marginal.read(pilot.get("marginals", []), dim=dim)
-        read_seen(pilot, dim=dim)
+        facts = from_plain(_Facts, stored.facts, "search").checked(dim)
     except ValueError as error:
         raise CheckpointError(f"the stored search holds {error}") from error
-    rows = _rows(facts.get("rows"))
-    own, names = facts.get("own"), [row.name for row in rows]
-    for name in (chosen, own):
-        if not isinstance(name, str) or name not in names:
-            raise CheckpointError(
-                f"the stored search chose {str(name)[:80]!r}, which is none of its candidates"
-            )
-    found = None
-    if chosen != NUTS or (kernel.is_file() and facts.get("kernel") is not None):
-        if (
-            not kernel.is_file()
-            or (there := checksum(kernel)) is None
-            or there != facts.get("kernel")
-        ):
-            raise RunFolderError(
-                f"{kernel} is not the kernel that the search of this run left there; start a new "
-                "run"
-            )
-        found = load(kernel, target, np.zeros(dim, starts.dtype))
-    compared = None if facts.get("compared") is None else _spent(facts["compared"])
-    spent = _spent(facts.get("spent"))
-    return Found(
-        str(chosen),
-        str(own),
-        found,
-        rows,
-        starts,
-        crowd,
-        tuple(notes),
-        spent,
-        compared,
-        facts["decided"],
-        pilot,
-    )
+    values: dict[str, Any] = facts._asdict()
+    digest = values.pop("kernel")
+    found = Found(kernel=None, starts=starts, crowd=crowd, **values)
+    if found.by_nuts and (digest is None or not kernel.is_file()):
+        return found
+    if digest is None or not kernel.is_file() or checksum(kernel) != digest:
+        raise RunFolderError(
+            f"{kernel} is not the kernel that the search of this run left there; start a new run"
+        )
+    return found._replace(kernel=load(kernel, target, np.zeros(dim, starts.dtype)))
 
 
 def _positions(arrays: Arrays, name: str, like: Vector) -> Vector:
     value = arrays.get(name)
-    if (
-        value is None
-        or value.ndim != 2
-        or value.shape[0] != like.shape[0]
-        or value.dtype != like.dtype
-    ):
-        raise CheckpointError(
-            f"the stored search has no {name} of {like.shape[0]} coordinates and {like.dtype}"
-        )
-    if not np.isfinite(value).all():
-        raise CheckpointError(f"the stored search has {name} that are not finite")
+    if value is None or value.ndim != 2 or value.shape[0] != like.shape[0]:
+        raise CheckpointError(f"the stored search has no {name} of {like.shape[0]} coordinates")
+    if value.dtype != like.dtype or not np.isfinite(value).all():
+        raise CheckpointError(f"the stored search has {name} that are not finite {like.dtype}")
     return jnp.asarray(value)
-
-
-def _rows(values: Any) -> tuple[Row, ...]:
-    if not isinstance(values, list) or len(values) > _MOST:
-        raise CheckpointError("the stored search has no list of rows")
-    try:
-        return tuple(Row.read(value) for value in values)
-    except ValueError as error:
-        raise CheckpointError(f"the stored search holds {error}") from error
-
-
-def _spent(values: Any) -> Spent:
-    fields: list[Any] = [
-        values.get(name) if isinstance(values, dict) else None for name in Spent._fields
-    ]
-    if (
-        not all(type(field) in (int, float) and 0 <= field < 2**63 for field in fields)
-        or type(fields[0]) is not int
-    ):
-        raise CheckpointError(f"the stored search says it took {str(values)[:80]!r}")
-    return Spent(*fields)

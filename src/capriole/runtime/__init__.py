@@ -21,6 +21,7 @@ from ._devices import (
     whole,
 )
 from ._progress import OnProgress, Progress
+from ._records import from_plain, to_plain
 
 __all__ = [
     "Arrays",
@@ -35,9 +36,11 @@ __all__ = [
     "divided",
     "divided_map",
     "flush_folder",
+    "from_plain",
     "is_first_process",
     "own",
     "read_container",
+    "to_plain",
     "whole",
     "write_atomically",
     "write_container",

@@ -34,7 +34,7 @@ def to_datatree(
         "compile_seconds": draws.compile_seconds,
         "completed": int(draws.completed),
         "warnings": "\n".join(
-            health(*health_arrays(record), thin=draws.thin, logdensity=record.lp)
+            map(str, health(*health_arrays(record), thin=draws.thin, logdensity=record.lp))
         ),
     }
     return to_tree(users(logdensity), position, stats, attributes)

@@ -1,8 +1,7 @@
-"""The candidate for modes that can be found: jumps between Gaussians at the maxima of the log
-density.
-"""
+"""Jumps between the modes that can be climbed to: Gaussians at maxima of the log density."""
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -13,23 +12,27 @@ from jaxtyping import Array, Float
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from ...adaptation import Exploration, logdensities
+from ...adaptation import logdensities
 from ...coordinates import Whitened, diagonal, from_user
 from ...diagnostics import MOST_MODES
-from ...kernels import AbstractLogDensity, Key, ModeJump, Transition, Vector, state_at
-from ...runtime import CompileClock
-from .._candidate import JUMPS, Candidate
+from ...kernels import AbstractLogDensity, ModeJump, Transition, Vector, state_at
+from .._additions import with_small_steps
+from .._budget import Account
+from .._candidate import Candidate, Kind
+from .._context import SearchContext, Stream
 from .._evaluation import judge
-from .._validation import UNMIXED
-from ._networks import with_small_steps
+from .._thresholds import THRESHOLDS
 
-MOST_DIM = 50
 _ANGLES = (math.pi / 2, 0.8)
-_LEAST_SHARE = 1e-4
+"""Angles of the rotation within a mode: independent draws of a Gaussian, or half way there."""
 _DRAWS = 4096
+"""Draws of the importance sampling that refines the modes."""
 _WIDER = 1.2
+"""Factor of the covariances in that proposal: the tails must be covered."""
 _FEW = 20
+"""Effective draws for each dimension below which a mode's curvature is trusted instead."""
 _THIN = 1e-3
+"""Smallest variance of refined draws, relative to that by curvature."""
 
 
 class Gaussians(NamedTuple):
@@ -46,41 +49,62 @@ class Gaussians(NamedTuple):
         return np.exp(self.log_mass - logsumexp(self.log_mass))
 
 
-def jumps(
-    key: Key, logdensity: AbstractLogDensity, pilot: Exploration
-) -> tuple[Candidate | None, int]:
-    """`ModeJump` between the maxima that the places of the pilot's chains lead up to, with plain
-    HMC moves mixed in.
+class ModeJumps:
+    """Proposes jumps where chains of the warm-up disagree."""
 
-    None if there is one maximum, or more than `MOST_MODES`, or in more than `MOST_DIM` dimensions;
-    or if its chains, from all those places, do not meet either. And the gradients spent where there
-    is no candidate that has paid them.
-    """
-    position = np.asarray(pilot.position)
-    if len(position) > MOST_DIM:
-        return None, 0
-    with CompileClock() as clock:
-        pool = pilot.draws.reshape(-1, len(position)).T
-        white = Whitened(logdensity, diagonal(pool, dtype=pilot.position.dtype))
-        start = from_user(white, position)
-        found, spent = find_maxima(white, start)
-        if found is None:
-            return None, spent
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        modes = refined(rng, white, found, jnp.asarray(start))
-        spent += _DRAWS
-        best = None
-        for i, angle in enumerate(_ANGLES):
-            kernel = Transition(white, made(modes, angle, start.dtype))
-            with_hmc = with_small_steps(Candidate(JUMPS, kernel, None, 1), pilot.step_size)  # type: ignore[arg-type]
-            judgement = judge(jax.random.fold_in(key, i), with_hmc.transition, jnp.asarray(start))
-            spent += judgement.spent_gradients
-            if best is None or judgement.worst > best.judgement.worst:
-                best = with_hmc._replace(judgement=judgement)
-    if best is None or not best.judgement.rhat_max < UNMIXED:
-        return None, spent
-    best = best._replace(num_gradients=spent, shared_gradients=0)
-    return best._replace(seconds=clock.seconds, compile_seconds=clock.compile_seconds), 0
+    def propose(self, context: SearchContext) -> SearchContext:
+        """`ModeJump` between maxima that the chains' positions lead up to, with HMC moves mixed in.
+
+        There is none with one maximum or too many, in many dimensions, or if its chains, from all
+        those positions, do not meet either.
+
+        Args:
+            context: What the search knows.
+
+        Returns:
+            The context, with the candidate if there is one.
+        """
+        position = np.asarray(context.warmup.position)
+        if context.warmup.agreed or len(position) > THRESHOLDS.most_jump_dim:
+            return context
+        account = context.budget.open()
+        with account.timed():
+            best = _best_jump(context, position, account)
+        if best is None or not best.judgement.rhat_max < THRESHOLDS.unmixed_rhat:
+            context.budget.absorb(account)
+            return context
+        return context.with_candidates((*context.candidates, best))
+
+
+def _best_jump(context: SearchContext, position: np.ndarray, account: Account) -> Candidate | None:
+    key, warmup = context.stream(Stream.MODE_JUMPS), context.warmup
+    pool = warmup.draws.reshape(-1, len(position)).T
+    white = Whitened(context.target, diagonal(pool, dtype=warmup.position.dtype))
+    start = from_user(white, position)
+    found, spent = find_maxima(white, start)
+    account.charge(spent)
+    if found is None:
+        return None
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    modes = refined(rng, white, found, jnp.asarray(start))
+    account.charge(_DRAWS)
+    best = None
+    for i, angle in enumerate(_ANGLES):
+        kernel = Transition(white, made(modes, angle, start.dtype))
+        plain = Candidate(
+            kind=Kind.MODE_JUMP,
+            transition=kernel,
+            judgement=None,  # type: ignore[arg-type]
+            num_leapfrogs=1,
+            account=account,
+        )
+        made_of_both = replace(with_small_steps(plain, warmup.step_size, account), shared=())
+        start_here = jnp.asarray(start)
+        judgement = judge(jax.random.fold_in(key, i), made_of_both.kernel, start_here)
+        account.charge(judgement.spent_gradients)
+        if best is None or judgement.worst > best.worst:
+            best = replace(made_of_both, judgement=judgement)
+    return best
 
 
 def made(modes: Gaussians, angle: float, dtype: np.dtype) -> ModeJump:
@@ -134,7 +158,7 @@ def find_maxima(
         if len(found) > MOST_MODES:
             return None, spent
     total = logsumexp([log_mass for *_, log_mass in found]) if found else 0.0
-    kept = [mode for mode in found if mode[2] - total > math.log(_LEAST_SHARE)]
+    kept = [mode for mode in found if mode[2] - total > math.log(THRESHOLDS.least_mode_share)]
     if len(kept) < 2:
         return None, spent
     return Gaussians(*(np.array(column) for column in zip(*kept, strict=True))), spent

@@ -1,32 +1,28 @@
-"""Candidates with networks: trained from the best rotation, or with tempering where the pilot's
-chains disagree.
-"""
+"""Candidates with networks, trained from the best rotation, or tempered where chains disagree."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...coordinates import Whitened, to_user
+from ...coordinates import Whitened, diagonal, from_user, to_user
 from ...kernels import (
     AbstractLogDensity,
     AbstractTransition,
-    Jittered,
     Key,
-    Leapfrog,
     Mixture,
     Repeated,
-    Rotation,
     Transition,
     Vector,
     learned_leapfrog,
     rotation_step_sizes,
 )
 from ...models import trainable
-from ...runtime import CompileClock, OnProgress
+from ...runtime import OnProgress
 from ...training import (
     AbstractObjective,
     LogESJD,
@@ -40,20 +36,113 @@ from ...training import (
     decay,
     train_kernel,
 )
-from .._candidate import Candidate
-from .._evaluation import Judgement, judge
+from .._additions import hmc_move
+from .._budget import Account
+from .._candidate import Addition, Candidate, Coordinates, Judgement, Kind
+from .._context import NoteKind, SearchContext, TrainingStream
+from .._evaluation import judge
+from .._thresholds import THRESHOLDS
+from ._pcn import gradient_free
 
 _NO_CEILING = 1e9
-_HOPELESS = 0.6
+"""A ceiling of `LogESJD` that is none: rotations may pass the distance of independent draws."""
 _FREE_SHARE = 0.4
-_HMC_LEAPFROGS = 5
-HMC = "and HMC"
-FINER = "in finer steps"
-"""Last words of the names of candidates with small steps mixed in."""
-MOST_MOVED = 2.2e8
-"""Coordinates that a training may move, counted once per leapfrog. On the bench networks that moved
-more took minutes and lost to rotations (volatility, in 203 dimensions).
-"""
+"""Probability of the Crank-Nicolson move in a mixture with a network."""
+
+
+class Networks:
+    """Proposes trained kernels where rotations are slow."""
+
+    def propose(self, context: SearchContext) -> SearchContext:
+        """Train the planned networks, and mix the Crank-Nicolson move into the best of them.
+
+        Args:
+            context: What the search knows.
+
+        Returns:
+            The context with trained candidates, or with a note that says why there are none.
+        """
+        if not context.settings.train_steps:
+            return context
+        base = context.base
+        is_transported = base.coordinates is Coordinates.TRANSPORT
+        limits = THRESHOLDS
+        enough = limits.no_networks_rate
+        if is_transported:
+            enough = limits.no_networks_rate_transported
+        if context.best_rate > enough:
+            text = f"no network was trained: a kernel without one gives over {enough} effective "
+            return context.with_notes(NoteKind.LEFT_OUT, f"{text}draws per gradient")
+        context = _trained(context, base)
+        return _with_mixture(context) if context.warmup.agreed else context
+
+
+def _trained(context: SearchContext, base: Candidate) -> SearchContext:
+    """The context with a candidate for each plan that is worth training."""
+    warmup, agreed, to_beat = context.warmup, context.warmup.agreed, context.best_rate
+    white: Whitened = base.kernel.target  # type: ignore[assignment]
+    pool = warmup.draws.reshape(-1, warmup.draws.shape[-1]).T
+    dim, dtype = pool.shape[0], warmup.position.dtype
+    if not agreed:
+        inner = white.logdensity
+        white = Whitened(inner, diagonal(from_user(inner, pool), dtype=dtype))
+    trained: list[Candidate] = []
+    for i, plan in enumerate(_plans_for(context, base, dim)):
+        if plan.moved(dim) > THRESHOLDS.most_moved:
+            text = f"no {plan.name} was trained: in {dim} dimensions that takes too long"
+            context = context.with_notes(NoteKind.LEFT_OUT, text)
+            continue
+        if agreed and trained and trained[-1].worst < 1.1 * to_beat:
+            text = f"no {plan.name} was trained: the smaller one gained less than 10 %"
+            context = context.with_notes(NoteKind.LEFT_OUT, text)
+            break
+        pick_key = jax.random.fold_in(context.train_key, TrainingStream.POSITIONS + i)
+        chosen = np.asarray(jax.random.choice(pick_key, pool.shape[1], (plan.num_chains,)))
+        account = context.budget.open()
+        try:
+            candidate = train_candidate(
+                jax.random.fold_in(context.train_key, i),
+                plan,
+                white,
+                jnp.asarray(from_user(white, pool[:, chosen])),
+                account,
+                step_size=warmup.step_size,
+                to_beat=to_beat,
+                progress=context.progress,
+            )
+            trained.append(replace(candidate, coordinates=base.coordinates))
+        except TrainingDivergedError as error:
+            context = context.with_notes(NoteKind.LEFT_OUT, str(error))
+            context.budget.absorb(account)
+    return context.with_candidates((*context.candidates, *trained))
+
+
+def _plans_for(context: SearchContext, base: Candidate, dim: int) -> "list[Plan]":
+    return plans(
+        dim=dim,
+        num_leapfrogs=base.num_leapfrogs or 1,
+        angle=float(base.kernel.dynamics.angle),  # type: ignore[attr-defined]
+        agreed=context.warmup.agreed,
+        step_size=context.warmup.step_size,
+        num_steps=context.settings.train_steps,
+    )
+
+
+def _with_mixture(context: SearchContext) -> SearchContext:
+    """The best network with the Crank-Nicolson move mixed in; before the networks if better."""
+    trained, candidates = context.networks, context.candidates
+    if not trained:
+        return context
+    best = max(trained, key=lambda c: c.worst)
+    # Parts of a mixture share coordinates.
+    free = gradient_free([c for c in candidates if c.kernel.target is best.kernel.target])
+    if free is None:
+        return context
+    key = jax.random.fold_in(context.train_key, int(TrainingStream.MIXTURE))
+    account = context.budget.open()
+    mixed = mixed_candidate(key, best, free, context.start_in(best.kernel.target), account)
+    first = len(candidates) - (len(trained) if mixed.worst >= best.worst else 0)
+    return context.with_candidates((*candidates[:first], mixed, *candidates[first:]))
 
 
 class Plan(NamedTuple):
@@ -63,7 +152,7 @@ class Plan(NamedTuple):
     in a row gain less than 3 %.
     """
 
-    name: str
+    kind: Kind
     num_leapfrogs: int
     width: int
     step_size: float | tuple[float, float]
@@ -80,37 +169,44 @@ class Plan(NamedTuple):
     rounds: int = 4
     patient: bool = False
 
+    @property
+    def name(self) -> str:
+        """Its name for people."""
+        return self.kind.value
+
     def moved(self, dim: int) -> float:
         """Coordinates moved in training, all steps, chains and leapfrogs."""
         return float(self.num_steps) * self.num_chains * self.num_leapfrogs * dim
 
 
 def plans(
-    *, dim: int, best: Candidate, angle: float, agreed: bool, step_size: float, num_steps: int
+    *, dim: int, num_leapfrogs: int, angle: float, agreed: bool, step_size: float, num_steps: int
 ) -> list[Plan]:
     """Which networks to train: a small and a larger one from the best rotation, and others where
     chains disagree.
 
     Networks let fewer leapfrogs do: the small one has one less than the best rotation, at least
-    two, the larger one as many, at least three. ``agreed`` says whether the pilot's chains mixed.
+    two, the larger one as many, at least three. ``agreed`` says whether the warm-up's chains mixed.
     If not, the target has several modes or places where HMC sticks: then networks with squashed
     inputs are trained beside plain HMC moves of all step sizes, one on the features arcsinh x
     (funnels, tails), one on a density that cools from temperature 60 (modes).
     """
     width = int(np.clip(2 * dim, 16, 64))
-    m, shorter = max(3, best.num_leapfrogs), max(2, best.num_leapfrogs - 1)
+    m, shorter = max(3, num_leapfrogs), max(2, num_leapfrogs - 1)
     small = Plan(
-        "small network",
+        Kind.SMALL_NETWORK,
         shorter,
         width,
         rotation_step_sizes(min(angle, 1.5 * shorter), shorter),
         num_steps,
     )
-    large = Plan("larger network", m, min(2 * width, 128), rotation_step_sizes(angle, m), num_steps)
+    large = Plan(
+        Kind.LARGER_NETWORK, m, min(2 * width, 128), rotation_step_sizes(angle, m), num_steps
+    )
     if agreed:
         return [small, large]
     hard = Plan(
-        "",
+        Kind.TAIL_NETWORK,
         2,
         64,
         step_size,
@@ -121,14 +217,13 @@ def plans(
         patient=True,
     )
     curved = hard._replace(
-        name="network for tails",
         num_leapfrogs=5,
         learning_rate=3e-3,
         feature=jnp.arcsinh,
         companion_moves=1,
     )
     modes = hard._replace(
-        name="network for modes",
+        kind=Kind.MODE_NETWORK,
         num_leapfrogs=4,
         width=32,
         num_steps=7 * num_steps // 2,
@@ -148,17 +243,32 @@ def train_candidate(
     plan: Plan,
     target: Whitened,
     position: Vector,
+    account: Account,
     *,
     step_size: float,
     to_beat: float = 0.0,
     progress: OnProgress = None,
 ) -> Candidate:
-    """Train in rounds, measure after each on fresh chains, stop when the gain flattens, keep the
-    best as measured.
+    """Train in rounds, measure after each on fresh chains, and keep the best as measured.
 
-    ``position`` (dim, chains), whitened, are the training chains' starts; ``step_size`` that of the
-    plain HMC moves. A plan that is not patient also ends when its first round leaves it below 60 %
-    of ``to_beat``, the ESS per gradient of what is there without networks.
+    Training ends when the gain flattens. A plan that is not patient also ends when its first round
+    leaves it far below what is there without networks.
+
+    Args:
+        key: Key of networks, training and measurements.
+        plan: What is built and how it is trained.
+        target: The target in white coordinates.
+        position: Starts (dim, chains) of the training chains, in these coordinates.
+        account: Where its costs go.
+        step_size: Step size of the plain HMC moves beside it.
+        to_beat: Effective draws per gradient of the best candidate without networks.
+        progress: Whom to tell.
+
+    Returns:
+        The candidate.
+
+    Raises:
+        TrainingDivergedError: Training collapsed in its first round.
     """
     build_key, train_key, judge_key = jax.random.split(key, 3)
     dim, chains = position.shape
@@ -182,8 +292,8 @@ def train_candidate(
         return Mixture((learned, hmc_move(step_size, target)), (1 - plan.hmc_share, plan.hmc_share))
 
     best: tuple[AbstractTransition, Judgement] | None = None
-    spent, flat = 0, 0
-    with CompileClock() as clock:
+    flat = 0
+    with account.timed():
         for i in range(plan.rounds):
             try:
                 result = train_kernel(
@@ -195,102 +305,65 @@ def train_candidate(
                     progress=_named(plan.name, progress),
                 )
             except TrainingDivergedError as error:
-                spent += error.num_gradients
+                account.charge(error.num_gradients)
                 break
+            account.charge(result.num_gradients)
             if not result.completed:
                 raise KeyboardInterrupt
             transition, position = result.transition, result.chains.position
-            kernel = frozen(result)
-            measured = judge(
-                jax.random.fold_in(judge_key, i), kernel, position[:, : min(64, chains)]
-            )
-            spent += result.num_gradients + measured.spent_gradients
-            flat = flat + 1 if best is not None and measured.worst < 1.03 * best[1].worst else 0
+            kernel, starts = frozen(result), position[:, : min(64, chains)]
+            measured = judge(jax.random.fold_in(judge_key, i), kernel, starts)
+            account.charge(measured.spent_gradients)
+            is_flat = best is not None and measured.worst < THRESHOLDS.flat_gain * best[1].worst
+            flat = flat + 1 if is_flat else 0
             if best is None or measured.worst > best[1].worst:
                 best = kernel, measured
-            if (flat == 2 or best[1].worst < _HOPELESS * to_beat) and not plan.patient:
+            is_hopeless = best[1].worst < THRESHOLDS.hopeless_share * to_beat
+            if (flat == 2 or is_hopeless) and not plan.patient:
                 break
     if best is None:
-        raise TrainingDivergedError(f"training the {plan.name} collapsed in its first round", spent)
-    found = to_user(target, np.asarray(position))
+        text = f"training the {plan.name} collapsed in its first round"
+        raise TrainingDivergedError(text, account.cost.num_gradients)
+    kernel, judgement = best
     return Candidate(
-        plan.name,
-        *best,
-        plan.num_leapfrogs,
-        clock.seconds,
-        clock.compile_seconds,
-        num_gradients=spent,
-        found=found,
-    )
-
-
-def mixed_candidate(key: Key, trained: Candidate, free: Candidate, position: Vector) -> Candidate:
-    """A trained kernel with the gradient-free rotation mixed in, measured on chains from
-    ``position``, whitened.
-
-    Under heavy tails, where either is slow to return, the other may not be (eight schools
-    non-centred).
-    """
-    kernel = Mixture((trained.transition, free.transition), (1 - _FREE_SHARE, _FREE_SHARE))
-    with CompileClock() as clock:
-        judgement = judge(key, kernel, position)
-    return trained._replace(
-        name=f"{trained.name} and {free.name}",
+        kind=plan.kind,
         transition=kernel,
         judgement=judgement,
-        seconds=trained.seconds + clock.seconds,
-        compile_seconds=trained.compile_seconds + clock.compile_seconds,
-        num_gradients=judgement.spent_gradients,
-        shared_gradients=trained.num_gradients,
-        found=None,
+        num_leapfrogs=plan.num_leapfrogs,
+        account=account,
+        found=to_user(target, np.asarray(position)),
     )
 
 
-def with_small_steps(candidate: Candidate, step_size: float) -> Candidate:
-    """The candidate with plain HMC moves of small steps mixed in, a fifth of all gradients; not
-    measured yet.
+def mixed_candidate(
+    key: Key, trained: Candidate, free: Candidate, position: Vector, account: Account
+) -> Candidate:
+    """A trained kernel with the Crank-Nicolson move mixed in, measured.
 
-    The pilot's step size is made smaller by a log-uniform factor down to a hundredth: a chain that
-    sits where its own proposals are hopeless, as deep in a funnel's neck, is freed by one of these.
+    Under heavy tails, where either is slow to return, the other may not be.
+
+    Args:
+        key: Key of the measurement.
+        trained: The trained kernel.
+        free: The Crank-Nicolson move, in the same coordinates.
+        position: Starts (dim, chains), in these coordinates.
+        account: Where its costs go.
+
+    Returns:
+        The mixture.
     """
-    small = hmc_move(step_size, candidate.transition.target, largest=1.0)
-    share = candidate.num_leapfrogs / (candidate.num_leapfrogs + 4 * _HMC_LEAPFROGS)
-    return candidate._replace(
-        name=f"{candidate.name} {HMC}",
-        transition=Mixture((candidate.transition, small), (1 - share, share)),
-        num_gradients=0,
-        shared_gradients=candidate.num_gradients + candidate.shared_gradients,
+    kernel = Mixture((trained.kernel, free.kernel), (1 - _FREE_SHARE, _FREE_SHARE))
+    with account.timed():
+        judgement = judge(key, kernel, position)
+    account.charge(judgement.spent_gradients)
+    return trained.with_addition(
+        Addition.PCN,
+        transition=kernel,
+        judgement=judgement,
+        account=account,
+        shared=(trained.account, *trained.shared),
         found=None,
     )
-
-
-def with_finer_steps(candidate: Candidate) -> Candidate | None:
-    """The candidate with the same rotations in half as many leapfrogs again, not measured yet; None
-    if it has none.
-
-    Of one that has finer steps already it is the successor, at the cost of both.
-    """
-
-    def is_rotation(node: object) -> bool:
-        return isinstance(node, Rotation)
-
-    def finer(node: Any) -> Any:
-        return (
-            Rotation(node.angle, (3 * node.num_leapfrogs + 1) // 2) if is_rotation(node) else node
-        )
-
-    kernel = candidate.transition
-    if not any(map(is_rotation, jax.tree.leaves(kernel, is_leaf=is_rotation))):
-        return None
-    made = candidate._replace(
-        transition=jax.tree.map(finer, kernel, is_leaf=is_rotation),
-        num_leapfrogs=(3 * candidate.num_leapfrogs + 1) // 2,
-        found=None,
-    )
-    if candidate.name.endswith(FINER):
-        return made
-    shared = candidate.num_gradients + candidate.shared_gradients
-    return made._replace(name=f"{candidate.name} {FINER}", num_gradients=0, shared_gradients=shared)
 
 
 def make_recipe(plan: Plan, position: Vector, step_size: float) -> Recipe:
@@ -328,17 +401,6 @@ def _companion(
     step_size: float, num_moves: int, logdensity: AbstractLogDensity
 ) -> AbstractTransition:
     return Repeated(hmc_move(step_size, logdensity), num_moves)
-
-
-def hmc_move(
-    step_size: float, logdensity: AbstractLogDensity, *, largest: float = 3.0
-) -> AbstractTransition:
-    """Plain HMC of 5 leapfrogs, the pilot's step size times a log-uniform factor from 0.01 to
-    ``largest``.
-    """
-    return Jittered(
-        Transition(logdensity, Leapfrog(jnp.asarray(step_size), _HMC_LEAPFROGS)), 0.01, largest
-    )
 
 
 def _named(name: str, progress: OnProgress) -> OnProgress:

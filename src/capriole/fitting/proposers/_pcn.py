@@ -1,8 +1,7 @@
-"""The rotation that no gradient steers: whether its chains may be held somewhere, and what then
-goes with it.
-"""
+"""The Crank-Nicolson move: whether its chains may be held somewhere, and what then goes with it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -11,44 +10,55 @@ import numpy as np
 from ...adaptation import start_state
 from ...coordinates import from_user
 from ...kernels import Key, Mixture, Transition, Vector
-from .._candidate import Candidate
+from .._candidate import Addition, Candidate, Kind
 from .._evaluation import judge
+from .._thresholds import THRESHOLDS
 
-FREE = "Crank-Nicolson"
-"""What names of gradient-free rotations end with, with `RETURNS` or without."""
-RETURNS = "and rotation"
 _PLACES = 4096
+"""Log densities that a check of returns takes, twice."""
 _AT_ONCE = 64
+"""Log densities at a time: as many as the search has chains, whose program is there already."""
 _ASKED = 16
-_HELD = 4.0
+"""Positions, of each sort, from which acceptance rates are estimated."""
+_ROTATION_SHARE = 0.25
+"""Share of all gradients that a rotation has where it is mixed in."""
 
 
-def with_returns(
+def with_rotation(
     key: Key, free: Candidate, turned: Candidate, places: np.ndarray, crowd: Vector
 ) -> Candidate:
-    """The gradient-free rotation; with the rotation ``turned`` mixed in, a quarter of all
-    gradients, if its chains may be held: if from some of the ``places`` (dim, n), in the user's
-    coordinates, proposals are accepted `_HELD` times less often than from others.
+    """The Crank-Nicolson move, with a rotation mixed in where its chains may be held.
 
     Its proposals do not know where the mass is. Under tails heavier than its own it finds the way
     there as rarely as the way back, and a run that was never there looks fine.
+
+    Args:
+        key: Key of the check.
+        free: The Crank-Nicolson move.
+        turned: The rotation to mix in, with a quarter of all gradients.
+        places: Positions (dim, n), in the user's coordinates, that the check asks.
+        crowd: Starts (dim, chains) of a measurement, in the candidates' coordinates.
+
+    Returns:
+        The move, or the mixture, measured.
     """
-    spent = 2 * _PLACES
-    kernel: Transition = free.transition  # type: ignore[assignment]
-    if held(key, kernel, places) > _HELD:
-        share = 1 / (1 + 3 * turned.num_leapfrogs)
-        mixture = Mixture((kernel, turned.transition), (1 - share, share))
-        judgement = judge(jax.random.fold_in(key, 1), mixture, crowd)
-        free = free._replace(name=f"{free.name} {RETURNS}", transition=mixture, judgement=judgement)
-        spent += judgement.spent_gradients
-    return free._replace(num_gradients=free.num_gradients + spent)
+    kernel: Transition = free.kernel  # type: ignore[assignment]
+    free.account.charge(2 * _PLACES)
+    if held(key, kernel, places) <= THRESHOLDS.pcn_held_ratio:
+        return free
+    share = 1 / (1 + (1 / _ROTATION_SHARE - 1) * (turned.num_leapfrogs or 1))
+    mixture = Mixture((kernel, turned.kernel), (1 - share, share))
+    judgement = judge(jax.random.fold_in(key, 1), mixture, crowd)
+    free.account.charge(judgement.spent_gradients)
+    return free.with_addition(Addition.ROTATION, transition=mixture, judgement=judgement)
 
 
 def held(key: Key, free: Transition, places: np.ndarray) -> float:
-    """The acceptance rate of a gradient-free rotation from typical ``places`` (dim, n) over that
-    from the worst ones.
+    """The acceptance rate of a Crank-Nicolson move from typical positions over that from the worst::
 
-    ``E min(1, w(y) / w(x))`` with ``w(x) = pi(x) exp(|x|^2 / 2)`` and y the proposals from x, in
+        E min(1, w(y) / w(x))
+
+    with ``w(x) = pi(x) exp(|x|^2 / 2)`` and y the proposals from x, in
     white coordinates; the worst places are those of the greatest w. Half of ``2 * _PLACES`` log
     densities go into w, half into the proposals.
     """
@@ -78,15 +88,11 @@ def _log_weights(free: Transition, position: np.ndarray) -> np.ndarray:
 
 
 def gradient_free(candidates: Sequence[Candidate]) -> Candidate | None:
-    """The first gradient-free rotation of the candidates, alone even if it was measured with
-    another kernel.
-    """
+    """The first Crank-Nicolson move of the candidates, alone even if a rotation was mixed in."""
     for candidate in candidates:
-        if candidate.name.endswith(FREE):
+        if candidate.is_gradient_free:
             return candidate
-        if candidate.name.endswith(f"{FREE} {RETURNS}"):
-            parts = candidate.transition.transitions  # type: ignore[attr-defined]
-            return candidate._replace(
-                name=candidate.name.removesuffix(f" {RETURNS}"), transition=parts[0]
-            )
+        if candidate.kind is Kind.PCN and candidate.additions == (Addition.ROTATION,):
+            parts = candidate.kernel.transitions  # type: ignore[attr-defined]
+            return replace(candidate, additions=(), transition=parts[0])
     return None

@@ -1,9 +1,8 @@
-"""Candidates without networks: rotations in whitened coordinates, their angle, length and jitter by
-measurement.
-"""
+"""Candidates without networks: rotations in white coordinates, their angle and length measured."""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -36,264 +35,312 @@ from ...kernels import (
 )
 from ...runtime import CompileClock, OnProgress, Progress
 from ...sampling import draw_chains
-from .._candidate import Candidate
-from .._evaluation import judge
-from ._pcn import FREE, with_returns
+from .._budget import Account, Budget, Cost
+from .._candidate import Candidate, Coordinates, Kind
+from .._context import SearchContext, Stream
+from .._evaluation import judge, validate_best
+from .._thresholds import THRESHOLDS
+from ._pcn import with_rotation
 
 LENGTHS = (1, 2, 3, 4)
-_LONGER = (6, 9, 14)
-_ANGLES = 8
-_CHAINS = 8
-_DRAWS = 500
-_WARMUP = 50
-_JITTER = 0.25
-_FINER = 1.35
-GOOD_ENOUGH = 0.5
-"""Effective draws per gradient from which on a gradient-free rotation and refined angles are not
-tried.
-"""
-NO_NETWORKS = 0.25
-"""Effective draws per gradient above which neither jitter nor networks are tried: where a kernel
-without them lay between this and `GOOD_ENOUGH` on the bench, trained ones were 8 % better at most
-(Cox process) or worse (logistic), and jittered ones always worse than the better of the two
-rotations.
-"""
-_PROMISING = 0.25
-_HARD = 0.1
-_LONGEST = 2.2
-_NOT_MUCH_WORSE = 0.6
+"""Leapfrogs per proposal that are tried, in this order."""
+LONGER = (6, 9, 14)
+"""Leapfrogs that are tried where all shorter rotations are slow."""
 
+
+@dataclass(frozen=True)
+class Grid:
+    """How a grid of angles is measured.
+
+    Attributes:
+        angles: Angles side by side.
+        chains: Chains of each angle.
+        draws: Draws of each chain.
+        warmup: Draws of each chain that are left out.
+        smallest: The smallest angle, in radians.
+        largest: The largest angle of a rotation; a longer one is a shorter one backwards.
+        per_leapfrog: Largest angle of one leapfrog; leapfrogs are unstable from 2 on.
+        finer: Factor around the best angle in which a second grid lies.
+        promising: Share of the best quick ESS below which an angle's exact ESS is not computed.
+        decline: Share of the best score below which longer rotations are not tried.
+        longest_share: Share of the best score that the longest rotation must have to be taken.
+        jitter: Relative jitter of a jittered rotation's angle.
+    """
+
+    angles: int = 8
+    chains: int = 8
+    draws: int = 500
+    warmup: int = 50
+    smallest: float = 0.3
+    largest: float = 2.2
+    per_leapfrog: float = 1.65
+    finer: float = 1.35
+    promising: float = 0.25
+    decline: float = 0.8
+    longest_share: float = 0.6
+    jitter: float = 0.25
+
+
+GRID = Grid()
 
 type Build = Callable[[Array], AbstractTransition]
 
 
 class Trial(NamedTuple):
-    """The best of a grid of angles and what the grid cost; ``draws`` (dim, n), in the user's
-    coordinates, are those of all angles at least half as good as the best, worth
-    ``num_independent``.
+    """The best of a grid of angles.
+
+    Attributes:
+        angle: The best angle, in radians.
+        score: Its effective draws per gradient, in the worst dimension.
+        draws: Draws (dim, n), in the user's coordinates, of all angles at least half as good.
+        num_independent: How many independent draws they are worth.
     """
 
     angle: float
     score: float
-    num_gradients: int
     draws: np.ndarray
     num_independent: float
 
 
-class _Search(NamedTuple):
-    """The best rotation and the best gradient-free one (None: not tried), in coordinates as white
-    as their draws could make them.
-    """
+class _Best(NamedTuple):
+    """The best rotation and the best Crank-Nicolson move (None: not tried), and where they move."""
 
     target: Whitened
-    sharp: bool
+    by_gradients: bool
     num_leapfrogs: int
     turned: Trial
     free: Trial | None
-    num_gradients: int
+
+
+class _Accounts(NamedTuple):
+    turned: Account
+    free: Account
+
+
+class Rotations:
+    """Proposes rotations in the warm-up's white coordinates; the first proposer of every search."""
+
+    def propose(self, context: SearchContext) -> SearchContext:
+        """Rotations, and the best of them measured again in a long run.
+
+        Args:
+            context: What the search knows.
+
+        Returns:
+            The context with the candidates.
+        """
+        warmup, white = context.warmup, context.white
+        # Gradients of one mode, or of a rough surface, would mislead.
+        fisher = warmup.sharp if warmup.agreed else None
+        found = rotations(
+            context.key,
+            white,
+            context.start_in(white),
+            context.budget,
+            fisher=fisher,
+            refinements=2 * warmup.agreed,
+            progress=context.progress,
+        )
+        context = context.with_candidates(found)
+        return validate_best(context, Stream.VALIDATE_ROTATIONS, np.asarray(warmup.position))
 
 
 def rotations(
     key: Key,
     target: Whitened,
     position: Vector,
+    budget: Budget,
     *,
-    sharp: Whitening | None = None,
-    polish: int = 2,
+    fisher: Whitening | None = None,
+    refinements: int = 2,
     longer: bool = True,
     remap: bool = True,
     progress: OnProgress = None,
-    prefix: str = "",
+    coordinates: Coordinates = Coordinates.AFFINE,
 ) -> list[Candidate]:
-    """The best rotation, the same jittered, and the best gradient-free rotation; ``position`` (dim,
-    chains), whitened.
+    """The best rotation, the same jittered, and the best Crank-Nicolson move.
 
-    Every length in `LENGTHS` is tried with a grid of angles side by side, 8 chains each; the score
-    is the worst dimension's bulk ESS of x and of x^2 per gradient, in the user's coordinates.
-    ``sharp`` is another whitening, kept if the shortest rotation does better in it. Where no
-    rotation is `GOOD_ENOUGH`, a gradient-free rotation is tried too, and up to ``polish`` times
-    coordinates are estimated anew by the grid's draws, which are more and less dependent than the
-    pilot's, and angles are refined there; what was better before stays, as does a transport map
-    without ``remap``. The rotation is mixed into the gradient-free one if that may be held
-    (`held`). Jitter is tried where both stay below `NO_NETWORKS`, and with ``longer`` and
-    ``polish`` more leapfrogs where all stay below `_HARD`. Names of the candidates begin with
-    ``prefix``.
+    Every length is tried with a grid of angles side by side. The score is the worst dimension's
+    bulk ESS of x and of x^2 per gradient, in the user's coordinates. Where no rotation is good, a
+    Crank-Nicolson move is tried, too, and coordinates are estimated anew by the grid's draws, which
+    are more and less dependent than the warm-up's. Where all are slow, longer rotations are tried.
+
+    Args:
+        key: Key of all runs.
+        target: The target in white coordinates.
+        position: Starts (dim, chains), in these coordinates.
+        budget: The ledger.
+        fisher: Another whitening, kept if the shortest rotation does better in it.
+        refinements: How often coordinates may be estimated anew.
+        longer: Whether longer rotations may be tried.
+        remap: Whether a transport map may be estimated anew.
+        progress: Whom to tell.
+        coordinates: What to call the coordinates.
+
+    Returns:
+        The candidates, a plain rotation first.
     """
+    accounts = _Accounts(budget.open(), budget.open())
     with CompileClock() as clock:
-        search = _search(key, target, sharp, position, clock, progress)
-        position = _moved(position, target, search.target)
-        for i in range(polish if search.free is not None else 0):
-            old, search = (
-                search,
-                _polished(jax.random.fold_in(key, 300 + i), search, position, remap),
-            )
-            if search.target is old.target:
+        best = _search(key, target, fisher, position, accounts, clock, progress)
+        position = _moved(position, target, best.target)
+        for i in range(refinements if best.free is not None else 0):
+            old = best
+            best = _refined(jax.random.fold_in(key, 300 + i), best, position, remap, accounts)
+            if best.target is old.target:
                 break  # no better than before
-            position = _moved(position, old.target, search.target)
-    target = search.target
+            position = _moved(position, old.target, best.target)
+    accounts.turned.add(Cost(0, clock.seconds, clock.compile_seconds))
+    accounts.free.add(Cost(0, clock.seconds, clock.compile_seconds))
+    target, length = best.target, best.num_leapfrogs
     crowd = _tiled(position)
 
     def candidate(
-        i: int, name: str, trial: Trial, length: int, build: Build, gradients: int
+        i: int, kind: Kind, trial: Trial, num_leapfrogs: int, build: Build, account: Account
     ) -> Candidate:
         kernel = build(jnp.asarray(trial.angle, position.dtype))
         judgement = judge(jax.random.fold_in(key, 200 + i), kernel, crowd)
-        gradients += judgement.spent_gradients
+        account.charge(judgement.spent_gradients)
         return Candidate(
-            prefix + name,
-            kernel,
-            judgement,
-            length,
-            clock.seconds,
-            clock.compile_seconds,
-            gradients,
+            kind=kind,
+            transition=kernel,
+            judgement=judgement,
+            num_leapfrogs=num_leapfrogs,
+            account=account,
+            coordinates=coordinates,
         )
 
-    def rotation(length: int) -> Callable[[Array], Transition]:
-        return lambda angle: Transition(target, _rotation(length, angle))
+    def rotation(num_leapfrogs: int) -> Callable[[Array], Transition]:
+        return lambda angle: Transition(target, _rotation(num_leapfrogs, angle))
 
-    best, spent = search.num_leapfrogs, search.num_gradients
-    found = [candidate(0, "rotation", search.turned, best, rotation(best), spent)]
-    if search.free is None:
-        return found
-    free = candidate(
-        2,
-        FREE,
-        search.free,
-        1,
-        lambda a: Transition(target, CrankNicolson(a)),
-        search.free.num_gradients,
-    )
-    if free.judgement.worst > found[0].judgement.worst:
-        places = np.concatenate(
-            [to_user(target, np.asarray(position)), search.turned.draws], axis=1
-        )
-        free = with_returns(jax.random.fold_in(key, 500), free, found[0], places, crowd)
-    if max(c.judgement.worst for c in (*found, free)) < NO_NETWORKS:
-        turn = rotation(best)
+    def pcn(angle: Array) -> Transition:
+        return Transition(target, CrankNicolson(angle))
+
+    turned = candidate(0, Kind.ROTATION, best.turned, length, rotation(length), accounts.turned)
+    if best.free is None:
+        return [turned]
+    free = candidate(2, Kind.PCN, best.free, 1, pcn, accounts.free)
+    if free.worst > turned.worst:
+        here = to_user(target, np.asarray(position))
+        places = np.concatenate([here, best.turned.draws], axis=1)
+        free = with_rotation(jax.random.fold_in(key, 500), free, turned, places, crowd)
+    found = [turned]
+    if max(turned.worst, free.worst) < THRESHOLDS.no_networks_rate:
+        turn, low, high = rotation(length), 1 - GRID.jitter, 1 + GRID.jitter
+        account, kind = budget.open(), Kind.JITTERED_ROTATION
         jittered = candidate(
-            1,
-            "jittered rotation",
-            search.turned,
-            best,
-            lambda a: Jittered(turn(a), 1 - _JITTER, 1 + _JITTER),
-            0,
+            1, kind, best.turned, length, lambda a: Jittered(turn(a), low, high), account
         )
-        found.append(jittered._replace(shared_gradients=spent))
-    if longer and polish and max(c.judgement.worst for c in (*found, free)) < _HARD:
-        length, trial = _longer(jax.random.fold_in(key, 400), target, position)
-        found.append(
-            candidate(3, "longer rotation", trial, length, rotation(length), trial.num_gradients)
-        )
+        found.append(replace(jittered, shared=(accounts.turned,)))
+    is_slow = max(c.worst for c in (*found, free)) < THRESHOLDS.hard_rate
+    if longer and refinements and is_slow:
+        account = budget.open()
+        m, trial = _longer(jax.random.fold_in(key, 400), target, position, account)
+        found.append(candidate(3, Kind.LONGER_ROTATION, trial, m, rotation(m), account))
     return [*found, free]
 
 
-def _longer(key: Key, target: Whitened, position: Vector) -> tuple[int, Trial]:
-    """More leapfrogs, and so smaller steps: chains of larger ones may stick in a long run, which a
-    grid is too short to show. So the longest that is not much worse than the best.
+def _longer(key: Key, target: Whitened, position: Vector, account: Account) -> tuple[int, Trial]:
+    """The longest rotation that is not much worse than the best: chains of larger steps may stick in
+    a long run, which a grid is too short to show.
     """
     found: dict[int, Trial] = {}
-    for m in _LONGER:
-        angles = np.geomspace(0.3, _LONGEST, _ANGLES)
+    for m in LONGER:
+        angles = np.geomspace(GRID.smallest, GRID.largest, GRID.angles)
         found[m] = _best_angle(
-            jax.random.fold_in(key, m), target, position, partial(_rotation, m), m, angles
+            jax.random.fold_in(key, m), target, position, partial(_rotation, m), m, angles, account
         )
         top = max(trial.score for trial in found.values())
-        if found[m].score < _NOT_MUCH_WORSE * top:
+        if found[m].score < GRID.longest_share * top:
             break
-    length = max(m for m, trial in found.items() if trial.score >= _NOT_MUCH_WORSE * top)
-    return length, found[length]._replace(
-        num_gradients=sum(trial.num_gradients for trial in found.values())
-    )
+    length = max(m for m, trial in found.items() if trial.score >= GRID.longest_share * top)
+    return length, found[length]
 
 
 def _search(
     key: Key,
     target: Whitened,
-    sharp: Whitening | None,
+    fisher: Whitening | None,
     position: Vector,
+    accounts: _Accounts,
     clock: CompileClock,
     progress: OnProgress,
-) -> _Search:
-    """Grids of angles for every length, and for the gradient-free rotation."""
+) -> _Best:
+    """Grids of angles for every length, and for the Crank-Nicolson move."""
     trials: dict[int, Trial] = {}
-    spent, chosen = 0, False
+    chosen = False
     for m in LENGTHS:
         # Squares of a rotation's draws are not antithetic, so m gradients give one effective draw
         # of x^2 at most.
         if trials and max(t.score for t in trials.values()) >= 1 / m:
             break
-        angles = np.geomspace(0.3, min(_LONGEST, 1.65 * m), _ANGLES)
+        largest = min(GRID.largest, GRID.per_leapfrog * m)
+        angles = np.geomspace(GRID.smallest, largest, GRID.angles)
         trial = partial(_best_angle, jax.random.fold_in(key, m))
-        trials[m] = trial(target, position, partial(_rotation, m), m, angles)
-        spent += trials[m].num_gradients
-        if m == 1 and sharp is not None:
-            other = Whitened(target.logdensity, sharp)
+        trials[m] = trial(target, position, partial(_rotation, m), m, angles, accounts.turned)
+        if m == 1 and fisher is not None:
+            other = Whitened(target.logdensity, fisher)
             start = _moved(position, target, other)
-            second = trial(other, start, partial(_rotation, m), m, angles)
-            spent += second.num_gradients
+            second = trial(other, start, partial(_rotation, m), m, angles, accounts.turned)
             if second.score > trials[m].score:
                 trials[m], target, position, chosen = second, other, start, True
         if progress is not None:
             figures = {"angle": trials[m].angle, "ess_per_gradient": trials[m].score}
             progress(Progress("rotations", m, len(LENGTHS), clock.elapsed, figures))
-        if m > 1 and trials[m].score < 0.8 * max(t.score for t in trials.values()):
+        if m > 1 and trials[m].score < GRID.decline * max(t.score for t in trials.values()):
             break
     best = max(trials, key=lambda m: trials[m].score)
     free = None
-    if trials[best].score < GOOD_ENOUGH:
-        angles = np.geomspace(0.3, 1.65, _ANGLES)
-        free = _best_angle(jax.random.fold_in(key, 100), target, position, CrankNicolson, 1, angles)
-    return _Search(target, chosen, best, trials[best], free, spent)
+    if trials[best].score < THRESHOLDS.good_rate:
+        angles = np.geomspace(GRID.smallest, GRID.per_leapfrog, GRID.angles)
+        run_key = jax.random.fold_in(key, 100)
+        free = _best_angle(run_key, target, position, CrankNicolson, 1, angles, accounts.free)
+    return _Best(target, chosen, best, trials[best], free)
 
 
-def _polished(key: Key, search: _Search, position: Vector, remap: bool) -> _Search:
-    """Coordinates by the best draws so far, with ``remap`` a transport map first, with a finer grid
-    of angles around each best one.
-    """
-    source = max(
-        (t for t in (search.turned, search.free) if t), key=lambda trial: trial.num_independent
-    )
-    inner = search.target.logdensity
-    if remap and isinstance(inner, Transported):
-        inner = Transported(
-            inner.logdensity, refitted(inner.transport, source.draws, dtype=position.dtype)
-        )
-    inside = from_user(inner, source.draws)
-    if search.sharp:
-        whitening, spent = by_gradients(inner, inside, position)
-        search = search._replace(num_gradients=search.num_gradients + spent)
-        if whitening is None:
-            return search
-    else:
-        rank = search.target.whitening.stretches.shape[0]
-        whitening = estimate_whitening(
-            inside, num_independent=source.num_independent, dtype=position.dtype
-        )
-        whitening = padded(whitening, max(rank, whitening.stretches.shape[0]))
-    target = Whitened(inner, whitening)
-    start = _moved(position, search.target, target)
+def _refined(key: Key, best: _Best, position: Vector, remap: bool, accounts: _Accounts) -> _Best:
+    """Coordinates by the best draws so far, with a finer grid of angles around each best one."""
+    trials = [trial for trial in (best.turned, best.free) if trial]
+    source = max(trials, key=lambda trial: trial.num_independent)
+    target = _whitened_anew(best, source, position, remap, accounts.turned)
+    if target is None:
+        return best
+    start = _moved(position, best.target, target)
     if not np.isfinite(np.asarray(start)).all():
-        return search
-    m = search.num_leapfrogs
-    angles = _around(search.turned.angle, 2.8 * m)
-    turned = _best_angle(
-        jax.random.fold_in(key, 0), target, start, partial(_rotation, m), m, angles
-    )
-    spent, free = search.num_gradients + turned.num_gradients, None
-    if search.free is not None:
-        angles = _around(search.free.angle, math.pi / 2)
-        free = _best_angle(jax.random.fold_in(key, 1), target, start, CrankNicolson, 1, angles)
-        free = free._replace(num_gradients=search.free.num_gradients + free.num_gradients)
-        search = search._replace(free=search.free._replace(num_gradients=free.num_gradients))
-    before = max(t.score for t in (search.turned, search.free) if t)
-    if max(t.score for t in (turned, free) if t) < before:
-        return search._replace(num_gradients=spent)
-    return _Search(target, search.sharp, m, turned, free, spent)
+        return best
+    m, free = best.num_leapfrogs, None
+    build, account = partial(_rotation, m), accounts.turned
+    angles = _around(best.turned.angle, 2.8 * m)
+    turn_key = jax.random.fold_in(key, 0)
+    turned = _best_angle(turn_key, target, start, build, m, angles, account)
+    if best.free is not None:
+        angles, free_key = _around(best.free.angle, math.pi / 2), jax.random.fold_in(key, 1)
+        free = _best_angle(free_key, target, start, CrankNicolson, 1, angles, accounts.free)
+    if max(t.score for t in (turned, free) if t) < max(t.score for t in trials):
+        return best
+    return _Best(target, best.by_gradients, m, turned, free)
+
+
+def _whitened_anew(
+    best: _Best, source: Trial, position: Vector, remap: bool, account: Account
+) -> Whitened | None:
+    """The target whitened by the draws of ``source``, or by gradients at them; None if too few."""
+    inner, dtype = best.target.logdensity, position.dtype
+    if remap and isinstance(inner, Transported):
+        inner = Transported(inner.logdensity, refitted(inner.transport, source.draws, dtype=dtype))
+    inside = from_user(inner, source.draws)
+    if best.by_gradients:
+        whitening, spent = by_gradients(inner, inside, position)
+        account.charge(spent)
+        return None if whitening is None else Whitened(inner, whitening)
+    rank = best.target.whitening.stretches.shape[0]
+    num = source.num_independent
+    whitening = estimate_whitening(inside, num_independent=num, dtype=dtype)
+    return Whitened(inner, padded(whitening, max(rank, whitening.stretches.shape[0])))
 
 
 def _around(angle: float, limit: float) -> np.ndarray:
-    return np.geomspace(angle / _FINER, min(angle * _FINER, limit), _ANGLES)
+    return np.geomspace(angle / GRID.finer, min(angle * GRID.finer, limit), GRID.angles)
 
 
 def _moved(position: Vector, old: Whitened, new: Whitened) -> Vector:
@@ -306,8 +353,8 @@ def _rotation(num_leapfrogs: int, angle: Array) -> Rotation:
 
 def _tiled(position: Vector) -> Vector:
     """Positions repeated until every chain of every angle has one."""
-    repeats = -(-_ANGLES * _CHAINS // position.shape[1])
-    return jnp.asarray(np.tile(np.asarray(position), (1, repeats))[:, : _ANGLES * _CHAINS])
+    repeats = -(-GRID.angles * GRID.chains // position.shape[1])
+    return jnp.asarray(np.tile(np.asarray(position), (1, repeats))[:, : GRID.angles * GRID.chains])
 
 
 def _best_angle(
@@ -317,20 +364,22 @@ def _best_angle(
     build: Callable[[Array], AbstractDynamics],
     num_leapfrogs: int,
     angles: np.ndarray,
+    account: Account,
 ) -> Trial:
     """All angles of the grid in one compiled run, each with its own chains."""
-    kernel = Transition(target, build(jnp.asarray(np.repeat(angles, _CHAINS), position.dtype)))
+    kernel = Transition(target, build(jnp.asarray(np.repeat(angles, GRID.chains), position.dtype)))
     state = start_state(kernel, _tiled(position))
-    draws = draw_chains(key, kernel, state, num_draws=_WARMUP + _DRAWS, chunk_size=CHUNK)
+    draws = draw_chains(key, kernel, state, num_draws=GRID.warmup + GRID.draws, chunk_size=CHUNK)
     if not draws.completed:
         raise KeyboardInterrupt
-    kept = draws.record.position[:, _WARMUP:]
+    account.charge(draws.num_gradients)
+    kept = draws.record.position[:, GRID.warmup :]
     kept = to_user(target, kept.reshape(-1, kept.shape[-1]).T).T.reshape(
-        _ANGLES, _CHAINS, _DRAWS, -1
+        GRID.angles, GRID.chains, GRID.draws, -1
     )
     quick = np.asarray([quick_ess(block) for block in kept])
     promising = (
-        quick >= _PROMISING * quick.max()
+        quick >= GRID.promising * quick.max()
     )  # the others are far below half of the best, and left out anyway
     ess = np.asarray(
         [_both(block) if hope else (0.0, 0.0) for block, hope in zip(kept, promising, strict=True)]
@@ -340,8 +389,7 @@ def _best_angle(
     angle, value = smoothed_best(angles[good], ess[good])
     return Trial(
         angle=angle,
-        score=value / (_CHAINS * _DRAWS * num_leapfrogs),
-        num_gradients=draws.num_gradients,
+        score=value / (GRID.chains * GRID.draws * num_leapfrogs),
         draws=kept[good].reshape(-1, kept.shape[-1]).T,
         num_independent=float(worst[good].sum()),
     )

@@ -1,8 +1,7 @@
-"""Candidates in the coordinates of a transport map: for funnels, and for tails that are far from
-Gaussian.
-"""
+"""Candidates in the coordinates of a transport map: for funnels, and for tails far from Gaussian."""
 
 import itertools
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -26,82 +25,135 @@ from ...coordinates import (
     to_user,
 )
 from ...kernels import AbstractLogDensity, Key, per_chain
-from ...runtime import OnProgress
 from ...sampling import draw_chains
-from .._candidate import Candidate
-from ._rotations import GOOD_ENOUGH, rotations
+from .._budget import Cost
+from .._candidate import Addition, Candidate, Coordinates
+from .._context import NoteKind, SearchContext, Stream
+from .._evaluation import validate_best
+from .._thresholds import THRESHOLDS
+from ._rotations import rotations
 
 _ROUNDS = 6
+"""Maps that are tried while chains disagree in the coordinates of the last."""
 _WINDOWS = 4
-_POLISHED = 4
+"""Windows of a warm-up in a map's coordinates."""
+_REFINEMENTS = 4
+"""How often coordinates may be estimated anew by draws of a grid of angles."""
 _AGAIN = 2
+"""How often a map is estimated anew by draws of the best kernel."""
 _DRAWS = 500
+"""Draws of each chain that a map is estimated anew from."""
 _PROFILE_DRAWS = 8000
+"""Draws of a parent's marginal that a map is estimated from."""
 _EVEN = 0.5
-TRANSPORTED = "transported"
-"""First word of the candidates' names."""
-TRANSPORTED_ENOUGH = 0.35
-"""`NO_NETWORKS` for them: on garch11 0.21 effective draws per gradient became 0.39 with networks."""
+"""Share of them that is spread evenly along the marginal."""
+
+
+class TransportMaps:
+    """Proposes rotations in a transport map's coordinates where plain ones are slow, or held."""
+
+    def propose(self, context: SearchContext) -> SearchContext:
+        """Rotations in the coordinates of the map that the warm-up's draws ask for.
+
+        Args:
+            context: What the search knows.
+
+        Returns:
+            The context, with these candidates first and the warm-up there if they are better.
+        """
+        is_held = any(c.additions[-1:] == (Addition.ROTATION,) for c in context.candidates)
+        if context.best_rate > THRESHOLDS.no_networks_rate and not is_held:
+            return context
+        there = transported(context)
+        if there is None:
+            return context
+        theirs = replace(context, candidates=tuple(there.candidates), warmup=there.warmup)
+        places = np.asarray(there.warmup.position)
+        theirs = validate_best(theirs, Stream.TRANSPORT, places)
+        disagrees = context.warmup.agreed and not there.warmup.agreed
+        if disagrees or theirs.best_rate <= context.best_rate:
+            for candidate in theirs.candidates:
+                context.budget.absorb(candidate.account)
+            context = replace(context, notes=theirs.notes).with_notes(
+                NoteKind.TRANSPORT_MAP,
+                "a transport map was tried and left: kernels in its coordinates gained nothing",
+            )
+            # What was learnt of the parents stays.
+            known = context.warmup._replace(profile=there.warmup.profile)
+            return replace(context, warmup=known)
+        parents = ", ".join(map(str, there.parents))
+        about = f" with dimension {parents} as parent" if parents else ""
+        text = f"a transport map{about} makes the draws {there.gain:.1f} nats more probable "
+        theirs = theirs.with_candidates((*theirs.candidates, *context.candidates))
+        return theirs.with_notes(NoteKind.TRANSPORT_MAP, f"{text}under a Gaussian")
 
 
 class Elsewhere(NamedTuple):
-    """Candidates in other coordinates and the exploration there, in the user's again but for its
-    whitenings.
+    """Candidates in a map's coordinates.
+
+    Attributes:
+        warmup: The warm-up there, in the user's coordinates again but for its whitenings.
+        candidates: The candidates.
+        gain: By how many nats the map makes the draws more probable under a Gaussian.
+        parents: The map's parents.
     """
 
-    pilot: Exploration
+    warmup: Exploration
     candidates: list[Candidate]
     gain: float
     parents: tuple[int, ...]
 
 
-def transported(
-    key: Key, target: AbstractLogDensity, pilot: Exploration, progress: OnProgress = None
-) -> Elsewhere | None:
-    """Rotations in the coordinates of the transport map that the pilot's draws ask for; None if
-    they ask for none.
+def transported(context: SearchContext) -> Elsewhere | None:
+    """Rotations in the coordinates of the transport map that the warm-up's draws ask for.
 
     The search for rotations estimates the map anew by its own draws, and is repeated with those of
-    the best kernel that it found, from all over, while that gains something. A map made of the
-    draws of a `Profile` stays as it is: no chain has better ones.
+    the best kernel that it found while that gains something. A map made of the draws of a `Profile`
+    stays as it is: no chain has better ones.
+
+    Args:
+        context: What the search knows.
+
+    Returns:
+        The candidates there; None if the draws ask for no map.
     """
-    reached = _settled(key, target, pilot, progress)
+    key, common = context.stream(Stream.TRANSPORT), context.budget.common
+    reached = _settled(key, context)
     if reached is None:
         return None
     inside, estimate, there, pilot = reached
-    dim, spent = pilot.draws.shape[-1], pilot.num_gradients
+    dim, dtype = pilot.draws.shape[-1], pilot.position.dtype
     if pilot.profile is not None:
-        drawn = from_user(
-            there, pilot.profile.draws(np.random.default_rng(_ROUNDS), _PROFILE_DRAWS)
-        )
-        whitening = estimate_whitening(
-            drawn, num_independent=_PROFILE_DRAWS, dtype=pilot.position.dtype
-        )
+        rng = np.random.default_rng(_ROUNDS)
+        drawn = from_user(there, pilot.profile.draws(rng, _PROFILE_DRAWS))
+        whitening = estimate_whitening(drawn, num_independent=_PROFILE_DRAWS, dtype=dtype)
         inside = inside._replace(whitening=whitening, sharp=None)
     white = Whitened(there, reusable(inside.whitening, inside.sharp))
-    sharp = inside.sharp if pilot.agreed else None
-    found = _searched(jax.random.fold_in(key, 100), white, pilot, sharp, progress, longer=True)
+    fisher = inside.sharp if pilot.agreed else None
+    context = replace(context, warmup=pilot)
+    found = _searched(jax.random.fold_in(key, 100), white, context, fisher, longer=True)
     for i in range(_AGAIN if pilot.profile is None else 0):
-        best = max(found, key=lambda c: c.judgement.worst)
-        if best.judgement.worst > GOOD_ENOUGH:
+        best = max(found, key=lambda c: c.worst)
+        if best.worst > THRESHOLDS.good_rate:
             break
-        draws, gradients = _drawn(jax.random.fold_in(key, 200 + i), best, pilot)
+        draws, spent = _drawn(jax.random.fold_in(key, 200 + i), best, pilot)
+        common.charge(spent)
         anew = _anew(estimate, draws, pilot)
-        again = Transported(target, anew.transport)
-        whitening = estimate_whitening(from_user(again, draws), num_independent=draws.shape[1] / 10)
+        again = Transported(context.target, anew.transport)
+        num = draws.shape[1] / 10
+        whitening = estimate_whitening(from_user(again, draws), num_independent=num)
         white = Whitened(again, padded(whitening, dim))
         if not np.isfinite(from_user(white, np.asarray(pilot.position))).all():
             break
-        others = _searched(
-            jax.random.fold_in(key, 101 + i), white, pilot, None, progress, longer=False
-        )
-        better = max(c.judgement.worst for c in others) > best.judgement.worst
-        spent += gradients + sum(c.num_gradients for c in (found if better else others))
-        if not better:
+        others = _searched(jax.random.fold_in(key, 101 + i), white, context, None, longer=False)
+        is_better = max(c.worst for c in others) > best.worst
+        for candidate in found if is_better else others:
+            context.budget.absorb(candidate.account)
+        if not is_better:
             break
         found, estimate = others, anew
     parents = tuple(int(k) for k in np.asarray(estimate.transport.parents))
-    return Elsewhere(pilot._replace(num_gradients=spent), found, estimate.gain, parents)
+    return Elsewhere(pilot, found, estimate.gain, parents)
 
 
 def _anew(estimate: Estimate, draws: np.ndarray, pilot: Exploration) -> Estimate:
@@ -117,9 +169,7 @@ def _anew(estimate: Estimate, draws: np.ndarray, pilot: Exploration) -> Estimate
 
 
 class _Reached(NamedTuple):
-    """The last exploration in a map's coordinates, the map, and the pilot: it in the user's, at the
-    cost of all.
-    """
+    """The last warm-up in a map's coordinates, the map, and that warm-up in the user's."""
 
     inside: Exploration
     estimate: Estimate
@@ -127,31 +177,31 @@ class _Reached(NamedTuple):
     pilot: Exploration
 
 
-def _settled(
-    key: Key, target: AbstractLogDensity, pilot: Exploration, progress: OnProgress
-) -> _Reached | None:
+def _settled(key: Key, context: SearchContext) -> _Reached | None:
     """The map that chains agree in, or the last that was tried; None if the draws ask for none.
 
     Draws of chains that hardly reach into a funnel make a map in which others reach further: while
-    the chains still disagree, once more, `_ROUNDS` times at most. Where a parent's `Profile` can be
-    had, its draws take the place of the chains' from there on, and half of the chains start at some
-    of them.
+    the chains still disagree, once more. Where a parent's `Profile` can be had, its draws take the
+    place of the chains' from there on, and half of the chains start at some of them.
     """
-    reached = None
+    target, pilot, common = context.target, context.warmup, context.budget.common
+    reached, dtype = None, pilot.position.dtype
     for i in range(_ROUNDS):
         draws = pilot.draws.reshape(-1, pilot.draws.shape[-1]).T
-        estimate = estimate_transport(draws, sharp=pilot.agreed, dtype=pilot.position.dtype)
+        estimate = estimate_transport(draws, sharp=pilot.agreed, dtype=dtype)
         if estimate is None:
             return reached
         if pilot.profile is None:
-            marginal, spent = _profile_of(jax.random.fold_in(key, 50 + i), target, draws, estimate)
-            pilot = pilot._replace(profile=marginal, num_gradients=pilot.num_gradients + spent)
+            profile_key = jax.random.fold_in(key, 50 + i)
+            marginal, spent = _profile_of(profile_key, target, draws, estimate)
+            common.charge(spent)
+            pilot = pilot._replace(profile=marginal)
         position = np.array(pilot.position)
         if pilot.profile is not None:
-            estimate, drawn = _integrated(pilot.profile, i, estimate, pilot.position.dtype)
+            estimate, drawn = _integrated(pilot.profile, i, estimate, dtype)
             position[:, ::2] = drawn[:, : position[:, ::2].shape[1]]
         there = Transported(target, estimate.transport)
-        start = jnp.asarray(from_user(there, position), pilot.position.dtype)
+        start = jnp.asarray(from_user(there, position), dtype)
         if not np.isfinite(np.asarray(start)).all():
             return reached
         inside = explore(
@@ -161,8 +211,9 @@ def _settled(
             num_chains=start.shape[1],
             max_windows=_WINDOWS,
             bell=True,
-            progress=progress,
+            progress=context.progress,
         )
+        common.add(Cost.of(inside))
         pilot = _outside(inside, there, pilot)
         reached = _Reached(inside, estimate, there, pilot)
         if pilot.agreed:
@@ -214,25 +265,19 @@ def _profile_of(
 
 
 def _searched(
-    key: Key,
-    white: Whitened,
-    pilot: Exploration,
-    sharp: Whitening | None,
-    progress: OnProgress,
-    *,
-    longer: bool,
+    key: Key, white: Whitened, context: SearchContext, fisher: Whitening | None, *, longer: bool
 ) -> list[Candidate]:
-    start = jnp.asarray(from_user(white, np.asarray(pilot.position)))
     return rotations(
         key,
         white,
-        start,
-        sharp=sharp,
-        polish=_POLISHED,
+        context.start_in(white),
+        context.budget,
+        fisher=fisher,
+        refinements=_REFINEMENTS,
         longer=longer,
-        remap=pilot.profile is None,
-        progress=progress,
-        prefix=f"{TRANSPORTED} ",
+        remap=context.warmup.profile is None,
+        progress=context.progress,
+        coordinates=Coordinates.TRANSPORT,
     )
 
 
@@ -240,7 +285,7 @@ def _drawn(key: Key, candidate: Candidate, pilot: Exploration) -> tuple[np.ndarr
     """Draws (dim, n) of a candidate from where the pilot's chains are, in the user's coordinates;
     gradients.
     """
-    kernel = per_chain(candidate.transition, pilot.position.shape[1])
+    kernel = per_chain(candidate.kernel, pilot.position.shape[1])
     start = jnp.asarray(from_user(kernel.target, np.asarray(pilot.position)))
     draws = draw_chains(key, kernel, start_state(kernel, start), num_draws=_DRAWS, chunk_size=CHUNK)
     if not draws.completed:
@@ -250,15 +295,12 @@ def _drawn(key: Key, candidate: Candidate, pilot: Exploration) -> tuple[np.ndarr
 
 
 def _outside(inside: Exploration, there: Transported, before: Exploration) -> Exploration:
-    """Positions and draws in the user's coordinates, at the cost of both explorations."""
+    """The warm-up in a map's coordinates with positions and draws in the user's."""
     draws = inside.draws
     moved = to_user(there, draws.reshape(-1, draws.shape[-1]).T).T.reshape(draws.shape)
     return inside._replace(
         position=jnp.asarray(to_user(there, np.asarray(inside.position))),
         draws=np.ascontiguousarray(moved),
         num_lost=before.num_lost + inside.num_lost,
-        num_gradients=before.num_gradients + inside.num_gradients,
-        seconds=before.seconds + inside.seconds,
-        compile_seconds=before.compile_seconds + inside.compile_seconds,
         profile=before.profile,
     )

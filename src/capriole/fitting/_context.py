@@ -1,0 +1,210 @@
+"""What a search knows so far: the warm-up, the candidates, notes for people, the ledger."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum, IntEnum
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..adaptation import Exploration
+from ..coordinates import Whitened, from_user, reusable
+from ..diagnostics import APART, Marginal, Moments, Place, moments, places
+from ..kernels import AbstractLogDensity, Key, Vector
+from ..runtime import OnProgress
+from ._budget import Budget
+from ._candidate import Candidate, Family, Kind
+from ._settings import Settings
+
+
+class NoteKind(Enum):
+    """What a note is about."""
+
+    LEFT_OUT = "left out"
+    TRANSPORT_MAP = "transport map"
+    SHORT_RUN = "short run"
+    LAST_CHOICE = "last choice"
+    WARMUP = "warm-up"
+    NUTS_NOT_MEASURED = "NUTS not measured"
+    NUTS_DREW_INSTEAD = "NUTS drew instead"
+    NUTS_FAILED = "NUTS failed"
+
+
+class Note(NamedTuple):
+    """What the search left out, gave up or learnt, for people.
+
+    Attributes:
+        kind: What it is about.
+        text: A sentence without its full stop.
+    """
+
+    kind: NoteKind
+    text: str
+
+
+class Stream(IntEnum):
+    """Streams of random numbers of the search, folded into its key."""
+
+    MODE_JUMPS = 96
+    TRANSPORT = 97
+    VALIDATE_ROTATIONS = 98
+    VALIDATE_ALL = 99
+
+
+class TrainingStream(IntEnum):
+    """Streams of random numbers of training; small numbers are those of plans."""
+
+    MIXTURE = 99
+    POSITIONS = 1000
+
+
+class WarmupFacts(NamedTuple):
+    """What a verdict needs of a warm-up.
+
+    Attributes:
+        windows: Windows of adaptation.
+        rhat_max: R-hat of the last window, worst dimension.
+        apart: Largest distance of a chain from the others, in its own standard deviations.
+        agreed: Whether all chains saw the same distribution.
+        num_lost: Chains that were taken out of places without mass.
+        num_frozen: Chains that hardly moved.
+        num_left: Positions met early that are denser than all that the last window saw.
+        num_modes: Modes in which chains of the last window sat.
+        step_size: The adapted step size of plain HMC, in white coordinates.
+        acceptance_rate: Its mean acceptance.
+        num_gradients: Gradients of the warm-up, and of all that belongs to no candidate.
+        seconds: Its seconds without compilation.
+        compile_seconds: Its seconds of compilation.
+        marginals: Marginals of a funnel's parents.
+        moments: Means and variances; None where chains have not agreed.
+        modes: The modes, the one of the largest mass first.
+    """
+
+    windows: int
+    rhat_max: float
+    apart: float
+    agreed: bool
+    num_lost: int
+    num_frozen: int
+    num_left: int
+    num_modes: int
+    step_size: float
+    acceptance_rate: float
+    num_gradients: int
+    seconds: float
+    compile_seconds: float
+    marginals: tuple[Marginal, ...] = ()
+    moments: Moments | None = None
+    modes: tuple[Place, ...] = ()
+
+    @property
+    def is_multimodal(self) -> bool:
+        """Whether chains sat apart, and not only as slow ones in one mode."""
+        return is_multimodal(self.apart, self.num_modes)
+
+    def checked(self, dim: int) -> Self:
+        """Itself. Raises ValueError for what cannot be in ``dim`` dimensions."""
+        for marginal in self.marginals:
+            marginal.checked(dim)
+        for mode in self.modes:
+            mode.checked(dim)
+        if self.moments is not None and any(len(row) != dim for row in self.moments):
+            raise ValueError(f"no moments of {dim} dimensions: {str(self.moments)[:80]!r}")
+        return self
+
+
+def is_multimodal(apart: float, num_modes: int) -> bool:
+    """Whether chains sat in several modes, by their distance and the modes that they settled in."""
+    return apart >= APART and num_modes != 1
+
+
+@dataclass(frozen=True)
+class SearchContext:
+    """What the search knows so far; a proposer returns it with what it adds.
+
+    Attributes:
+        target: The log density, in the user's coordinates.
+        settings: What `fit` was asked for.
+        budget: The ledger.
+        key: Key of everything but training and NUTS; see `Stream`.
+        train_key: Key of training; see `TrainingStream`.
+        nuts_key: Key of NUTS's measurement.
+        progress: Whom to tell.
+        warmup: What the warm-up found, in the best coordinates so far.
+        candidates: All candidates; those in better coordinates come first.
+        notes: Notes for people.
+    """
+
+    target: AbstractLogDensity
+    settings: Settings
+    budget: Budget
+    key: Key
+    train_key: Key
+    nuts_key: Key
+    progress: OnProgress
+    warmup: Exploration
+    candidates: tuple[Candidate, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+    def stream(self, name: Stream) -> Key:
+        """The key of a named stream."""
+        return jax.random.fold_in(self.key, int(name))
+
+    def with_notes(self, kind: NoteKind, *texts: str) -> Self:
+        """The same with more notes."""
+        return replace(self, notes=(*self.notes, *(Note(kind, text) for text in texts)))
+
+    def with_candidates(self, candidates: Iterable[Candidate]) -> Self:
+        """The same with other candidates."""
+        return replace(self, candidates=tuple(candidates))
+
+    @property
+    def best_rate(self) -> float:
+        """Effective draws per gradient of the best candidate, as measured."""
+        return max(candidate.worst for candidate in self.candidates)
+
+    @property
+    def base(self) -> Candidate:
+        """The plain rotation in the best coordinates so far."""
+        return next(c for c in self.candidates if c.kind is Kind.ROTATION and not c.additions)
+
+    @property
+    def networks(self) -> tuple[Candidate, ...]:
+        """The candidates that have networks."""
+        return tuple(c for c in self.candidates if c.family is Family.NETWORK)
+
+    @property
+    def white(self) -> Whitened:
+        """The target in the white coordinates of the warm-up."""
+        return Whitened(self.target, reusable(self.warmup.whitening, self.warmup.sharp))
+
+    def start_in(self, coordinates: AbstractLogDensity, positions: Any = None) -> Vector:
+        """The warm-up's last positions, or others (dim, n), in a candidate's coordinates."""
+        if positions is None:
+            positions = np.asarray(self.warmup.position)
+        return jnp.asarray(from_user(coordinates, positions))
+
+    @property
+    def facts(self) -> WarmupFacts:
+        """What a verdict needs of the warm-up."""
+        found, common = self.warmup, self.budget.common.cost
+        return WarmupFacts(
+            windows=found.num_windows,
+            rhat_max=found.rhat_max,
+            apart=found.apart,
+            agreed=found.agreed,
+            num_lost=found.num_lost,
+            num_frozen=found.num_frozen,
+            num_left=found.num_left,
+            num_modes=len(found.modes.log_mass),
+            step_size=found.step_size,
+            acceptance_rate=found.acceptance_rate,
+            num_gradients=common.num_gradients,
+            seconds=common.seconds,
+            compile_seconds=common.compile_seconds,
+            marginals=() if found.profile is None else found.profile.marginals(),
+            moments=moments(found.draws) if found.agreed else None,
+            modes=places(found.modes, found.draws),
+        )

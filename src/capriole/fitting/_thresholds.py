@@ -1,0 +1,68 @@
+"""The thresholds of `fit`, each with its unit and the measurement that chose it.
+
+"The bench" is the 24 targets of docs/peers.md at three seeds. Rates are effective draws per
+gradient in the worst dimension, of x or of x^2.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When the search goes on, what it believes, and when draws are called wrong.
+
+    Attributes:
+        good_rate: Rate from which on a rotation is neither refined nor compared with a
+            Crank-Nicolson move: two gradients for an effective draw leave little to gain.
+        no_networks_rate: Rate above which neither jitter, nor a transport map, nor networks are
+            tried. On the bench networks gained at most 8 % between this and ``good_rate``.
+        no_networks_rate_transported: The same in a transport map's coordinates. On garch11
+            networks made 0.39 of 0.21.
+        hard_rate: Rate below which longer rotations are tried, and any candidate is measured
+            again in a long run, as its chains may have stuck unseen in a short one.
+        nuts_rate: Rate that NUTS did not reach on any target of the bench (0.14 at most).
+        tie: Share of the best score from which on the simpler candidate is chosen.
+        unmixed_rhat: R-hat from which on chains have told nothing of one another.
+        mixed_rhat: R-hat below which chains of a short run have met.
+        risky_nonfinite: Share of proposals that are not finite above which a kernel is the last
+            choice. A kernel with 1.8 % came to an end of a funnel half as often as it should
+            (stochastic volatility).
+        short_run_share: Share of a short run's figure below which a long run's is news.
+        flat_gain: Gain of a training round below which training is flat.
+        hopeless_share: Share of the rate to beat below which training ends after one round.
+        most_moved: Coordinates that a training may move, times leapfrogs. Networks that moved more
+            took minutes and lost to rotations (stochastic volatility in 203 dimensions).
+        most_jump_dim: Most dimensions in which maxima are climbed to and jumped between.
+        least_mode_share: Share of the mass below which a maximum is no mode to jump to.
+        pcn_held_ratio: Ratio of acceptance rates from typical and from the worst positions above
+            which chains of a Crank-Nicolson move may be held.
+        telling_ess: Share of thinned draws that are effective below which a run tells the rate.
+    """
+
+    good_rate: float = 0.5
+    no_networks_rate: float = 0.25
+    no_networks_rate_transported: float = 0.35
+    hard_rate: float = 0.1
+    nuts_rate: float = 0.2
+    tie: float = 0.9
+    unmixed_rhat: float = 1.5
+    mixed_rhat: float = 1.05
+    risky_nonfinite: float = 0.01
+    short_run_share: float = 0.5
+    flat_gain: float = 1.03
+    hopeless_share: float = 0.6
+    most_moved: float = 2.2e8
+    most_jump_dim: int = 50
+    least_mode_share: float = 1e-4
+    pcn_held_ratio: float = 4.0
+    telling_ess: float = 0.8
+
+
+THRESHOLDS = Thresholds()
+
+RUN_MULTIPLIERS = (1, 4, 16)
+"""How many times as long the passes of a final run are, thinned to as many draws."""
+WARMUP_DRAWS = 200
+"""Draws that are left out of runs which start far out on purpose."""
+SCOUTS = 3
+"""Exploratory chains of the warm-up for each of its chains."""
