@@ -1,11 +1,14 @@
-"""What is learned of a density before kernels are chosen: warm-up, marginals of parents,
-properness.
+"""What is learnt of a density before kernels are chosen.
+
+Read `_warmup` first (windows of HMC), then `_laplace_marginals` (where chains of a funnel ought to
+have been) and `_properness`.
 """
 
 from ._laplace_marginals import Profile, bending, profile
 from ._logdensities import logdensities
 from ._properness import refuse_improper
-from ._warmup import CHUNK, LOST, Exploration, by_gradients, explore, start_state
+from ._thresholds import CHUNK, LOST
+from ._warmup import Exploration, by_gradients, explore, start_state
 
 __all__ = [
     "CHUNK",

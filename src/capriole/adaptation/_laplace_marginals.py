@@ -23,28 +23,19 @@ from jaxtyping import Array
 from ..diagnostics import LEVELS, Marginal, is_middle
 from ..kernels import AbstractLogDensity, Key, Scalar, Vector, column
 from ..models import trainable
-
-MOST_DIM = 300
-_STEPS = (0.2, 0.35)
-_LOWEST = -9.0
-_CLIFF = -4.0
-_MOST_ROWS = 800
-_NEWTON = 8
-_SAMPLES = 2048
-_KEPT = 256
-_BENT, _MOST_BENT = 256, 3
-_LEAST_SHARE = 0.03
-_LEAST_SURE = 0.99
-_DAMPING = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 0.0)
+from ._thresholds import MARGINALS
 
 
 class Profile(NamedTuple):
-    """The marginal of the dimensions ``parents``, one or two, at ``values`` (n, parents), ``steps``
-    (parents,) apart.
+    """The marginal of one or two dimensions on a grid.
 
-    ``mass`` (n,) is normalised: the share of the mass that is nearest to each value. ``points`` (n,
-    kept, dim), in the coordinates of the log density, are draws of the other dimensions given each
-    value, resampled by their weights.
+    Attributes:
+        parents: The dimensions.
+        values: Their values (n, parents).
+        steps: The distance of two values (parents,).
+        mass: The share of the mass (n,) that is nearest to each value.
+        points: Draws (n, kept, dim) of all dimensions given each value, resampled by their
+            weights, in the coordinates of the log density.
     """
 
     parents: tuple[int, ...]
@@ -54,9 +45,16 @@ class Profile(NamedTuple):
     points: np.ndarray
 
     def draws(self, rng: np.random.Generator, num: int, *, even: float = 0.0) -> np.ndarray:
-        """``num`` draws (dim, num) of the target, but for the width of a step; a share of ``even``
-        spread evenly over all values of the parents instead: of the other dimensions given those
-        they are draws as well.
+        """Draws of the target, but for the width of a step.
+
+        Args:
+            rng: NumPy's generator.
+            num: How many.
+            even: The share of them that is spread evenly over all values of the parents; of the
+                other dimensions given those they are draws as well.
+
+        Returns:
+            Draws (dim, num).
         """
         levels = (rng.permutation(num) + rng.uniform(size=num)) / num
         mass = (1 - even) * self.mass + even / len(self.mass)
@@ -89,21 +87,33 @@ class Profile(NamedTuple):
 
 
 def bending(key: Key, target: AbstractLogDensity, draws: np.ndarray) -> tuple[list[int], int]:
-    """The dimensions along which the curvature changes most, best first, and gradients spent.
+    """The dimensions along which the curvature changes most: likely parents of a funnel.
 
-    By the median of ``|s_k D^3 log pi(x) [v, v, e_k]|`` over some of the ``draws`` x (dim, n), with
-    s the deviations and v ~ N(0, diag(s^2)). It needs no chain that moves freely, as the draws' own
-    spread does: on stochastic volatility it puts phi, log sigma and mu far above all innovations.
-    None for log densities without second derivatives.
+    They are ordered by the median over draws x of::
+
+        |s_k D^3 log pi(x) [v, v, e_k]|,    v ~ N(0, diag(s^2)),    s the standard deviations
+
+    This needs no chain that moves freely, as the draws' own spread does. On stochastic volatility
+    it puts phi, log sigma and mu far above all innovations.
+
+    Args:
+        key: Key of the directions v.
+        target: The log density.
+        draws: Draws (dim, n).
+
+    Returns:
+        Dimensions, the best first, and gradients spent; none without second derivatives.
     """
     dtype = jnp.zeros(()).dtype
     if not trainable(target, jnp.asarray(draws[:, 0], dtype))[1]:
         return [], 0
-    at = jnp.asarray(draws[:, :: -(-draws.shape[1] // _BENT)], dtype)
+    at = jnp.asarray(draws[:, :: -(-draws.shape[1] // MARGINALS.bent_draws)], dtype)
     steps = jnp.asarray(draws.std(axis=1), dtype)[:, None] * jax.random.normal(key, at.shape, dtype)
     bends = np.abs(np.asarray(_bends(target, at, steps)) * draws.std(axis=1)[:, None])
     # A second derivative of the gradient along v costs as much as four gradients.
-    return [int(k) for k in np.argsort(-np.nanmedian(bends, axis=1))[:_MOST_BENT]], 4 * at.shape[1]
+    return [
+        int(k) for k in np.argsort(-np.nanmedian(bends, axis=1))[: MARGINALS.most_bent]
+    ], 4 * at.shape[1]
 
 
 @eqx.filter_jit
@@ -120,27 +130,41 @@ def _bends(target: AbstractLogDensity, at: Vector, steps: Vector) -> Vector:
 def profile(
     key: Key, target: AbstractLogDensity, draws: np.ndarray, parents: tuple[int, ...]
 ) -> tuple[Profile | None, int]:
-    """The marginal of ``parents``, from the middle of the ``draws`` (dim, n) outwards, and
-    gradients spent: as many as log densities, and two for a product with the Hessian.
+    """The marginal of ``parents``, from the middle of the draws outwards.
 
-    On a grid the mode of the others is found by Newton's method, from that of a neighbour; Gaussian
-    draws around it give the integral by importance weights, ``log p(t) = log mean_k exp(log pi(t,
-    y_k) - log N(y_k; mode, -Hessian^-1))``. The grid ends where that is 9 nats below its top. None
-    where it cannot be trusted: more than 99 % of the mass must be where weights are worth 3 % of
-    their number; for more than `MOST_DIM` dimensions, for log densities without second derivatives,
-    and where the grid meets a cliff or does not end.
+    At each value of a grid the mode of the other dimensions is found by Newton's method, from that
+    of a neighbour. Gaussian draws around it give the integral by importance weights::
+
+        log p(t) = log mean_k exp(log pi(t, y_k) - log N(y_k; mode, -Hessian^-1))
+
+    It cannot be trusted where weights are worth little, in many dimensions, without second
+    derivatives, and where the grid meets a cliff or does not end.
+
+    Args:
+        key: Key of the importance samplers.
+        target: The log density.
+        draws: Draws (dim, n) that say where the middle is.
+        parents: One or two dimensions.
+
+    Returns:
+        The marginal, None where it cannot be trusted; and gradients spent. A product with the
+        Hessian counts as two.
+
+    References:
+        Tierney and Kadane 1986; Rue, Martino and Chopin 2009.
     """
     dim = len(draws)
     dtype = jnp.zeros(()).dtype
     if not (
-        len(parents) < dim <= MOST_DIM and trainable(target, jnp.asarray(draws[:, 0], dtype))[1]
+        len(parents) < dim <= MARGINALS.most_dim
+        and trainable(target, jnp.asarray(draws[:, 0], dtype))[1]
     ):
         return None, 0
     others, along = np.delete(np.arange(dim), parents), draws[list(parents)]
     middle, deviation = np.median(along, axis=1), along.std(axis=1)
     if not (deviation > 0).all():
         return None, 0
-    steps = _STEPS[len(parents) - 1] * deviation
+    steps = MARGINALS.steps[len(parents) - 1] * deviation
     distance = np.max(np.abs(along - middle[:, None]) / deviation[:, None], axis=0)
     near = distance <= np.quantile(distance, 0.05)
     at = jnp.asarray(others), jnp.asarray(parents)  # as arrays: one program serves all parents
@@ -156,23 +180,27 @@ def profile(
         return rows[place]
 
     def spent() -> int:
-        return len(rows) * (_NEWTON * (2 * len(others) + len(_DAMPING)) + _SAMPLES)
+        return len(rows) * (
+            MARGINALS.newton * (2 * len(others) + len(MARGINALS.damping)) + MARGINALS.samples
+        )
 
     origin = (0,) * len(parents)
     first = add(origin, np.median(draws[others][:, near], axis=1))
-    if not first.is_finite or first.worth < _LEAST_SHARE:
+    if not first.is_finite or first.worth < MARGINALS.least_share:
         return None, spent()
     top, waiting = float(first.log_density), [(-float(first.log_density), origin)]
     while waiting:
         here, place = heapq.heappop(waiting)
-        if -here < top + _LOWEST:
+        if -here < top + MARGINALS.lowest:
             break
         for i, side in itertools.product(range(len(parents)), (-1, 1)):
             there = (*place[:i], place[i] + side, *place[i + 1 :])
             if there in rows:
                 continue
             row = add(there, rows[place].mode)
-            if (not row.is_finite and -here > top + _CLIFF) or len(rows) > _MOST_ROWS:
+            if (not row.is_finite and -here > top + MARGINALS.cliff) or len(
+                rows
+            ) > MARGINALS.most_rows:
                 return None, spent()
             if row.is_finite:
                 top = max(top, float(row.log_density))
@@ -188,11 +216,11 @@ def _profile(
     log_density = np.asarray([row.log_density for row in rows], np.float64)
     mass = np.exp(log_density - log_density.max())
     mass /= mass.sum()
-    if mass[[row.worth < _LEAST_SHARE for row in rows]].sum() > 1 - _LEAST_SURE:
+    if mass[[row.worth < MARGINALS.least_share for row in rows]].sum() > 1 - MARGINALS.least_sure:
         return None
     dim = len(parents) + len(others)
     values = np.stack([row.value for row in rows])
-    points = np.empty((len(rows), _KEPT, dim), rows[0].points.dtype)
+    points = np.empty((len(rows), MARGINALS.kept, dim), rows[0].points.dtype)
     points[:, :, others] = np.stack([row.points.T for row in rows])
     points[:, :, list(parents)] = values[:, None]
     return Profile(parents, values, steps, mass, points)
@@ -237,19 +265,19 @@ def _integrated(
     def newton(_: int, others: Vector) -> Vector:
         units, values, vectors = curved(others)
         ahead = units * (vectors @ ((vectors.T @ (units * jax.grad(given)(others))) / values))
-        tried = others[:, None] + ahead[:, None] * jnp.asarray(_DAMPING, others.dtype)
+        tried = others[:, None] + ahead[:, None] * jnp.asarray(MARGINALS.damping, others.dtype)
         reached = given(tried)
         return tried[:, jnp.argmax(jnp.where(jnp.isfinite(reached), reached, -jnp.inf))]
 
-    mode = jax.lax.fori_loop(0, _NEWTON, newton, start)
+    mode = jax.lax.fori_loop(0, MARGINALS.newton, newton, start)
     units, values, vectors = curved(mode)
     noise_key, pick_key = jax.random.split(key)
-    noise = jax.random.normal(noise_key, (len(mode), _SAMPLES), mode.dtype)
+    noise = jax.random.normal(noise_key, (len(mode), MARGINALS.samples), mode.dtype)
     points = mode[:, None] + units[:, None] * (vectors @ (noise / jnp.sqrt(values)[:, None]))
     log_det = jnp.sum(jnp.log(values)) / 2 - jnp.sum(jnp.log(units))
     log_weights = given(points) + jnp.sum(noise**2, axis=0) / 2 - log_det
     log_weights = jnp.where(jnp.isfinite(log_weights), log_weights, -jnp.inf)
     total = logsumexp(log_weights)
-    worth = jnp.exp(2 * total - logsumexp(2 * log_weights)) / _SAMPLES
-    kept = points[:, jax.random.categorical(pick_key, log_weights, shape=(_KEPT,))]
-    return mode, total - math.log(_SAMPLES), worth, kept
+    worth = jnp.exp(2 * total - logsumexp(2 * log_weights)) / MARGINALS.samples
+    kept = points[:, jax.random.categorical(pick_key, log_weights, shape=(MARGINALS.kept,))]
+    return mode, total - math.log(MARGINALS.samples), worth, kept

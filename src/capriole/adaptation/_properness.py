@@ -7,25 +7,27 @@ import numpy as np
 from ..coordinates import spread
 from ..kernels import AbstractLogDensity, Vector, state_at
 from ._logdensities import logdensities
-
-_DISTANCES = (1e2, 1e4, 1e6, 1e9, 1e12)
-_FALLS = 0.1
-_NAMED = 5
-_MATTERS = 1e3
-"""Nats below the starts' log density, and below what all the volume out to the last of `_DISTANCES`
-makes up for, from which on a floor holds nothing.
-"""
+from ._thresholds import PROPERNESS
 
 
 def refuse_improper(target: AbstractLogDensity, starts: Vector) -> int:
-    """Raises ValueError if there is no finite mass along some line through the middle of ``starts``
-    (dim, n); returns the number of log densities and gradients that this took.
+    """Refuse a log density that has no finite mass along some line through the starts.
 
     The lines are the axes and, for what only a combination of dimensions determines, the direction
-    that gradients have least of. ``int pi(m + t v) dt`` is finite only if ``log pi + log t`` tends
-    to minus infinity: between one pair at least of `_DISTANCES`, in spreads of the starts, it must
-    fall. That it does is no proof that a density is proper. Flat floors so far down that no volume
-    makes up for them are taken for boundaries.
+    that gradients have least of. The integral of ``pi(m + t v)`` over t is finite only if
+    ``log pi + log t`` tends to minus infinity: between one pair of distances at least it must fall.
+    That it does is no proof that a density is proper. Flat floors so far down that no volume makes
+    up for them are taken for boundaries.
+
+    Args:
+        target: The log density.
+        starts: Positions (dim, n).
+
+    Returns:
+        The number of log densities and gradients that this took.
+
+    Raises:
+        ValueError: There is such a line; the text names its dimensions.
     """
     with np.errstate(all="ignore"):  # far out there may be no numbers
         try:
@@ -42,7 +44,7 @@ def refuse_improper(target: AbstractLogDensity, starts: Vector) -> int:
             "add the log "
             "Jacobian of a change of variables"
         )
-    return starts.shape[1] + 2 * len(_DISTANCES) * (len(starts) + 1)
+    return starts.shape[1] + 2 * len(PROPERNESS.distances) * (len(starts) + 1)
 
 
 def _flat(target: AbstractLogDensity, at: np.ndarray, starts: Vector) -> str:
@@ -56,14 +58,20 @@ def _flat(target: AbstractLogDensity, at: np.ndarray, starts: Vector) -> str:
     directions = scale[:, None] * np.concatenate([np.eye(dim), unasked], axis=1)
     directions = np.concatenate([directions, -directions], axis=1)
     far = np.concatenate(
-        [middle[:, None] + distance * directions for distance in _DISTANCES], axis=1
+        [middle[:, None] + distance * directions for distance in PROPERNESS.distances], axis=1
     )
-    values = logdensities(target, far, starts).astype(np.float64).reshape(len(_DISTANCES), -1)
-    falls = np.diff(values + np.log(_DISTANCES)[:, None], axis=0) < -_FALLS
+    values = (
+        logdensities(target, far, starts).astype(np.float64).reshape(len(PROPERNESS.distances), -1)
+    )
+    falls = np.diff(values + np.log(PROPERNESS.distances)[:, None], axis=0) < -PROPERNESS.fall
     # A floor far below all that chains saw, as in where(inside, logp, -1e10), is a boundary and no
     # flat direction.
     known = np.asarray(state.logdensity, np.float64)
-    floor = np.median(known[np.isfinite(known)]) - dim * np.log(_DISTANCES[-1]) - _MATTERS
+    floor = (
+        np.median(known[np.isfinite(known)])
+        - dim * np.log(PROPERNESS.distances[-1])
+        - PROPERNESS.matters
+    )
     matters = np.isfinite(values[1:]) & (values[1:] > floor)
     never = np.all(matters & ~falls, axis=0).reshape(2, -1).any(axis=0)
     if not never.any():
@@ -75,5 +83,9 @@ def _flat(target: AbstractLogDensity, at: np.ndarray, starts: Vector) -> str:
 
 
 def _named(what: str, dimensions: np.ndarray) -> str:
-    more = f" and {len(dimensions) - _NAMED} more" if len(dimensions) > _NAMED else ""
-    return f"{what} {', '.join(map(str, dimensions[:_NAMED]))}{more}"
+    more = (
+        f" and {len(dimensions) - PROPERNESS.named} more"
+        if len(dimensions) > PROPERNESS.named
+        else ""
+    )
+    return f"{what} {', '.join(map(str, dimensions[: PROPERNESS.named]))}{more}"

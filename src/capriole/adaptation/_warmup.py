@@ -1,6 +1,4 @@
-"""The pilot of `capriole.fit`: from rough starts to chains in the typical set and coordinates that
-are white.
-"""
+"""The warm-up of `capriole.fit`: from rough starts to the typical set, in white coordinates."""
 
 import math
 from collections.abc import Callable
@@ -47,41 +45,32 @@ from ..runtime import CompileClock, Progress
 from ..sampling import draw_chunks
 from ._laplace_marginals import Profile
 from ._logdensities import logdensities
-
-MIXED = 1.05
-"""R-hat of a pilot window below which the chains agree with one another, and the pilot may end."""
-SLOW = 1.1
-"""R-hat below which chains that are only slow still count as agreeing when the pilot's windows are
-used up.
-"""
-LOST = 50.0
-"""Nats below the median of all chains from which on the estimated mass of a chain's place counts as
-none.
-"""
-CHUNK = 100
-"""Steps of a compiled run of the pilot and of the search after it."""
-_STEPS = 200
-_LEAPFROGS = 8
-_UPDATE = 4
-_MOST = 1.2
-_MOST_GRADIENTS = 4096
-_SCOUT_STEPS = 40
-_GENTLY = 0.025
-_LEAVE_FROM = 3
-_ONE_IN = 1e6
+from ._thresholds import CHUNK, WARMUP
 
 
 class Exploration(NamedTuple):
-    """What the pilot found.
+    """What a warm-up found. Its draws are adaptive and are never returned as a sample.
 
-    ``position`` (dim, chains) are the chains' last positions and ``draws`` (chains, draws, dim)
-    those of the last window, both in the user's coordinates; ``rhat_max`` and ``apart`` are theirs.
-    ``num_lost`` counts chains that were taken out of places without mass, ``num_frozen`` those that
-    hardly moved, of which ``apart`` knows nothing. ``num_left`` counts places met early that are
-    denser than all that the last window saw: a narrow mode that chains jumped out of, ``modes`` the
-    places where chains of the last window sit. ``sharp`` is the whitening that their gradients give
-    (None: too few draws). Where the chains have not ``agreed``, the target has several modes, or
-    places where HMC sticks. ``profile`` is the marginal of a funnel's parent, if one was found.
+    Attributes:
+        position: The chains' last positions (dim, chains), in the user's coordinates.
+        draws: Draws of the last window (chains, draws, dim), in the user's coordinates.
+        whitening: White coordinates by these draws.
+        sharp: White coordinates by their gradients; None where they are too few.
+        rhat_max: R-hat of the last window, worst dimension.
+        apart: Largest distance of a chain's mean from that of the others, in its own standard
+            deviations; chains that hardly moved are left out.
+        step_size: The adapted step size of plain HMC, in white coordinates.
+        acceptance_rate: Its mean acceptance.
+        num_windows: Windows of adaptation.
+        num_lost: Chains that were taken out of places without mass.
+        num_frozen: Chains that hardly moved.
+        num_left: Positions met early that are denser than all that the last window saw, as in a
+            narrow mode that chains jumped out of.
+        modes: The modes in which chains of the last window sit.
+        num_gradients: Gradients spent.
+        seconds: Seconds without compilation.
+        compile_seconds: Seconds of compilation.
+        profile: The marginal of a funnel's parents, if one was found.
     """
 
     position: Vector
@@ -104,15 +93,9 @@ class Exploration(NamedTuple):
 
     @property
     def agreed(self) -> bool:
-        """Whether all chains saw the same distribution: R-hat below `SLOW`, none `APART` or frozen,
-        no place left.
-        """
-        return (
-            self.rhat_max < SLOW
-            and self.apart < APART
-            and not self.num_frozen
-            and not self.num_left
-        )
+        """Whether all chains saw the same distribution, so that there is one mode."""
+        met = self.rhat_max < WARMUP.slow_rhat and self.apart < APART
+        return met and not self.num_frozen and not self.num_left
 
 
 class _Window(NamedTuple):
@@ -138,21 +121,28 @@ def explore(
     bell: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Exploration:
-    """Windows of plain HMC on ``num_chains`` chains, each in the coordinates that the one before
-    found white.
+    """Windows of plain HMC: from rough starts to the typical set, in coordinates that are white.
 
-    The first of them start from the first of ``position`` (dim, starts); the other starts are
-    scouts, run for a few steps, so that a mode which few starts lead to is met: the second window
-    goes on from places far apart among all.
+    Exploratory chains run for a few steps, so that a mode which few starts lead to is met: the
+    second window goes on from positions far apart among all. Each window steers the step size to
+    acceptance 0.8 and pools the second half of its steps over all chains into the next whitening.
+    It multiplies the ratio of scales that can be told apart, so that a few windows undo large
+    condition numbers. The warm-up stops when the chains agree in coordinates that no longer change.
+    HMC is written as `Rotation` by a small angle per leapfrog, run in chunks: the same compiled
+    program then serves the search for rotations.
 
-    Each window steers the step size to acceptance 0.8 and pools the second half of its steps over
-    all chains into the next whitening; it multiplies the ratio of scales that can be told apart, so
-    that a few windows undo large condition numbers. Stops when the chains agree (R-hat below
-    `MIXED`) in coordinates that no longer change, or after ``max_windows``. HMC is written as
-    `Rotation` by a small angle per leapfrog, run in chunks of `CHUNK` steps: the same compiled
-    program then serves the search for rotations. ``bell`` says that the density should be nearly
-    Gaussian here, so that a frozen chain far out is lost (`_without_the_lost`). Its draws are
-    adaptive: they set scales and starts and are never returned as a sample.
+    Args:
+        key: Key of everything random.
+        logdensity: The log density.
+        position: Starts (dim, n): those of the chains, then those of the exploratory chains.
+        num_chains: Chains.
+        max_windows: Windows at most.
+        bell: Whether the density should be nearly Gaussian here, as in a transport map's
+            coordinates. A chain that stands still far out is then in a place without mass.
+        progress: Called after every window.
+
+    Returns:
+        Positions, draws, coordinates, and how the chains did.
     """
     dim, chains = position.shape[0], min(num_chains, position.shape[1])
     with CompileClock() as clock:
@@ -167,9 +157,9 @@ def explore(
             host = on_host(whitening)
             start = jnp.asarray(host.inverse(np.asarray(position)))
             white = Whitened(logdensity, whitening)
-            window = _window(jax.random.fold_in(key, count), white, start, _STEPS)
+            window = _window(jax.random.fold_in(key, count), white, start, WARMUP.steps)
             gradients, count = gradients + window.num_gradients, count + 1
-            if bell or count >= _LEAVE_FROM:
+            if bell or count >= WARMUP.leave_from:
                 window, lost = _without_the_lost(window, bell=bell)
                 num_lost += lost
             rhat = worst_rhat(window.draws.transpose(2, 1, 0))
@@ -177,13 +167,16 @@ def explore(
             pooled = host.forward(window.draws.reshape(dim, -1))
             draws = pooled.reshape(window.draws.shape).transpose(2, 1, 0)
             updated = estimate_whitening(
-                pooled, num_independent=chains * _STEPS / 10, dtype=position.dtype
+                pooled, num_independent=chains * WARMUP.steps / 10, dtype=position.dtype
             )
             apart, num_frozen = farthest(draws)
-            mixed = rhat < MIXED and apart < APART and not num_frozen
+            mixed = rhat < WARMUP.mixed_rhat and apart < APART and not num_frozen
             left = left_behind(met, window.lp)
             settled = (
-                not others.size and mixed and change(whitening, updated) < 1.5 and not left.size
+                not others.size
+                and mixed
+                and change(whitening, updated) < WARMUP.settled_change
+                and not left.size
             )
             if others.size:
                 ends, spent = _scouted(jax.random.fold_in(key, 1000), white, host, others, chains)
@@ -219,38 +212,43 @@ def explore(
 
 
 def _window(
-    key: Key, target: Whitened, position: Vector, num_steps: int, most: float = _MOST
+    key: Key, target: Whitened, position: Vector, num_steps: int, most: float = WARMUP.largest_angle
 ) -> _Window:
-    """Chunks of `_UPDATE` steps, after each of which the angle per leapfrog is steered to
-    acceptance 0.8::
+    """One window, its angle per leapfrog steered after each update::
 
-        log turn += 2 / sqrt(k + 1) (mean A - 0.8)
+        log angle += 2 / sqrt(k + 1) (mean A - 0.8)
 
-    at most ``most``, times a factor from 0.6 to 1.2 for each chain and chunk, against resonances
-    (Andrieu and Thoms 2008).
+    at most ``most``, times a factor for each chain and update, against resonances (Andrieu and
+    Thoms 2008).
     """
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    length, dtype = jnp.asarray(_LEAPFROGS), position.dtype
+    length, dtype = jnp.asarray(WARMUP.leapfrogs), position.dtype
     state: Any = None
-    log_turn, kept, lp, rates, chunks = math.log(0.1), [], [], [], num_steps // _UPDATE
+    log_turn, kept, lp, rates, chunks = (
+        math.log(WARMUP.first_angle),
+        [],
+        [],
+        [],
+        num_steps // WARMUP.update,
+    )
     for k in range(chunks):
-        turns = np.exp(log_turn) * generator.uniform(0.6, 1.2, position.shape[1])
-        kernel = Transition(target, Rotation(jnp.asarray(_LEAPFROGS * turns, dtype), length))
+        turns = np.exp(log_turn) * generator.uniform(*WARMUP.jitter, position.shape[1])
+        kernel = Transition(target, Rotation(jnp.asarray(WARMUP.leapfrogs * turns, dtype), length))
         state = start_state(kernel, position) if state is None else state
         steps: dict[str, Any] = {
-            "num_draws": _UPDATE,
-            "first_step": k * _UPDATE,
+            "num_draws": WARMUP.update,
+            "first_step": k * WARMUP.update,
             "chunk_size": CHUNK,
         }
         ((state, record),) = draw_chunks(key, kernel, state, **steps)
         rate = float(record.acceptance_rate.mean())
-        log_turn = min(log_turn + 2 / math.sqrt(k + 1) * (rate - 0.8), math.log(most))
+        log_turn = min(log_turn + 2 / math.sqrt(k + 1) * (rate - WARMUP.acceptance), math.log(most))
         if k >= chunks // 2:
             kept.append(record.position)
             lp.append(record.lp)
             rates.append(rate)
     draws = np.concatenate(kept).transpose(1, 0, 2)
-    spent = chunks * _UPDATE * _LEAPFROGS * position.shape[1]
+    spent = chunks * WARMUP.update * WARMUP.leapfrogs * position.shape[1]
     last = np.asarray(state.position)
     return _Window(
         draws, np.concatenate(lp), last, math.exp(log_turn), float(np.mean(rates)), spent
@@ -258,10 +256,17 @@ def _window(
 
 
 def start_state(kernel: AbstractTransition, position: Vector) -> State:
-    """``kernel.init(position)`` for a kernel of `State`s.
+    """The state of a kernel's chains at their starts.
 
     Where the target is whitened, the program that evaluates the user's own log density, compiled
     when starts were checked, serves it: the rest is done on the host.
+
+    Args:
+        kernel: A kernel of `State`s.
+        position: Starts (dim, chains), in its coordinates.
+
+    Returns:
+        What ``kernel.init(position)`` returns.
     """
     if not isinstance(kernel.target, Whitened):
         return cast(State, kernel.init(position))
@@ -273,29 +278,26 @@ def start_state(kernel: AbstractTransition, position: Vector) -> State:
 
 
 def _without_the_lost(window: _Window, *, bell: bool) -> tuple[_Window, int]:
-    """The window with chains that sit where next to no mass is replaced by others of its chains;
-    and their number.
+    """The window with chains in places without mass replaced by others; and their number.
 
-    With the mean log density of a chain and its deviations, the mass of the place where it sits is
-    about::
+    With the mean log density of a chain and its deviations, the mass of its place is about::
 
         log mass = mean log p + sum_i log sd_i
 
-    A chain that hardly moves has no deviations to speak of; it gets the median of all, which is
-    generous only to one whose density is high, as in the neck of a funnel. Below the median by more
-    than `LOST` nats it is lost: in a minor mode that rough starts led to, which no sampler needs to
-    visit. Under a ``bell`` one that hardly moves is lost as well if no draw in `_ONE_IN` should be
-    as far out, unless its density is above the median: it came from where HMC in other coordinates
-    got stuck. Up to half of the chains are replaced.
+    A chain that hardly moves gets the median of all for its deviations, which is generous only to
+    one whose density is high, as in the neck of a funnel. Far below the median it is lost: in a
+    minor mode that rough starts led to, which no sampler needs to visit. Where the density should
+    be nearly Gaussian, one that hardly moves and is far out is lost as well, unless its density is
+    above the median. Up to half of the chains are replaced.
     """
     moves = np.mean(np.any(np.diff(window.draws, axis=1) != 0, axis=0), axis=0)
     volume = np.sum(np.log(np.maximum(window.draws.std(axis=1, dtype=np.float64), 1e-300)), axis=0)
     mass = window.lp.mean(axis=0) + np.where(moves > 0.1, volume, np.median(volume))
-    out = ~(mass > np.median(mass) - LOST)
+    out = ~(mass > np.median(mass) - WARMUP.lost_nats)
     if bell:
         middle, scale = spread(window.draws.reshape(len(window.draws), -1))
         distance = np.sum(((window.last - middle[:, None]) / scale[:, None]) ** 2, axis=0)
-        far = distance > chi2.isf(1 / _ONE_IN, len(middle))
+        far = distance > chi2.isf(WARMUP.far_share, len(middle))
         out |= far & (moves <= 0.1) & (mass < np.median(mass))
     lost = np.flatnonzero(out)
     if not lost.size or 2 * lost.size > mass.size:
@@ -319,7 +321,11 @@ def _scouted(
     for i in range(starts.shape[1] // chains):
         batch = host.inverse(starts[:, i * chains : (i + 1) * chains])
         window = _window(
-            jax.random.fold_in(key, i), target, jnp.asarray(batch), _SCOUT_STEPS, _GENTLY
+            jax.random.fold_in(key, i),
+            target,
+            jnp.asarray(batch),
+            WARMUP.exploratory_steps,
+            WARMUP.exploratory_angle,
         )
         ends.append(host.forward(window.last[:, (window.last != batch).any(axis=0)]))
         spent += window.num_gradients
@@ -329,14 +335,20 @@ def _scouted(
 def by_gradients(
     logdensity: AbstractLogDensity, draws: np.ndarray, position: Vector
 ) -> tuple[Whitening | None, int]:
-    """The whitening by gradients at up to `_MOST_GRADIENTS` of the draws (dim, n), and their
-    number.
+    """The whitening by gradients at some of the draws.
 
-    None if they are too few, one is not finite, or the gradients do not vary. They are evaluated as
-    many at a time as there are chains in ``position``: that program is there already.
+    Args:
+        logdensity: The log density whose coordinates the draws have.
+        draws: Draws (dim, n).
+        position: Positions (dim, chains): as many gradients are taken at a time, whose program is
+            there already.
+
+    Returns:
+        The whitening, and gradients spent. None if draws are too few, or gradients are not finite
+        or do not vary.
     """
     chains = position.shape[1]
-    some = draws[:, :: max(1, draws.shape[1] // _MOST_GRADIENTS)][:, :_MOST_GRADIENTS]
+    some = draws[:, :: max(1, draws.shape[1] // WARMUP.most_gradients)][:, : WARMUP.most_gradients]
     some = some[:, : some.shape[1] // chains * chains]
     if not some.size:
         return None, 0

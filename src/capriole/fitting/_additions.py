@@ -1,4 +1,4 @@
-"""What frees a candidate's chains where its own proposals are hopeless: small HMC steps, finer ones."""
+"""Small HMC steps and finer rotations: they free chains where a candidate's moves are hopeless."""
 
 from dataclasses import replace
 from typing import Any

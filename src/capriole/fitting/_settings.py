@@ -27,7 +27,7 @@ class Settings(NamedTuple):
     criterion: str
 
     def checked(self) -> Self:
-        """The same as plain numbers. Raises ValueError for one of the wrong kind or out of range."""
+        """The same as plain numbers. Raises ValueError for one that cannot be."""
         if self.criterion not in CRITERIA:
             raise ValueError(
                 f"criterion must be 'gradients' or 'seconds', got {self.criterion!r:.80}"
@@ -41,7 +41,17 @@ class Settings(NamedTuple):
 
 
 def settings_from(config: dict[str, Any]) -> Settings:
-    """Settings as a config.json holds them. Raises ValueError for one that is missing or cannot be."""
+    """Settings as a config.json holds them.
+
+    Args:
+        config: Plain values.
+
+    Returns:
+        The settings, checked.
+
+    Raises:
+        ValueError: One is missing, or cannot be.
+    """
     values: dict[str, Any] = {name: config.get(name) for name in Settings._fields}
     try:
         return Settings(**values).checked()

@@ -117,11 +117,17 @@ def made(modes: Gaussians, angle: float, dtype: np.dtype) -> ModeJump:
 def find_maxima(
     target: AbstractLogDensity, start: Float[np.ndarray, "dim n"]
 ) -> tuple[Gaussians | None, int]:
-    """Maxima that L-BFGS climbs to from ``start``, with the Gaussians of the curvature there
-    (Laplace), and gradients.
+    """Maxima that L-BFGS climbs to, with the Gaussians of the curvature there (Laplace).
 
-    Two places within one deviation of one another are one maximum. None for fewer than two or more
-    than `MOST_MODES`, and for a log density without second derivatives.
+    Two positions within one deviation of one another are one maximum.
+
+    Args:
+        target: The log density.
+        start: Positions (dim, n) to climb from.
+
+    Returns:
+        The maxima, and gradients spent. None for fewer than two or more than `MOST_MODES`, and for
+        a log density without second derivatives.
     """
     spent = 0
 
@@ -169,7 +175,7 @@ def _near(x: np.ndarray, centre: np.ndarray, covariance: np.ndarray) -> bool:
 
 
 def _covariance(target: AbstractLogDensity, position: Vector) -> np.ndarray | None:
-    """Minus the inverse of the Hessian; None where the point is no maximum, or there is no Hessian."""
+    """Minus the inverse of the Hessian; None where there is none or the point is no maximum."""
     try:
         curvature = -np.asarray(_hessian(target, position), np.float64)
         curvature = (curvature + curvature.T) / 2
@@ -188,13 +194,21 @@ def _hessian(target: AbstractLogDensity, position: Vector) -> Float[Array, "dim 
 def refined(
     rng: np.random.Generator, target: AbstractLogDensity, modes: Gaussians, like: Vector
 ) -> Gaussians:
-    """The same with means, covariances and masses by importance sampling, where the weights are
-    worth something::
+    """The same with means, covariances and masses by importance sampling::
 
-        x ~ q = sum_k share_k N(c_k, C_k);   weights p(x) / q(x), each divided among the modes by their part of q(x)
+        x ~ q = sum_k share_k N(c_k, C_k),    weight of x in mode k: p(x) / q(x) q_k(x) / q(x)
 
     with shares and covariances a little wider. What the curvature at the top says of a mode that is
-    skewed, or has tails, is not its spread. As many at a time as there are positions in ``like``.
+    skewed, or has tails, is not its spread. A mode whose weights are worth little stays as it is.
+
+    Args:
+        rng: NumPy's generator.
+        target: The log density.
+        modes: The modes by their curvature.
+        like: Positions: as many log densities are taken at a time.
+
+    Returns:
+        The refined modes.
     """
     dim, num = modes.centre.shape[1], len(modes.centre)
     share = (modes.share() + 1 / num) / 2

@@ -54,13 +54,12 @@ def with_rotation(
 
 
 def held(key: Key, free: Transition, places: np.ndarray) -> float:
-    """The acceptance rate of a Crank-Nicolson move from typical positions over that from the worst::
+    """Acceptance of a Crank-Nicolson move from typical positions over that from the worst::
 
         E min(1, w(y) / w(x))
 
-    with ``w(x) = pi(x) exp(|x|^2 / 2)`` and y the proposals from x, in
-    white coordinates; the worst places are those of the greatest w. Half of ``2 * _PLACES`` log
-    densities go into w, half into the proposals.
+    with ``w(x) = pi(x) exp(|x|^2 / 2)`` and y the proposals from x, in white coordinates. The worst
+    positions are those of the greatest w.
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     angle = np.ravel(free.dynamics.angle)[0]  # type: ignore[attr-defined]

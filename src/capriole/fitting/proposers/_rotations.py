@@ -241,8 +241,9 @@ def rotations(
 
 
 def _longer(key: Key, target: Whitened, position: Vector, account: Account) -> tuple[int, Trial]:
-    """The longest rotation that is not much worse than the best: chains of larger steps may stick in
-    a long run, which a grid is too short to show.
+    """The longest rotation that is not much worse than the best.
+
+    Chains of larger steps may stick in a long run, which a grid is too short to show.
     """
     found: dict[int, Trial] = {}
     for m in LONGER:

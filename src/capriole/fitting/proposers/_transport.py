@@ -1,4 +1,4 @@
-"""Candidates in the coordinates of a transport map: for funnels, and for tails far from Gaussian."""
+"""Candidates in a transport map's coordinates: for funnels, and tails far from Gaussian."""
 
 import itertools
 from dataclasses import replace
