@@ -1,6 +1,7 @@
 """The code of README and docs runs."""
 
 import ast
+import importlib
 import re
 import runpy
 import sys
@@ -72,6 +73,35 @@ def test_links_between_pages_lead_somewhere():
 def test_readme_is_short():
     words = (ROOT / "README.md").read_text(encoding="utf-8").split()
     assert len(words) <= 700
+
+
+def resolved(name):
+    """Whether a dotted name leads somewhere; rooms are imported on the way."""
+    found, *rest = name.split(".")
+    found = importlib.import_module(found)
+    for part in rest:
+        if not hasattr(found, part):
+            try:
+                importlib.import_module(f"{found.__name__}.{part}")
+            except (AttributeError, ImportError):
+                return False
+        found = getattr(found, part)
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_names_of_the_packages_that_pages_mention_exist(page):
+    names = re.findall(r"(?<![\w/.-])capriole(?:_lab)?\.[\w.]*\w", page.read_text(encoding="utf-8"))
+    if any(name.startswith("capriole_lab") for name in names):
+        pytest.importorskip("capriole_lab")
+    assert [name for name in sorted(set(names)) if not resolved(name)] == []
+
+
+def test_every_room_is_in_the_reference():
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    rooms = {path.parent.name for path in (ROOT / "src" / "capriole").glob("*/__init__.py")}
+    listed = set(re.findall(r"automodule:: capriole\.(\w+)", text))
+    assert rooms - {"cli", "report"} == listed
 
 
 def generated(text):
