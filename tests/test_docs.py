@@ -1,6 +1,7 @@
 """The code of README and docs runs."""
 
 import ast
+import importlib
 import re
 import runpy
 import sys
@@ -11,12 +12,16 @@ import jax
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts),
+]
 PAGES_WITH_CODE = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
 
 
 @pytest.mark.filterwarnings("ignore")  # what users see of other libraries is not ours to fix
-@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.stem)
 def test_code_blocks_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
@@ -65,6 +70,53 @@ def test_links_between_pages_lead_somewhere():
         )
 
 
+def test_readme_is_short():
+    words = (ROOT / "README.md").read_text(encoding="utf-8").split()
+    assert len(words) <= 700
+
+
+def resolved(name):
+    """Whether a dotted name leads somewhere; rooms are imported on the way."""
+    found, *rest = name.split(".")
+    found = importlib.import_module(found)
+    for part in rest:
+        if not hasattr(found, part):
+            try:
+                importlib.import_module(f"{found.__name__}.{part}")
+            except (AttributeError, ImportError):
+                return False
+        found = getattr(found, part)
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_names_of_the_packages_that_pages_mention_exist(page):
+    names = re.findall(r"(?<![\w/.-])capriole(?:_lab)?\.[\w.]*\w", page.read_text(encoding="utf-8"))
+    if any(name.startswith("capriole_lab") for name in names):
+        pytest.importorskip("capriole_lab")
+    assert [name for name in sorted(set(names)) if not resolved(name)] == []
+
+
+def test_every_room_is_in_the_reference():
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    rooms = {path.parent.name for path in (ROOT / "src" / "capriole").glob("*/__init__.py")}
+    listed = set(re.findall(r"automodule:: capriole\.(\w+)", text))
+    assert rooms - {"cli", "report"} == listed
+
+
+def generated(text):
+    """The parts of a page that scripts write."""
+    return "".join(re.findall(r"<!-- [\w-]+:begin -->.*?<!-- [\w-]+:end -->", text, re.DOTALL))
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
+def test_lines_of_docs_have_at_most_100_columns_outside_tables(page):
+    text = page.read_text(encoding="utf-8")
+    written = set(generated(text).splitlines())
+    long = [line for line in text.splitlines() if len(line) > 100 and line not in written]
+    assert [line for line in long if not line.startswith("|")] == []
+
+
 def fields(path):
     """Names that a source file gives to the values of its rows: keys of dictionaries, and of what
     is assigned to.
@@ -81,7 +133,7 @@ def fields(path):
 
 def test_results_schema_documents_every_field_that_a_run_writes():
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    written = fields(ROOT / "src/capriole/experiments/_measure.py")
+    written = fields(next((ROOT / "lab" / "src").rglob("_measure.py")))
     assert {
         "num_leapfrogs",
         "warmup_gradients",
@@ -96,9 +148,10 @@ def test_results_schema_documents_every_field_that_a_run_writes():
     "name",
     [f"summarise_{name}.py" for name in ("results", "toy", "dlgm", "peers", "calibration", "fit")],
 )
-def test_results_in_readme_and_docs_are_those_of_the_stored_files(name, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
+def test_results_in_docs_are_those_of_the_stored_files(name, monkeypatch):
+    pytest.importorskip("capriole_lab")
+    monkeypatch.syspath_prepend(ROOT / "lab" / "scripts")
     monkeypatch.setattr(sys, "argv", [name, "--check"])
     with pytest.raises(SystemExit) as left:
-        runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
+        runpy.run_path(str(ROOT / "lab" / "scripts" / name), run_name="__main__")
     assert left.value.code == 0

@@ -1,7 +1,7 @@
-"""Write the tables between the ``results`` markers of README.md from the files under results.
+"""Write the tables between the ``results`` markers of docs/results-l2hmc.md from the stored files.
 
-python scripts/summarise_results.py           # rewrite README.md
-python scripts/summarise_results.py --check   # exit 1 if README.md does not agree with the files
+python lab/scripts/summarise_results.py           # rewrite the page
+python lab/scripts/summarise_results.py --check   # exit 1 if the page does not agree with the files
 """
 
 import json
@@ -167,7 +167,7 @@ def against_rivals(root: Path) -> str:
         "its best length, look-ahead HMC and A-NICE-MC, ESS per gradient (the smaller of x and x²) "
         "is in the ratio "
         f"{', '.join(others)}; on {', '.join(alone)} L2HMC alone converges "
-        "([docs/paper-toy.md](docs/paper-toy.md))."
+        "([paper-toy.md](paper-toy.md))."
     )
 
 
@@ -194,7 +194,7 @@ def against_peers(root: Path) -> list[str]:
         "ChEES-HMC, MCLMC and "
         f"flowMC on {len(cells)} targets, three seeds; "
         "samplers whose draws are wrong or have not mixed are not ranked "
-        "([docs/peers.md](docs/peers.md)):",
+        "([peers.md](peers.md)):",
         "",
         f"- It passes on {passed} of {len(cells)} targets, on {len(alone)} of them alone "
         f"({'; '.join(alone)}).",
@@ -218,10 +218,10 @@ def against_peers(root: Path) -> list[str]:
 
 
 def main() -> int:
-    """Rewrite or check README.md."""
+    """Rewrite or check docs/results-l2hmc.md."""
     root = ROOT / "results"
     parts = [block(load(root)), against_rivals(root), "\n".join(against_peers(root))]
-    return rewrite("README.md", "results", "\n\n".join(parts))
+    return rewrite("docs/results-l2hmc.md", "results", "\n\n".join(parts))
 
 
 if __name__ == "__main__":
