@@ -1,8 +1,8 @@
 """Every threshold of the estimation of coordinates, with its unit and its reason.
 
 A gain is a rise of the mean log density per draw, in nats, of draws that were not fitted. Where a
-reason names a target, it is one of the benchmark in ``docs/peers.md``. A value without a named
-target is a round number that was never varied on its own.
+reason names a target, it is one of the benchmark in ``docs/peers.md``, and something was measured
+there. For the other values no measurement is on record.
 """
 
 from dataclasses import dataclass

@@ -14,11 +14,14 @@ from ._whitening import Whitened, Whitening, on_host
 
 
 def to_user(logdensity: AbstractLogDensity, position: Any) -> Any:
-    """Positions in the user's coordinates.
+    """Map positions to the user's coordinates.
 
     Args:
         logdensity: log density that the kernel samples, in the kernel's coordinates.
-        position: shape ``(dim, *chains)``; NumPy in, NumPy out.
+        position: in the kernel's coordinates, shape ``(dim, *chains)``; JAX or NumPy.
+
+    Returns:
+        Positions of the same shape, NumPy for NumPy.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # callers check for finite positions
         for step in maps(logdensity):
@@ -29,11 +32,14 @@ def to_user(logdensity: AbstractLogDensity, position: Any) -> Any:
 
 
 def from_user(logdensity: AbstractLogDensity, position: Any) -> Any:
-    """Positions in the kernel's coordinates.
+    """Map positions to the kernel's coordinates.
 
     Args:
         logdensity: log density that the kernel samples, in the kernel's coordinates.
-        position: in the user's coordinates, shape ``(dim, *chains)``; NumPy in, NumPy out.
+        position: in the user's coordinates, shape ``(dim, *chains)``; JAX or NumPy.
+
+    Returns:
+        Positions of the same shape, NumPy for NumPy.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         for step in reversed(maps(logdensity)):
@@ -103,10 +109,13 @@ def _forward_one_by_one(
 
 
 def maps(logdensity: AbstractLogDensity) -> list[Whitening | TransportMap]:
-    """The maps from the coordinates of a log density to the user's, in the order of application.
+    """The maps between a log density's coordinates and the user's.
 
     Args:
         logdensity: any log density.
+
+    Returns:
+        The maps to the user's coordinates, in the order of application.
     """
     found: list[Whitening | TransportMap] = []
     while isinstance(logdensity, Whitened | Transported):
@@ -118,10 +127,13 @@ def maps(logdensity: AbstractLogDensity) -> list[Whitening | TransportMap]:
 
 
 def users(logdensity: AbstractLogDensity) -> AbstractLogDensity:
-    """The log density in the user's own coordinates.
+    """The log density without its changes of coordinates.
 
     Args:
         logdensity: any log density.
+
+    Returns:
+        The log density in the user's own coordinates.
     """
     while isinstance(logdensity, Whitened | Transported):
         logdensity = logdensity.logdensity
@@ -136,6 +148,9 @@ def seen_from(
     Args:
         coordinates: log density whose maps are applied.
         logdensity: log density in the user's coordinates.
+
+    Returns:
+        The second log density, under the maps of the first.
     """
     for step in reversed(maps(coordinates)):
         logdensity = (

@@ -96,10 +96,15 @@ class Whitened(AbstractLogDensity):
 
 
 def on_host[T: Whitening | TransportMap](step: T) -> T:
-    """The same map with NumPy arrays: JAX would compile each of its operations outside jit.
+    """The same map with NumPy arrays.
+
+    JAX would compile each of its operations outside jit.
 
     Args:
         step: the map.
+
+    Returns:
+        The map; its methods then take NumPy arrays.
     """
     return jax.tree.map(np.asarray, step)
 
@@ -110,17 +115,25 @@ def identity(dim: int, dtype: Any) -> Whitening:
     Args:
         dim: number of coordinates.
         dtype: floating type.
+
+    Returns:
+        A map of rank 0.
     """
     ones = jnp.ones(dim, dtype)
     return Whitening(jnp.zeros(dim, dtype), ones, jnp.zeros((dim, 0), dtype), jnp.zeros(0, dtype))
 
 
 def padded(whitening: Whitening, rank: int) -> Whitening:
-    """The same map with more directions, which are unused; equal shapes share a compiled program.
+    """The same map with more directions, which are unused.
+
+    Maps of equal shapes share one compiled program.
 
     Args:
         whitening: the map.
         rank: new rank, at least the old one.
+
+    Returns:
+        The map with ``rank`` directions.
     """
     host = on_host(whitening)
     missing = rank - host.stretches.shape[0]
@@ -139,6 +152,9 @@ def reusable(whitening: Whitening, sharp: Whitening | None = None) -> Whitening:
     Args:
         whitening: the map.
         sharp: the map estimated from gradients that it will be compared with, or None.
+
+    Returns:
+        The map, padded or unchanged.
     """
     dim = whitening.location.shape[0]
     return (

@@ -153,6 +153,7 @@ class LearnedLeapfrog(AbstractDynamics):
                 log_det + first_kick + first_drift + second_drift + second_kick,
             ), None
 
+        # Training keeps the outputs of linear layers and recomputes everything else.
         step = jax.checkpoint(
             step, policy=jax.checkpoint_policies.save_only_these_names(LINEAR), prevent_cse=False
         )

@@ -125,9 +125,7 @@ def checksum(path: Path) -> str | None:
 
 
 def digest(header: dict[str, str], arrays: Arrays) -> str:
-    """SHA-256 of all header fields but ``sha256``, and of names, types, shapes and bytes of the
-    arrays.
-    """
+    """SHA-256 of all header fields but ``sha256``, and of the arrays with types and shapes."""
     total = hashlib.sha256()
     for name in sorted(header.keys() - {"sha256"}):
         total.update(json.dumps([name, header[name]]).encode())

@@ -122,10 +122,13 @@ def whole[T](tree: T) -> T:
 
 
 def own(array: jax.Array) -> np.ndarray:
-    """This process's part of an array with chains last, as a NumPy array.
+    """This process's part of an array with chains last.
 
     Args:
-        array: any array; with one process all of it is returned.
+        array: any array.
+
+    Returns:
+        The part on the host; with one process all of it.
     """
     if array.is_fully_addressable:
         return np.asarray(array)
@@ -134,10 +137,15 @@ def own(array: jax.Array) -> np.ndarray:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether a flag holds in any process. It is a barrier: all processes must call it together.
+    """Whether a flag holds in any process.
+
+    It is a barrier: all processes must call it at the same point.
 
     Args:
         flag: this process's flag.
+
+    Returns:
+        True in every process if it holds in one.
     """
     if jax.process_count() == 1:
         return flag
@@ -147,7 +155,7 @@ def any_process(flag: bool) -> bool:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes files which are written once."""
+    """Whether this process writes the files that are written once."""
     return jax.process_index() == 0
 
 
