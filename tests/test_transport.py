@@ -2,6 +2,8 @@
 coordinates stay exact.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,10 +27,14 @@ from capriole.coordinates import (
     users,
 )
 from capriole.coordinates import _transport_estimation as _transport_fit
-from capriole.coordinates._transport_estimation import DENSE_UP_TO
-from capriole.coordinates._transport_map import _heavier, _lighter, features
-from capriole.coordinates._transport_mixing import mixing
-from capriole.coordinates._transport_parts import _sharpened, marginals, regressed
+from capriole.coordinates._thresholds import THRESHOLDS
+from capriole.coordinates._transport_map import _tukey, _tukey_inverse, features
+from capriole.coordinates._transport_mixing import fit_mixing
+from capriole.coordinates._transport_parts import (
+    _jointly_diagonalised,
+    fit_conditionals,
+    fit_marginals,
+)
 from capriole.kernels import CrankNicolson, Jittered, Mixture, Rotation, Transition
 from densities import Banana, Funnel, Gaussian
 from invariance import check_invariance
@@ -66,10 +72,10 @@ def test_heavy_tails_are_undone_as_far_out_as_numbers_go():
     heaviness = np.asarray([0.0, 0.05, 0.4])
     z = np.asarray([1e-300, 1e-9, 0.3, 1.0, 6.0, 30.0])
     z = np.tile(np.concatenate([-z, [0.0], z]), (3, 1))
-    np.testing.assert_allclose(_lighter(_heavier(z, heaviness), heaviness), z, rtol=1e-9)
-    device = _heavier(jnp.asarray(z), jnp.asarray(heaviness))
+    np.testing.assert_allclose(_tukey_inverse(_tukey(z, heaviness), heaviness), z, rtol=1e-9)
+    device = _tukey(jnp.asarray(z), jnp.asarray(heaviness))
     np.testing.assert_allclose(device, z * np.exp(heaviness[:, None] * z**2 / 2), rtol=1e-12)
-    np.testing.assert_allclose(_lighter(device, jnp.asarray(heaviness)), z, rtol=1e-9)
+    np.testing.assert_allclose(_tukey_inverse(device, jnp.asarray(heaviness)), z, rtol=1e-9)
 
 
 def test_coordinates_of_coordinates():
@@ -200,20 +206,20 @@ def test_tails_that_fall_like_a_power_are_straightened_to_the_end(degrees):
 def test_tails_that_are_skewed_are_not_taken_for_powers(shape):
     rng = np.random.default_rng(7)
     draws = np.stack([np.log(rng.gamma(shape, size=6400)), rng.normal(size=6400)])
-    np.testing.assert_array_equal(marginals(draws)["heaviness"], 0)
+    np.testing.assert_array_equal(fit_marginals(draws)["heaviness"], 0)
 
 
 def test_even_tails_that_may_be_powers_are_taken_for_those():
     levels = (np.arange(6400) + 0.5) / 6400
     middle = np.sinh(np.arcsinh(stats.norm.ppf(levels)) / 0.55)  # suits t(3) up to its 0.1 % points
-    found = marginals(np.stack([middle, stats.laplace.ppf(levels), stats.norm.ppf(levels)]))[
+    found = fit_marginals(np.stack([middle, stats.laplace.ppf(levels), stats.norm.ppf(levels)]))[
         "heaviness"
     ]
     np.testing.assert_array_equal(found, [0.05, 0.05, 0])
 
 
 def test_in_many_dimensions_only_the_children_that_gain_are_bent():
-    dim, n = DENSE_UP_TO + 5, 6400
+    dim, n = THRESHOLDS.max_dense_dim + 5, 6400
     rng = np.random.default_rng(5)
     draws = rng.normal(size=(dim, n))
     draws[7] *= np.exp(draws[3])
@@ -244,11 +250,11 @@ def turning(n, dim, seed, pair=(0, 1)):
 def test_a_correlation_that_changes_with_the_parents_is_undone():
     draws = turning(8000, 6, seed=5)
     basis = features(draws[-2:])
-    found = mixing(draws[:4], basis)
+    found = fit_mixing(draws[:4], basis)
     assert found.rows.tolist() == [0, 1]
     assert not found.own_scale[0].any()
     fresh = turning(40_000, 6, seed=6)
-    transport = _transport_fit._map(draws, [5], np.arange(5), sharp=True)
+    transport = _transport_fit._fit_map(draws, [5], np.arange(5), reliable=True)
     assert transport.mixed.size
     z = transport.inverse(fresh)
     for low, high in ((-3, -1.5), (-0.3, 0.3), (1.5, 3)):
@@ -258,19 +264,20 @@ def test_a_correlation_that_changes_with_the_parents_is_undone():
 
 def test_correlations_that_stay_are_not_mixed():
     draws = turning(8000, 6, seed=7)
-    assert not mixing(draws[2:4], features(draws[-2:])).rows.size
+    assert not fit_mixing(draws[2:4], features(draws[-2:])).rows.size
 
 
 def test_no_more_rows_are_mixed_than_there_is_room_for(monkeypatch):
     draws = np.concatenate([turning(8000, 4, seed=8)[:2], turning(8000, 4, seed=8)])
     draws[2] += draws[0]
-    every = mixing(draws[:4], features(draws[-2:])).rows
-    monkeypatch.setattr(_transport_mixing, "_MOST_MIXED", 2)
-    assert len(mixing(draws[:4], features(draws[-2:])).rows) == 2 < len(every)
+    every = fit_mixing(draws[:4], features(draws[-2:])).rows
+    few = dataclasses.replace(THRESHOLDS, max_dense_dim=2)
+    monkeypatch.setattr(_transport_mixing, "THRESHOLDS", few)
+    assert len(fit_mixing(draws[:4], features(draws[-2:])).rows) == 2 < len(every)
 
 
 def test_in_many_dimensions_those_are_children_whose_correlations_change():
-    dim = DENSE_UP_TO + 4
+    dim = THRESHOLDS.max_dense_dim + 4
     even = turning(8000, dim, seed=9, pair=(7, 20))
     draws = even[:, 1::2]  # of the target: all normal, so that next to nothing tells of the pair
     along = (dim - 2, dim - 1)
@@ -310,7 +317,7 @@ def test_means_that_do_not_shrink_move_on_their_own():
     rng = np.random.default_rng(4)
     parent = rng.normal(size=6000)
     child = 2 * parent + np.exp(-1.5 * parent) * 0.1 * rng.normal(size=6000)
-    (offset, centre, log_scale) = regressed(child[None], features(parent[None]))
+    (offset, centre, log_scale) = fit_conditionals(child[None], features(parent[None]))
     assert np.any(offset[0, 1:])
     level = np.exp(log_scale @ features(parent[None]))[0]
     residual = (child - (offset @ features(parent[None]))[0]) / level - (
@@ -321,7 +328,7 @@ def test_means_that_do_not_shrink_move_on_their_own():
 
 
 def test_a_candidate_parent_that_overflows_does_not_end_the_search(monkeypatch):
-    """Exact draws of Neal's funnel: child coordinates as parents ask for scales beyond all numbers."""
+    """Exact draws of Neal's funnel: children taken as parents ask for infinite scales."""
     rng = np.random.default_rng(5)
     neck = 3 * rng.normal(size=8000)
     draws = np.stack([neck, *(np.exp(neck / 2) * rng.normal(size=(9, 8000)))])
@@ -334,7 +341,7 @@ def test_a_candidate_parent_that_overflows_does_not_end_the_search(monkeypatch):
 
     monkeypatch.setattr(_transport_fit, "_score", fragile)
     monkeypatch.setattr(
-        _transport_fit, "_influence", lambda draws: -np.abs(np.arange(len(draws)) - 1.4)
+        _transport_fit, "scale_influence", lambda draws: -np.abs(np.arange(len(draws)) - 1.4)
     )
     found = estimate_transport(draws)
     assert found.transport.parents.tolist() == [0]
@@ -378,7 +385,7 @@ def test_covariances_with_common_axes_become_diagonal_however_small_some_are():
     rng = np.random.default_rng(6)
     axes, scales = rng.normal(size=(5, 5)), np.exp(4 * rng.normal(size=(6, 5)))
     covariances = np.asarray([axes @ np.diag(s) @ axes.T for s in scales])
-    found = _sharpened(covariances, np.ones(6))
+    found = _jointly_diagonalised(covariances, np.ones(6))
     moved = found @ covariances @ found.T
     deviations = np.sqrt(np.einsum("kii->ki", moved))
     np.testing.assert_allclose(

@@ -10,8 +10,13 @@ from collections.abc import Callable
 from beartype import beartype
 
 MODULES = [
-    *(f"capriole.kernels._{name}" for name in ("logdensity", "networks", "dynamics", "transition")),
-    *(f"capriole.models._{name}" for name in ("checks", "pytrees", "kernel_files")),
+    *(f"capriole.kernels._{name}" for name in ("logdensity", "networks", "dynamics")),
+    *(f"capriole.kernels._{name}" for name in ("plain_dynamics", "transition")),
+    "capriole.kernels._composite_transitions",
+    *(
+        f"capriole.models._{name}"
+        for name in ("checks", "pytrees", "kernel_files", "kernel_records")
+    ),
     *(f"capriole.sampling._{name}" for name in ("api", "draw", "hmc_warmup", "initial", "tree")),
     *(f"capriole.training._{name}" for name in ("api", "objectives", "loop", "restarts")),
     "capriole.runtime._devices",

@@ -1,38 +1,31 @@
-"""Which transport map a crowd of draws asks for, if any: its parents, and its parts by maximum
-likelihood.
-"""
+"""Estimation of a transport map from draws: parents, children, and what the map gains."""
 
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
+from ._parent_candidates import scale_influence
+from ._thresholds import THRESHOLDS
 from ._transport_map import TransportMap, features
-from ._transport_mixing import Mixing, halves, mixing, no_mixing
-from ._transport_parts import common_axes, marginals, regressed
-from ._whitening import spread
-
-WORTH = 0.03
-"""Nats by which a transport map must raise the mean log density of draws that it was not fitted to."""
-MOST_DIM = 300
-DENSE_UP_TO = 60
-_FIRST_WORTH = 0.02
-_PARENT_WORTH = 0.3
-_CHILD_WORTH = 0.02
-_OWN_AXES_WORTH = 0.05
-_MOST_PARENTS = 3
-_ASKED = 4
-_MOST_DRAWS = 8000
+from ._transport_mixing import Mixing, fit_mixing, no_mixing, split_blocks
+from ._transport_parts import common_axes, fit_conditionals, fit_marginals
+from ._whitening_estimation import spread
 
 
 class Estimate(NamedTuple):
-    """A map, and by how many nats it raises the mean log density of draws it was not fitted to."""
+    """An estimated map.
+
+    Attributes:
+        transport: the map.
+        gain: nats by which it raises the mean log density of draws that it was not fitted to.
+    """
 
     transport: TransportMap
     gain: float
 
 
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # of maps that will be found useless
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # maps that overflow are rejected
 def estimate_transport(
     draws: np.ndarray,
     *,
@@ -41,36 +34,51 @@ def estimate_transport(
     sharp: bool = True,
     dtype: Any = None,
 ) -> Estimate | None:
-    """The map under which ``draws`` (dim, n) are most nearly Gaussian; None if none is `WORTH` it.
+    """Estimate the map under which draws are most nearly Gaussian.
 
-    Parents are added one by one, as long as the log density of draws left out rises by 0.3 nats.
-    Draws of one chain should be next to one another: it is blocks of them that are left out. In
-    more than `DENSE_UP_TO` dimensions there is one parent at most, or those ``along`` which the
-    ``even`` draws are spread, and only those coordinates are its children which it helps to predict
-    on their own, or whose correlations it changes. ``sharp`` trusts even narrow slices of the
-    draws, and takes a first parent that gains 0.02 nats, for what is slow in the bulk may be far
-    slower in a tail: not to be asked of chains that stick, or sit in several modes. What the
-    parents do to the others is told by draws that are ``even``, if there are such: right given the
-    parents, whatever their distribution. None as well for more than `MOST_DIM` dimensions, or too
-    few draws to tell.
+    Parents are added one by one as long as the log density of held-out draws rises by
+    `Thresholds.min_parent_gain`. In more than `Thresholds.max_dense_dim` dimensions there is one
+    parent, or the given ``along``, and only those coordinates are children whose held-out
+    prediction improves or whose correlations change.
+
+    Args:
+        draws: shape ``(dim, n)``, in the user's coordinates; draws of one chain next to each other,
+            because blocks are held out.
+        even: draws spread evenly over the values of the parents, if there are any. They determine
+            the effect of the parents; it is the same under any distribution of the parents.
+        along: the parents along which ``even`` is spread.
+        sharp: whether chains agree, so that narrow slices of the draws can be trusted. A first
+            parent then only needs `Thresholds.min_part_gain`. False for chains that stick or sit in
+            several modes.
+        dtype: floating type of the map; by default JAX's.
+
+    Returns:
+        The map and its gain. None if the gain is below `Thresholds.min_map_gain`, if there are more
+        than `Thresholds.max_dim` dimensions, or if draws are too few or not finite.
     """
     draws = np.asarray(draws, np.float64)
     dim, num = draws.shape
-    if dim > MOST_DIM or num < 20 * dim or not np.isfinite(draws).all():
+    if (
+        dim > THRESHOLDS.max_dim
+        or num < THRESHOLDS.min_draws_per_dim * dim
+        or not np.isfinite(draws).all()
+    ):
         return None
-    draws = draws[:, :: -(-num // _MOST_DRAWS)]
-    fitted, judged = halves(draws)
-    order = np.argsort(-_influence(draws))
-    least = _FIRST_WORTH if sharp else _PARENT_WORTH
+    draws = draws[:, :: -(-num // THRESHOLDS.max_draws)]
+    fitted, judged = split_blocks(draws)
+    order = np.argsort(-scale_influence(draws))
+    least = THRESHOLDS.min_part_gain if sharp else THRESHOLDS.min_parent_gain
     try:
-        if dim > DENSE_UP_TO:
+        if dim > THRESHOLDS.max_dense_dim:
             parents, children, gain = _some_children(draws, even, order, along)
         else:
             parents, children, gain = _all_children(fitted, judged, order, least=least)
-        found = _map(draws, parents, children, sharp=sharp, even=even) if gain > WORTH else None
-    except (
-        np.linalg.LinAlgError
-    ):  # draws of rank below their dimension, or hundreds of orders of magnitude wide
+        found = (
+            _fit_map(draws, parents, children, reliable=sharp, even=even)
+            if gain > THRESHOLDS.min_map_gain
+            else None
+        )
+    except np.linalg.LinAlgError:  # draws of deficient rank, or with scales that overflow
         return None
     sound = found is not None and _is_sound(found, draws)
     return Estimate(on_device(found, dtype), gain) if found is not None and sound else None
@@ -78,23 +86,33 @@ def estimate_transport(
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def refitted(transport: TransportMap, draws: np.ndarray, *, dtype: Any = None) -> TransportMap:
-    """The map with the same parents and children that suits ``draws`` (dim, n) best; itself if they
-    make none.
+    """The map with the same parents and children, fitted to other draws.
+
+    Args:
+        transport: map that names parents and children.
+        draws: shape ``(dim, n)``.
+        dtype: floating type of the map; by default JAX's.
+
+    Returns:
+        The new map, or ``transport`` itself if the fit fails.
     """
     draws = np.asarray(draws, np.float64)
     parents = [int(k) for k in np.asarray(transport.parents)]
     children = np.flatnonzero(np.any(np.asarray(transport.log_scale)[:, 1:] != 0, axis=1))
     try:
-        found = _map(draws[:, :: -(-draws.shape[1] // _MOST_DRAWS)], parents, children, sharp=True)
+        found = _fit_map(
+            draws[:, :: -(-draws.shape[1] // THRESHOLDS.max_draws)],
+            parents,
+            children,
+            reliable=True,
+        )
     except np.linalg.LinAlgError:
         return transport
     return on_device(found, dtype) if _is_sound(found, draws) else transport
 
 
 def _is_sound(transport: TransportMap, draws: np.ndarray) -> bool:
-    """Whether the map takes all draws to finite coordinates and those back to where they were, but
-    for rounding.
-    """
+    """Whether the map takes all draws to finite coordinates and, up to rounding, back."""
     inside = transport.inverse(draws)
     back = transport.forward(inside)
     return bool(
@@ -108,21 +126,21 @@ def _is_sound(transport: TransportMap, draws: np.ndarray) -> bool:
 def _all_children(
     fitted: np.ndarray, judged: np.ndarray, order: np.ndarray, *, least: float
 ) -> tuple[list[int], np.ndarray, float]:
-    """Parents, of which the first must gain ``least``, children (all others) and the gain."""
+    """Parents, children (all others) and the gain; the first parent must gain ``least``."""
     every, parents = np.arange(len(fitted)), list[int]()
 
     def score(parents: list[int]) -> float:
         children = np.setdiff1d(every, parents) if parents else every[:0]
         try:
-            return _score(_map(fitted, parents, children, sharp=False), fitted, judged)
-        except np.linalg.LinAlgError:  # of one candidate, which says nothing of the others
+            return _score(_fit_map(fitted, parents, children, reliable=False), fitted, judged)
+        except np.linalg.LinAlgError:  # this candidate fails, others may not
             return -np.inf
 
     before, best = _score(None, fitted, judged), score([])
-    while len(parents) < min(_MOST_PARENTS, len(every) - 1):
-        asked = [int(k) for k in order if k not in parents][:_ASKED]
+    while len(parents) < min(THRESHOLDS.max_parents, len(every) - 1):
+        asked = [int(k) for k in order if k not in parents][: THRESHOLDS.max_candidates]
         scores = [score([*parents, k]) for k in asked]
-        if not max(scores) > best + (_PARENT_WORTH if parents else least):
+        if not max(scores) > best + (THRESHOLDS.min_parent_gain if parents else least):
             break
         parents.append(asked[int(np.argmax(scores))])
         best = max(scores)
@@ -132,37 +150,39 @@ def _all_children(
 def _some_children(
     draws: np.ndarray, even: np.ndarray | None, order: np.ndarray, along: tuple[int, ...]
 ) -> tuple[list[int], np.ndarray, float]:
-    """Parents, children, and their gain, each for itself: chosen by the ``even`` draws, told of the
-    others.
-    """
-    asked = [[int(k)] for k in order[:_ASKED]] + ([list(along)] if len(along) > 1 else [])
-    spreads, given = spread(draws), draws if even is None else even
-    gains = np.asarray([_alone(given, spreads, parents) for parents in asked])
-    gains = np.where(gains > _CHILD_WORTH, gains, 0.0)
+    """Parents, the children that each gain on their own, and the sum of these gains."""
+    asked = [[int(k)] for k in order[: THRESHOLDS.max_candidates]] + (
+        [list(along)] if len(along) > 1 else []
+    )
+    location_scale, given = spread(draws), draws if even is None else even
+    gains = np.asarray([_single_gains(given, location_scale, parents) for parents in asked])
+    gains = np.where(gains > THRESHOLDS.min_part_gain, gains, 0.0)
     best = int(np.argmax(gains.sum(axis=1)))
     parents, children = asked[best], np.flatnonzero(gains[best])
     if even is None:
         return parents, children, float(gains[best].sum())
     others = np.setdiff1d(np.arange(len(draws)), parents)
-    found = _conditional(even, spreads, parents, others, np.eye(len(others)), mixed=True)
+    found = _gaussian_parts(even, location_scale, parents, others, np.eye(len(others)), mixed=True)
     children = np.union1d(children, found["mixed"])
-    return parents, children, float(_alone(draws, spreads, parents)[children].sum())
+    return parents, children, float(_single_gains(draws, location_scale, parents)[children].sum())
 
 
-def _alone(
-    draws: np.ndarray, spreads: tuple[np.ndarray, np.ndarray], parents: list[int]
+def _single_gains(
+    draws: np.ndarray, location_scale: tuple[np.ndarray, np.ndarray], parents: list[int]
 ) -> np.ndarray:
-    """By how many nats every coordinate is predicted better if parents bend its mean and scale; 0
-    for themselves.
-    """
-    inside, outside = halves((draws - spreads[0][:, None]) / spreads[1][:, None])
+    """Gain of every coordinate alone if its mean and scale bend with the parents."""
+    inside, outside = split_blocks(
+        (draws - location_scale[0][:, None]) / location_scale[1][:, None]
+    )
     basis, there = features(inside[parents]), features(outside[parents])
     densities = []
-    for width in (1 + len(parents), len(basis)):  # straight and of one scale, then bent
-        offset, centre, log_scale = regressed(inside, basis[:width], one_scale=width < len(basis))
+    for width in (1 + len(parents), len(basis)):  # linear with constant scale, then with bends
+        offset, centre, log_scale = fit_conditionals(
+            inside, basis[:width], one_scale=width < len(basis)
+        )
         level = log_scale @ there[:width]
         residual = (outside - offset @ there[:width]) * np.exp(-level) - centre @ there[:width]
-        misfit = np.minimum(residual**2, 100.0)
+        misfit = np.minimum(residual**2, THRESHOLDS.max_residual**2)
         densities.append(np.mean(-level - misfit / 2, axis=1))
     gain = densities[1] - densities[0]
     gain[parents] = 0.0
@@ -181,51 +201,47 @@ def on_device(transport: TransportMap, dtype: Any = None) -> TransportMap:
     return TransportMap(**parts | whole)
 
 
-def _map(
+def _fit_map(
     draws: np.ndarray,
     parents: list[int],
     children: np.ndarray,
     *,
-    sharp: bool,
+    reliable: bool,
     even: np.ndarray | None = None,
 ) -> TransportMap:
-    """The map with these parents and children, whose conditionals are those of the ``even`` draws
-    if there are any; all other coordinates keep to themselves.
-    """
+    """The map with these parents and children; all other coordinates keep only their marginals."""
     middle, scale = spread(draws)
     given = draws if even is None else even
     standard = (given - middle[:, None]) / scale[:, None]
     axes = (
-        common_axes(standard[children], standard[parents], sharp=sharp)
+        common_axes(standard[children], standard[parents], use_slices=reliable)
         if len(children)
         else np.eye(0)
     )
-    whole = _conditional(given, (middle, scale), parents, children, axes, mixed=sharp)
-    if sharp and len(children):
-        own = _conditional(
+    whole = _gaussian_parts(given, (middle, scale), parents, children, axes, mixed=reliable)
+    if reliable and len(children):
+        own = _gaussian_parts(
             given, (middle, scale), parents, children, np.eye(len(children)), mixed=True
         )
         if (
             own["mixed"].size
-            and _log_density(own, given) > _log_density(whole, given) + _OWN_AXES_WORTH
+            and _log_density(own, given) > _log_density(whole, given) + THRESHOLDS.min_own_axes_gain
         ):
             whole = own
-    return TransportMap(**whole | marginals(TransportMap(**whole).residual(draws)))
+    return TransportMap(**whole | fit_marginals(TransportMap(**whole).residual(draws)))
 
 
-def _conditional(
+def _gaussian_parts(
     given: np.ndarray,
-    spreads: tuple[np.ndarray, np.ndarray],
+    location_scale: tuple[np.ndarray, np.ndarray],
     parents: list[int],
     children: np.ndarray,
     axes: np.ndarray,
     *,
     mixed: bool,
 ) -> dict[str, Any]:
-    """The parts of a map with these axes of the children, all residuals Gaussian, by the draws
-    ``given``.
-    """
-    dim, (middle, scale) = len(given), spreads
+    """The parts of a map with given axes of the children, before the marginals are fitted."""
+    dim, (middle, scale) = len(given), location_scale
     basis = features((given[parents] - middle[parents, None]) / scale[parents, None])
     parts = np.zeros((3, dim, len(basis)))
     factor, inverse = np.eye(dim), np.eye(dim)
@@ -236,7 +252,7 @@ def _conditional(
             scale[children, None] * axes,
             np.linalg.inv(axes) / scale[children],
         )
-        parts[:, children] = regressed(inverse[at] @ given[children], basis)
+        parts[:, children] = fit_conditionals(inverse[at] @ given[children], basis)
     zeros, ones = np.zeros(dim), np.ones(dim)
     whole: dict[str, Any] = {
         "parents": np.asarray(parents, int),
@@ -245,10 +261,10 @@ def _conditional(
         "inverse_factor": inverse,
         **{"shift": zeros, "width": ones, "skew": zeros, "tail": ones, "heaviness": zeros},
     }
-    whole |= _mixing_of(no_mixing(len(basis)))
+    whole |= _mixing_fields(no_mixing(len(basis)))
     if mixed and len(children):
-        rows = mixing(TransportMap(**whole).residual(given)[children], basis)
-        whole |= _mixing_of(rows._replace(rows=children[rows.rows]))
+        rows = fit_mixing(TransportMap(**whole).residual(given)[children], basis)
+        whole |= _mixing_fields(rows._replace(rows=children[rows.rows]))
     return whole
 
 
@@ -256,21 +272,22 @@ def _log_density(parts: dict[str, Any], draws: np.ndarray) -> float:
     """Mean log density of the draws, up to a constant, if all residuals are normal."""
     transport = TransportMap(**parts)
     residual = transport.residual(draws)
-    squares = np.minimum(residual**2, 100.0).sum(axis=0)
+    squares = np.minimum(residual**2, THRESHOLDS.max_residual**2).sum(axis=0)
     basis = features(residual[transport.parents])
     scales = transport.log_scale.sum(axis=0) @ basis + transport.own_scale.sum(axis=0) @ basis
     return float(np.mean(-squares / 2 - scales) - np.linalg.slogdet(transport.factor)[1])
 
 
-def _mixing_of(found: Mixing) -> dict[str, Any]:
+def _mixing_fields(found: Mixing) -> dict[str, Any]:
+    """The fields of a `TransportMap` that hold a mixing."""
     return {"mixed": found.rows, "mixing": found.mixing, "own_scale": found.own_scale}
 
 
 def _score(transport: TransportMap | None, fitted: np.ndarray, judged: np.ndarray) -> float:
-    """Mean log density of ``judged`` under the Gaussian that ``fitted`` draws are in the map's
-    coordinates.
+    """Mean log density of held-out draws under the Gaussian fitted in the map's coordinates.
 
-    A draw more than ten deviations out counts as one that far out.
+    A draw more than `Thresholds.max_residual` standard deviations out counts as one at that
+    distance.
     """
     if transport is None:
         inside, outside, log_det = fitted, judged, 0.0
@@ -284,48 +301,8 @@ def _score(transport: TransportMap | None, fitted: np.ndarray, judged: np.ndarra
     if not np.isfinite(covariance).all():
         return -np.inf
     values, vectors = np.linalg.eigh(covariance)
-    scales = np.sqrt(np.maximum(values, 1e-14 * values[-1]))
-    distance = np.minimum((vectors.T @ (outside - centre) / scales[:, None]) ** 2, 100.0)
-    return float(np.mean(-distance.sum(axis=0) / 2 - log_det) - np.log(scales).sum())
-
-
-def likely_parents(draws: np.ndarray) -> list[int]:
-    """Those dimensions that say most about the spread of the others in ``draws`` (dim, n), best
-    first.
-    """
-    draws = np.asarray(draws, np.float64)
-    return [
-        int(k)
-        for k in np.argsort(-_influence(draws[:, :: -(-draws.shape[1] // _MOST_DRAWS)]))[:_ASKED]
-    ]
-
-
-def _influence(draws: np.ndarray) -> np.ndarray:
-    """How much every coordinate says about the spread of the others: the sum of squared
-    correlations between it and the log of their squares, what is linear in it taken away; in the
-    user's coordinates or in white ones, whichever says more.
-    """
-    num = draws.shape[1]
-    middle, scale = spread(draws)
-    x = (draws - middle[:, None]) / scale[:, None]
-    x = x - x.mean(axis=1, keepdims=True)
-    unit = x / np.maximum(x.std(axis=1, keepdims=True), 1e-12)
-    cut = np.clip(unit, -4, 4)
-    cut = (cut - cut.mean(axis=1, keepdims=True)) / np.maximum(
-        cut.std(axis=1, keepdims=True), 1e-12
+    scales = np.sqrt(np.maximum(values, THRESHOLDS.min_eigenvalue * values[-1]))
+    distance = np.minimum(
+        (vectors.T @ (outside - centre) / scales[:, None]) ** 2, THRESHOLDS.max_residual**2
     )
-    values, vectors = np.linalg.eigh(np.cov(x).reshape(len(x), -1))
-    white = (vectors / np.sqrt(np.maximum(values, 1e-12 * values[-1]))).T @ x
-    correlation = unit @ unit.T / num
-    influence = np.zeros(len(x))
-    for k in range(len(x)):
-        rest = np.delete(unit - correlation[:, k : k + 1] * unit[k], k, axis=0)
-        influence[k] = max(
-            np.sum(_correlation(np.log(part**2 + 0.05), cut[k]) ** 2) for part in (rest, white)
-        )
-    return influence
-
-
-def _correlation(rows: np.ndarray, standard: np.ndarray) -> np.ndarray:
-    centred = rows - rows.mean(axis=1, keepdims=True)
-    return centred @ standard / len(standard) / np.maximum(centred.std(axis=1), 1e-12)
+    return float(np.mean(-distance.sum(axis=0) / 2 - log_det) - np.log(scales).sum())

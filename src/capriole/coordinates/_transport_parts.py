@@ -1,6 +1,4 @@
-"""The parts of a transport map, each by maximum likelihood: common axes, conditional moments,
-marginals.
-"""
+"""Fits of the parts of a transport map: common axes, conditional means and scales, marginals."""
 
 import itertools
 from typing import Any
@@ -8,77 +6,83 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
+from ._thresholds import THRESHOLDS
 from ._transport_map import BENDS
 
 _QUANTILES = np.linspace(-3.2, 3.2, 17)
+"""Normal quantiles at which marginals are compared, in standard deviations.
+
+Beyond the outermost is one draw in 1,500, so 8,000 draws still determine them.
+"""
 _HEAVINESS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6)
-_SURE = 20.0
-_HEAVY_SURE = 10.0
-_HEAVY_SURE_AT_BOTH_ENDS = 3.0
-_HEAVY_SURE_WHERE_EVEN = -3.0
-_EVEN_SKEW, _EVEN_TAIL = 0.15, 0.7
+"""Grid of Tukey's h, no unit: tails fall like ``|w|^(-tail / h)``."""
 _SLICES = (0, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99, 0.997, 1)
-_SWEEPS = 20
-_MOVED = 0.01
+"""Quantiles that bound the slices of the first parent; dense at the ends, for a funnel's neck."""
 
 
-def common_axes(standard: np.ndarray, parents: np.ndarray, *, sharp: bool) -> np.ndarray:
-    """Axes in which the others' covariances for all values of the first parent are diagonal, as
-    columns.
+def common_axes(standard: np.ndarray, parents: np.ndarray, *, use_slices: bool) -> np.ndarray:
+    """Axes (columns) in which the children's covariance is diagonal for every first parent.
 
-    Of a Gaussian likelihood and a Gaussian prior whose common scale is the parent, posteriors for
-    all its values are diagonal in the same axes. First those that two covariances have in common,
-    where the parent is low and where it is high; ``sharp`` goes on with narrow slices
-    (`_sharpened`), which tell deep in a funnel's neck, where the smallest share of a wide direction
-    in a narrow axis is fatal.
+    Such axes exist for a Gaussian likelihood and a Gaussian prior whose common scale is the parent.
+    They are first computed from two covariances, for low and high values of the parent.
+    ``use_slices`` refines them by narrow slices, which show the bottom of a funnel's neck: there a
+    small error of a narrow axis is larger than its scale.
     """
     first = parents[0]
     low, high = np.quantile(first, [1 / 3, 2 / 3])
     shapes = [_covariance(standard, parents, side) for side in (first <= low, first >= high)]
     shapes = [shape * (len(shape) / np.trace(shape)) for shape in shapes]
     values, vectors = np.linalg.eigh(shapes[0] + shapes[1])
-    root = np.sqrt(np.maximum(values, 1e-12 * values[-1]))
-    halves = (vectors / root) @ vectors.T
-    turned = np.linalg.eigh(halves @ shapes[1] @ halves)[1]
+    root = np.sqrt(np.maximum(values, THRESHOLDS.min_scale * values[-1]))
+    whitener = (vectors / root) @ vectors.T
+    turned = np.linalg.eigh(whitener @ shapes[1] @ whitener)[1]
     axes = (vectors * root) @ vectors.T @ turned
-    if not sharp:
+    if not use_slices:
         return axes
     edges = np.quantile(first, _SLICES)
     slices = [(first >= a) & (first <= b) for a, b in itertools.pairwise(edges)]
     slices = [inside for inside in slices if inside.sum() > 3 * len(standard)]
     inverse = np.linalg.inv(axes)
     covariances = np.asarray(
-        [_trusted(_covariance(inverse @ standard, parents, s), int(s.sum())) for s in slices]
+        [
+            _shrunk_to_diagonal(_covariance(inverse @ standard, parents, s), int(s.sum()))
+            for s in slices
+        ]
     )
-    return axes @ np.linalg.inv(_sharpened(covariances, np.asarray([s.mean() for s in slices])))
+    return axes @ np.linalg.inv(
+        _jointly_diagonalised(covariances, np.asarray([s.mean() for s in slices]))
+    )
 
 
 def _covariance(standard: np.ndarray, parents: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Covariance of the draws ``inside``, what is linear in the parents taken away."""
+    """Covariance of the draws ``inside``, after the linear effect of the parents is removed."""
     values = standard[:, inside]
     basis = np.concatenate([np.ones((1, values.shape[1])), parents[:, inside]])
     rest = values - np.linalg.lstsq(basis.T, values.T, rcond=None)[0].T @ basis
     return rest @ rest.T / rest.shape[1]
 
 
-def _trusted(covariance: np.ndarray, num: int) -> np.ndarray:
-    """The covariance of ``num`` draws, of which a tenth may be independent, drawn towards its
-    diagonal accordingly.
-    """
-    own = 0.1 * num / (0.1 * num + len(covariance))
+def _shrunk_to_diagonal(covariance: np.ndarray, num: int) -> np.ndarray:
+    """The covariance shrunk to its diagonal, more so the fewer of ``num`` draws are independent."""
+    own = (
+        THRESHOLDS.independent_share * num / (THRESHOLDS.independent_share * num + len(covariance))
+    )
     return own * covariance + (1 - own) * np.diag(np.diag(covariance))
 
 
-def _sharpened(covariances: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The matrix B that makes all ``B C_k B^T`` as diagonal as can be.
+def _jointly_diagonalised(covariances: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The matrix B that makes all ``B C_k B^T`` as diagonal as possible::
 
-    Minimises ``sum_k weight_k (log det diag(B C_k B^T) - log det(B C_k B^T))``, by which slices
-    with tiny variances count as much as wide ones, two rows at a time. Source: Pham 2001, Joint
-    approximate diagonalization of positive definite Hermitian matrices.
+        minimise  sum_k weight_k (log det diag(B C_k B^T) - log det(B C_k B^T))
+
+    Two rows change at a time. Slices with tiny variances count as much as wide ones.
+
+    References:
+        Pham 2001, Joint approximate diagonalization of positive definite Hermitian matrices.
     """
     moved, dim = covariances.copy(), covariances.shape[1]
     inverse, weights = np.eye(dim), weights / weights.sum()
-    for _ in range(_SWEEPS):
+    for _ in range(THRESHOLDS.max_sweeps):
         largest = 0.0
         for i, j in itertools.combinations(range(dim), 2):
             a, b, c = moved[:, i, i], moved[:, j, j], moved[:, i, j]
@@ -102,28 +106,32 @@ def _sharpened(covariances: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return inverse
 
 
-def regressed(values: np.ndarray, basis: np.ndarray, *, one_scale: bool = False) -> np.ndarray:
-    """Offset, centre and log scale of every row of ``values`` (n, draws): arrays (3, n, features).
+def fit_conditionals(
+    values: np.ndarray, basis: np.ndarray, *, one_scale: bool = False
+) -> np.ndarray:
+    """Offset, centre and log scale of every row of ``values`` (n, draws): array (3, n, features).
 
-    An offset that moves with the parents is given to rows only that are `_MOVED` nats more probable
-    with it: down a funnel's neck, where scales tend to 0, the smallest slope of it is fatal.
+    Only rows that gain `Thresholds.min_moving_offset_gain` get an offset that depends on the
+    parents. In a funnel's neck scales tend to 0, and the smallest wrong slope of an offset exceeds
+    them.
     """
-    still, before = _likeliest(values, basis, moving=False, one_scale=one_scale)
+    still, before = _maximum_likelihood(values, basis, moving=False, one_scale=one_scale)
     if one_scale:
         return still
-    moved, after = _likeliest(values, basis, moving=True)
-    return np.where((after > before + _MOVED)[:, None], moved, still)
+    moved, after = _maximum_likelihood(values, basis, moving=True)
+    return np.where((after > before + THRESHOLDS.min_moving_offset_gain)[:, None], moved, still)
 
 
-def _likeliest(
+def _maximum_likelihood(
     values: np.ndarray, basis: np.ndarray, *, moving: bool, one_scale: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Maximum likelihood for ``values_i ~ N(offset_i f + s_i centre_i f, s_i^2)``, ``s_i =
-    exp(log_scale_i f)``, each row of (n, draws) on its own, and the mean log likelihoods (n,).
+    """Maximum likelihood for each row of ``values`` (n, draws) on its own::
 
-    Unless ``moving`` the offset is constant, with ``one_scale`` the scale. Least squares for offset
-    and centre, over s, and Fisher scoring for the scales in turn. A ridge keeps slopes that nothing
-    determines at 0, and the ends straight.
+        values_i ~ N(offset_i f + s_i centre_i f, s_i^2),   s_i = exp(log_scale_i f)
+
+    Alternates least squares for offset and centre with Fisher scoring for the log scales. Unless
+    ``moving`` the offset is constant; with ``one_scale`` the scale is. A ridge keeps coefficients
+    at 0 that nothing determines. Returns the array (3, n, features) and mean log likelihoods (n,).
     """
     size, num = basis.shape
     width = size if moving else 1
@@ -133,7 +141,8 @@ def _likeliest(
     pairs = (basis[:, None] * basis[None]).reshape(-1, num)
     normal = np.zeros((len(values), width + size, width + size))
     normal[:, width:, width:] = information
-    normal[:, width, width] += 1e-4 * num  # where the scale is constant, the two constants are one
+    # With a constant scale the constants of offset and centre are the same: a ridge decides.
+    normal[:, width, width] += 1e-4 * num
     straight = values @ basis.T @ np.linalg.inv(information) @ basis
     log_scale, offset = np.zeros((2, len(values), size))
     log_scale[:, 0] = np.log(np.maximum((values - straight).std(axis=1), 1e-300))
@@ -151,29 +160,35 @@ def _likeliest(
         found = np.linalg.solve(normal, right[..., None])[..., 0]
         offset[:, :width], centre = found[:, :width] / unit, found[:, width:]
         misfit = standard - inverse * (offset @ basis) - centre @ basis
-        likelihood = np.mean(-np.minimum(misfit**2, 100.0) / 2 - log_scale @ basis, axis=1)
-        excess = np.minimum(misfit**2, 50.0) - 1
+        likelihood = np.mean(
+            -np.minimum(misfit**2, THRESHOLDS.max_residual**2) / 2 - log_scale @ basis, axis=1
+        )
+        excess = np.minimum(misfit**2, THRESHOLDS.max_squared_misfit) - 1
         pull = excess @ basis.T - 2 * log_scale @ ridge
-        step = np.clip(np.linalg.solve(2 * information, pull.T).T, -0.5, 0.5)
-        if one_scale or np.abs(step).max(initial=0.0) < 1e-3:
+        step = np.clip(
+            np.linalg.solve(2 * information, pull.T).T,
+            -THRESHOLDS.max_scoring_step,
+            THRESHOLDS.max_scoring_step,
+        )
+        if one_scale or np.abs(step).max(initial=0.0) < THRESHOLDS.scoring_tolerance:
             break
         log_scale = log_scale + step
     return np.stack([offset, centre, log_scale]), likelihood
 
 
-def marginals(residual: np.ndarray) -> dict[str, Any]:
-    """Shift, width, skew, tail and heaviness of every row of the residual, by its quantiles; those
-    of the identity where that is as good.
+def fit_marginals(residual: np.ndarray) -> dict[str, Any]:
+    """Shift, width, skew, tail and heaviness of every row of the residual, by its quantiles.
 
-    For every skew, tail and heaviness of a grid, shift and width by least squares, a quantile's
-    error in units of its own standard error for a tenth of the draws. Heaviness must gain more, as
-    it often is but a better middle, and its walls hold chains; less where the best without it falls
-    short at both ends, as under tails that are powers. Where that has no skew and tails far above a
-    Gaussian's it may even lose a little: tails heavier than a map's are never visited and nothing
-    tells, lighter ones cost little.
+    For every point of a grid of skew, tail and heaviness, shift and width are fitted by least
+    squares. The misfit is in units of a quantile's squared standard error, with the effective
+    number of draws. The identity is kept unless another marginal is better by
+    `Thresholds.min_shape_gain`. Heaviness must gain more than that, because it can improve the
+    middle of a skewed marginal while its steep walls hold chains. It must gain less if both tails
+    are too short without it, and may lose a little if the marginal is symmetric and wide: tails
+    that are too light are never visited, and no diagnostic shows it.
     """
     dim, num = residual.shape
-    levels = ndtr(_QUANTILES)  # the outermost are one draw in 1,500
+    levels = ndtr(_QUANTILES)
     found = np.quantile(residual, levels, axis=1).T
     grid = np.meshgrid(np.linspace(-1.2, 1.2, 25), np.geomspace(0.45, 2.0, 16), _HEAVINESS)
     skews, tails, heavy = (
@@ -195,26 +210,33 @@ def marginals(residual: np.ndarray) -> dict[str, Any]:
         found[:, [len(levels) // 2]],
         np.maximum(np.ptp(found, axis=1, keepdims=True), 1e-300),
     )
-    found = (found - middle) / scale  # of moderate size, so that sums of squares keep their digits
+    # Values of moderate size keep their digits in sums of squares.
+    found = (found - middle) / scale
     mean_found = found @ weight.T / total
     crossed, squared = found @ (weight * centred).T, (weight * centred**2).sum(axis=1)
-    width = np.maximum(crossed / squared, 1e-12)
+    width = np.maximum(crossed / squared, THRESHOLDS.min_scale)
     shift = mean_found - width * mean_shape
     rest = found**2 @ weight.T - total * mean_found**2 - 2 * width * crossed + width**2 * squared
-    misfit = 0.1 * num * np.maximum(rest, 0.0) / width**2
+    misfit = THRESHOLDS.independent_share * num * np.maximum(rest, 0.0) / width**2
     rows, light = np.arange(dim), np.argmin(np.where(heavy > 0, np.inf, misfit), axis=1)
     beyond = found[:, [0, -1]] - (
         shift[rows, light, None] + width[rows, light, None] * shape[light][:, [0, -1]]
     )
     short = (beyond[:, 0] < 0) & (beyond[:, 1] > 0)
-    even = (np.abs(skews[light]) < _EVEN_SKEW) & (tails[light] < _EVEN_TAIL)
+    even = (np.abs(skews[light]) < THRESHOLDS.max_symmetric_skew) & (
+        tails[light] < THRESHOLDS.max_wide_tail
+    )
     sure = np.where(
-        even, _HEAVY_SURE_WHERE_EVEN, np.where(short, _HEAVY_SURE_AT_BOTH_ENDS, _HEAVY_SURE)
+        even,
+        THRESHOLDS.min_heaviness_gain_symmetric,
+        np.where(short, THRESHOLDS.min_heaviness_gain_both_ends, THRESHOLDS.min_heaviness_gain),
     )
     misfit += sure[:, None] * (heavy > 0)
     shift, width = middle + scale * shift, scale * width
     best = np.argmin(misfit, axis=1)
-    best = np.where(misfit[:, -1] - misfit[rows, best] > _SURE, best, len(skews) - 1)
+    best = np.where(
+        misfit[:, -1] - misfit[rows, best] > THRESHOLDS.min_shape_gain, best, len(skews) - 1
+    )
     plain = best == len(skews) - 1
     return {
         "shift": np.where(plain, 0.0, shift[rows, best]),

@@ -1,34 +1,20 @@
-"""The method's equations: log densities, networks, dynamics, transitions."""
+"""Markov kernels of the library: log densities, networks, dynamics and Metropolis-Hastings.
 
-from ._dynamics import (
-    AbstractDynamics,
-    CrankNicolson,
-    Divided,
-    Leapfrog,
-    LearnedLeapfrog,
-    Rotation,
-    affine,
-    draw_masks,
-    learned_leapfrog,
-    rotation_step_sizes,
-)
+Read the files in this order: `_types` (arrays and records), `_logdensity`, `_networks` (S, Q and
+T), `_dynamics` (the paper's update equations), `_plain_dynamics` (HMC, rotation, pCN),
+`_transition` (acceptance), `_composite_transitions` (jitter, repetition, mixture), then the special
+cases `_mode_jump`, `_surrogate_force` and `_divided`.
+"""
+
+from ._composite_transitions import Jittered, Mixture, Repeated, hmc, per_chain
+from ._divided import Divided, on_devices
+from ._dynamics import AbstractDynamics, LearnedLeapfrog, affine, draw_masks, learned_leapfrog
 from ._logdensity import AbstractLogDensity, PerChain, StoppedForce, Tempered, value_and_grad
 from ._mode_jump import ModeJump
 from ._networks import MLP, SQT, AbstractNetwork, Squashed, column, linear
+from ._plain_dynamics import CrankNicolson, Leapfrog, Rotation, rotation_step_sizes
 from ._surrogate_force import surrogate_force
-from ._transition import (
-    DIVERGENCE,
-    AbstractTransition,
-    Jittered,
-    Mixture,
-    Proposal,
-    Repeated,
-    Transition,
-    hmc,
-    on_devices,
-    per_chain,
-    state_at,
-)
+from ._transition import DIVERGENCE, AbstractTransition, Proposal, Transition, state_at
 from ._types import ChainState, Flag, Info, Key, Phase, Scalar, State, Vector
 
 __all__ = [

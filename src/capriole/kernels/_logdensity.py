@@ -1,4 +1,4 @@
-"""Log densities: the batched form the core works with, and the adapters that produce it."""
+"""Log densities in the library's layout, and adapters that produce this layout."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -11,45 +11,69 @@ from ._types import Scalar, Vector
 
 
 class AbstractLogDensity(eqx.Module):
-    """An unnormalised log density in the library's layout: ``(dim, *chains) -> (*chains)``."""
+    """An unnormalised log density in the library's layout."""
 
     @abstractmethod
-    def __call__(self, position: Vector) -> Scalar: ...
+    def __call__(self, position: Vector) -> Scalar:
+        """Evaluate the log density.
+
+        Args:
+            position: shape ``(dim, *chains)``.
+
+        Returns:
+            Log density of shape ``(*chains)``.
+        """
 
 
 class PerChain(AbstractLogDensity):
-    """Lifts a function of one position ``(dim,) -> ()`` to many chains: vmap over the *last* axis."""
+    """A function of one position, applied to many chains by ``vmap`` over the last axis.
+
+    Attributes:
+        function: log density ``(dim,) -> ()``.
+    """
 
     function: Callable
 
     def __call__(self, position: Vector) -> Scalar:
+        """Log density of shape ``(*chains)`` at ``position``."""
         if position.ndim == 1:
             return self.function(position)
         return jax.vmap(self.function, in_axes=-1, out_axes=-1)(position)
 
 
 class Tempered(AbstractLogDensity):
-    """``logdensity / temperature``: flatter for temperature above 1."""
+    """A log density divided by a temperature; a temperature above 1 flattens the target.
+
+    Attributes:
+        logdensity: the log density to flatten.
+        temperature: positive; one number, or one per chain.
+    """
 
     logdensity: AbstractLogDensity
     temperature: Scalar
 
     def __call__(self, position: Vector) -> Scalar:
+        """Log density of shape ``(*chains)`` at ``position``."""
         return self.logdensity(position) / self.temperature
 
 
 class StoppedForce(AbstractLogDensity):
-    """The same density and force, but the force counts as constant when training differentiates
-    through it.
+    """The same log density, with a gradient that counts as constant in training.
 
-    For log densities without second derivatives (``lax.while_loop``, host callbacks, Stan): the
-    kernel stays exact, only the training signal is approximate. The value keeps its exact first
-    derivative.
+    For log densities without second derivatives (``lax.while_loop``, host callbacks, Stan). The
+    kernel stays exact; only the gradient that training follows is approximate. The value and its
+    first derivative do not change::
+
+        logdensity(a) + grad logdensity(a) . (x - a),   a = stop_gradient(x)
+
+    Attributes:
+        logdensity: the log density.
     """
 
     logdensity: AbstractLogDensity
 
     def __call__(self, position: Vector) -> Scalar:
+        """Log density of shape ``(*chains)`` at ``position``."""
         anchor = jax.lax.stop_gradient(position)
         value, grad = value_and_grad(self.logdensity, anchor)
         value, grad = jax.lax.stop_gradient((value, grad))
@@ -57,8 +81,14 @@ class StoppedForce(AbstractLogDensity):
 
 
 def value_and_grad(logdensity: AbstractLogDensity, position: Vector) -> tuple[Scalar, Vector]:
-    """Log density and its gradient for one chain or all chains at once: one vector-Jacobian
-    product.
+    """Log density and its gradient, for one chain or many, by one vector-Jacobian product.
+
+    Args:
+        logdensity: the log density.
+        position: shape ``(dim, *chains)``.
+
+    Returns:
+        Log density of shape ``(*chains)``, and its gradient of shape ``(dim, *chains)``.
     """
     value, pullback = jax.vjp(logdensity, position)
     (grad,) = pullback(jnp.ones_like(value))

@@ -1,6 +1,4 @@
-"""Jumps between modes: a dynamics that carries a point of one mode into the next, with the Jacobian
-of their shapes.
-"""
+"""Jumps between modes: a dynamics that maps a point of one mode into the next."""
 
 from typing import Any
 
@@ -14,21 +12,27 @@ from ._types import Flag, Phase, Scalar, Vector
 
 
 class ModeJump(AbstractDynamics):
-    """From the mode a that x is in to the next one, b = a + 1, in cyclic order; the inverse goes to
-    a - 1::
+    """A jump from the mode a that contains x to the next mode b = a + 1, in cyclic order::
 
-        u = L_a^-1 (x - c_a);   u <- u cos(angle) + v sin(angle),   v <- v cos(angle) - u sin(angle);   x <- c_b + L_b u
-        log-det = log det L_b - log det L_a
+        u  = L_a^-1 (x - c_a)
+        u' = u cos(angle) + v sin(angle);   v' = v cos(angle) - u sin(angle)
+        x' = c_b + L_b u';                  log-det = log det L_b - log det L_a
 
-    x is in the mode k of the greatest ``log share_k - log det L_k - |L_k^-1 (x - c_k)|^2 / 2``, as
-    of a mixture of Gaussians. Where the image is not in b there is no way back, so no proposal:
-    log-det is -inf, and the step is rejected. Exact on such a mixture of equal shares, but for
-    overlap. At ``angle`` pi/2 the new place in the mode is drawn afresh, at small ones it is that
-    of the old. It moves between modes only as far as it knows them: mix it with a kernel that moves
-    everywhere. Jumps between modes: Tjelmeland and Hegstad 2001; here with hard boundaries.
+    The inverse goes to a - 1. As for a mixture of Gaussians, x is in the mode k with the greatest
+    ``log_share_k - log det L_k - |L_k^-1 (x - c_k)|^2 / 2``. If the image is not in b, there is no
+    way back: the log-det is ``-inf`` and the step is rejected. For a mixture of equal shares nearly
+    all jumps are accepted, except where modes overlap. At an angle of pi/2 the place within the new
+    mode is independent of the old one. Small angles keep it. The jump only knows the given modes,
+    so mix it with a kernel that moves everywhere.
 
-    ``centre`` has shape (modes, dim), ``factor`` (modes, dim, dim), lower triangular, ``log_share``
-    (modes,).
+    Attributes:
+        centre: c, shape ``(modes, dim)``.
+        factor: L, lower triangular, shape ``(modes, dim, dim)``.
+        log_share: log probability of each mode, shape ``(modes,)``.
+        angle: in radians.
+
+    References:
+        Tjelmeland and Hegstad 2001; here each point belongs to exactly one mode.
     """
 
     centre: Float[Array, "modes dim"]
@@ -43,9 +47,7 @@ class ModeJump(AbstractDynamics):
         forward: Flag,
         context: Vector | None = None,
     ) -> tuple[Phase, Scalar]:
-        """Image of ``phase`` and log-determinant of shape ``(*chains)``, -inf where there is no
-        proposal.
-        """
+        """Image of ``phase``, and the log-det; ``-inf`` where there is no proposal."""
         shape = phase.position.shape
         start, momentum = (part.reshape(shape[0], -1) for part in (phase.position, phase.momentum))
         inside, mode = self._place(start)
@@ -67,7 +69,7 @@ class ModeJump(AbstractDynamics):
     def _place(
         self, position: Float[Array, "dim n"]
     ) -> tuple[Float[Array, "dim n"], Int[Array, " n"]]:
-        """Places within their modes, and which those are."""
+        """Whitened position within its mode for every column, and the index of the mode."""
         every = jax.vmap(lambda factor, centre: _solve(factor, position - centre[:, None]))(
             self.factor, self.centre
         )
@@ -76,6 +78,7 @@ class ModeJump(AbstractDynamics):
         return _pick(every, mode), mode
 
     def _log_det(self) -> Float[Array, " modes"]:
+        """``log det L`` of every mode."""
         return jnp.sum(jnp.log(jnp.diagonal(self.factor, axis1=1, axis2=2)), axis=1)
 
     @property
@@ -85,9 +88,10 @@ class ModeJump(AbstractDynamics):
 
 
 def _solve(factor: Float[Array, "dim dim"], values: Float[Array, "dim n"]) -> Any:
+    """``factor^-1 values`` for a lower triangular factor."""
     return jax.scipy.linalg.solve_triangular(factor, values, lower=True)
 
 
 def _pick(every: Float[Array, "modes dim n"], mode: Int[Array, " n"]) -> Float[Array, "dim n"]:
-    """Of every column the one of its mode."""
+    """For every column, the values of its mode."""
     return jnp.take_along_axis(every, mode[None, None, :], axis=0)[0]

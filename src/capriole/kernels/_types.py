@@ -1,8 +1,8 @@
-"""The data that flows through a kernel: phase-space points, chain states, step records.
+"""The arrays and records that pass through a kernel: phase points, chain states, step records.
 
-Convention of the whole library: *features first, chains last*. A position has shape ``(dim,)`` for
-one chain or ``(dim, chains)`` for many; a log density has shape ``()`` or ``(chains,)``. Every
-formula is written once, reads like one chain (``W @ x``, sums over axis 0) and serves both.
+Layout of the whole library: features first, chains last. A position has shape ``(dim,)`` for one
+chain and ``(dim, chains)`` for many. A log density has shape ``()`` or ``(chains,)``. A formula is
+written once, for one chain (``W @ x``, sums over axis 0), and serves both.
 """
 
 from typing import Any, NamedTuple
@@ -10,14 +10,26 @@ from typing import Any, NamedTuple
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 type Key = PRNGKeyArray
+"""A typed JAX random key."""
 type Vector = Float[Array, "dim *chains"]
+"""One value per dimension and chain, shape ``(dim, *chains)``."""
 type Scalar = Float[Array, "*chains"]
+"""One real number per chain, shape ``(*chains)``."""
 type Flag = Bool[Array, "*chains"]
+"""One boolean per chain, shape ``(*chains)``."""
 type Count = Int[Array, "*chains"]
+"""One whole number per chain, shape ``(*chains)``."""
 
 
 class Phase(NamedTuple):
-    """A point of phase space, with the log density and gradient that the next leapfrog step reuses."""
+    """A point of phase space, with the values that the next leapfrog step reuses.
+
+    Attributes:
+        position: x, shape ``(dim, *chains)``.
+        momentum: v, shape ``(dim, *chains)``.
+        logdensity: log density at x, shape ``(*chains)``.
+        logdensity_grad: its gradient at x, shape ``(dim, *chains)``.
+    """
 
     position: Vector
     momentum: Vector
@@ -26,7 +38,13 @@ class Phase(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a chain carries from step to step (field order of BlackJAX's ``HMCState``)."""
+    """What a chain carries from step to step, in the field order of BlackJAX's ``HMCState``.
+
+    Attributes:
+        position: x, shape ``(dim, *chains)``.
+        logdensity: log density at x, shape ``(*chains)``.
+        logdensity_grad: its gradient at x, shape ``(dim, *chains)``.
+    """
 
     position: Vector
     logdensity: Scalar
@@ -34,18 +52,24 @@ class State(NamedTuple):
 
 
 type ChainState = Any
-"""`State`, or a kernel's own tuple that has its fields and more (a momentum kept from step to
-step).
-"""
+"""`State`, or a kernel's own tuple with these fields and more, such as a momentum that is kept."""
 
 
 class Info(NamedTuple):
-    """What one Metropolis-Hastings step did, per chain.
+    """What one Metropolis-Hastings step did; arrays over chains.
 
-    ``energy`` is ``|v|^2 / 2 - logdensity`` at the start of the step; ``log_ratio`` is the log of
-    the Metropolis-Hastings ratio before clipping, ``-inf`` where the proposal was not finite. Where
-    ``log_det`` is ``-inf`` as well the dynamics had no proposal: the step is rejected, but nothing
-    is wrong.
+    Attributes:
+        acceptance_rate: acceptance probability, ``min(1, exp(log_ratio))``.
+        is_accepted: whether the proposal was accepted.
+        is_divergent: whether the log ratio is below ``-DIVERGENCE`` although there was a proposal.
+        energy: ``|v|^2 / 2 - logdensity`` at the start of the step.
+        log_ratio: log of the Metropolis-Hastings ratio before clipping; ``-inf`` where the proposal
+            is not finite.
+        log_det: log-determinant of the map. ``-inf`` says that the dynamics has no proposal here:
+            the step is rejected, and this is no error.
+        forward: direction of the step.
+        proposal: the proposed state.
+        num_gradients: gradients of the log density that the step evaluated.
     """
 
     acceptance_rate: Scalar

@@ -1,4 +1,9 @@
-"""Log densities in, kernels out: pytrees, checks, the doctor, kernel files."""
+"""Users' log densities in, kernels out: checks, pytrees, a diagnosis, and kernel files.
+
+Read the files in this order: `_pytrees` (a user's function as a log density), `_checks` (of
+arguments and starts), `_doctor` (the diagnosis), `_kernel_files` (save and load) and
+`_kernel_records` (what a kernel file holds).
+"""
 
 from ._checks import (
     check_count,
@@ -9,7 +14,8 @@ from ._checks import (
     trainable,
 )
 from ._doctor import examine
-from ._kernel_files import KernelFileError, load, save, versions
+from ._kernel_files import load, save, versions
+from ._kernel_records import KernelFileError
 from ._pytrees import as_logdensity, named_arrays
 
 __all__ = [

@@ -1,5 +1,6 @@
-"""Checks of a user's log density, starting points and numbers, before time is spent. Errors name
-value and remedy.
+"""Checks of a user's log density, starts and numbers before time is spent on them.
+
+Every error names the wrong value and the remedy.
 """
 
 import inspect
@@ -16,8 +17,19 @@ from ._pytrees import Raveled
 
 
 def check_count(name: str, value: Any, low: int, high: int = 10**9) -> int:
-    """A whole number, of Python's or NumPy's, as an int. Raises ValueError for anything else or out
-    of range.
+    """Check a whole number.
+
+    Args:
+        name: name of the argument, for the message.
+        value: an int of Python or NumPy.
+        low: smallest value allowed.
+        high: largest value allowed.
+
+    Returns:
+        The value as an int.
+
+    Raises:
+        ValueError: for anything else.
     """
     if (
         isinstance(value, bool)
@@ -29,8 +41,16 @@ def check_count(name: str, value: Any, low: int, high: int = 10**9) -> int:
 
 
 def check_spread(value: Any) -> float:
-    """A positive finite number, of Python's, NumPy's or JAX's, as a float. Raises ValueError for
-    anything else.
+    """Check the standard deviation of the starts around ``init``.
+
+    Args:
+        value: a number of Python, NumPy or JAX.
+
+    Returns:
+        The value as a float.
+
+    Raises:
+        ValueError: unless it is one positive finite number.
     """
     number = np.asarray(value)
     if number.shape or number.dtype.kind not in "iuf" or not 0 < float(number) < 1e300:
@@ -43,15 +63,23 @@ def check_spread(value: Any) -> float:
 
 
 def check_logdensity(function: Callable, position: jax.Array) -> None:
-    """Raise ValueError unless ``function`` is a differentiable, finite scalar of the dtype of
-    ``position`` there.
+    """Check that a log density is a differentiable, finite scalar at one position.
+
+    Args:
+        function: log density of one position, ``(dim,) -> ()``.
+        position: test position, shape ``(dim,)``.
+
+    Raises:
+        ValueError: if it fails there, or has another shape or dtype, or value or gradient is not
+            finite.
     """
     where = f"at the test position {_short(position)}"
     try:
         value = function(position)
     except Exception as error:
-        what = f"the log density failed {where} of shape {position.shape}: {type(error).__name__}: {error}"
-        raise ValueError(f"{what}; {_remedy(error, function, position)}") from error
+        what = f"the log density failed {where} of shape {position.shape}"
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{what}: {why}; {_remedy(error, function, position)}") from error
     if not isinstance(value, jax.Array | np.ndarray | np.number | int | float):
         raise ValueError(
             f"the log density must return one number, got {value!r:.80} {where}; does it return "
@@ -79,7 +107,7 @@ def check_logdensity(function: Callable, position: jax.Array) -> None:
         gradient = jax.grad(function)(position)
     except Exception as error:
         raise ValueError(
-            f"the log density is not differentiable by jax.grad {where}: {_first_line(error)}; "
+            f"the log density is not differentiable by jax.grad {where}: {first_line(error)}; "
             "write it in jax.numpy"
         ) from error
     bad = np.flatnonzero(~np.isfinite(np.asarray(gradient)))
@@ -90,18 +118,18 @@ def check_logdensity(function: Callable, position: jax.Array) -> None:
 
 
 def has_second_derivative(function: Callable, position: jax.Array) -> bool:
-    """Whether training can differentiate through the force: reverse over reverse at ``position``."""
+    """Whether reverse mode applied twice is finite at ``position``; training needs it."""
     try:
         second = _second(function, position)
-    except (
-        Exception
-    ):  # whatever a foreign log density raises when differentiated twice, the remedy is the same
+    except Exception:  # a user's function may raise anything, with the same remedy
         return False
     return bool(jnp.all(jnp.isfinite(second)))
 
 
 @eqx.filter_jit
 def _second(function: Callable, position: jax.Array) -> jax.Array:
+    """Gradient of one weighted sum of the gradient's entries."""
+
     def directional(x: jax.Array) -> jax.Array:
         return jnp.sum(jax.grad(function)(x) * jnp.arange(1.0, x.size + 1, dtype=x.dtype))
 
@@ -111,8 +139,15 @@ def _second(function: Callable, position: jax.Array) -> jax.Array:
 def trainable(
     logdensity: AbstractLogDensity, position: jax.Array
 ) -> tuple[AbstractLogDensity, bool]:
-    """The log density to train on: itself, or with its force held constant if it has no second
-    derivative.
+    """The log density to train on.
+
+    Args:
+        logdensity: the log density.
+        position: test position, shape ``(dim,)``.
+
+    Returns:
+        The log density and True; or, if it has no second derivative, `StoppedForce` of it and
+        False.
     """
     if has_second_derivative(logdensity, position):
         return logdensity, True
@@ -120,8 +155,13 @@ def trainable(
 
 
 def check_starts(state: ChainState) -> None:
-    """Raise ValueError naming the first chain that starts where log density or gradient is not
-    finite.
+    """Check that all chains start where log density and gradient are finite.
+
+    Args:
+        state: the states of all chains.
+
+    Raises:
+        ValueError: naming the first chain that does not.
     """
     value, grad = np.atleast_1d(state.logdensity), np.asarray(state.logdensity_grad)
     grad = grad[:, None] if grad.ndim == 1 else grad
@@ -146,12 +186,21 @@ def check_starts(state: ChainState) -> None:
 
 
 def check_dtype(logdensity: AbstractLogDensity, position: jax.Array) -> None:
-    """Raise ValueError unless value and gradient keep the shape and dtype of a batch of positions."""
+    """Check that value and gradient keep the shape and dtype of a batch of positions.
+
+    Args:
+        logdensity: the log density.
+        position: shape ``(dim, chains)``.
+
+    Raises:
+        ValueError: if they do not, or if the log density fails under vmap and jit.
+    """
     try:
         value, _ = jax.eval_shape(lambda x: value_and_grad(logdensity, x), position)
     except Exception as error:
-        what = f"the log density failed for many positions at once, under jax.vmap and jax.jit: {_first_line(error)}"
-        raise ValueError(f"{what}; {_remedy(error, logdensity, position[:, 0])}") from error
+        what = "the log density failed for many positions at once, under jax.vmap and jax.jit"
+        remedy = _remedy(error, logdensity, position[:, 0])
+        raise ValueError(f"{what}: {first_line(error)}; {remedy}") from error
     if value.shape != position.shape[1:] or value.dtype != position.dtype:
         raise ValueError(
             f"for positions of shape {position.shape} and {position.dtype} the log density must "
@@ -162,7 +211,7 @@ def check_dtype(logdensity: AbstractLogDensity, position: jax.Array) -> None:
 
 
 def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
-    """What to do about an error of the user's log density."""
+    """What to do about an exception of the user's log density."""
     if isinstance(
         error, jax.errors.ConcretizationTypeError | jax.errors.TracerArrayConversionError
     ):
@@ -173,29 +222,36 @@ def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
         if not _takes_one(function.function):
             return "it is called with one argument, the whole pytree that init is"
         if any(map(_is_scalars, jax.tree.leaves(function.unravel(position), is_leaf=_is_scalars))):
-            return "init, or a part of it, is a list or tuple, to JAX a pytree of scalars: pass np.array of it instead"
+            return (
+                "init, or a part of it, is a list or tuple, to JAX a pytree of scalars: "
+                "pass np.array of it instead"
+            )
     return "does it agree with init, in dimension and names?"
 
 
 def _takes_one(function: Callable) -> bool:
+    """Whether a function can be called with one argument; True if Python cannot tell."""
     try:
         inspect.signature(function).bind(None)
     except TypeError:
         return False
-    except ValueError:  # it has no signature to ask
+    except ValueError:  # built-in functions may have no signature
         return True
     return True
 
 
 def _is_scalars(node: Any) -> bool:
+    """Whether a node is a list or tuple of scalars, which JAX reads as a pytree."""
     return type(node) in (list, tuple) and all(
         isinstance(part, jax.Array) and part.ndim == 0 for part in node
     )
 
 
 def _short(position: np.ndarray | jax.Array) -> str:
+    """A position as text, shortened."""
     return np.array2string(np.asarray(position), precision=4, threshold=6)
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+def first_line(error: Exception) -> str:
+    """Type and first line of an exception."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

@@ -1,4 +1,4 @@
-"""The edge between users' pytrees and the core's flat vectors."""
+"""Between users' pytrees and the flat vectors of the library."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,39 +11,47 @@ from jax.flatten_util import ravel_pytree
 
 from ..kernels import AbstractLogDensity, Scalar, Vector
 
-_TAKEN = {"chain", "draw"}
+_RESERVED_NAMES = {"chain", "draw"}
+"""Axes of ArviZ's data; a variable cannot have these names."""
 
 
 class Fresh:
-    """A user's function as an object of its own, so that nothing compiled for it before is used
-    again.
+    """A user's function as a new object, so that JAX compiles it anew.
 
-    JAX finds compiled programs by the function, and has built into them what the function closes
-    over: for new data in the same function, which a notebook or a loop has, they would be those of
-    the old. Modules of Equinox, and ``jax.tree_util.Partial``, carry their arrays where JAX sees
-    them.
+    JAX reuses a compiled program for the same function, and the program holds the data that the
+    function closes over. A notebook that changes the data and calls `fit` again would sample the
+    old posterior. Equinox modules and ``jax.tree_util.Partial`` do not need this: JAX sees their
+    arrays.
+
+    Args:
+        function: the user's log density.
     """
 
     def __init__(self, function: Callable):
-        self.function = self.__wrapped__ = function  # the latter for whoever asks for its signature
+        self.function = self.__wrapped__ = function  # inspect.signature reads __wrapped__
 
     def __call__(self, position: Any) -> Any:
+        """The function's value."""
         return self.function(position)
 
     def __repr__(self) -> str:
+        """The function's own text."""
         return repr(self.function)
 
 
 class Raveled(AbstractLogDensity):
-    """A user's log density of one pytree, as a function of flat vectors, vmapped over the last
-    axis.
+    """A user's log density of one pytree, as a log density of flat vectors.
+
+    Attributes:
+        function: log density of one pytree.
+        unravel: flat vector to pytree.
     """
 
     function: Callable
     unravel: Callable = eqx.field(static=True)
 
     def __call__(self, position: Vector) -> Scalar:
-        """Log density of shape ``(*chains)`` for positions of shape ``(dim, *chains)``."""
+        """Log density of shape ``(*chains)`` at positions of shape ``(dim, *chains)``."""
         if position.ndim == 1:
             return self.function(self.unravel(position))
         return jax.vmap(lambda flat: self.function(self.unravel(flat)), in_axes=-1, out_axes=-1)(
@@ -52,10 +60,18 @@ class Raveled(AbstractLogDensity):
 
 
 def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Array]:
-    """The log density on flat vectors, and ``init`` as one; of a plain function, a `Fresh` one.
+    """A user's log density in the library's layout, and ``init`` as a flat vector.
 
-    Raises ValueError for a ``function`` that is none and an ``init`` that is empty or holds values
-    that are not real, floating (integers are read as floats) and finite.
+    Args:
+        function: log density of one pytree, or an `AbstractLogDensity`.
+        init: a pytree of numbers; integers are read as floats.
+
+    Returns:
+        The log density, and the flat vector of shape ``(dim,)``.
+
+    Raises:
+        ValueError: if ``function`` is not callable, or ``init`` is empty, not real, not finite, or
+            has unusable names.
     """
     if not callable(function):
         raise ValueError(
@@ -90,7 +106,7 @@ def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Arr
         raise ValueError(
             f"two variables of init are both called {twice[0]!r}; give one of them another name"
         )
-    if taken := sorted(set(names) & _TAKEN):
+    if taken := sorted(set(names) & _RESERVED_NAMES):
         raise ValueError(
             f"a variable of init is called {taken[0]!r}, as an axis of ArviZ's is; give it another "
             "name"
@@ -101,15 +117,21 @@ def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Arr
 
 
 def _float_dtype(leaf: Any) -> jnp.dtype:
+    """The dtype of a leaf, or JAX's default float for integers."""
     dtype = jnp.result_type(leaf)
     return dtype if jnp.issubdtype(dtype, jnp.floating) else jax.dtypes.canonicalize_dtype(float)
 
 
 def named_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[str, np.ndarray]:
-    """Draws (chains, draws, dim) as one array per variable: (chains, draws, *shape).
+    """Draws as one array per variable.
 
-    Variables are the leaves of the user's pytree, named by their path (``beta``, ``group.mu``); a
-    bare vector is ``x``.
+    Args:
+        logdensity: result of `as_logdensity`.
+        position: flat draws, shape ``(chains, draws, dim)``.
+
+    Returns:
+        Arrays of shape ``(chains, draws, *shape)``. Names are paths in the pytree (``beta``,
+        ``group.mu``); a bare vector is ``x``.
     """
     if not isinstance(logdensity, Raveled):
         return {"x": position}
@@ -125,9 +147,7 @@ def named_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[s
 
 
 def _name(path: tuple) -> str:
-    """``group.mu``; a slash, as NumPyro's scopes have, would be a group of the DataTree, and is a
-    dot as well.
-    """
+    """The name of a leaf, ``group.mu``; slashes become dots, because they make groups in ArviZ."""
     return (
         ".".join(jax.tree_util.keystr((key,), simple=True) for key in path).replace("/", ".") or "x"
     )

@@ -1,4 +1,7 @@
-"""What the machine has: devices, clocks, files that hold arrays, progress."""
+"""The machine: devices, time, progress and binary files. Nothing here knows of Markov chains.
+
+Read the files in any order: `_devices`, `_clock`, `_progress`, `_container`.
+"""
 
 from ._clock import CompileClock
 from ._container import (

@@ -1,6 +1,4 @@
-"""The container of every binary file: safetensors with a JSON header and a checksum. Nothing is
-ever unpickled.
-"""
+"""Binary files: safetensors with a text header and a checksum. Nothing is unpickled."""
 
 import hashlib
 import json
@@ -13,13 +11,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 type Arrays = dict[str, np.ndarray]
+"""Arrays by name."""
 
 
 def write_atomically(path: Path, *content: Buffer) -> None:
-    """Write to a temporary name, flush to disk, rename, flush the folder: readers see the old file
-    or the new one.
+    """Write a file so that readers see the old content or the new one, never a part.
 
-    Pieces of ``content`` follow each other.
+    It writes to a temporary name, flushes, renames, and flushes the folder.
+
+    Args:
+        path: the file.
+        content: bytes, written one piece after another.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -34,7 +36,11 @@ def write_atomically(path: Path, *content: Buffer) -> None:
 
 
 def flush_folder(path: Path) -> None:
-    """Flush a folder's entries to disk, where the system can do that."""
+    """Flush a folder's entries to disk, on systems that can.
+
+    Args:
+        path: the folder.
+    """
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -44,7 +50,13 @@ def flush_folder(path: Path) -> None:
 
 
 def write_container(path: Path, header: dict[str, str], arrays: Arrays) -> None:
-    """Write ``arrays`` with the text fields of ``header`` and the SHA-256 of both, atomically."""
+    """Write arrays and header, with the SHA-256 of both, atomically.
+
+    Args:
+        path: the file.
+        header: text fields; ``format`` names the kind of file.
+        arrays: the arrays.
+    """
     header = header | {"sha256": digest(header, arrays)}
     write_atomically(
         path, to_safetensors({k: np.asarray(v, order="C") for k, v in arrays.items()}, header)
@@ -54,11 +66,19 @@ def write_container(path: Path, header: dict[str, str], arrays: Arrays) -> None:
 def read_container(
     path: Path, *, kind: str, form: str, error: type[Exception]
 ) -> tuple[dict[str, str], Arrays]:
-    """Header and arrays of a container whose ``format`` is ``form``; ``kind`` is its name in
-    messages.
+    """Read and check a container.
 
-    Raises ``error`` if the file is missing, not a regular file, damaged or of another format.
-    Arrays are no larger than the file, whatever its header says.
+    Args:
+        path: the file.
+        kind: what to call the file in messages.
+        form: expected value of the header's ``format``.
+        error: type of the exception.
+
+    Returns:
+        Header and arrays. Arrays are never larger than the file, whatever the header says.
+
+    Raises:
+        error: if the file is missing, not a regular file, damaged, or of another format.
     """
     if not path.exists():
         raise error(f"no {kind} file at {path}")
@@ -67,7 +87,8 @@ def read_container(
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            names = file.keys()  # a method of safetensors, not a dict's
+            arrays = {name: file.get_tensor(name) for name in names}
     except (
         SafetensorError,
         OSError,
@@ -87,8 +108,14 @@ def read_container(
 
 
 def checksum(path: Path) -> str | None:
-    """The SHA-256 that a container says it has, the same for the same content however often it is
-    written; None if there is none. Only `read_container` holds it against the content.
+    """The SHA-256 in a container's header. Equal content gives equal checksums.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The checksum, not compared with the content (`read_container` does that); None if there is
+        none.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -98,9 +125,7 @@ def checksum(path: Path) -> str | None:
 
 
 def digest(header: dict[str, str], arrays: Arrays) -> str:
-    """SHA-256 over every field of the header but ``sha256`` itself, and names, types, shapes and
-    bytes of arrays.
-    """
+    """SHA-256 of all header fields but ``sha256``, and of the arrays with types and shapes."""
     total = hashlib.sha256()
     for name in sorted(header.keys() - {"sha256"}):
         total.update(json.dumps([name, header[name]]).encode())

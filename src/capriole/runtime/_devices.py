@@ -1,9 +1,8 @@
-"""Chains over several devices, and agreement between several processes: what of JAX's sharding the
-library uses.
+"""Chains over several devices, and agreement between several processes.
 
-Chains are the last axis of every array that has them, so one rule places everything: the last axis
-is divided, what has no chains is copied to every device, and the compiler inserts what
-communication is left (the sum of the gradients).
+Chains are the last axis of every array that has them. That axis is divided over devices, and arrays
+without chains are copied to each device. The compiler adds the communication that is left, which is
+the sum of gradients.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,12 +14,22 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "chains"
+"""Name of the mesh axis that holds chains."""
 
 type Devices = Sequence[jax.Device]
+"""Devices that share the chains."""
 
 
 def check_devices(devices: Devices, num_chains: int) -> None:
-    """Raise ValueError unless ``num_chains`` can be divided evenly over ``devices``."""
+    """Check that chains can be divided evenly.
+
+    Args:
+        devices: the devices, at least one.
+        num_chains: number of chains.
+
+    Raises:
+        ValueError: if they cannot.
+    """
     if not len(devices):
         raise ValueError("devices must name at least one device, e.g. jax.devices()")
     if num_chains % len(devices):
@@ -37,7 +46,15 @@ def check_devices(devices: Devices, num_chains: int) -> None:
 
 
 def divided[T](tree: T, devices: Devices) -> T:
-    """The arrays of ``tree`` with their last axis, the chains, divided over ``devices``."""
+    """Divide the last axis, the chains, of all arrays over devices.
+
+    Args:
+        tree: pytree of arrays.
+        devices: they must divide the number of chains.
+
+    Returns:
+        The same pytree on the devices.
+    """
     mesh = Mesh(np.asarray(devices), (AXIS,))
 
     def put(leaf: jax.Array) -> jax.Array:
@@ -47,18 +64,33 @@ def divided[T](tree: T, devices: Devices) -> T:
 
 
 def copied[T](tree: T, devices: Devices) -> T:
-    """The arrays of ``tree``, a whole copy on every device."""
+    """Copy all arrays to every device.
+
+    Args:
+        tree: pytree of arrays.
+        devices: where to copy to.
+
+    Returns:
+        The same pytree on the devices.
+    """
     sharding = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec())
     return _placed(lambda leaf: _put(leaf, sharding), tree)
 
 
 def divided_map[T](function: Callable[..., T], devices: Devices, *, like: T) -> Callable[..., T]:
-    """``function(common, per_chain)``, by every device for its own chains; the result has chains
-    last, as ``like`` has.
+    """Map a function over devices, each for its own chains.
 
-    What `divided` leaves to the compiler is said outright here. Where it is differentiated with
-    respect to ``common`` every device sums over its own chains, loops included, before the devices
-    add up their sums, once.
+    When the map is differentiated with respect to ``common``, each device sums over its own chains,
+    loops included, and the devices add their sums once. With `divided` alone the compiler may add
+    them in every iteration of a loop.
+
+    Args:
+        function: ``function(common, per_chain)``; the result has chains last.
+        devices: they must divide the number of chains.
+        like: pytree of arrays with the structure and ranks of the result.
+
+    Returns:
+        A function of ``(common, per_chain)`` with the same result.
     """
     mesh = Mesh(np.asarray(devices), (AXIS,))
 
@@ -67,18 +99,22 @@ def divided_map[T](function: Callable[..., T], devices: Devices, *, like: T) -> 
 
     def mapped(common: Any, per_chain: Any) -> T:
         specs = {"in_specs": (PartitionSpec(), last_axis(per_chain)), "out_specs": last_axis(like)}
-        # Unchecked: the check would refuse a user's log density with a loop that starts at a
-        # constant.
+        # JAX's check would refuse a log density with a loop that starts at a constant.
         return jax.shard_map(function, mesh=mesh, check_vma=False, **specs)(common, per_chain)
 
     return mapped
 
 
 def whole[T](tree: T) -> T:
-    """The arrays of ``tree`` on one device of this process, gathered from all processes where they
-    are divided.
+    """Gather divided arrays from all processes on one device of this process.
 
-    Every process must ask for it at the same point of the program.
+    Every process must call it at the same point of the program.
+
+    Args:
+        tree: pytree of arrays.
+
+    Returns:
+        The same pytree.
     """
     return _placed(
         lambda leaf: leaf if isinstance(leaf.sharding, _ONE) else jnp.asarray(_gathered(leaf)), tree
@@ -86,8 +122,13 @@ def whole[T](tree: T) -> T:
 
 
 def own(array: jax.Array) -> np.ndarray:
-    """This process's part of an array with chains last, on the host: all of it if there is one
-    process.
+    """This process's part of an array with chains last.
+
+    Args:
+        array: any array.
+
+    Returns:
+        The part on the host; with one process all of it.
     """
     if array.is_fully_addressable:
         return np.asarray(array)
@@ -96,8 +137,15 @@ def own(array: jax.Array) -> np.ndarray:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether ``flag`` holds in any process; every process must ask at the same point, so it is a
-    barrier too.
+    """Whether a flag holds in any process.
+
+    It is a barrier: all processes must call it at the same point.
+
+    Args:
+        flag: this process's flag.
+
+    Returns:
+        True in every process if it holds in one.
     """
     if jax.process_count() == 1:
         return flag
@@ -107,14 +155,16 @@ def any_process(flag: bool) -> bool:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that writes what is written once."""
+    """Whether this process writes the files that are written once."""
     return jax.process_index() == 0
 
 
 _ONE = jax.sharding.SingleDeviceSharding
+"""Sharding of an array on one device."""
 
 
 def _put(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
+    """Place one array; with several processes each one places its own part."""
     if leaf.sharding.is_equivalent_to(sharding, leaf.ndim):
         return leaf
     if sharding.is_fully_addressable:
@@ -123,15 +173,17 @@ def _put(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
         return jax.random.wrap_key_data(
             _put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf)
         )
-    host = np.asarray(leaf)  # the same in every process, which takes its own part of it
+    host = np.asarray(leaf)  # equal in all processes
     return jax.make_array_from_callback(leaf.shape, sharding, lambda index: host[index])
 
 
 def _placed[T](place: Callable[[jax.Array], jax.Array], tree: T) -> T:
+    """Apply a placement to all arrays of a pytree."""
     return jax.tree.map(lambda leaf: place(leaf) if isinstance(leaf, jax.Array) else leaf, tree)
 
 
 def _gathered(leaf: jax.Array) -> np.ndarray:
+    """One array from all processes, as a NumPy array."""
     if leaf.is_fully_addressable or leaf.is_fully_replicated:
         return np.asarray(leaf)
     from jax.experimental.multihost_utils import process_allgather

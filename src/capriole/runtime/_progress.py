@@ -1,11 +1,19 @@
-"""What a run tells whoever watches it."""
+"""Progress records for callbacks."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 
 class Progress(NamedTuple):
-    """What a progress callback receives after every chunk."""
+    """What a progress callback receives after every chunk.
+
+    Attributes:
+        phase: what is running.
+        step: steps done.
+        num_steps: steps in all.
+        seconds: seconds since the phase began.
+        metrics: named figures of the phase.
+    """
 
     phase: str
     step: int
@@ -15,3 +23,4 @@ class Progress(NamedTuple):
 
 
 type OnProgress = Callable[[Progress], None] | None
+"""A progress callback, or None."""
