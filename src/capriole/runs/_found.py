@@ -13,9 +13,14 @@ from ..fitting import NUTS, Found, Marginal, Row, Spent, read_seen
 from ..kernels import AbstractLogDensity, Vector
 from ..models import load, save
 from ..runtime import Arrays, checksum
-from ._checkpoint import Checkpoint, CheckpointError, Checkpoints
-from ._errors import RunFolderError
-from ._fingerprint import check_fingerprint, fingerprint
+from ._checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Checkpoints,
+    check_fingerprint,
+    fingerprint,
+)
+from ._files import RunFolderError
 
 SEARCH = "search"
 _MOST = 100
