@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAIN = "draws.zarr"
 """Name of the store with the draws that a run returns."""
-_OWN = ("checkpoints", "stages", MAIN, "kernel.safetensors", "metrics.jsonl", "verdict.json")
+_RUN_FILES = ("checkpoints", "stages", MAIN, "kernel.safetensors", "metrics.jsonl", "verdict.json")
 """What a run replaces or removes; in a folder without a run these belong to somebody else."""
 
 
@@ -94,9 +94,9 @@ class RunFolder:
         self.path, self.writes = Path(path), is_first_process()
         self.metrics = MetricsLog(self.path / "metrics.jsonl")
         if self.writes:
-            self._lock = self._take(new=new)
+            self._lock = self._lock_folder(new=new)
 
-    def _take(self, *, new: bool) -> FolderLock:
+    def _lock_folder(self, *, new: bool) -> FolderLock:
         """Make the folder, check it, and lock it."""
         if new and any((self.path / name).exists() for name in ("results.json", "config.json")):
             raise RunFolderError(
@@ -104,7 +104,7 @@ class RunFolder:
                 "choose another folder"
             )
         is_run = (self.path / "config.json").exists()
-        if not is_run and (others := [name for name in _OWN if (self.path / name).exists()]):
+        if not is_run and (others := [name for name in _RUN_FILES if (self.path / name).exists()]):
             raise RunFolderError(
                 f"{self.path} holds {', '.join(others)}, which a run would replace, but no run; "
                 "choose another folder"
@@ -298,7 +298,7 @@ def clear(path: Path) -> None:
     """
     if not (path / "config.json").is_file():
         return
-    for name in (*_OWN, "config.json", "results.json"):
+    for name in (*_RUN_FILES, "config.json", "results.json"):
         if (path / name).is_dir():
             shutil.rmtree(path / name)
         else:

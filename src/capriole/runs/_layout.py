@@ -230,7 +230,7 @@ def _read_block(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarr
     return np.frombuffer(content[:size], dtype.newbyteorder("<")).reshape(shape)
 
 
-def may_be_ours(name: str) -> bool:
+def is_store_file(name: str) -> bool:
     """Whether ``name`` is a file or folder of a store, or of a write that a crash cut short."""
     return name in ("zarr.json", *GROUPS) or name.startswith(".") or name.endswith(".partial")
 
@@ -247,7 +247,7 @@ def remove_blocks(path: Path, kept: int) -> None:
 
 
 @contextlib.contextmanager
-def foreign_is_damaged(path: Path) -> Iterator[None]:
+def as_run_folder_error(path: Path) -> Iterator[None]:
     """Turn whatever zarr and xarray raise over a checked store into one `RunFolderError`."""
     try:
         yield

@@ -19,10 +19,10 @@ from ._files import RunFolderError
 from ._layout import (
     GROUPS,
     Layout,
+    as_run_folder_error,
     by_path,
     check_layout,
-    foreign_is_damaged,
-    may_be_ours,
+    is_store_file,
     remove_blocks,
     write_block,
     write_group,
@@ -57,7 +57,7 @@ class DrawStore:
         """Open the arrays with the lengths that they have now."""
         import zarr
 
-        with foreign_is_damaged(self.path):
+        with as_run_folder_error(self.path):
             root = zarr.open_group(self.path, mode=self._mode, zarr_format=3)
             self._arrays: dict[str, Any] = {name: root[name] for name in self.layout.arrays}
 
@@ -97,7 +97,7 @@ class DrawStore:
         from zarr.codecs import Crc32cCodec
 
         if path.is_file() or (
-            path.is_dir() and not all(may_be_ours(part.name) for part in path.iterdir())
+            path.is_dir() and not all(is_store_file(part.name) for part in path.iterdir())
         ):
             raise RunFolderError(
                 f"{path} is there and no store of draws: it is not replaced; choose another place"
@@ -199,7 +199,7 @@ class DrawStore:
         values = by_path(posterior, sample_stats)
         start = self.committed
         stop = start + next(iter(values.values())).shape[1]
-        with self._refusal("write draws to"):
+        with self._disk_errors("write draws to"):
             for name in self.layout.arrays:
                 for block in range(start // self.block, -(-stop // self.block)):
                     first, last = (
@@ -223,7 +223,7 @@ class DrawStore:
         if not follow:
             if max(array["shape"][1] for array in self.layout.arrays.values()) < committed:
                 self.reserve(committed)
-            with self._refusal("commit draws to"):
+            with self._disk_errors("commit draws to"):
                 attributes = {"committed": committed, "variables": self.layout.variables}
                 write_group(self.path, attributes)
         self.committed = committed
@@ -243,7 +243,7 @@ class DrawStore:
             RunFolderError: the store is damaged.
         """
         stop = self.committed if stop is None else min(stop, self.committed)
-        with foreign_is_damaged(self.path):
+        with as_run_folder_error(self.path):
             return np.asarray(self._arrays[name][:, start:stop])
 
     def read_position(self, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -284,7 +284,7 @@ class DrawStore:
     def _resize(self, new_length: Callable[[int], int]) -> None:
         """Change the length of all arrays, and remove blocks that lie beyond it."""
         changed = False
-        with self._refusal("change the length of"):
+        with self._disk_errors("change the length of"):
             for name, metadata in self.layout.arrays.items():
                 chains, length, *rest = metadata["shape"]
                 wanted = new_length(length)
@@ -298,7 +298,7 @@ class DrawStore:
             self._open()
 
     @contextlib.contextmanager
-    def _refusal(self, what: str) -> Iterator[None]:
+    def _disk_errors(self, what: str) -> Iterator[None]:
         """Turn the disk's refusal into a `RunFolderError` that says what is safe."""
         try:
             yield
@@ -333,7 +333,7 @@ def open_draws(path: str | os.PathLike) -> "xarray.DataTree":
     layout = check_layout(path)
     options: dict[str, Any] = {"engine": "zarr", "consolidated": False}
     options |= {"decode_cf": False, "chunks": None}
-    with foreign_is_damaged(path):
+    with as_run_folder_error(path):
         if len({metadata["shape"][1] for metadata in layout.arrays.values()}) == 1:
             return xarray.open_datatree(path, **options).isel(draw=slice(layout.committed))
         # After a crash while lengths were changed they differ. xarray opens equal lengths only, so

@@ -71,7 +71,7 @@ def train_best(
             "train", key, candidates[0], position, recipe, num_steps=num_steps, progress=progress
         )
     results: list[TrainResult] = []
-    lost = 0
+    dropped = 0
     for i, candidate in enumerate(candidates):
         key_i = jax.random.fold_in(key, i)
         stage = f"train-candidate-{i}"
@@ -88,7 +88,7 @@ def train_best(
                 )
             )
         except TrainingDivergedError as error:
-            lost += error.num_gradients
+            dropped += error.num_gradients
             if not results and i + 1 == len(candidates):
                 raise
             continue
@@ -96,7 +96,7 @@ def train_best(
             break
     winner = min(results, key=_final_loss)
     if not results[-1].completed:
-        return _total(winner, results, lost)
+        return _total(winner, results, dropped)
     final_key = jax.random.fold_in(key, len(candidates))
     start = winner.chains.position
     final = run(
@@ -105,7 +105,7 @@ def train_best(
     history = {
         name: np.concatenate([winner.history[name], final.history[name]]) for name in final.history
     }
-    return _total(final._replace(history=history), [*results, final], lost)
+    return _total(final._replace(history=history), [*results, final], dropped)
 
 
 def _final_loss(result: TrainResult) -> float:
@@ -116,10 +116,10 @@ def _final_loss(result: TrainResult) -> float:
     return float(np.mean(finite)) if 2 * len(finite) > len(last) else float("inf")
 
 
-def _total(kept: TrainResult, everything: list[TrainResult], lost: int) -> TrainResult:
-    """``kept`` with the costs of everything, ``lost`` gradients of dropped candidates included."""
+def _total(kept: TrainResult, everything: list[TrainResult], dropped: int) -> TrainResult:
+    """``kept`` with the costs of everything; ``dropped``: gradients of dropped candidates."""
     return kept._replace(
-        num_gradients=lost + sum(r.num_gradients for r in everything),
+        num_gradients=dropped + sum(r.num_gradients for r in everything),
         seconds=sum(r.seconds for r in everything),
         compile_seconds=sum(r.compile_seconds for r in everything),
         skipped_updates=sum(r.skipped_updates for r in everything),

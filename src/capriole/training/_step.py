@@ -142,7 +142,7 @@ def train_step(
         else recipe.temperature(step)
     )
     temperature = temperature.astype(chains.logdensity.dtype)
-    hot, hot_chains = _heated(transition, temperature), _scaled(chains, 1 / temperature)
+    hot, hot_chains = _tempered(transition, temperature), _scaled(chains, 1 / temperature)
     num = chains.logdensity.shape[0]
     hot, starts = _with_burn_in(burn_in_key, hot, hot_chains, recipe)
     params, static = eqx.partition(transition.dynamics, eqx.is_inexact_array)
@@ -181,7 +181,7 @@ def train_step(
     return TrainState(transition, opt_state, _scaled(chains, temperature), step + 1), metrics
 
 
-def _heated(transition: Transition, temperature: Array) -> Transition:
+def _tempered(transition: Transition, temperature: Array) -> Transition:
     """The kernel for ``logdensity / temperature``."""
     return eqx.tree_at(
         lambda t: t.logdensity, transition, Tempered(transition.logdensity, temperature)
