@@ -37,6 +37,7 @@ Those values were computed in a loop, in another order of operations than now.
 STATE_TOLERANCE = 1e-6
 """Smallest relative tolerance for the values of a stored state; `STATE_ULPS` is less in float64."""
 _POINTS, _VALUES = "fingerprint/points", "fingerprint/values"
+"""Names of a fingerprint's arrays in a checkpoint."""
 log = logging.getLogger("capriole")
 
 
