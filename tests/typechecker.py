@@ -18,7 +18,7 @@ MODULES = [
         for name in ("checks", "pytrees", "kernel_files", "kernel_records")
     ),
     *(f"capriole.sampling._{name}" for name in ("api", "draw", "hmc_warmup", "initial", "tree")),
-    *(f"capriole.training._{name}" for name in ("api", "objectives", "loop", "restarts")),
+    *(f"capriole.training._{name}" for name in ("api", "objectives", "step", "loop", "restarts")),
     "capriole.runtime._devices",
 ]  # not the clock: beartype refuses ``-> Self`` on a lone method
 

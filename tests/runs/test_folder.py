@@ -11,7 +11,7 @@ import pytest
 
 from capriole import Progress
 from capriole.runs import RunFolder, RunFolderError, clear, read_json, size
-from capriole.runs._metrics import MetricsLog
+from capriole.runs._files import MetricsLog
 from capriole.runs._store import DrawStore
 
 

@@ -27,7 +27,7 @@ from tiny import (
 )
 
 from capriole.kernels import Transition
-from capriole.runs import CheckpointError, RunFolderError, _blocks, _store
+from capriole.runs import CheckpointError, RunFolderError, _layout, _store
 from capriole.runs._store import DrawStore, open_draws
 from capriole.training import Snapshot, train_kernel
 from densities import Banana
@@ -244,7 +244,7 @@ def test_what_fills_a_block_is_written_once(tmp_path, monkeypatch):
     store = stream(tmp_path / "probe", num_draws=CHUNK).store
     per_draw = sum(store.read(name, 0, 1).nbytes for name in store.layout.arrays)
     monkeypatch.setattr(_store, "BLOCK_BYTES", 25 * per_draw)
-    monkeypatch.delattr(_blocks, "_read_block")
+    monkeypatch.delattr(_layout, "_read_block")
     found = stream(tmp_path, seconds=1e9)
     assert found.store.block == 20
     assert_holds(tmp_path, whole())

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from capriole import AbstractLogDensity, PerChain, diagnostics
-from capriole.sampling import _peers as _peers_base
+from capriole.sampling import _counted as _peers_base
 from capriole_lab.baselines import PEERS, run_peer
 
 CHAINS, DRAWS, WARMUP = 16, 500, 200

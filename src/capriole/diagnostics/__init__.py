@@ -1,9 +1,25 @@
-"""Statistics of draws, health of runs, modes, agreement with a reference. Arrays in, numbers and
-problems out.
+"""Diagnostics of draws: arrays in, numbers and problems out.
+
+Read in this order:
+
+- `_statistics`: ESS, R-hat, moments and their errors, by ArviZ and as in the paper;
+- `_fast`: the worst ESS and R-hat of many dimensions, cheaply;
+- `_dispersion`: how far apart chains are, and positions that draws miss;
+- `_modes`: which chains sit together, and how often chains visit each mode;
+- `_health`: what went wrong in a run, with a remedy;
+- `_agreement`: comparison with reference draws.
 """
 
-from ._agreement import Z_LIMIT, agreement
-from ._dispersion import APART, Met, farthest, left_behind, put_back, spread_out
+from ._agreement import Z_LIMIT, Agreement, agreement
+from ._dispersion import (
+    APART,
+    Met,
+    farthest,
+    floored_scale,
+    left_behind,
+    put_back,
+    spread_out,
+)
 from ._fast import quick_ess, worst_ess, worst_rhat
 from ._health import (
     FITTED,
@@ -16,20 +32,27 @@ from ._health import (
     tally,
     training_health,
 )
-from ._modes import MOST_MODES, Modes, Place, find_modes, labelled, places
+from ._modes import (
+    MOST_MODES,
+    Modes,
+    ModeSummary,
+    Place,
+    find_modes,
+    labelled,
+    mode_rhat,
+    mode_summary,
+    places,
+)
 from ._problems import Problem, ProblemKind, Severity, fatal
 from ._reference_check import Difference, ModeShare, ReferenceCheck, reference_check
 from ._statistics import (
     Efficiency,
-    ModeSummary,
     Moments,
     autocorrelation,
     bulk_ess,
     bulk_ess_sq,
     efficiency,
     mean_error,
-    mode_rhat,
-    mode_summary,
     moments,
     paper_ess,
     rhat,
@@ -47,6 +70,7 @@ __all__ = [
     "RHAT_LIMIT",
     "THRESHOLDS",
     "Z_LIMIT",
+    "Agreement",
     "Difference",
     "Efficiency",
     "Marginal",
@@ -70,6 +94,7 @@ __all__ = [
     "farthest",
     "fatal",
     "find_modes",
+    "floored_scale",
     "health",
     "health_of",
     "is_middle",

@@ -1,6 +1,4 @@
-"""Places that chains found: which of many are far apart, which were left again, and how far apart
-chains sit.
-"""
+"""How far apart chains are, and which of the positions they found to keep in mind."""
 
 from typing import NamedTuple
 
@@ -8,16 +6,42 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 APART = 6.0
-"""Distance of a chain's mean from the mean of all, in its own standard deviations, from which on it
-sits elsewhere.
+"""Distance of a chain's mean from the others, in its standard deviations, that shows another mode:
+chance does not produce it.
 """
-FROZEN = 0.1
-"""Share of its steps in which a chain must move, or it is frozen."""
+MOVED_SHARE = 0.1
+"""Share of its steps in which a chain must move; a chain that moves in fewer is stuck."""
+DENSER_THAN_BEST = 1.0
+"""Nats above the densest draw from which on a position was missed."""
+DENSER_THAN_MODE = 2.0
+"""Nats above a Gaussian's estimated mode from which on a position was missed."""
+RESEEDED_SHARE = 4
+"""At most one in so many chains is moved to a missed position."""
+SMALLEST_SCALE = 1e-12
+"""Floor of a scale, relative to 1 + |location|: a constant coordinate must not divide by zero."""
+
+
+def floored_scale(scale: np.ndarray, location: np.ndarray) -> np.ndarray:
+    """Scales that are safe to divide by::
+
+        max(scale, 1e-12 (1 + |location|))
+
+    Args:
+        scale: standard deviations or the like, any shape.
+        location: means or the like, same shape.
+
+    Returns:
+        Positive scales, same shape.
+    """
+    return np.maximum(scale, SMALLEST_SCALE * (1 + np.abs(location)))
 
 
 class Met(NamedTuple):
-    """Places (dim, n), in the user's coordinates, where chains and scouts ended at first, and log
-    densities there.
+    """Positions where the first chains ended.
+
+    Attributes:
+        places: positions in the user's coordinates, shape (dim, n).
+        lp: log densities there, shape (n,).
     """
 
     places: np.ndarray
@@ -25,38 +49,65 @@ class Met(NamedTuple):
 
 
 def left_behind(met: Met, lp: np.ndarray) -> np.ndarray:
-    """Those of the places that are denser than anything the draws with log densities ``lp`` are
-    near.
+    """Positions that are denser than anything that the draws show::
 
-    Of a Gaussian, mean log p + var log p is the log density of the mode; two nats above that, and
-    one above the densest draw, there must be something narrow that the draws do not show. Chains
-    jump out of a narrow mode where the step size suits a wide one.
+        log p > max(densest draw + 1,  mean log p + var log p + 2)
+
+    For a Gaussian, mean log p + var log p is the log density of its mode. So a position above both
+    belongs to a narrow region that the draws miss: chains jump out of a narrow mode where the step
+    size suits a wide one.
+
+    Args:
+        met: positions where the first chains ended.
+        lp: log densities of the draws, any shape.
+
+    Returns:
+        Missed positions, shape (dim, n).
     """
     finite = lp[np.isfinite(lp)]
     if not finite.size:
         return met.places[:, :0]
-    dense = max(float(finite.max()) + 1, float(finite.mean() + finite.var()) + 2)
+    dense = max(
+        float(finite.max()) + DENSER_THAN_BEST,
+        float(finite.mean() + finite.var()) + DENSER_THAN_MODE,
+    )
     return met.places[:, met.lp > dense]
 
 
 def put_back(position: np.ndarray, left: np.ndarray) -> np.ndarray:
-    """Positions (dim, chains), the first of them, up to a quarter, at places that were left."""
-    num = min(left.shape[1], position.shape[1] // 4)
+    """Move the first chains, at most a quarter of all, to missed positions.
+
+    Args:
+        position: positions of the chains, shape (dim, chains).
+        left: missed positions, shape (dim, n).
+
+    Returns:
+        Positions of shape (dim, chains).
+    """
+    num = min(left.shape[1], position.shape[1] // RESEEDED_SHARE)
     return np.concatenate([left[:, :num], position[:, num:]], axis=1)
 
 
 def spread_out(places: np.ndarray, num: int, num_far: int | None = None) -> np.ndarray:
-    """``num`` of the positions (dim, n): ``num_far`` of them (default: half) as far from one
-    another as can be, the others evenly through the list.
+    """Choose ``num`` of many positions so that all modes are among them.
 
-    Farthest-first traversal in robustly scaled coordinates: a mode that any chain found is among
-    them.
+    ``num_far`` are chosen by farthest-first traversal in robustly scaled coordinates, so a mode
+    that any chain found is among them. The others are spaced evenly through the list.
+
+    Args:
+        places: positions, shape (dim, n).
+        num: number of positions to choose.
+        num_far: number of them that are far from one another; None: half.
+
+    Returns:
+        Positions of shape (dim, num).
+
+    References:
+        Gonzalez 1985, Clustering to minimize the maximum intercluster distance.
     """
     num_far = num // 2 if num_far is None else num_far
     low, middle, high = np.quantile(places, [0.25, 0.5, 0.75], axis=1)
-    scaled = np.arcsinh(
-        (places - middle[:, None]) / np.maximum(high - low, 1e-12 * (1 + np.abs(middle)))[:, None]
-    )
+    scaled = np.arcsinh((places - middle[:, None]) / floored_scale(high - low, middle)[:, None])
     picked = [int(np.argmin(np.sum(scaled**2, axis=0)))]
     nearest = np.sum((scaled - scaled[:, picked]) ** 2, axis=0)
     while len(picked) < min(num_far, places.shape[1]):
@@ -66,20 +117,27 @@ def spread_out(places: np.ndarray, num: int, num_far: int | None = None) -> np.n
     return places[:, [*picked, *evenly]]
 
 
-def is_moving(draws: Float[np.ndarray, "chains draws dim"]) -> Bool[np.ndarray, " chains"]:
-    """Whether every chain moved in `FROZEN` of its steps."""
-    return np.mean(np.any(np.diff(draws, axis=1) != 0, axis=2), axis=1) >= FROZEN
+def has_moved(draws: Float[np.ndarray, "chains draws dim"]) -> Bool[np.ndarray, " chains"]:
+    """Of every chain, whether it moved in `MOVED_SHARE` of its steps."""
+    return np.mean(np.any(np.diff(draws, axis=1) != 0, axis=2), axis=1) >= MOVED_SHARE
 
 
 def farthest(draws: Float[np.ndarray, "chains draws dim"]) -> tuple[float, int]:
-    """How far apart chains sit, and the number of frozen ones, which moved in less than `FROZEN` of
-    their steps.
+    """Largest separation of the chains, and the number of stuck ones::
 
-    The former is the largest distance of a chain's mean from the median of all chains' means, in
-    standard deviations of that chain, the frozen left out. R-hat hardly notices one chain of 64 in
-    another mode; this does.
+        max over chains, coordinates of |mean of chain - median of chains' means| / sd of chain
+
+    Stuck chains are left out of the maximum. R-hat hardly notices one chain of 64 in another mode;
+    this does.
+
+    Args:
+        draws: draws of all chains.
+
+    Returns:
+        The separation in standard deviations, and the number of chains that moved in less than
+        `MOVED_SHARE` of their steps.
     """
-    means, moving = draws.mean(axis=1), is_moving(draws)
-    spread = np.maximum(draws.std(axis=1), 1e-12 * (1 + np.abs(means)))
+    means, moved = draws.mean(axis=1), has_moved(draws)
+    spread = floored_scale(draws.std(axis=1), means)
     distance = np.max(np.abs(means - np.median(means, axis=0)) / spread, axis=1)
-    return float(np.max(distance[moving], initial=0.0)), int(np.sum(~moving))
+    return float(np.max(distance[moved], initial=0.0)), int(np.sum(~moved))

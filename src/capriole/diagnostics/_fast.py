@@ -1,69 +1,89 @@
-"""Quick looks at draws that spare ArviZ most of its work: it takes 1 to 20 ms for each dimension."""
+"""Fast diagnostics: ArviZ only sees the few dimensions that look worst.
+
+ArviZ takes 1 to 20 ms for each dimension.
+"""
 
 import numpy as np
 
-from .. import diagnostics
+from ._statistics import bulk_ess, rhat
 
-_LOOKED_AT = 4
-_BLOCK = 25
+NUM_DIMENSIONS = 4
+"""Dimensions that ArviZ sees: the worst of all is nearly always among them."""
+BLOCK = 25
+"""Draws per average: long enough to tell fast dimensions from slow ones in a few hundred draws."""
 
 
 def worst_ess(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bulk ESS of x and of (x - mean)^2 for the `_LOOKED_AT` dimensions that a quick look finds
-    slowest.
+    """Bulk ESS of the `NUM_DIMENSIONS` dimensions that look slowest.
 
-    Draws have shape (chains, draws, dim).
+    Args:
+        draws: shape (chains, draws, dim).
+
+    Returns:
+        Bulk ESS of x, and of (x - mean)^2, each for the dimensions slowest in it.
     """
     centred, squares = _centred(draws)
-    return diagnostics.bulk_ess(_slowest(centred)), diagnostics.bulk_ess(_slowest(squares))
+    return bulk_ess(_slowest(centred)), bulk_ess(_slowest(squares))
 
 
 def quick_ess(draws: np.ndarray) -> float:
-    """A rough figure for the lower of the two in the worst dimension, for telling the hopeless from
-    the rest.
+    """A rough ESS of the worst dimension, the smaller of x and of (x - mean)^2::
 
-    From the variance of averages over `_BLOCK` draws, so at least one for each block however slow
-    the chain; 0 if not finite. Needs at least two blocks.
+        ESS = number of draws / (25 r),   r = variance of averages over 25 draws / variance
+
+    It is at least 1 per block however slow the chain, so it only tells useless kernels from others.
+
+    Args:
+        draws: shape (chains, draws, dim), at least 50 draws.
+
+    Returns:
+        The ESS of all chains; 0 if it is not finite.
     """
     slowest = max(float(np.max(_slowness(values))) for values in _centred(draws))
-    return draws.shape[0] * draws.shape[1] / (_BLOCK * slowest) if 0 < slowest < np.inf else 0.0
+    return draws.shape[0] * draws.shape[1] / (BLOCK * slowest) if 0 < slowest < np.inf else 0.0
 
 
 def worst_rhat(draws: np.ndarray) -> float:
-    """R-hat of the worst of those dimensions in which chains differ most, in the average of x or of
-    |x - mean|.
+    """Largest R-hat of the `NUM_DIMENSIONS` dimensions in which chains differ most.
 
-    Where all dimensions must be vouched for, take the largest of `diagnostics.rhat`.
+    Chains are compared by their averages of x and of |x - mean|. Where every dimension must be
+    checked, use the largest value of `rhat`.
+
+    Args:
+        draws: shape (chains, draws, dim).
+
+    Returns:
+        The largest R-hat of those dimensions.
     """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         wide = np.asarray(draws, np.float64)
         folded = np.abs(wide - wide.mean(axis=(0, 1)))
-        apart = np.maximum(*(_apart(values) for values in (wide, folded)))
-    return float(np.max(diagnostics.rhat(draws[:, :, np.argsort(-apart)[:_LOOKED_AT]])))
+        ratio = np.maximum(*(_between_over_total(values) for values in (wide, folded)))
+    return float(np.max(rhat(draws[:, :, np.argsort(-ratio)[:NUM_DIMENSIONS]])))
 
 
-def _apart(values: np.ndarray) -> np.ndarray:
+def _between_over_total(values: np.ndarray) -> np.ndarray:
+    """Variance of the chains' averages over the variance of all, infinite where not finite."""
     return np.nan_to_num(values.mean(axis=1).var(axis=0) / values.var(axis=(0, 1)), nan=np.inf)
 
 
 def _centred(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Draws minus their mean, and the square of that."""
     with np.errstate(over="ignore", invalid="ignore"):
         centred = np.asarray(draws, np.float64) - draws.mean(axis=(0, 1))
         return centred, centred**2
 
 
 def _slowest(values: np.ndarray) -> np.ndarray:
-    """The dimensions whose averages over `_BLOCK` draws vary most; those that are not finite first."""
-    if values.shape[2] <= _LOOKED_AT or values.shape[1] < 2 * _BLOCK:
+    """The dimensions whose averages over `BLOCK` draws vary most; not finite ones first."""
+    if values.shape[2] <= NUM_DIMENSIONS or values.shape[1] < 2 * BLOCK:
         return values
-    return values[:, :, np.argsort(-_slowness(values))[:_LOOKED_AT]]
+    return values[:, :, np.argsort(-_slowness(values))[:NUM_DIMENSIONS]]
 
 
 def _slowness(values: np.ndarray) -> np.ndarray:
-    """Of every dimension, the variance of averages over `_BLOCK` draws, for its own; infinite where
-    not finite.
-    """
+    """Variance of averages over `BLOCK` draws over the variance; infinite where not finite."""
     chains, draws, dim = values.shape
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        blocks = values[:, : draws - draws % _BLOCK].reshape(chains, -1, _BLOCK, dim).mean(axis=2)
+        blocks = values[:, : draws - draws % BLOCK].reshape(chains, -1, BLOCK, dim).mean(axis=2)
         return np.nan_to_num(blocks.var(axis=(0, 1)) / values.var(axis=(0, 1)), nan=np.inf)

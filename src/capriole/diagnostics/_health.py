@@ -29,7 +29,10 @@ class Remedies(NamedTuple):
 TRAINED = Remedies(
     still="start from a smaller step size, or from points of higher log density",
     slow="train longer or start from a smaller step size",
-    stuck="mix in plain HMC moves (capriole.kernels.Mixture, both for kernel.target) or train from more dispersed starts",
+    stuck=(
+        "mix in plain HMC moves (capriole.kernels.Mixture, both for kernel.target) or train from "
+        "more dispersed starts"
+    ),
     apart="run longer",
     diverging="train longer or start from a smaller step size",
 )
@@ -39,7 +42,10 @@ FITTED = Remedies(
     slow="reparameterise, or start wider (spread)",
     stuck="draw more, start wider (spread), or reparameterise",
     apart="draw more, or reparameterise",
-    diverging="look at the pairs plot for places where the log density falls steeply, and reparameterise there",
+    diverging=(
+        "look at the pairs plot for places where the log density falls steeply, and reparameterise "
+        "there"
+    ),
 )
 """For those whose kernel `fit` found."""
 

@@ -1,6 +1,4 @@
-"""Modes: which of a pilot's chains sit together, what mass each of the places holds, and which of
-them draws are in.
-"""
+"""Modes: which chains sit together, the mass of each mode, and how often chains visit them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Self
@@ -8,21 +6,25 @@ from typing import NamedTuple, Self
 import numpy as np
 from jaxtyping import Float, Int
 
-from ._dispersion import APART, is_moving
+from ._dispersion import APART, floored_scale, has_moved
 
 MOST_MODES = 16
-"""More places than that are a rough surface's, or those of chains that hardly move: no modes that
-one could count.
-"""
+"""Largest number of modes: more groups of chains come from a rough surface or from stuck chains."""
 _UNSETTLED = APART / 2
+"""Distance of a chain's halves, in standard deviations, that shows that it was still on its way."""
 _DRAWS_PER_DIM = 20
+"""Draws per dimension that an estimate of a mode's covariance needs."""
+_SMALLEST_DEVIATION = 1e-300
+"""Floor of a standard deviation before its log is taken."""
 
 
 class Modes(NamedTuple):
-    """The mode of every chain (-1: of none, as it went from one to another, or hardly moved) and
-    the log mass of each, up to a constant.
+    """Modes that chains were found in.
 
-    Of no modes (a rough surface) every label is -1.
+    Attributes:
+        label: mode of every chain; -1: it went from one mode to another, or hardly moved. All are
+            -1 where there are more than `MOST_MODES`.
+        log_mass: log mass of each mode, up to a constant.
     """
 
     label: Int[np.ndarray, " chains"]
@@ -32,20 +34,29 @@ class Modes(NamedTuple):
 def find_modes(
     draws: Float[np.ndarray, "chains draws dim"], lp: Float[np.ndarray, "chains draws"]
 ) -> Modes:
-    """Chains whose means are less than `APART` of their standard deviations (the larger of both)
-    from one another, in every dimension, are in one mode, directly or by others between. A mode's
-    mass is estimated as for a Gaussian::
+    """Group chains into modes, and estimate the mass of each.
+
+    Two chains are in one mode if their means are less than `APART` standard deviations (the larger
+    of both) apart in every coordinate, directly or through other chains. A mode's mass is that of
+    a Gaussian::
 
         log mass = mean log p + log det(covariance) / 2
 
-    by variances alone if its draws are few. Chains of which both halves differ by more than half of
-    `APART` of *their* deviations were on their way, so they connect nothing.
+    with variances alone if there are few draws. A chain whose halves differ by `APART` / 2 of their
+    standard deviations was on its way, and connects nothing.
+
+    Args:
+        draws: draws of all chains.
+        lp: log densities of the draws.
+
+    Returns:
+        The mode of every chain, and the modes' masses.
     """
     means, scale = draws.mean(axis=1), _deviation(draws)
     halves = np.array_split(draws, 2, axis=1)
     first, second = (half.mean(axis=1) for half in halves)
     smaller = np.minimum(*(_deviation(half) for half in halves))
-    settled = is_moving(draws) & (np.max(np.abs(first - second) / smaller, axis=1) < _UNSETTLED)
+    settled = has_moved(draws) & (np.max(np.abs(first - second) / smaller, axis=1) < _UNSETTLED)
     label = np.full(len(draws), -1)
     for i in np.flatnonzero(settled):
         if label[i] >= 0:
@@ -68,18 +79,25 @@ def find_modes(
 
 
 def _deviation(draws: np.ndarray) -> np.ndarray:
-    return np.maximum(draws.std(axis=1), 1e-12 * (1 + np.abs(draws.mean(axis=1))))
+    """Standard deviations of every chain, shape (chains, dim)."""
+    return floored_scale(draws.std(axis=1), draws.mean(axis=1))
 
 
 def _log_det(draws: np.ndarray, *, diagonal: bool) -> float:
+    """Log determinant of the covariance of draws (n, dim), or of its diagonal."""
     if diagonal:
-        return float(2 * np.sum(np.log(np.maximum(draws.std(axis=0, dtype=np.float64), 1e-300))))
+        deviation = draws.std(axis=0, dtype=np.float64)
+        return float(2 * np.sum(np.log(np.maximum(deviation, _SMALLEST_DEVIATION))))
     return float(np.linalg.slogdet(np.atleast_2d(np.cov(draws.T.astype(np.float64))))[1])
 
 
 class Place(NamedTuple):
-    """A mode by its centre and scales in the user's coordinates, and the ``share`` of the mass that
-    it should hold.
+    """Summary of a mode, in the user's coordinates.
+
+    Attributes:
+        centre: mean of each coordinate.
+        scale: standard deviation of each coordinate.
+        share: share of the mass, estimated.
     """
 
     centre: tuple[float, ...]
@@ -96,10 +114,14 @@ class Place(NamedTuple):
 
 
 def places(modes: Modes, draws: Float[np.ndarray, "chains draws dim"]) -> tuple[Place, ...]:
-    """The modes, the one of the greatest mass first and those of a mass that is no
-    number left out.
+    """The modes, the largest mass first; those without a finite mass are left out.
 
-    ``draws``, in the user's coordinates, are those of the chains that were labelled.
+    Args:
+        modes: the modes of the chains.
+        draws: draws of the same chains, in the user's coordinates.
+
+    Returns:
+        The modes.
     """
     known = np.flatnonzero(np.isfinite(modes.log_mass))
     share = np.exp(modes.log_mass - np.max(modes.log_mass[known], initial=-np.inf))
@@ -107,7 +129,7 @@ def places(modes: Modes, draws: Float[np.ndarray, "chains draws dim"]) -> tuple[
     found = []
     for k in known[np.argsort(-share[known])]:
         member = draws[modes.label == k].reshape(-1, draws.shape[2]).astype(np.float64)
-        scale = np.maximum(member.std(axis=0), 1e-12 * (1 + np.abs(member.mean(axis=0))))
+        scale = floored_scale(member.std(axis=0), member.mean(axis=0))
         centre = tuple(member.mean(axis=0).tolist())
         found.append(Place(centre, tuple(scale.tolist()), float(share[k])))
     return tuple(found)
@@ -116,8 +138,16 @@ def places(modes: Modes, draws: Float[np.ndarray, "chains draws dim"]) -> tuple[
 def labelled(
     draws: Float[np.ndarray, "chains draws dim"], found: Sequence[Place]
 ) -> Int[np.ndarray, "chains draws"]:
-    """The place that every draw belongs to, as if each were a Gaussian with independent
-    coordinates.
+    """Assign every draw to the mode in which it has the highest density::
+
+        - sum_i ((x_i - centre_i) / scale_i)^2 / 2 - sum_i log scale_i
+
+    Args:
+        draws: draws in the user's coordinates.
+        found: the modes.
+
+    Returns:
+        Index of the mode of every draw.
     """
     scores = []
     for place in found:
@@ -127,3 +157,82 @@ def labelled(
             - np.log(scale).sum()
         )
     return np.argmax(scores, axis=0)
+
+
+class ModeSummary(NamedTuple):
+    """How often chains visit the modes.
+
+    Attributes:
+        weights: share of the draws in each mode.
+        errors: standard errors of the weights, from their spread over chains; NaN for one chain.
+        switches_per_step: share of the steps that change the mode.
+        saw_all: share of the chains that visited every mode.
+    """
+
+    weights: Float[np.ndarray, " modes"]
+    errors: Float[np.ndarray, " modes"]
+    switches_per_step: float
+    saw_all: float
+
+
+def mode_summary(labels: Int[np.ndarray, "chains draws"], num_modes: int) -> ModeSummary:
+    """How often chains visit the modes::
+
+        error = sd of the chains' weights / sqrt(chains)
+
+    Args:
+        labels: mode of every draw, 0 to ``num_modes`` - 1.
+        num_modes: number of modes.
+
+    Returns:
+        Weights, their errors, and switches.
+
+    Raises:
+        ValueError: a label is out of range.
+    """
+    if labels.min() < 0 or labels.max() >= num_modes:
+        raise ValueError(
+            f"labels must lie in 0 to {num_modes - 1}, got {labels.min()} to {labels.max()}"
+        )
+    per_chain = (labels[:, :, None] == np.arange(num_modes)).mean(axis=1)
+    chains = len(labels)
+    errors = (
+        per_chain.std(axis=0, ddof=1) / np.sqrt(chains)
+        if chains > 1
+        else np.full(num_modes, np.nan)
+    )
+    switches = float(np.mean(labels[:, 1:] != labels[:, :-1])) if labels.shape[1] > 1 else 0.0
+    return ModeSummary(
+        per_chain.mean(axis=0), errors, switches, float(np.mean((per_chain > 0).all(axis=1)))
+    )
+
+
+def mode_rhat(labels: Int[np.ndarray, "chains draws"], num_modes: int) -> float:
+    """Largest split R-hat of the mode indicators.
+
+    It does not see modes that no chain visits: read it together with `mode_summary`.
+
+    Args:
+        labels: mode of every draw.
+        num_modes: number of modes.
+
+    Returns:
+        1 where all chains agree on the weights, inf where every chain stays in one mode; NaN for
+        fewer than 2 chains or 4 draws.
+    """
+    from arviz_stats.base import array_stats
+
+    if len(labels) < 2 or labels.shape[1] < 4:
+        return float("nan")
+    worst = 1.0
+    for mode in range(num_modes):
+        indicator = (labels == mode).astype(np.float64)
+        if np.ptp(indicator) == 0:
+            continue
+        if np.ptp(indicator, axis=1).max() == 0:
+            return float("inf")
+        with np.errstate(divide="ignore", invalid="ignore"):  # half chains without a switch: inf
+            worst = max(
+                worst, float(array_stats.rhat(indicator, chain_axis=0, draw_axis=1, method="split"))
+            )
+    return worst

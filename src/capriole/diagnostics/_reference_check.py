@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ._agreement import Z_LIMIT
-from ._modes import Place, labelled
+from ._modes import Place, labelled, mode_summary
 from ._problems import Problem, ProblemKind, Severity
-from ._statistics import Moments, mode_summary, moments
+from ._statistics import Moments, moments
 from ._thresholds import THRESHOLDS
 
 

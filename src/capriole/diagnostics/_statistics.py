@@ -1,15 +1,18 @@
-"""Diagnostics: arrays in, arrays out. Draws have ArviZ's layout (chains, draws, dim); ArviZ does
-what it does well.
-"""
+"""Statistics of draws in ArviZ's layout (chains, draws, dim); ArviZ computes ESS and R-hat."""
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from ._health import RHAT_LIMIT, Tally, health, health_of, tally, training_health
+from ._health import RHAT_LIMIT
 
 CUTOFF = 0.05
+"""Autocorrelation below which the paper's ESS counts a lag as zero."""
+MIN_DRAWS = 8
+"""Draws per chain that ArviZ's statistics need: two half chains of four."""
+RHAT_LEVEL = 0.01
+"""Share of runs of independent draws whose largest R-hat exceeds `rhat_limit`."""
 
 
 def autocorrelation(
@@ -21,9 +24,21 @@ def autocorrelation(
 
         A(tau) = mean_{t, chains} <x_t - mean, x_{t+tau} - mean> / mean_{t, chains} |x_t - mean|^2
 
-    for lags 0 to ``max_lag`` (None: all), by FFT. NaN where draws are not finite or never leave the
-    mean. Dominated by the widest coordinate. Source: Levy et al. 2018, section 5.1 and its released
-    code.
+    The widest coordinate dominates it.
+
+    Args:
+        draws: draws of all chains.
+        mean: exact mean of the target.
+        max_lag: largest lag; None: all lags.
+
+    Returns:
+        A(0), A(1), ...; NaN where draws are not finite or never leave the mean.
+
+    Raises:
+        ValueError: ``draws`` has another number of axes.
+
+    References:
+        Levy, Hoffman and Sohl-Dickstein 2018, section 5.1, and its released code.
     """
     _check_draws(draws)
     num = draws.shape[1]
@@ -45,13 +60,23 @@ def autocorrelation(
 def paper_ess(
     draws: Float[np.ndarray, "chains draws dim"], mean: Float[np.ndarray, " dim"]
 ) -> float:
-    """Effective draws per Metropolis-Hastings step as the paper defines them::
+    """The paper's effective sample size, per Metropolis-Hastings step::
 
         1 / (1 + 2 sum_{tau >= 1} A(tau) [A(tau) > 0.05])
 
-    At most 1, and blind to narrow directions. It drops the negative lags of an antithetic chain but
-    keeps its positive ones, so an AR(1) chain with coefficient -0.9 scores 0.1: for the paper's
-    table alone.
+    It is at most 1 and does not see narrow directions. It drops the negative lags of an antithetic
+    chain and keeps its positive ones, so an AR(1) chain with coefficient -0.9 scores 0.1. Use it
+    for the paper's table only.
+
+    Args:
+        draws: draws of all chains.
+        mean: exact mean of the target.
+
+    Returns:
+        The ESS per step; NaN where the autocorrelation is.
+
+    References:
+        Levy, Hoffman and Sohl-Dickstein 2018, section 5.1.
     """
     rho = autocorrelation(draws, mean)[1:]
     if not np.isfinite(rho).all():
@@ -60,22 +85,22 @@ def paper_ess(
 
 
 def _check_draws(draws: np.ndarray) -> None:
+    """Raise ValueError unless draws have three axes."""
     if draws.ndim != 3:
         raise ValueError(f"draws must have shape (chains, draws, dim), got {draws.shape}")
 
 
 def _by_arviz(name: str, draws: np.ndarray, method: str) -> np.ndarray:
-    """ArviZ's statistic of each coordinate; NaN if constant, infinite or fewer than 8 draws."""
+    """ArviZ's statistic of each coordinate; NaN if constant, not finite, or of too few draws."""
     from arviz_stats.base import array_stats
 
     _check_draws(draws)
     values = np.full(draws.shape[2], np.nan)
     for coordinate in range(draws.shape[2]):
         column = np.asarray(draws[:, :, coordinate], np.float64)
-        if column.shape[1] >= 8 and np.isfinite(column).all() and np.ptp(column) > 0:
-            with np.errstate(
-                divide="ignore", invalid="ignore"
-            ):  # of frozen chains; the result says it
+        if column.shape[1] >= MIN_DRAWS and np.isfinite(column).all() and np.ptp(column) > 0:
+            # stuck chains divide by zero; the result shows them
+            with np.errstate(divide="ignore", invalid="ignore"):
                 values[coordinate] = getattr(array_stats, name)(
                     column, chain_axis=0, draw_axis=1, method=method
                 )
@@ -83,9 +108,16 @@ def _by_arviz(name: str, draws: np.ndarray, method: str) -> np.ndarray:
 
 
 def bulk_ess(draws: Float[np.ndarray, "chains draws dim"]) -> Float[np.ndarray, " dim"]:
-    """Rank-normalised bulk ESS of every coordinate over all chains, by ArviZ (Vehtari et al. 2021).
+    """Rank-normalised bulk ESS of every coordinate over all chains, by ArviZ.
 
-    NaN where a coordinate is constant or not finite, and for fewer than 8 draws.
+    Args:
+        draws: draws of all chains.
+
+    Returns:
+        ESS of each coordinate; NaN where it is constant or not finite, and for fewer than 8 draws.
+
+    References:
+        Vehtari et al. 2021, Rank-normalization, folding, and localization, section 4.
     """
     return _by_arviz("ess", draws, "bulk")
 
@@ -93,10 +125,16 @@ def bulk_ess(draws: Float[np.ndarray, "chains draws dim"]) -> Float[np.ndarray, 
 def bulk_ess_sq(
     draws: Float[np.ndarray, "chains draws dim"], centre: Float[np.ndarray, " dim"] | None = None
 ) -> Float[np.ndarray, " dim"]:
-    """Bulk ESS of ``(x - centre)^2``: whether variances mix, which antithetic kernels hide from
-    `bulk_ess`.
+    """Bulk ESS of ``(x - centre)^2``: whether variances mix.
 
-    ``centre`` is the mean of the draws if not given.
+    Antithetic kernels mix means well and variances badly, which `bulk_ess` does not show.
+
+    Args:
+        draws: draws of all chains.
+        centre: centre of each coordinate; None: the mean of the draws.
+
+    Returns:
+        ESS of each coordinate; NaN as in `bulk_ess`.
     """
     _check_draws(draws)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -105,47 +143,74 @@ def bulk_ess_sq(
 
 
 def rhat(draws: Float[np.ndarray, "chains draws dim"]) -> Float[np.ndarray, " dim"]:
-    """Rank-normalised split R-hat of every coordinate, by ArviZ (Vehtari et al. 2021).
+    """Rank-normalised split R-hat of every coordinate, by ArviZ.
 
-    NaN where a coordinate is constant or not finite, for fewer than 2 chains and fewer than 8
-    draws.
+    Args:
+        draws: draws of all chains.
+
+    Returns:
+        R-hat of each coordinate; NaN where it is constant or not finite, and for fewer than 2
+        chains or 8 draws.
+
+    References:
+        Vehtari et al. 2021, Rank-normalization, folding, and localization, section 4.
     """
     _check_draws(draws)
     return np.full(draws.shape[2], np.nan) if len(draws) < 2 else _by_arviz("rhat", draws, "rank")
 
 
 def rhat_limit(num_chains: int, num_draws: int, dim: int) -> float:
-    """The largest R-hat of draws that may be used: 1.01, or for few draws what independent ones may
-    have by chance::
+    """Largest R-hat that does not show bad mixing::
 
-        sqrt(1 + (F - 1) / n),   F the 1 - 0.01 / (2 dim) quantile of F(m - 1, m (n - 1))
+        max(1.01, sqrt(1 + (F - 1) / n)),   F the 1 - 0.01 / (2 dim) quantile of F(m - 1, m (n - 1))
 
-    with m = 2 ``num_chains`` halves of n = ``num_draws`` / 2 draws, and two statistics (bulk and
-    folded) in each of ``dim`` coordinates: one of a hundred runs of independent draws is above it
-    at most. 4 chains of 100 draws in 10 dimensions: 1.028, which most such runs of a perfect
-    sampler would need; 16 of 1,000 in 200: 1.01.
+    with m = 2 ``num_chains`` half chains of n = ``num_draws`` / 2 draws, and two statistics (bulk
+    and folded) in each of ``dim`` coordinates. At most one in a hundred runs of independent draws
+    exceeds it. For 4 chains of 100 draws in 10 dimensions it is 1.028; for 16 chains of 1,000 draws
+    in 200 dimensions it is 1.01.
+
+    Args:
+        num_chains: number of chains.
+        num_draws: draws per chain.
+        dim: number of coordinates.
+
+    Returns:
+        The limit, at least 1.01.
     """
     from scipy import stats
 
     halves, length = 2 * num_chains, num_draws // 2
     if halves < 2 or length < 2:
         return RHAT_LIMIT
-    ratio = stats.f.isf(0.01 / (2 * dim), halves - 1, halves * (length - 1))
+    ratio = stats.f.isf(RHAT_LEVEL / (2 * dim), halves - 1, halves * (length - 1))
     return max(RHAT_LIMIT, float(np.sqrt(1 + (ratio - 1) / length)))
 
 
 def mean_error(draws: Float[np.ndarray, "chains draws dim"]) -> Float[np.ndarray, " dim"]:
-    """Monte Carlo standard error of every coordinate's mean, by ArviZ: ``sd / sqrt(ESS of the
-    mean)``.
+    """Monte Carlo standard error of every coordinate's mean, by ArviZ::
 
-    NaN where a coordinate is constant or not finite, and for fewer than 8 draws.
+        sd / sqrt(ESS of the mean)
+
+    Args:
+        draws: draws of all chains.
+
+    Returns:
+        Error of each coordinate; NaN as in `bulk_ess`.
+
+    References:
+        Vehtari et al. 2021, Rank-normalization, folding, and localization.
     """
     return _by_arviz("mcse", draws, "mean")
 
 
 class Moments(NamedTuple):
-    """Means and variances, each of shape ``(dim,)``, with their Monte Carlo standard errors
-    (`mean_error`).
+    """Means and variances with their Monte Carlo standard errors, per coordinate.
+
+    Attributes:
+        mean: means.
+        mean_error: standard errors of the means.
+        variance: variances.
+        variance_error: standard errors of the variances.
     """
 
     mean: Float[np.ndarray, " dim"]
@@ -157,8 +222,14 @@ class Moments(NamedTuple):
 def moments(
     draws: Float[np.ndarray, "chains draws dim"], centre: Float[np.ndarray, " dim"] | None = None
 ) -> Moments:
-    """`Moments` of draws; variances are means of ``(x - centre)^2``, by default around the mean of
-    the draws.
+    """Means and variances of draws, with their Monte Carlo standard errors.
+
+    Args:
+        draws: draws of all chains.
+        centre: variances are means of ``(x - centre)^2``; None: the mean of the draws.
+
+    Returns:
+        The moments.
     """
     draws = np.asarray(draws, np.float64)
     mean = draws.mean(axis=(0, 1))
@@ -171,13 +242,22 @@ def z_scores(
     mean: Float[np.ndarray, " dim"],
     variance: Float[np.ndarray, " dim"],
 ) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, " dim"]]:
-    """Standardised errors of means and variances; chains are independent, so their spread is the
-    standard error::
+    """Standardised errors of means and variances::
 
         z = (average of chain averages - exact) / (sd of chain averages / sqrt(chains))
 
-    for x and for (x - mean)^2. NaN where the exact moment is. Raises ValueError for fewer than 4
-    chains.
+    for x and for (x - mean)^2. Chains are independent, so their averages give the standard error.
+
+    Args:
+        draws: draws of all chains.
+        mean: exact means.
+        variance: exact variances.
+
+    Returns:
+        z of the means and z of the variances; NaN where the exact value is.
+
+    Raises:
+        ValueError: fewer than 4 chains.
     """
     _check_draws(draws)
     if len(draws) < 4:
@@ -190,73 +270,22 @@ def z_scores(
 
 
 def _standardised(per_chain: np.ndarray, exact: np.ndarray | float) -> np.ndarray:
+    """Error of the mean over chains (chains, dim) in standard errors; 0 where there is none."""
     error = per_chain.std(axis=0, ddof=1) / np.sqrt(len(per_chain))
     difference = per_chain.mean(axis=0) - exact
     return np.where(difference == 0, 0.0, difference / error)
 
 
-class ModeSummary(NamedTuple):
-    """Occupation of modes: weights, their standard errors over chains, switches per step, chains
-    that saw all modes.
-    """
-
-    weights: Float[np.ndarray, " modes"]
-    errors: Float[np.ndarray, " modes"]
-    switches_per_step: float
-    saw_all: float
-
-
-def mode_summary(labels: Int[np.ndarray, "chains draws"], num_modes: int) -> ModeSummary:
-    """How often, and how evenly, chains visit the modes; the standard error is the chains' spread /
-    sqrt(chains).
-
-    Raises ValueError for labels outside 0 to ``num_modes`` - 1.
-    """
-    if labels.min() < 0 or labels.max() >= num_modes:
-        raise ValueError(
-            f"labels must lie in 0 to {num_modes - 1}, got {labels.min()} to {labels.max()}"
-        )
-    per_chain = (labels[:, :, None] == np.arange(num_modes)).mean(axis=1)
-    chains = len(labels)
-    errors = (
-        per_chain.std(axis=0, ddof=1) / np.sqrt(chains)
-        if chains > 1
-        else np.full(num_modes, np.nan)
-    )
-    switches = float(np.mean(labels[:, 1:] != labels[:, :-1])) if labels.shape[1] > 1 else 0.0
-    return ModeSummary(
-        per_chain.mean(axis=0), errors, switches, float(np.mean((per_chain > 0).all(axis=1)))
-    )
-
-
-def mode_rhat(labels: Int[np.ndarray, "chains draws"], num_modes: int) -> float:
-    """Largest split R-hat of the mode indicators: 1 when all chains agree on the weights, inf when
-    all are stuck.
-
-    NaN for fewer than 2 chains or 4 draws. Blind to modes that no chain visits: read it with
-    `mode_summary`.
-    """
-    from arviz_stats.base import array_stats
-
-    if len(labels) < 2 or labels.shape[1] < 4:
-        return float("nan")
-    worst = 1.0
-    for mode in range(num_modes):
-        indicator = (labels == mode).astype(np.float64)
-        if np.ptp(indicator) == 0:
-            continue
-        if np.ptp(indicator, axis=1).max() == 0:
-            return float("inf")
-        with np.errstate(divide="ignore", invalid="ignore"):  # half chains without a switch: inf
-            worst = max(
-                worst, float(array_stats.rhat(indicator, chain_axis=0, draw_axis=1, method="split"))
-            )
-    return worst
-
-
 class Efficiency(NamedTuple):
-    """Worst dimension's bulk ESS, of x and of (x - centre)^2, over all chains' steps, gradients or
-    seconds.
+    """Bulk ESS of the worst dimension, of x and of (x - centre)^2, per unit of cost.
+
+    Attributes:
+        ess_per_step: of x, per Metropolis-Hastings step of one chain.
+        ess_per_gradient: of x, per gradient of one chain.
+        ess_per_second: of x, per second.
+        ess_sq_per_step: of the square, per step.
+        ess_sq_per_gradient: of the square, per gradient.
+        ess_sq_per_second: of the square, per second.
     """
 
     ess_per_step: float
@@ -274,7 +303,22 @@ def efficiency(
     seconds: float,
     centre: Float[np.ndarray, " dim"] | None = None,
 ) -> Efficiency:
-    """What the draws cost: ``min over dimensions of bulk ESS / cost``, cost summed over all chains."""
+    """ESS of the worst dimension per unit of cost::
+
+        min over dimensions of bulk ESS / cost
+
+    Args:
+        draws: draws of all chains.
+        num_gradients_total: gradients of all chains.
+        seconds: time that the draws took.
+        centre: centre of the squares; None: the mean of the draws.
+
+    Returns:
+        ESS of x and of its square, per step, gradient and second, costs summed over chains.
+
+    Raises:
+        ValueError: a cost is not positive.
+    """
     if not (num_gradients_total > 0 and seconds > 0):
         raise ValueError(
             f"num_gradients_total and seconds must be positive, got {num_gradients_total} and "
@@ -283,26 +327,3 @@ def efficiency(
     costs = (draws.shape[0] * draws.shape[1], num_gradients_total, seconds)
     worst = (float(np.min(bulk_ess(draws))), float(np.min(bulk_ess_sq(draws, centre))))
     return Efficiency(*(ess / cost for ess in worst for cost in costs))
-
-
-__all__ = [
-    "Efficiency",
-    "ModeSummary",
-    "Moments",
-    "Tally",
-    "autocorrelation",
-    "bulk_ess",
-    "bulk_ess_sq",
-    "efficiency",
-    "health",
-    "health_of",
-    "mode_rhat",
-    "mode_summary",
-    "moments",
-    "paper_ess",
-    "rhat",
-    "rhat_limit",
-    "tally",
-    "training_health",
-    "z_scores",
-]

@@ -1,12 +1,28 @@
-"""Runs that survive: folders, checkpoints, draws on disk, stopping cleanly. Nothing read here is
-ever executed.
+"""Runs on disk: folders, checkpoints, stored draws, and clean stops. No file is ever executed.
+
+Read in this order:
+
+- `_files`: JSON files, the log, and the error of a folder that cannot be used;
+- `_checkpoint`: what a stage stores to continue with the same digits;
+- `_layout` and `_store`: draws on disk, their checks, and how they grow;
+- `_folder`: the folder that holds everything, and its lock;
+- `_stop`: signals and time budgets;
+- `_training`: `capriole.train` with checkpoints;
+- `_writer` and `_sampling`: `capriole.sample` with draws on disk;
+- `_found` and `_fit`: `capriole.fit` with both.
 """
 
-from ._checkpoint import Checkpoint, CheckpointError, Checkpoints, number
-from ._errors import RunFolderError
-from ._fingerprint import check_fingerprint, fingerprint
+from ._checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Checkpoints,
+    check_fingerprint,
+    fingerprint,
+    number,
+)
+from ._files import RunFolderError, read_json, size
 from ._fit import CheckpointedFit
-from ._folder import RunFolder, clear, read_json, size
+from ._folder import RunFolder, clear
 from ._sampling import Streamed, stream_chains
 from ._stop import OUT_OF_TIME, Stop
 from ._store import DrawStore, open_draws

@@ -21,7 +21,7 @@ from ..models import versions
 from ..runtime import OnProgress
 from ..sampling import Draws
 from ._checkpoint import CheckpointError, fill, number, to_arrays
-from ._errors import RunFolderError
+from ._files import RunFolderError
 from ._folder import RunFolder
 from ._found import SEARCH, read_found, write_found
 from ._sampling import Streamed, stream_chains

@@ -1,10 +1,12 @@
-"""One folder per run: config, results, kernel, draws, checkpoints, log, figures."""
+"""One folder per run: configuration, results, kernel, draws, checkpoints, log, figures.
+
+A lock on the folder admits one process at a time.
+"""
 
 import contextlib
 import hashlib
 import io
 import json
-import math
 import os
 import shutil
 from pathlib import Path
@@ -12,47 +14,97 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..runtime import any_process, is_first_process, write_atomically
 from ._checkpoint import Checkpoints
-from ._errors import RunFolderError
-from ._lock import FolderLock
-from ._metrics import MetricsLog
+from ._files import MetricsLog, RunFolderError, read_json, size, to_plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..kernels import AbstractTransition
 
-MAX_JSON = 64 << 20
 MAIN = "draws.zarr"
-_OWN = ("checkpoints", "stages", MAIN, "kernel.safetensors", "metrics.jsonl", "verdict.json")
-"""What a run replaces or removes at will: in a folder without one it is somebody else's."""
+"""Name of the store with the draws that a run returns."""
+_RUN_FILES = ("checkpoints", "stages", MAIN, "kernel.safetensors", "metrics.jsonl", "verdict.json")
+"""What a run replaces or removes; in a folder without a run these belong to somebody else."""
+
+
+class FolderLock:
+    """An advisory lock on ``folder/lock``, held from construction to `close`.
+
+    The operating system releases it when the process dies, so a crash leaves nothing to clean up.
+    The file names the last holder, for the error message. Raises `RunFolderError` if another
+    process, or another object of this process, holds the lock.
+    """
+
+    def __init__(self, folder: Path):
+        self._descriptor: int | None = None
+        try:
+            import fcntl
+        except ImportError:  # not POSIX: no lock
+            return
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(folder / "lock", flags, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 20).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise RunFolderError(
+                f"{folder} is in use by process {holder or 'unknown'}; wait for it, or stop it "
+                "with Ctrl-C"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class RunFolder:
-    """``config.json``, ``results.json``, ``metrics.jsonl``, ``kernel.safetensors``, ``draws.zarr``,
-    ``*.png`` of a run.
+    """The folder of one run, and the files in it.
 
-    ``checkpoints/`` and ``stages/`` hold what resuming needs. Files are written to a temporary
-    name, flushed to disk and renamed, so a reader never sees half a file; a lock keeps other
-    processes out until `close`. ``RunFolder(path)`` makes a new one, ``RunFolder.open(path)`` goes
-    on with what is there. Of several processes that share the folder the first one makes, locks and
-    writes it; all of them read. Raises `RunFolderError` if the folder cannot be made, is in use or
-    (a new one) already holds a run.
+    ``config.json``, ``results.json``, ``metrics.jsonl``, ``kernel.safetensors``, ``draws.zarr`` and
+    ``*.png`` are for the user; ``checkpoints/`` and ``stages/`` hold what resuming needs.
+
+    Files are written to a temporary name, flushed to disk and renamed, so a reader never sees half
+    a file. A lock keeps other processes out until `close`. Of several processes that share the
+    folder the first one makes, locks and writes it; all of them read.
+
+    Args:
+        path: the folder.
+        new: whether it must not hold a run yet; `open` continues the run that it holds.
+
+    Attributes:
+        path: the folder.
+        writes: whether this process writes.
+        metrics: the log ``metrics.jsonl``.
+
+    Raises:
+        RunFolderError: the folder cannot be made, is in use, holds files that a run would
+            replace, or holds a run although ``new``.
     """
 
     def __init__(self, path: str | os.PathLike, *, new: bool = True):
         self.path, self.writes = Path(path), is_first_process()
         self.metrics = MetricsLog(self.path / "metrics.jsonl")
         if self.writes:
-            self._lock = self._take(new=new)
+            self._lock = self._lock_folder(new=new)
 
-    def _take(self, *, new: bool) -> FolderLock:
+    def _lock_folder(self, *, new: bool) -> FolderLock:
+        """Make the folder, check it, and lock it."""
         if new and any((self.path / name).exists() for name in ("results.json", "config.json")):
             raise RunFolderError(
                 f"{self.path} already holds a run; go on with `capriole resume {self.path}`, or "
                 "choose another folder"
             )
         is_run = (self.path / "config.json").exists()
-        if not is_run and (others := [name for name in _OWN if (self.path / name).exists()]):
+        if not is_run and (others := [name for name in _RUN_FILES if (self.path / name).exists()]):
             raise RunFolderError(
                 f"{self.path} holds {', '.join(others)}, which a run would replace, but no run; "
                 "choose another folder"
@@ -73,28 +125,44 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> Self:
-        """The run already in ``path``. Raises `RunFolderError` if there is none."""
+        """The run that ``path`` holds.
+
+        Args:
+            path: the folder.
+
+        Raises:
+            RunFolderError: it holds no run, or it is in use.
+        """
         if not (Path(path) / "config.json").is_file():
             raise RunFolderError(f"{path} holds no run: there is no config.json")
         return cls(path, new=False)
 
     def close(self) -> None:
-        """Let other processes in."""
+        """Release the lock."""
         if self.writes:
             self._lock.close()
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """The object in ``name``. Raises `RunFolderError` unless it is a JSON object of reasonable
-        size.
-        """
+        """`read_json` of the file ``name`` in this folder."""
         return read_json(self.path / name)
 
     def write_json(self, name: str, content: dict[str, Any]) -> Path:
-        """Write ``name`` atomically; NaN and infinities become null, since JSON has none."""
+        """Write a JSON file atomically; NaN and infinities become null, since JSON has none.
+
+        Args:
+            name: the file's name.
+            content: plain values or arrays.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            RunFolderError: the disk refuses.
+        """
         target = self.path / name
         if not self.writes:
             return target
-        text = json.dumps(_plain(content), indent=2, allow_nan=False)
+        text = json.dumps(to_plain(content), indent=2, allow_nan=False)
         try:
             write_atomically(target, f"{text}\n".encode())
         except OSError as error:
@@ -102,14 +170,19 @@ class RunFolder:
         return target
 
     def claim(self, config: dict[str, Any]) -> None:
-        """Write ``config.json``; raises `RunFolderError`, with the differences, if another one is
-        there already.
+        """Write ``config.json``, or compare with the one that is there.
+
+        Args:
+            config: the run's settings, plain values.
+
+        Raises:
+            RunFolderError: the folder holds another run; the message lists the differences.
         """
         path = self.path / "config.json"
         if self.writes and not path.exists():
             self.write_json("config.json", config)
         any_process(False)  # the others compare with what the first one wrote
-        plain = json.loads(json.dumps(_plain(config)))
+        plain = json.loads(json.dumps(to_plain(config)))
         old = self.read_json("config.json")
         differences = [
             f"{name} was {value!r}, now {plain.get(name)!r}"
@@ -124,15 +197,22 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """The checkpoints of the run that ``config.json`` describes."""
+        """The checkpoints of the run that ``config.json`` describes.
+
+        Raises:
+            RunFolderError: there is no readable ``config.json``.
+        """
         identity = hashlib.sha256(
             json.dumps(self.read_json("config.json"), sort_keys=True).encode()
         ).hexdigest()
         return Checkpoints(self.path / "checkpoints", identity)
 
     def draws_path(self, name: str, *, main: bool) -> Path:
-        """Where the draws of a sampler go: ``draws.zarr`` for the main one, ``stages/NAME.zarr``
-        for others.
+        """Path of a sampler's draws: ``draws.zarr``, or ``stages/NAME.zarr``.
+
+        Args:
+            name: the sampler.
+            main: whether its draws are those that the run returns.
         """
         if main:
             return self.path / MAIN
@@ -141,8 +221,13 @@ class RunFolder:
         return self.path / "stages" / f"{name}.zarr"
 
     def check_space(self, num_bytes: int) -> None:
-        """Raise `RunFolderError` if the disk has no room for ``num_bytes`` of draws in all, those
-        there included.
+        """Check that the disk has room.
+
+        Args:
+            num_bytes: bytes of all draws of the run, those already on disk included.
+
+        Raises:
+            RunFolderError: it has not.
         """
         if not self.writes:
             return
@@ -159,10 +244,12 @@ class RunFolder:
             )
 
     def tidy(self, *, keep: tuple[str, ...]) -> None:
-        """Remove what only an unfinished run needs: draws of other samplers, checkpoints of stages
-        not in ``keep``.
+        """Remove what only an unfinished run needs: draws of other samplers, and checkpoints.
+
+        Args:
+            keep: stages whose checkpoints stay.
         """
-        any_process(False)  # all have read what they need
+        any_process(False)  # all processes have read what they need
         if not self.writes:
             return
         for store in self.path.glob("stages/*.zarr"):
@@ -172,7 +259,15 @@ class RunFolder:
         self.checkpoints.remove(keep=keep)
 
     def write_kernel(self, transition: "AbstractTransition", *, dim: int) -> Path:
-        """Write ``kernel.safetensors`` (see `capriole.save`)."""
+        """Write ``kernel.safetensors`` with `capriole.save`.
+
+        Args:
+            transition: the frozen kernel.
+            dim: dimension of its positions.
+
+        Returns:
+            The file's path.
+        """
         from ..models import save
 
         if not self.writes:
@@ -180,7 +275,15 @@ class RunFolder:
         return save(self.path / "kernel.safetensors", transition, dim=dim)
 
     def write_figure(self, name: str, figure: "Figure") -> Path:
-        """Write ``name.png``."""
+        """Write a figure.
+
+        Args:
+            name: the file's name without ``.png``.
+            figure: the figure.
+
+        Returns:
+            The file's path.
+        """
         target, picture = self.path / f"{name}.png", io.BytesIO()
         figure.savefig(picture, format="png")
         write_atomically(target, picture.getvalue())
@@ -188,53 +291,15 @@ class RunFolder:
 
 
 def clear(path: Path) -> None:
-    """Remove the run in ``path``, if there is one, so that a new one can take its place."""
+    """Remove the run in a folder, if it holds one, so that a new run can take its place.
+
+    Args:
+        path: the folder; files that are not a run's stay.
+    """
     if not (path / "config.json").is_file():
         return
-    for name in (*_OWN, "config.json", "results.json"):
+    for name in (*_RUN_FILES, "config.json", "results.json"):
         if (path / name).is_dir():
             shutil.rmtree(path / name)
         else:
             (path / name).unlink(missing_ok=True)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises `RunFolderError` for anything else, and for files above 64
-    MB.
-    """
-    try:
-        if not path.is_file():
-            raise RunFolderError(f"cannot read {path}: no such file")
-        if path.stat().st_size > MAX_JSON:
-            raise RunFolderError(f"cannot read {path}: it is larger than {size(MAX_JSON)}")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise (
-            error
-            if isinstance(error, RunFolderError)
-            else RunFolderError(f"cannot read {path}: {error}")
-        ) from error
-    if not isinstance(content, dict):
-        raise RunFolderError(f"cannot read {path}: it holds no JSON object")
-    return content
-
-
-def size(num_bytes: float) -> str:
-    """``1.5 GB`` and the like."""
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if num_bytes < 1000 or unit == "TB":
-            break
-        num_bytes /= 1000
-    return f"{num_bytes:.3g} {unit}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

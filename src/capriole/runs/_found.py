@@ -10,9 +10,14 @@ from ..fitting import Cost, Found, Note, Row, WarmupFacts
 from ..kernels import AbstractLogDensity, Vector
 from ..models import load, save
 from ..runtime import Arrays, checksum, from_plain, to_plain
-from ._checkpoint import Checkpoint, CheckpointError, Checkpoints
-from ._errors import RunFolderError
-from ._fingerprint import check_fingerprint, fingerprint
+from ._checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Checkpoints,
+    check_fingerprint,
+    fingerprint,
+)
+from ._files import RunFolderError
 
 SEARCH = "search"
 """The stage's name."""

@@ -1,31 +1,49 @@
-"""The layout of a draws store, checked before anything reads it: no surprise in it can run code or
-fill the memory.
+"""The layout of a draws store on disk: its metadata, and the block files of its arrays.
+
+All metadata is checked before anything reads the store, so no file in it can run code or fill
+memory. Blocks are the chunk files of zarr arrays. They are written here, because zarr cannot flush
+what it writes.
 """
 
+import contextlib
 import json
 import math
 import os
+import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ._blocks import CHECKSUM
-from ._errors import RunFolderError
+import numpy as np
+
+from ..runtime import Arrays, flush_folder, write_atomically
+from ._files import RunFolderError, read_json
 
 SIZES = {"bool": 1, "int8": 1, "int32": 4, "int64": 8, "float32": 4, "float64": 8}
-CODECS = (  # the first for numbers of several bytes, the second for single bytes
+"""Bytes per number of the dtypes that a store may hold."""
+CODECS = (
     [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
     [{"name": "bytes"}, {"name": "crc32c"}],
 )
+"""Zarr's codecs that capriole writes: for numbers of several bytes, and for single bytes."""
 GROUPS = ("posterior", "sample_stats")
+"""ArviZ's names of the two groups of a store."""
 MAX_METADATA = 1 << 20
+"""Bytes of the largest metadata file that is read; real ones have about a thousand."""
+CHECKSUM = 4
+"""Bytes of the CRC-32C at the end of every block file."""
 
 
 class Layout(NamedTuple):
-    """What a store holds: arrays by path with their metadata, committed draws, draws per block,
-    variables in order.
+    """What a store holds.
 
-    ``parts`` ranges of chains are stored in files of their own.
+    Attributes:
+        arrays: metadata of every array, by path, such as ``posterior/x``.
+        committed: number of draws that are whole on disk.
+        block: draws per block file.
+        variables: names of the posterior's arrays, in their order.
+        parts: equal ranges of chains that have block files of their own.
     """
 
     arrays: dict[str, dict[str, Any]]
@@ -36,12 +54,12 @@ class Layout(NamedTuple):
 
 
 def check_layout(path: Path) -> Layout:
-    """Read and check all metadata of the store at ``path``; raises `RunFolderError` for anything
-    unexpected.
+    """Read and check all metadata of the store at ``path``.
 
-    Allowed are regular files and folders, zarr version 3, uncompressed numbers with a checksum,
-    chunks along draws and equal ranges of chains alone, of the size their metadata says: so reading
-    never needs more memory than the files are long.
+    Allowed are regular files and folders, zarr version 3, and uncompressed numbers with a checksum.
+    Chunks divide draws, and chains into equal ranges, and nothing else. Chunk files have the size
+    that their metadata says, so reading needs no more memory than the files are long. Raises
+    `RunFolderError` for anything else.
     """
     arrays, files = _files(path)
     root = _metadata(path / "zarr.json", "group").get("attributes")
@@ -101,33 +119,26 @@ def _files(path: Path) -> tuple[set[str], dict[str, int]]:
             and parts[2] == "c"
             and _is_chunk(parts[3:])
         )
-        leftover = name.endswith(".partial") or name.endswith(
-            ".tmp"
-        )  # of a write that a crash cut short
+        leftover = name.endswith((".partial", ".tmp"))  # of a write that a crash cut short
         if not (chunk or leftover or parts[-1] in allowed):
             raise RunFolderError(f"{path} holds {name!r}, which has no place in a draws store")
     return arrays, files
 
 
 def _refuse(error: OSError) -> None:
+    """Raise the `RunFolderError` of a folder that cannot be listed."""
     raise RunFolderError(f"cannot read the draws store: {error}") from error
 
 
 def _is_chunk(parts: list[str]) -> bool:
+    """Whether the names of a path are the indices of a chunk."""
     return all(part.isascii() and part.isdigit() for part in parts)
 
 
 def _metadata(path: Path, kind: str) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_METADATA:
-            raise RunFolderError(f"{path} is too long for metadata")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunFolderError(f"cannot read {path}: {error}") from error
-    if not isinstance(content, dict) or (content.get("zarr_format"), content.get("node_type")) != (
-        3,
-        kind,
-    ):
+    """Zarr's metadata of a ``group`` or an ``array``."""
+    content = read_json(path, max_bytes=MAX_METADATA)
+    if (content.get("zarr_format"), content.get("node_type")) != (3, kind):
         raise RunFolderError(f"{path} is not the metadata of a zarr version 3 {kind}")
     return content
 
@@ -135,6 +146,8 @@ def _metadata(path: Path, kind: str) -> dict[str, Any]:
 def _check_array(
     path: Path, metadata: dict[str, Any], committed: int, files: dict[str, int]
 ) -> None:
+    """Raise `RunFolderError` unless an array's metadata and files are as capriole writes them."""
+
     def refuse(what: str) -> RunFolderError:
         return RunFolderError(f"{path} is damaged or foreign: {what}")
 
@@ -172,8 +185,94 @@ def _check_array(
 
 
 def _is_size(value: object) -> bool:
+    """Whether a value from JSON is a whole number that a size may have."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40
 
 
 def _are_sizes(values: object) -> bool:
+    """Whether a value from JSON is a list of such numbers."""
     return isinstance(values, list) and all(_is_size(value) for value in values)
+
+
+def write_block(path: Path, first: int, values: np.ndarray, length: int) -> None:
+    """Write ``values`` (chains, draws, ...) at draw ``first`` of a block file of ``length`` draws.
+
+    Draws before ``first`` stay. The file is replaced as a whole, and it is on disk when this
+    returns. Raises `RunFolderError` if the existing file is damaged, OSError if the disk refuses.
+    """
+    import google_crc32c
+
+    chains, draws, *rest = values.shape
+    block = np.ascontiguousarray(values)
+    if draws < length:
+        block = np.zeros((chains, length, *rest), values.dtype)
+        if first:
+            block[:, :first] = _read_block(path, block.shape, block.dtype)[:, :first]
+        block[:, first : first + draws] = values
+    content = block.astype(block.dtype.newbyteorder("<"), copy=False).reshape(-1).view("u1")
+    made = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content.data, google_crc32c.value(content).to_bytes(CHECKSUM, "little"))
+    for folder in made:
+        flush_folder(folder.parent)
+
+
+def _read_block(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """The numbers of a block file, after its length and its checksum are checked."""
+    import google_crc32c
+
+    size = math.prod(shape) * dtype.itemsize
+    if not path.is_file() or path.stat().st_size != size + CHECKSUM:
+        raise RunFolderError(f"{path} is missing or has the wrong length")
+    content = path.read_bytes()
+    if google_crc32c.value(content[:size]) != int.from_bytes(content[size:], "little"):
+        raise RunFolderError(f"{path} is damaged: its checksum does not match its draws")
+    return np.frombuffer(content[:size], dtype.newbyteorder("<")).reshape(shape)
+
+
+def is_store_file(name: str) -> bool:
+    """Whether ``name`` is a file or folder of a store, or of a write that a crash cut short."""
+    return name in ("zarr.json", *GROUPS) or name.startswith(".") or name.endswith(".partial")
+
+
+def remove_blocks(path: Path, kept: int) -> None:
+    """Remove all block files from number ``kept`` on."""
+    for file in [
+        file for part in path.glob("*") for file in part.iterdir() if int(file.name) >= kept
+    ]:
+        if file.is_dir():
+            shutil.rmtree(file)
+        else:
+            file.unlink()
+
+
+@contextlib.contextmanager
+def as_run_folder_error(path: Path) -> Iterator[None]:
+    """Turn whatever zarr and xarray raise over a checked store into one `RunFolderError`."""
+    try:
+        yield
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        OSError,
+        RuntimeError,
+    ) as error:
+        raise RunFolderError(
+            f"{path} is damaged or foreign: {type(error).__name__} {str(error)[:200]}"
+        ) from error
+
+
+def write_group(path: Path, attributes: dict[str, Any]) -> None:
+    """Write the metadata of a group; the root's attributes say how many draws count."""
+    content = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    write_atomically(path / "zarr.json", json.dumps(content).encode())
+
+
+def by_path(posterior: Arrays, sample_stats: Arrays) -> Arrays:
+    """Arrays of both groups by their path in the store."""
+    return {f"posterior/{name}": array for name, array in posterior.items()} | {
+        f"sample_stats/{name}": array for name, array in sample_stats.items()
+    }

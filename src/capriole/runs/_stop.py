@@ -1,4 +1,4 @@
-"""Stopping a run cleanly: signals and a time budget, both heard between chunks."""
+"""Stopping a run cleanly: signals and a time budget, both obeyed between chunks."""
 
 import os
 import signal
@@ -11,19 +11,32 @@ from typing import Any, Self
 from ..runtime import any_process
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Signals that stop a run cleanly: Ctrl-C, and what ``kill`` and batch systems send."""
 OUT_OF_TIME = 75
 """Exit status of a run that used up its time budget (``EX_TEMPFAIL``: try again)."""
 
 
 class Stop:
-    """``with Stop(time_budget=3600) as stop: train(..., progress=stop.after(show))``.
+    """Stop a run between chunks, on a signal or at the end of a time budget::
 
-    SIGINT and SIGTERM, and the end of the budget, let the current chunk finish; then
-    ``stop.check()``, which ``after`` calls for every progress event, raises KeyboardInterrupt, and
-    the loops return what they have. A second signal ends the process at once. Handlers are
-    installed in the main thread only (elsewhere only the budget counts) and put back on leaving.
-    ``exit_code`` is then 130 (SIGINT), 143 (SIGTERM) or 75 (budget). If one of several processes is
-    to stop, all do.
+        with Stop(time_budget=3600) as stop:
+            train(..., progress=stop.after(show))
+
+    SIGINT, SIGTERM and the end of the budget let the current chunk finish. Then `check`, which the
+    callback of `after` calls, raises KeyboardInterrupt, and the loops return what they have. A
+    second signal ends the process at once. Handlers are installed in the main thread only, and
+    restored at the end; in other threads only the budget counts. If one of several processes is to
+    stop, all of them do.
+
+    Args:
+        time_budget: seconds from entering the context; None: no limit.
+
+    Attributes:
+        time_budget: as given.
+        signal: number of the signal that was received, or None.
+
+    Raises:
+        ValueError: the budget is not positive.
     """
 
     def __init__(self, *, time_budget: float | None = None):
@@ -36,7 +49,7 @@ class Stop:
     def __enter__(self) -> Self:
         self._start = time.monotonic()
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._heard) for number in SIGNALS}
+            self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,24 +57,33 @@ class Stop:
             signal.signal(number, handler)
         self._previous = {}
 
-    def _heard(self, number: int, _: FrameType | None) -> None:
-        if self.signal is not None:  # the second: die by it, as if it had never been caught
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        """Remember the first signal; the second has its usual effect."""
+        if self.signal is not None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.signal = number
 
     @property
     def out_of_time(self) -> bool:
-        """Whether the budget is used up."""
+        """Whether the time budget is used up."""
         return self.time_budget is not None and time.monotonic() - self._start >= self.time_budget
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if it is time to stop."""
+        """Stop if a signal came or the budget is used up.
+
+        Raises:
+            KeyboardInterrupt: it is time to stop.
+        """
         if any_process(self.signal is not None or self.out_of_time):
             raise KeyboardInterrupt
 
     def after[**P](self, show: Callable[P, None]) -> Callable[P, None]:
-        """``show``, followed by `check`: for use as a progress callback."""
+        """A progress callback that calls ``show`` and then `check`.
+
+        Args:
+            show: the callback to call first.
+        """
 
         def shown(*args: P.args, **options: P.kwargs) -> None:
             show(*args, **options)
@@ -71,7 +93,7 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """The status to leave with after KeyboardInterrupt."""
+        """Exit status after KeyboardInterrupt: 130 (SIGINT), 143 (SIGTERM) or `OUT_OF_TIME`."""
         if self.signal is None and self.out_of_time:
             return OUT_OF_TIME
         return 128 + (signal.SIGINT if self.signal is None else self.signal)

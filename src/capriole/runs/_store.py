@@ -1,4 +1,7 @@
-"""Draws on disk: a zarr store that grows block by block and says, last, how much of it counts."""
+"""Draws on disk: a zarr store that grows block by block.
+
+How many of its draws count is written last, after the draws themselves.
+"""
 
 import contextlib
 import json
@@ -12,38 +15,49 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from ..runtime import Arrays, is_first_process, write_atomically
-from ._blocks import write_block
-from ._errors import RunFolderError
-from ._layout import GROUPS, Layout, check_layout
+from ._files import RunFolderError
+from ._layout import (
+    GROUPS,
+    Layout,
+    as_run_folder_error,
+    by_path,
+    check_layout,
+    is_store_file,
+    remove_blocks,
+    write_block,
+    write_group,
+)
 
 if TYPE_CHECKING:
     import xarray
 
 BLOCK_BYTES = 16 << 20
-
-
-def _may_be_ours(name: str) -> bool:
-    """Whether a store has a file or folder of that name, or a write that a crash cut short left it."""
-    return name in ("zarr.json", *GROUPS) or name.startswith(".") or name.endswith(".partial")
+"""Bytes of a block of draws, all arrays together: two of them fit easily into memory."""
 
 
 class DrawStore:
-    """Groups ``posterior`` and ``sample_stats`` of arrays (chain, draw, ...), as ArviZ names them.
+    """Draws on disk, in groups ``posterior`` and ``sample_stats`` of arrays (chain, draw, ...).
 
-    The root's attribute ``committed`` counts the draws that are whole on disk; it is written after
-    them, so whatever lies beyond is what a crash left. Numbers are stored plainly, each block with
-    a checksum that reading verifies.
+    The root's attribute ``committed`` counts the draws that are whole on disk. It is written after
+    them, so whatever lies beyond is the remainder of a crash. Numbers are stored uncompressed, each
+    block with a checksum that reading verifies. What writes raises `RunFolderError` if the disk
+    refuses; the draws committed before are then unchanged.
+
+    Attributes:
+        path: the store's folder, such as ``draws.zarr``.
+        layout: its checked metadata.
+        committed: number of draws per chain that are whole on disk.
     """
 
     def __init__(self, path: Path, layout: Layout, mode: Literal["r", "r+"]):
-
         self.path, self.layout, self.committed, self._mode = path, layout, layout.committed, mode
         self._open()
 
     def _open(self) -> None:
+        """Open the arrays with the lengths that they have now."""
         import zarr
 
-        with _foreign_is_damaged(self.path):
+        with as_run_folder_error(self.path):
             root = zarr.open_group(self.path, mode=self._mode, zarr_format=3)
             self._arrays: dict[str, Any] = {name: root[name] for name in self.layout.arrays}
 
@@ -58,28 +72,39 @@ class DrawStore:
         parts: int = 1,
         chunk_size: int = 1,
     ) -> Self:
-        """An empty store for ``num_draws`` draws shaped like these examples (chains, draws, ...);
-        replaces an old one.
+        """Make an empty store, in place of the old one if there is one.
 
-        A block is as long as ``num_draws``, or as fits into 16 MB, then a multiple of the
-        ``chunk_size`` in which draws come, if it holds one: what fills a block is written once,
-        what straddles two is read and written again. With several ``parts`` the store has that many
-        times the chains of the examples, and each part is written on its own (by a process of its
-        own).
+        A block holds ``num_draws``, or as many draws as `BLOCK_BYTES` hold. In the latter case it
+        is a multiple of ``chunk_size`` if it holds a whole chunk: a chunk that fills a block is
+        written once, and a chunk across two blocks is read and written again.
+
+        Args:
+            path: the store's folder.
+            posterior: examples of the posterior's arrays, shape (chains, draws, ...).
+            sample_stats: examples of the statistics' arrays, likewise.
+            num_draws: draws per chain to make room for.
+            parts: ranges of chains that are written separately, one by each process. The store has
+                ``parts`` times the chains of the examples.
+            chunk_size: draws that will be written at once.
+
+        Returns:
+            The store, open for writing.
+
+        Raises:
+            RunFolderError: ``path`` holds something else, or the disk refuses.
         """
         import zarr
         from zarr.codecs import Crc32cCodec
 
         if path.is_file() or (
-            path.is_dir() and not all(_may_be_ours(part.name) for part in path.iterdir())
+            path.is_dir() and not all(is_store_file(part.name) for part in path.iterdir())
         ):
             raise RunFolderError(
                 f"{path} is there and no store of draws: it is not replaced; choose another place"
             )
         shutil.rmtree(path, ignore_errors=True)
         try:
-            examples = {f"posterior/{k}": v for k, v in posterior.items()}
-            examples |= {f"sample_stats/{k}": v for k, v in sample_stats.items()}
+            examples = by_path(posterior, sample_stats)
             per_draw = sum(example[:, 0].nbytes for example in examples.values())
             fitting = BLOCK_BYTES // per_draw
             fitting -= fitting % chunk_size if fitting > chunk_size else 0
@@ -101,17 +126,24 @@ class DrawStore:
                         *(f"{Path(name).name}_dim_{i}" for i in range(len(rest))),
                     ),
                 )
-            _write_root(path, committed=0, variables=list(posterior))
+            write_group(path, {"committed": 0, "variables": list(posterior)})
         except OSError as error:
             raise RunFolderError(f"cannot make {path}: {error.strerror or error}") from error
         return cls(path, check_layout(path), "r+")
 
     @classmethod
     def open(cls, path: str | os.PathLike, *, write: bool = False) -> Self:
-        """The store at ``path``, checked. Raises `RunFolderError` if it is missing, damaged or
-        foreign.
+        """Open a store after checking all its metadata.
 
-        Opening it for writing removes the unfinished files that a crash left.
+        Args:
+            path: the store's folder.
+            write: whether to open for writing; this removes the unfinished files of a crash.
+
+        Returns:
+            The store.
+
+        Raises:
+            RunFolderError: the store is missing, damaged, or not capriole's.
         """
         path = Path(path)
         if write:
@@ -121,17 +153,26 @@ class DrawStore:
 
     @property
     def block(self) -> int:
-        """Draws per block: the largest number that is worth holding in memory."""
+        """Draws per block file."""
         return self.layout.block
 
     def reserve(self, num_draws: int) -> None:
-        """Make the arrays ``num_draws`` long, at least; what is not committed reads as zeros or
-        what a crash left.
+        """Make the arrays at least ``num_draws`` long; the content of uncommitted draws is open.
+
+        Args:
+            num_draws: draws per chain.
         """
         self._resize(lambda length: max(length, num_draws))
 
     def trim(self, num_draws: int) -> None:
-        """Drop everything beyond the first ``num_draws`` draws, committed or not."""
+        """Drop everything beyond the first ``num_draws`` draws, committed or not.
+
+        Args:
+            num_draws: draws per chain that stay.
+
+        Raises:
+            RunFolderError: fewer are committed, or the disk refuses.
+        """
         if num_draws > self.committed:
             raise RunFolderError(
                 f"{self.path} holds {self.committed} draws, the checkpoint asks for {num_draws}"
@@ -141,23 +182,24 @@ class DrawStore:
         self._resize(lambda length: min(length, num_draws))
 
     def append(self, posterior: Arrays, sample_stats: Arrays) -> None:
-        """Write draws (chains, draws, ...) behind the committed ones, flush them, and only then
-        commit them.
-
-        Raises `RunFolderError` if the disk does not take them; the draws committed before are
-        untouched.
-        """
+        """`write` draws of all chains behind the committed ones, and only then `commit` them."""
         self.commit(self.write(posterior, sample_stats))
 
     def write(self, posterior: Arrays, sample_stats: Arrays, *, part: int = 0) -> int:
-        """Write and flush draws of one part of the chains, as `append`; return the number to
-        `commit` if all did.
+        """Write and flush draws of one part of the chains, without committing them.
+
+        Args:
+            posterior: arrays of shape (chains of the part, draws, ...), by name.
+            sample_stats: arrays of statistics, likewise.
+            part: index of the part.
+
+        Returns:
+            The number of draws to `commit` when all parts are written.
         """
-        values = {f"posterior/{k}": v for k, v in posterior.items()}
-        values |= {f"sample_stats/{k}": v for k, v in sample_stats.items()}
+        values = by_path(posterior, sample_stats)
         start = self.committed
         stop = start + next(iter(values.values())).shape[1]
-        with self._refusal("write draws to"):
+        with self._disk_errors("write draws to"):
             for name in self.layout.arrays:
                 for block in range(start // self.block, -(-stop // self.block)):
                     first, last = (
@@ -172,50 +214,77 @@ class DrawStore:
         return stop
 
     def commit(self, committed: int, *, follow: bool = False) -> None:
-        """Say that the first ``committed`` draws are there, on disk, in all parts; ``follow``:
-        another process does.
+        """Record that the first draws are whole on disk in all parts.
+
+        Args:
+            committed: number of those draws per chain.
+            follow: only remember the number, because another process records it.
         """
         if not follow:
             if max(array["shape"][1] for array in self.layout.arrays.values()) < committed:
                 self.reserve(committed)
-            with self._refusal("commit draws to"):
-                _write_root(self.path, committed=committed, variables=self.layout.variables)
+            with self._disk_errors("commit draws to"):
+                attributes = {"committed": committed, "variables": self.layout.variables}
+                write_group(self.path, attributes)
         self.committed = committed
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Committed draws ``start`` to ``stop`` of an array such as ``sample_stats/lp`` (chains,
-        draws, ...).
+        """Committed draws of one array.
+
+        Args:
+            name: the array's path, such as ``sample_stats/lp``.
+            start: first draw.
+            stop: draw after the last; None: the end.
+
+        Returns:
+            An array of shape (chains, draws, ...).
+
+        Raises:
+            RunFolderError: the store is damaged.
         """
         stop = self.committed if stop is None else min(stop, self.committed)
-        with _foreign_is_damaged(self.path):
+        with as_run_folder_error(self.path):
             return np.asarray(self._arrays[name][:, start:stop])
 
     def read_position(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Flat positions (chains, draws, dim): the variables side by side, in their order."""
+        """Committed draws as flat positions (chains, draws, dim): the variables side by side.
+
+        Arguments and errors are those of `read`.
+        """
         parts = [self.read(f"posterior/{name}", start, stop) for name in self.layout.variables]
         return np.concatenate(
             [part.reshape(*part.shape[:2], math.prod(part.shape[2:])) for part in parts], axis=2
         )
 
     def blocks(self, names: tuple[str, ...], start: int = 0) -> Iterator[Arrays]:
-        """The statistics ``names`` from draw ``start`` on, a block at a time."""
+        """Statistics of committed draws, one block at a time.
+
+        Args:
+            names: statistics such as ``lp``.
+            start: first draw.
+
+        Yields:
+            Arrays of shape (chains, draws, ...), by name.
+        """
         for first in range(start, self.committed, self.block):
             yield {
                 name: self.read(f"sample_stats/{name}", first, first + self.block) for name in names
             }
 
     def annotate(self, attributes: dict[str, Any]) -> None:
-        """Set the attributes of both groups (the first process does)."""
-        if not is_first_process():
-            return
-        for group in GROUPS:
-            content = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-            write_atomically(self.path / group / "zarr.json", json.dumps(content).encode())
+        """Set the attributes of both groups; only the first process writes them.
+
+        Args:
+            attributes: values that JSON can hold.
+        """
+        if is_first_process():
+            for group in GROUPS:
+                write_group(self.path / group, attributes)
 
     def _resize(self, new_length: Callable[[int], int]) -> None:
         """Change the length of all arrays, and remove blocks that lie beyond it."""
         changed = False
-        with self._refusal("change the length of"):
+        with self._disk_errors("change the length of"):
             for name, metadata in self.layout.arrays.items():
                 chains, length, *rest = metadata["shape"]
                 wanted = new_length(length)
@@ -224,12 +293,13 @@ class DrawStore:
                 changed, metadata["shape"] = True, [chains, wanted, *rest]
                 write_atomically(self.path / name / "zarr.json", json.dumps(metadata).encode())
                 if wanted < length:
-                    _remove_blocks(self.path / name / "c", -(-wanted // self.block))
+                    remove_blocks(self.path / name / "c", -(-wanted // self.block))
         if changed:
             self._open()
 
     @contextlib.contextmanager
-    def _refusal(self, what: str) -> Iterator[None]:
+    def _disk_errors(self, what: str) -> Iterator[None]:
+        """Turn the disk's refusal into a `RunFolderError` that says what is safe."""
         try:
             yield
         except RunFolderError:
@@ -242,39 +312,32 @@ class DrawStore:
             ) from error
 
 
-def _remove_blocks(path: Path, kept: int) -> None:
-    for file in [
-        file for part in path.glob("*") for file in part.iterdir() if int(file.name) >= kept
-    ]:
-        if file.is_dir():
-            shutil.rmtree(file)
-        else:
-            file.unlink()
-
-
 def open_draws(path: str | os.PathLike) -> "xarray.DataTree":
-    """The committed draws of a run, lazily, as an ArviZ DataTree; ``path`` is a run folder or its
-    ``draws.zarr``.
+    """Open the committed draws of a run as a lazy ArviZ DataTree.
 
-    Nothing in the store is executed or believed before it is checked. Raises `RunFolderError` if it
-    is not sound.
+    All metadata is checked first, and nothing in the store is executed.
+
+    Args:
+        path: a run folder, or its ``draws.zarr``.
+
+    Returns:
+        The tree, with groups ``posterior`` and ``sample_stats``.
+
+    Raises:
+        RunFolderError: the store is missing, damaged, or not capriole's.
     """
     import xarray
 
     path = Path(path)
     path = path / "draws.zarr" if (path / "draws.zarr").is_dir() else path
     layout = check_layout(path)
-    options: dict[str, Any] = {
-        "engine": "zarr",
-        "consolidated": False,
-        "decode_cf": False,
-        "chunks": None,
-    }
-    with _foreign_is_damaged(path):
+    options: dict[str, Any] = {"engine": "zarr", "consolidated": False}
+    options |= {"decode_cf": False, "chunks": None}
+    with as_run_folder_error(path):
         if len({metadata["shape"][1] for metadata in layout.arrays.values()}) == 1:
             return xarray.open_datatree(path, **options).isel(draw=slice(layout.committed))
-        # A crash, or a full disk, while the lengths were changed: xarray wants them equal, so one
-        # array at a time.
+        # After a crash while lengths were changed they differ. xarray opens equal lengths only, so
+        # the arrays are opened one by one.
         groups: dict[str, list[xarray.Dataset]] = {group: [] for group in GROUPS}
         for group, name in (array.split("/") for array in layout.arrays):
             others = [other.split("/")[1] for other in layout.arrays if other != f"{group}/{name}"]
@@ -284,28 +347,3 @@ def open_draws(path: str | os.PathLike) -> "xarray.DataTree":
             group: xarray.merge(parts, combine_attrs="override") for group, parts in groups.items()
         }
         return xarray.DataTree.from_dict(merged)
-
-
-@contextlib.contextmanager
-def _foreign_is_damaged(path: Path) -> Iterator[None]:
-    """Whatever zarr and xarray raise over a store that passed the checks is one error to the user."""
-    try:
-        yield
-    except (
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-        OSError,
-        RuntimeError,
-    ) as error:
-        raise RunFolderError(
-            f"{path} is damaged or foreign: {type(error).__name__} {str(error)[:200]}"
-        ) from error
-
-
-def _write_root(path: Path, *, committed: int, variables: list[str]) -> None:
-    attributes = {"committed": committed, "variables": variables}
-    content = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    write_atomically(path / "zarr.json", json.dumps(content).encode())

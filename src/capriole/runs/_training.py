@@ -1,6 +1,4 @@
-"""Training that survives: checkpoints between chunks, and a stage goes on where its last checkpoint
-left it.
-"""
+"""Training with checkpoints: a stage continues where its last checkpoint left it."""
 
 import time
 from collections.abc import Callable
@@ -19,22 +17,38 @@ from ..training import (
     init_train_state,
     train_kernel,
 )
-from ._checkpoint import Checkpoint, CheckpointError, Checkpoints, fill, number, to_arrays
-from ._fingerprint import check_state
-from ._metrics import MetricsLog
+from ._checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Checkpoints,
+    check_state,
+    fill,
+    number,
+    to_arrays,
+)
+from ._files import MetricsLog
 
 HISTORY = "history/"
+"""Prefix of the arrays that hold the training history in a checkpoint."""
 
 
 class CheckpointedTrainer:
-    """A trainer for `train_best` and for ``capriole.train(resume=...)``: every stage is kept in
-    ``checkpoints``.
+    """A trainer with checkpoints, for `train_best` and for ``capriole.train(resume=...)``.
 
-    A checkpoint is written after the first chunk that ends ``seconds`` or more after the last one,
-    and when training ends in whatever way Python can see. A stage that is complete is read back,
-    not trained again. ``log`` loses its lines beyond the point that training goes on from.
-    ``devices`` is as in `capriole.training.train_kernel`; with several processes the first one
-    writes.
+    A checkpoint is written after the first chunk that ends ``seconds`` or more after the last
+    checkpoint, and when training ends or raises. A stage that is complete is read back, not trained
+    again. Of several processes the first one writes.
+
+    Args:
+        checkpoints: where all stages are stored.
+        seconds: time between two checkpoints.
+        chunk_size: training steps per compiled chunk.
+        log: a log that loses its lines beyond the point that training continues from.
+        devices: as in `capriole.training.train_kernel`.
+
+    Raises:
+        CheckpointError: on the call, a checkpoint is damaged or belongs to another run.
+        RunFolderError: on the call, the disk refuses.
     """
 
     def __init__(
@@ -65,13 +79,26 @@ class CheckpointedTrainer:
         num_steps: int,
         progress: Callable[[Progress], None] | None = None,
     ) -> TrainResult:
-        """`train`, from the stage's last checkpoint if it has one."""
+        """`train_kernel`, from the stage's last checkpoint if it has one.
+
+        Args:
+            stage: name of the stage in the checkpoints and in progress events.
+            key: random key; the same as before to resume.
+            transition: the kernel to train.
+            position: starts of the chains, shape (dim, chains).
+            recipe: how to train.
+            num_steps: training steps in all.
+            progress: called after every chunk.
+
+        Returns:
+            The result of a run that was never stopped.
+        """
         fresh = init_train_state(transition, position, recipe)
         found = self.checkpoints.read(stage)
         resume = None if found is None else _restored(found, key, fresh)
         if self.log is not None:
             self.log.rewind(stage, 0 if found is None else found.step)
-        keeper = _Keeper(self.checkpoints, stage, key, self.seconds)
+        writer = _SnapshotWriter(self.checkpoints, stage, key, self.seconds)
         named = None if progress is None else lambda event: progress(event._replace(phase=stage))
         try:
             return train_kernel(
@@ -83,15 +110,15 @@ class CheckpointedTrainer:
                 chunk_size=self.chunk_size,
                 progress=named,
                 resume=resume,
-                checkpoint=keeper.offer,
+                checkpoint=writer.offer,
                 devices=self.devices,
             )
         finally:
-            keeper.write()
+            writer.write()
 
 
-class _Keeper:
-    """Holds the latest snapshot and writes it when it is time."""
+class _SnapshotWriter:
+    """Holds the latest snapshot, and writes it when ``seconds`` have passed."""
 
     def __init__(self, checkpoints: Checkpoints, stage: str, key: Key, seconds: float):
         self.checkpoints, self.stage, self.key, self.seconds = checkpoints, stage, key, seconds
@@ -99,11 +126,13 @@ class _Keeper:
         self.written = time.monotonic()
 
     def offer(self, snapshot: Snapshot) -> None:
+        """Take the snapshot of a chunk."""
         self.latest = snapshot
         if any_process(time.monotonic() - self.written >= self.seconds):
             self.write()
 
     def write(self) -> None:
+        """Write the latest snapshot, unless it is written already."""
         if self.latest is None:
             return
         snapshot, self.latest = self.latest, None
@@ -116,9 +145,7 @@ class _Keeper:
 
 
 def _parts(key: Key, state: TrainState) -> dict[str, Any]:
-    """What of a training state is stored: all but the log density, which is the caller's code and
-    data.
-    """
+    """The stored parts of a training state: all but the log density, which the caller brings."""
     return {
         "key": key,
         "dynamics": state.transition.dynamics,
@@ -129,6 +156,7 @@ def _parts(key: Key, state: TrainState) -> dict[str, Any]:
 
 
 def _restored(found: Checkpoint, key: Key, fresh: TrainState) -> Snapshot:
+    """The snapshot of a checkpoint, if it fits a fresh state of this training."""
     stored: Arrays = {
         name: value for name, value in found.arrays.items() if not name.startswith(HISTORY)
     }

@@ -1,11 +1,36 @@
-"""Draws of a frozen kernel: the loop, starts, trees, NUTS beside it."""
+"""Draws of a frozen kernel, and NUTS to compare with.
+
+Read in this order:
+
+- `_initial`: random keys, and starting positions;
+- `_hmc_warmup`: plain HMC that finds the typical set, a step size and scales;
+- `_draw`: the loop over compiled chunks, and what it keeps of a step;
+- `_tree`: draws as an ArviZ tree;
+- `_api`: ``capriole.sample``, which puts these together;
+- `_counted`: what any external sampler needs to report its costs;
+- `_nuts`: BlackJAX's NUTS.
+"""
 
 from ._api import sample
+from ._counted import (
+    PeerDraws,
+    PeerRecord,
+    chain_keys,
+    check_peer_starts,
+    collect,
+    hmc_record,
+    leapfrogs_only,
+    over_chains,
+    plain,
+    scan,
+    timed,
+    total,
+    worth_vectorising,
+)
 from ._draw import Draws, Record, draw_chains, draw_chunks, health_arrays, means, record_of
 from ._hmc_warmup import Pilot, run_pilot
 from ._initial import as_key, prepare
-from ._nuts import check_peer_starts, hmc_record, leapfrogs_only, nuts, nuts_dense, run_nuts
-from ._peers import PeerDraws, PeerRecord, chain_keys, collect, plain, scan, timed, total
+from ._nuts import nuts, nuts_dense, run_nuts
 from ._tree import to_datatree, to_tree
 
 __all__ = [
@@ -26,6 +51,7 @@ __all__ = [
     "means",
     "nuts",
     "nuts_dense",
+    "over_chains",
     "plain",
     "prepare",
     "record_of",
@@ -37,4 +63,5 @@ __all__ = [
     "to_datatree",
     "to_tree",
     "total",
+    "worth_vectorising",
 ]

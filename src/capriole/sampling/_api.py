@@ -13,11 +13,11 @@ from ..models import check_count, check_starts
 from ..runtime import Devices, Progress
 from ._draw import Record, draw_chains
 from ._hmc_warmup import run_pilot
+from ._initial import as_key, prepare
+from ._tree import to_datatree
 
 if TYPE_CHECKING:
     import xarray
-from ._initial import as_key, prepare
-from ._tree import to_datatree
 
 log = logging.getLogger("capriole")
 
@@ -37,24 +37,38 @@ def sample(
     devices: Devices | None = None,
     progress: Callable[[Progress, Record], None] | None = None,
 ) -> "xarray.DataTree":
-    """Draw from the target of a frozen kernel; groups and names are ArviZ's.
+    """Draw from the target of a frozen kernel.
 
-    Chains start at ``init + spread * N(0, I)``, or exactly at ``starts``, flat positions of shape
-    (dim, chains). ``num_warmup`` steps of plain HMC, whose step size adapts, bring them to the
-    typical set and are discarded; the draws come from ``transition`` alone, and nothing adapts
-    while they are kept.
+    A warm-up of plain HMC, whose step size adapts, brings the chains to the typical set and is
+    discarded. The draws come from ``transition`` alone, and nothing adapts while they are kept.
+    Ctrl-C ends the run after a whole chunk and returns what is there.
 
-    The tree has the group ``posterior`` with one variable per leaf of the user's pytree, dims
-    ``(chain, draw, ...)``, and ``sample_stats`` with ``lp`` (log density), ``acceptance_rate``,
-    ``diverging``, ``energy``, ``n_steps`` (gradients) and capriole's own ``accepted``,
-    ``direction``, ``log_det``, ``log_ratio``, ``nonfinite``, ``jump_sq``. Its attributes record
-    versions, seed and cost; ``completed`` is 0 if Ctrl-C ended the run early; ``warnings`` is what
-    looks unhealthy, with a remedy, one per line, and the log repeats it.
+    Args:
+        transition: the kernel, for example of `capriole.train` or `capriole.load`.
+        init: one position of the log density (any pytree); chains start at
+            ``init + spread * N(0, I)``. None: the log density has starts of its own.
+        starts: exact starting positions instead, flat, shape (dim, chains).
+        seed: a whole number or a random key.
+        num_chains: number of chains; ``starts`` says it otherwise.
+        num_draws: draws per chain to keep.
+        num_warmup: steps of HMC warm-up.
+        thin: steps per draw.
+        spread: standard deviation of the starts around ``init``, in its units.
+        chunk_size: draws per compiled chunk.
+        devices: devices to divide the chains evenly over, for example ``jax.devices()``.
+        progress: called after every chunk with its draws.
 
-    ``devices``, e.g. ``jax.devices()``, divides the chains evenly over several devices.
+    Returns:
+        A tree in ArviZ's layout. ``posterior`` has one variable per leaf of the user's pytree, dims
+        ``(chain, draw, ...)``. ``sample_stats`` has ``lp`` (log density), ``acceptance_rate``,
+        ``diverging``, ``energy``, ``n_steps`` (gradients) and capriole's own ``accepted``,
+        ``direction``, ``log_det``, ``log_ratio``, ``nonfinite``, ``jump_sq``. Attributes record
+        versions, seed and cost. ``completed`` is 0 after Ctrl-C; ``warnings`` names what looks
+        unhealthy, with a remedy, one problem per line, and the log repeats it.
 
-    Raises ValueError if a chain starts outside the support, or ``starts`` are no positions of this
-    log density.
+    Raises:
+        ValueError: a chain starts outside the support, or ``starts`` are no positions of this log
+            density.
     """
     start_key, warmup_key, sample_key = jax.random.split(as_key(seed), 3)
     logdensity, init_key = transition.target, jax.random.fold_in(start_key, 1)
@@ -90,7 +104,7 @@ def sample(
 
 
 def _as_starts(starts: Any, logdensity: AbstractLogDensity) -> Vector:
-    """Starts of shape (dim, chains), checked."""
+    """``starts`` as an array (dim, chains), after checks of its shape and dtype."""
     position = jnp.asarray(starts)
     if position.ndim != 2 or not jnp.issubdtype(position.dtype, jnp.floating):
         raise ValueError(
@@ -99,9 +113,7 @@ def _as_starts(starts: Any, logdensity: AbstractLogDensity) -> Vector:
         )
     try:
         jax.eval_shape(users(logdensity), jax.ShapeDtypeStruct(position.shape, position.dtype))
-    except (
-        Exception
-    ) as error:  # whatever a foreign log density raises at a position of the wrong size
+    except Exception as error:  # a user's log density may raise anything at the wrong size
         raise ValueError(
             f"starts of shape {position.shape} do not fit the log density, {error}"
         ) from error

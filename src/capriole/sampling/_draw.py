@@ -1,8 +1,8 @@
-"""Sampling: a host loop over jitted chunks of a scan.
+"""Sampling: a host loop over compiled chunks of steps.
 
-The key of step t is ``fold_in(root, t)``; each step splits its key once and draws for all chains at
-once, chains leading. So draws are bitwise the same for any chunk size and after a resume, and no
-key is both split and folded.
+The key of step t is ``fold_in(root, t)``. Each step splits its key once and draws for all chains
+together, chains leading. So draws are the same bit for bit for any chunk size and after a resume,
+and no key is both split and folded.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,10 +17,26 @@ from ..kernels import AbstractTransition, ChainState, Info, Key, Vector, on_devi
 from ..runtime import CompileClock, Devices, Progress, check_devices, copied, divided, own, whole
 
 type Stacked = Any
+"""An array with leading axes for draws, chains or both."""
 
 
 class Record(NamedTuple):
-    """What is kept of a step, for every chain: the position and the figures that ArviZ users know."""
+    """What is kept of a step, for every chain; names are those of ArviZ where it has one.
+
+    Attributes:
+        position: position after the step.
+        lp: log density there.
+        acceptance_rate: probability of acceptance.
+        accepted: whether the proposal was accepted; a count with thinning.
+        diverging: whether the proposal was divergent; a count with thinning.
+        nonfinite: whether the proposal had no finite log density; a count with thinning.
+        energy: ``|v|^2 / 2 - log density`` at the start of the step.
+        log_ratio: log of the Metropolis-Hastings ratio before clipping.
+        log_det: log-determinant of the proposal's Jacobian.
+        direction: 1 (forward) or -1 (backward).
+        jump_sq: expected squared jump, ``A |x' - x|^2``.
+        n_steps: gradients; a sum with thinning.
+    """
 
     position: Stacked
     lp: Stacked
@@ -37,13 +53,20 @@ class Record(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Draws of all chains: fields of ``record`` have shape (chains, draws), ``position`` (chains,
-    draws, dim).
+    """Draws of all chains and what they cost.
 
-    With thinning, ``acceptance_rate`` and ``n_steps`` are the mean and the sum over the steps
-    between two draws, and ``accepted``, ``diverging`` and ``nonfinite`` count them (0 to thin); the
-    rest describes the last of them. ``thin`` is their number. ``state`` continues the chains;
-    ``seconds`` excludes ``compile_seconds``.
+    With thinning, ``acceptance_rate`` is the mean over the steps between two draws, ``n_steps``
+    their sum, and ``accepted``, ``diverging`` and ``nonfinite`` count them (0 to ``thin``). The
+    other fields describe the last of these steps.
+
+    Attributes:
+        record: fields of shape (chains, draws); ``position`` (chains, draws, dim).
+        state: the state that continues the chains.
+        num_gradients: gradients of all steps, summed over chains.
+        seconds: time spent, without compiling.
+        compile_seconds: time spent compiling.
+        completed: False if the run was interrupted.
+        thin: steps per draw.
     """
 
     record: Record
@@ -56,7 +79,16 @@ class Draws(NamedTuple):
 
 
 def record_of(state: ChainState, info: Info, before: Vector) -> Record:
-    """What is kept of a step from ``before`` to ``state``."""
+    """What is kept of one step.
+
+    Args:
+        state: state after the step.
+        info: what the step did.
+        before: positions before the step, shape (dim, chains).
+
+    Returns:
+        Fields of shape (chains,); ``position`` (dim, chains).
+    """
     squared = jnp.sum((info.proposal.position - before) ** 2, axis=0)
     moved = jnp.where(info.acceptance_rate > 0, info.acceptance_rate * squared, 0)
     return Record(
@@ -76,10 +108,10 @@ def record_of(state: ChainState, info: Info, before: Vector) -> Record:
 
 
 class _Packed(NamedTuple):
-    """A `Record` in three arrays: every array that a loop fills is worth some compilation.
+    """A `Record` in three arrays, because every array that a loop fills takes time to compile.
 
-    Shapes (dim, chains) and (figures, chains), in the order of `_REALS` and `_COUNTS`; draws come
-    first once stacked.
+    ``position`` has shape (dim, chains), ``reals`` and ``counts`` (fields, chains) in the order of
+    `_REALS` and `_COUNTS`. Draws lead once they are stacked.
     """
 
     position: Stacked
@@ -88,11 +120,15 @@ class _Packed(NamedTuple):
 
 
 _REALS = ("lp", "acceptance_rate", "energy", "log_ratio", "log_det", "jump_sq")
+"""Fields of a `Record` that are packed as real numbers."""
 _COUNTS = ("accepted", "diverging", "nonfinite", "direction", "n_steps")
+"""Fields of a `Record` that are packed as int32."""
 _SUMMED = ("accepted", "diverging", "nonfinite", "n_steps")
+"""Fields of a `Record` that are summed over the steps between two draws."""
 
 
 def _packed(record: Record) -> _Packed:
+    """The record of one step in three arrays."""
     reals = jnp.stack([getattr(record, name) for name in _REALS])
     return _Packed(
         record.position,
@@ -102,7 +138,7 @@ def _packed(record: Record) -> _Packed:
 
 
 def _unpacked(packed: _Packed) -> Record:
-    """The record from arrays on the host, draws first."""
+    """The record from stacked arrays on the host, draws leading."""
     reals = {name: packed.reals[:, i] for i, name in enumerate(_REALS)}
     counts = {name: packed.counts[:, i] for i, name in enumerate(_COUNTS)}
     return Record(packed.position, **(reals | counts))._replace(
@@ -120,8 +156,9 @@ def _chunk(
     thin: int,
     capacity: int,
 ) -> tuple[ChainState, _Packed]:
-    """``num_draws`` draws, at most ``capacity``; the loop's length is data, so a short last chunk
-    compiles nothing.
+    """``num_draws`` draws, at most ``capacity``.
+
+    The loop's length is data, so a short last chunk does not compile again.
     """
 
     def step(state: ChainState, t: jax.Array) -> tuple[ChainState, Record]:
@@ -158,10 +195,24 @@ def draw_chunks(
     chunk_size: int = 200,
     devices: Devices | None = None,
 ) -> Iterator[tuple[ChainState, Record]]:
-    """The loop of `draw_chains`, chunk by chunk: the state reached and its draws, fields (draws,
-    ..., chains).
+    """The loop of `draw_chains`, chunk by chunk.
 
-    With ``devices`` the state is divided over them; the draws are those of this process's chains.
+    Args:
+        key: random key of the whole run.
+        transition: the frozen kernel.
+        state: state of all chains, position of shape (dim, chains).
+        num_draws: draws per chain.
+        thin: steps per draw.
+        first_step: steps already taken with this key.
+        chunk_size: draws per chunk.
+        devices: devices to divide the chains evenly over.
+
+    Yields:
+        The state reached, divided over ``devices``, and the draws of this process's chains: fields
+        (draws, ..., chains).
+
+    Raises:
+        ValueError: a number is not positive, or the state has no axis of chains.
     """
     if num_draws < 1 or thin < 1 or chunk_size < 1:
         raise ValueError(
@@ -181,7 +232,7 @@ def draw_chunks(
             limits = copied(limits, devices)
         state, packed = _chunk(key, transition, state, *limits, thin, chunk_size)
         if devices is not None:
-            packed = divided(packed, devices)  # as it is, but for what is the same for all chains
+            packed = divided(packed, devices)  # changes only what is the same for all chains
         yield state, _unpacked(_Packed(*(own(kept)[:length] for kept in packed)))
 
 
@@ -199,14 +250,28 @@ def draw_chains(
 ) -> Draws:
     """Run all chains of ``state`` for ``num_draws * thin`` steps and keep every ``thin``-th.
 
-    ``first_step`` is the number of steps already taken with this key (to continue a run).
-    KeyboardInterrupt ends the run after the last whole chunk and returns what is there, with
-    ``completed`` False.
+    KeyboardInterrupt ends the run after a whole chunk and returns what is there, with ``completed``
+    False. Chains on several devices do not communicate; their draws are those of one device up to
+    rounding. With several processes (``jax.distributed``) every process gets the draws of its own
+    chains, and the final state of all chains.
 
-    ``devices``, e.g. ``jax.devices()``, divides the chains evenly over several devices, which then
-    work without a word to each other; draws are those of one device but for rounding. With several
-    processes (``jax.distributed``) every process gets the draws of its own chains, and all of the
-    final state.
+    Args:
+        key: random key of the whole run.
+        transition: the frozen kernel.
+        state: state of all chains, position of shape (dim, chains).
+        num_draws: draws per chain.
+        thin: steps per draw.
+        first_step: steps already taken with this key, to continue a run.
+        chunk_size: draws per compiled chunk.
+        devices: devices to divide the chains evenly over, for example ``jax.devices()``.
+        progress: called after every chunk with its draws.
+
+    Returns:
+        The draws with their costs.
+
+    Raises:
+        KeyboardInterrupt: before the first chunk is complete.
+        ValueError: a number is not positive, or the state has no axis of chains.
     """
     options: dict[str, Any] = {
         "thin": thin,
@@ -242,7 +307,16 @@ def draw_chains(
 
 
 def health_arrays(record: Record, start: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """The arguments of `diagnostics.tally` that a record holds, from draw ``start`` on."""
+    """The arguments of `diagnostics.tally` that a record holds.
+
+    Args:
+        record: fields of shape (chains, draws).
+        start: first draw.
+
+    Returns:
+        Acceptance rates, counts accepted and counts divergent, each (chains, draws), and the number
+        of proposals without a finite log density.
+    """
     accepted, diverging = record.accepted[:, start:], record.diverging[:, start:]
     return (
         record.acceptance_rate[:, start:],
@@ -253,12 +327,19 @@ def health_arrays(record: Record, start: int = 0) -> tuple[np.ndarray, np.ndarra
 
 
 def chains_first(stacked: np.ndarray) -> np.ndarray:
-    """(draws, chains) -> (chains, draws) and (draws, dim, chains) -> (chains, draws, dim)."""
+    """(draws, chains) as (chains, draws), and (draws, dim, chains) as (chains, draws, dim)."""
     return np.ascontiguousarray(stacked.T if stacked.ndim == 2 else stacked.transpose(2, 0, 1))
 
 
 def means(record: Record) -> dict[str, float]:
-    """The figures of a chunk that progress shows."""
+    """The metrics of a chunk that progress shows.
+
+    Args:
+        record: the draws of the chunk.
+
+    Returns:
+        Mean acceptance rate, number of divergent steps, mean expected squared jump.
+    """
     return {
         "acceptance_rate": float(record.acceptance_rate.mean()),
         "diverging": float(record.diverging.sum()),

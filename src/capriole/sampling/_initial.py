@@ -1,6 +1,6 @@
-"""Seeds, and positions to start from."""
+"""Random keys from seeds, and starting positions."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,17 +16,25 @@ from ..models import (
     check_starts,
 )
 
-if TYPE_CHECKING:
-    pass
-
 
 def prepare(
     logdensity: Any, init: Any, key: Key, *, num_chains: int, spread: float, num_more: int = 0
 ) -> tuple[AbstractLogDensity, Vector]:
-    """The checked log density in the library's layout and checked starting positions of shape (dim,
-    chains).
+    """Check a log density, and draw starting positions ``init + spread * N(0, I)``.
 
-    ``num_more`` further ones, which nobody has checked, follow them.
+    Args:
+        logdensity: a function of one position (any pytree), or a log density of this library.
+        init: one position; None: the log density has starts of its own.
+        key: random key.
+        num_chains: number of chains, whose starts are checked.
+        spread: standard deviation of the starts around ``init``, in its units.
+        num_more: number of further positions, which are not checked.
+
+    Returns:
+        The log density on flat vectors, and positions of shape (dim, chains + num_more).
+
+    Raises:
+        ValueError: an argument, the log density or a start cannot be used.
     """
     num_chains, spread = check_count("num_chains", num_chains, 1), check_spread(spread)
     if init is None:
@@ -52,8 +60,13 @@ def prepare(
 
 
 def as_key(seed: Any) -> Key:
-    """A typed PRNG key from an integer seed; a key is returned as it is. Raises ValueError for
-    anything else.
+    """A typed random key from a seed.
+
+    Args:
+        seed: a whole number of 64 bits, or a key, which is returned as it is.
+
+    Raises:
+        ValueError: it is neither.
     """
     if isinstance(seed, int | np.integer) and -(2**63) <= seed < 2**63:
         return jax.random.key(seed)

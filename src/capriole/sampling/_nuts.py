@@ -1,19 +1,22 @@
-"""BlackJAX's NUTS with its own window adaptation, gradients counted."""
+"""BlackJAX's NUTS with Stan's window adaptation, gradients counted."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..kernels import AbstractLogDensity, Key, value_and_grad
-from ._peers import (
+from ..kernels import AbstractLogDensity, Key
+from ._counted import (
     PeerDraws,
     PeerRecord,
     chain_keys,
+    check_peer_starts,
     collect,
     draws_first,
+    hmc_record,
+    leapfrogs_only,
     over_chains,
     plain,
     timed,
@@ -21,21 +24,8 @@ from ._peers import (
     worth_vectorising,
 )
 
-
-class LeapfrogCount(NamedTuple):
-    """What is kept of a warm-up step: leapfrog steps, per chain."""
-
-    num_integration_steps: Array
-
-
-def leapfrogs_only(state: Any, info: Any, adaptation_state: Any) -> LeapfrogCount:
-    return LeapfrogCount(info.num_integration_steps)
-
-
-def hmc_record(state: Any, info: Any) -> tuple[Any, PeerRecord]:
-    return state, PeerRecord(
-        state.position, info.num_integration_steps, info.acceptance_rate, info.is_divergent
-    )
+TARGET_ACCEPTANCE = 0.8
+"""Mean acceptance rate that the step size is adapted to: Stan's default."""
 
 
 def nuts(
@@ -47,14 +37,26 @@ def nuts(
     num_warmup: int,
     dense: bool = False,
 ) -> PeerDraws:
-    """NUTS with Stan's window adaptation of step size (target 0.8) and metric, every chain on its
-    own.
+    """Draw with NUTS; every chain adapts its own step size and metric in Stan's windows.
 
-    Gradients: ``num_integration_steps``, one per leapfrog step of the chain's own tree, the start's
-    gradient reused. The gradient at each start counts as warm-up. Chains run side by side under
-    ``vmap``, where each waits for the longest tree of a draw, or one after another, as
-    `worth_vectorising` advises: seconds differ, gradients do not. Source: Hoffman and Gelman 2014;
-    Phan et al. 2019.
+    One gradient is counted per leapfrog step of the chain's own tree; the gradient at the tree's
+    start is reused. The gradient at each start of a chain counts as warm-up. Chains run side by
+    side or one after another, as `worth_vectorising` advises: seconds differ, gradients do not.
+
+    Args:
+        key: random key.
+        logdensity: the log density.
+        starts: positions, shape (dim, chains).
+        num_draws: draws per chain to keep.
+        num_warmup: steps of adaptation per chain, not kept.
+        dense: whether the metric is dense or diagonal.
+
+    Returns:
+        The draws with their costs.
+
+    References:
+        Hoffman and Gelman 2014, The No-U-Turn Sampler, algorithm 6.
+        Phan, Pradhan and Jankowiak 2019, arXiv:1912.11554: the iterative tree.
     """
     import blackjax
 
@@ -62,7 +64,7 @@ def nuts(
         blackjax.nuts,
         logdensity,
         is_mass_matrix_diagonal=not dense,
-        target_acceptance_rate=0.8,
+        target_acceptance_rate=TARGET_ACCEPTANCE,
         adaptation_info_fn=leapfrogs_only,
     )
 
@@ -91,7 +93,7 @@ def nuts(
     settings = {
         "step_size": plain(step_size),
         "metric": "dense" if dense else "diagonal",
-        "target_acceptance": 0.8,
+        "target_acceptance": TARGET_ACCEPTANCE,
         "vectorised": vectorised,
     }
     return collect(first, second, total(steps) + chains, settings)
@@ -105,7 +107,18 @@ def nuts_dense(
     num_draws: int,
     num_warmup: int,
 ) -> PeerDraws:
-    """`nuts` with a dense metric."""
+    """`nuts` with a dense metric.
+
+    Args:
+        key: random key.
+        logdensity: the log density.
+        starts: positions, shape (dim, chains).
+        num_draws: draws per chain to keep.
+        num_warmup: steps of adaptation per chain, not kept.
+
+    Returns:
+        The draws with their costs.
+    """
     return nuts(key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup, dense=True)
 
 
@@ -118,10 +131,21 @@ def run_nuts(
     num_warmup: int = 1000,
     dense: bool = False,
 ) -> PeerDraws:
-    """`nuts` from ``starts``, checked, in their precision; no global setting of JAX changes outside
-    the call.
+    """`nuts` from checked starts, in their precision; JAX's global settings stay as they are.
 
-    Raises ValueError for starts that cannot be started from.
+    Args:
+        key: random key.
+        logdensity: the log density.
+        starts: positions, shape (dim, chains), float32 or float64.
+        num_draws: draws per chain to keep.
+        num_warmup: steps of adaptation per chain, not kept.
+        dense: whether the metric is dense or diagonal.
+
+    Returns:
+        The draws with their costs.
+
+    Raises:
+        ValueError: a chain cannot start there; see `check_peer_starts`.
     """
     starts = jnp.asarray(starts)
     with jax.numpy_dtype_promotion("standard"):
@@ -130,27 +154,3 @@ def run_nuts(
             return nuts(
                 key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup, dense=dense
             )
-
-
-def check_peer_starts(logdensity: AbstractLogDensity, starts: Array) -> None:
-    """Raises ValueError unless every chain has a finite log density and gradient of the starts'
-    dtype.
-    """
-    if starts.ndim != 2 or 0 in starts.shape:
-        raise ValueError(f"starts must have shape (dim, chains), got {starts.shape}")
-    if starts.dtype not in (np.float32, np.float64):
-        raise ValueError(f"starts must be float32 or float64, got {starts.dtype}; convert them")
-    value, grad = value_and_grad(logdensity, starts)
-    if value.dtype != starts.dtype:
-        raise ValueError(
-            f"the log density is {value.dtype} at {starts.dtype} starts; build both with one dtype"
-        )
-    bad = np.flatnonzero(
-        ~(np.isfinite(value) & np.isfinite(grad).all(axis=0) & np.isfinite(starts).all(axis=0))
-    )
-    if bad.size:
-        raise ValueError(
-            f"chain {bad[0]} starts where the log density is {value[bad[0]]} or its gradient is "
-            "not finite "
-            f"({bad.size} of {starts.shape[1]} chains); start inside the support"
-        )

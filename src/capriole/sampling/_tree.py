@@ -17,8 +17,16 @@ if TYPE_CHECKING:
 def to_datatree(
     draws: Draws, logdensity: AbstractLogDensity, **attributes: Any
 ) -> "xarray.DataTree":
-    """Draws as an ArviZ DataTree, positions and log densities in the user's coordinates; imports
-    ArviZ on first use.
+    """Draws as an ArviZ DataTree, in the user's coordinates.
+
+    Args:
+        draws: the draws.
+        logdensity: the log density that they were drawn from.
+        **attributes: further attributes of both groups.
+
+    Returns:
+        A tree with ``posterior`` and ``sample_stats``. Its attributes record versions and costs,
+        and ``warnings``: what looks unhealthy, one problem per line.
     """
     record = draws.record
     position, lp = drawn_to_user(logdensity, record.position, record.lp)
@@ -46,8 +54,16 @@ def to_tree(
     stats: dict[str, np.ndarray],
     attributes: dict[str, Any],
 ) -> "xarray.DataTree":
-    """Positions (chains, draws, dim) of the user's ``logdensity`` and their statistics as an ArviZ
-    DataTree.
+    """Positions and statistics as an ArviZ DataTree.
+
+    Args:
+        logdensity: the user's log density, which knows the variables' names and shapes.
+        position: positions of that log density, shape (chains, draws, dim).
+        stats: statistics of shape (chains, draws), by name; empty: no ``sample_stats``.
+        attributes: attributes of all groups.
+
+    Returns:
+        A tree with one variable per leaf of the user's pytree.
     """
     import arviz_base as az
 

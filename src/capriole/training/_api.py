@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,17 +11,23 @@ from ..diagnostics import training_health
 from ..kernels import Key, Transition, learned_leapfrog
 from ..models import check_count, trainable
 from ..runtime import Devices, Progress
-from ..sampling import run_pilot
-from ._loop import Recipe, TrainResult
+from ..sampling import as_key, prepare, run_pilot
+from ._loop import TrainResult
 from ._objectives import AbstractObjective, LogESJD
 from ._restarts import Trainer, on_these_devices, train_best
 from ._schedules import adam, cooling, decay
-
-if TYPE_CHECKING:
-    pass
-from ..sampling import as_key, prepare
+from ._step import Recipe
 
 log = logging.getLogger("capriole")
+
+COOLED = 0.7
+"""Fraction of the iterations after which the temperature is 1."""
+CANDIDATE_SHARE = 4
+"""Each of several candidates trains for one in so many of the iterations."""
+WIDTHS = (10, 100)
+"""Smallest and largest default width of the networks: the paper's for 2 and for 50 dimensions."""
+ACCEPTANCE_WEIGHT, CEILING = 3.0, 2.1
+"""`LogESJD` by default: acceptance counts, and draws need not be better than independent."""
 
 
 def train(
@@ -43,25 +49,46 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     resume: Trainer | None = None,
 ) -> TrainResult:
-    """Train a learned leapfrog on ``logdensity`` and return the frozen kernel with its history.
+    """Train a learned leapfrog on a log density and return the frozen kernel with its history.
 
-    ``logdensity`` maps one position (any pytree of arrays shaped like ``init``) to its unnormalised
-    log density, a scalar; or it is one of capriole's targets, and ``init`` may be left out. Chains
-    start at ``init + spread * N(0, I)``; a short run of plain HMC then finds the typical set, the
-    step size (unless given) and the scales for the objective (default `LogESJD`; networks of
-    ``width`` max(10, 2 dim) up to 100 units). With ``num_candidates`` above 1, that many kernels
-    are trained for a quarter of the steps first and the best of them goes on: a remedy where
-    training settles in a poor kernel. ``start_temperature`` above 1 flattens the density at first
-    and cools it over the first 70 % of the steps, for targets with several modes (give ``spread``
-    wide enough to reach them all).
+    Chains start at ``init + spread * N(0, I)``. A short run of plain HMC finds the typical set, the
+    step size and the scales for the objective; then the kernel is trained. If the log density has
+    no second derivative, training holds its force constant, and the log says so; the kernel stays
+    exact.
 
-    ``devices``, e.g. ``jax.devices()``, divides the chains evenly over several devices. ``resume``
-    keeps checkpoints and goes on from them, if there are any: `capriole.runs.CheckpointedTrainer`,
-    which takes ``devices`` itself.
+    Args:
+        logdensity: maps one position (a pytree of arrays like ``init``) to its unnormalised log
+            density, a scalar; or a log density of this library.
+        init: one position. None: the log density has starts of its own.
+        seed: a whole number or a random key.
+        num_leapfrogs: M, leapfrog steps per proposal.
+        width: hidden units per layer of the networks; None: 2 dim, between 10 and 100.
+        step_size: step size at the start of training; None: that of plain HMC.
+        num_steps: training iterations.
+        num_chains: chains that are trained on.
+        num_candidates: kernels that are trained for a quarter of the iterations first; the best one
+            continues. Helps where training settles in a poor kernel.
+        learning_rate: of Adam; it decays over the last 40 % of the iterations.
+        objective: what to minimise; None: `LogESJD`.
+        start_temperature: above 1, the density is flattened at first and cooled over the first 70 %
+            of the iterations, for targets with several modes (with ``spread`` wide enough to reach
+            them).
+        spread: standard deviation of the starts around ``init``, in its units.
+        devices: devices to divide the chains evenly over, for example ``jax.devices()``.
+        progress: called after every chunk.
+        resume: stores checkpoints and continues from them: `capriole.runs.CheckpointedTrainer`,
+            which takes ``devices`` itself.
 
-    If the log density has no second derivative the force is held constant in the training signal,
-    and the log says so; the kernel stays exact. Raises ValueError for a log density or init that
-    cannot work (see the message), `TrainingDivergedError` if training collapses for good.
+    Returns:
+        The kernel, its history, and what both cost.
+
+    Raises:
+        TrainingDivergedError: training collapses and does not recover.
+        ValueError: an argument, the log density or ``init`` cannot be used; the message says why.
+
+    References:
+        Levy, Hoffman and Sohl-Dickstein 2018, Generalizing Hamiltonian Monte Carlo with Neural
+        Networks.
     """
     if resume is not None and devices is not None:
         raise ValueError(
@@ -95,17 +122,17 @@ def train(
             dim=dim,
             num_leapfrogs=num_leapfrogs,
             step_size=float(pilot.step_size) if step_size is None else step_size,
-            width=min(max(10, 2 * dim), 100) if width is None else width,
+            width=min(max(WIDTHS[0], 2 * dim), WIDTHS[1]) if width is None else width,
             dtype=position.dtype,
         )
         for i in range(num_candidates)
     ]
     recipe = Recipe(
-        objective=LogESJD(pilot.mean, pilot.variance, acceptance=3.0, ceiling=2.1)
+        objective=LogESJD(pilot.mean, pilot.variance, acceptance=ACCEPTANCE_WEIGHT, ceiling=CEILING)
         if objective is None
         else objective,
         optimizer=adam(decay(learning_rate, num_steps=num_steps)),
-        temperature=cooling(start_temperature, num_steps=int(0.7 * num_steps))
+        temperature=cooling(start_temperature, num_steps=int(COOLED * num_steps))
         if start_temperature != 1
         else None,
     )
@@ -115,7 +142,7 @@ def train(
         pilot.state.position,
         recipe,
         num_steps=num_steps,
-        candidate_steps=max(1, num_steps // 4),
+        candidate_steps=max(1, num_steps // CANDIDATE_SHARE),
         progress=progress,
         trainer=on_these_devices(devices) if resume is None else resume,
     )

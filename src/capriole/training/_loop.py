@@ -1,4 +1,4 @@
-"""Training (paper, Algorithm 1): a pure ``train_step`` and a host loop over jitted chunks of it."""
+"""Training: a host loop over compiled chunks of iterations, with rollbacks and snapshots."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,78 +7,41 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from ..kernels import (
-    AbstractLogDensity,
-    AbstractTransition,
-    Divided,
     Key,
     LearnedLeapfrog,
-    Proposal,
     State,
-    Tempered,
     Transition,
     Vector,
     on_devices,
-    state_at,
 )
 from ..runtime import CompileClock, Devices, Progress, check_devices, copied, divided, whole
-from ._objectives import AbstractObjective
-from ._schedules import Schedule
+from ._step import Metrics, Recipe, TrainState, init_train_state, train_step
 
-type Starts = Callable[[Key], Vector]
-
-
-class TrainState(NamedTuple):
-    """Everything an iteration changes: the kernel, the optimizer, the chains it is trained on."""
-
-    transition: Transition
-    opt_state: Any
-    chains: State
-    step: Int[Array, ""]
-
-
-class Metrics(NamedTuple):
-    """Figures of one iteration, scalars; in a history, one array per field.
-
-    ``num_gradients`` are those of a chain: the proposal, its share of the burn-in term's, and the
-    companion's.
-    """
-
-    loss: Any
-    acceptance_rate: Any
-    jump: Any
-    temperature: Any
-    is_skipped: Any
-    num_gradients: Any
-
-
-class Recipe(NamedTuple):
-    """How to train: objective, optimizer, and what happens around the gradient step.
-
-    ``burn_in`` draws starts of shape (dim, chains) for the second expectation of the loss, weighted
-    ``burn_in_weight`` (None: no such term). ``temperature`` maps the iteration to T; the chains see
-    ``logdensity / T``. ``companion`` builds, for that density, a kernel that is not trained and
-    moves the chains once more per iteration, which keeps them near the target.
-    """
-
-    objective: AbstractObjective
-    optimizer: optax.GradientTransformation
-    burn_in: Starts | None = None
-    burn_in_weight: float = 0.0
-    temperature: Schedule | None = None
-    companion: Callable[[AbstractLogDensity], AbstractTransition] | None = None
+LOG_STEP_REDUCTION = 0.36
+"""Subtracted from the log step size after a chunk is undone: 30 % smaller steps."""
+MOST_SKIPPED = 0.5
+"""Share of skipped updates in a chunk above which the chunk is undone."""
+LAST_SHARE = 5
+"""The acceptance of a chunk is that of the last one in so many of its iterations."""
 
 
 class TrainResult(NamedTuple):
-    """The frozen kernel and how it came about.
+    """The trained kernel, its history, and what it cost.
 
-    ``history`` holds one array per field of `Metrics`; ``num_gradients`` are those of all chains,
-    of chunks that were undone too; ``seconds`` excludes ``compile_seconds``; ``completed`` is False
-    if training was interrupted (the kernel is then the one reached).
+    Attributes:
+        transition: the frozen kernel.
+        chains: state of the chains that it was trained on.
+        history: one array per field of `Metrics`, shape (iterations,).
+        num_gradients: gradients of the log density, summed over chains, those of undone chunks
+            included.
+        seconds: time spent, without compiling.
+        compile_seconds: time spent compiling.
+        skipped_updates: iterations whose gradient was not finite.
+        rollbacks: chunks that were undone.
+        completed: False if training was interrupted; the kernel is then the one reached.
     """
 
     transition: Transition
@@ -93,8 +56,15 @@ class TrainResult(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """Training after a whole chunk; `train` continues from it bit for bit. ``history`` is as in
-    `TrainResult`.
+    """Training after a whole chunk; `train_kernel` continues from it bit for bit.
+
+    Attributes:
+        train_state: the state reached.
+        history: as in `TrainResult`.
+        rollbacks: chunks that were undone.
+        undone: gradients of those chunks, summed over chains.
+        seconds: time spent, without compiling.
+        compile_seconds: time spent compiling.
     """
 
     train_state: TrainState
@@ -106,122 +76,15 @@ class Snapshot(NamedTuple):
 
 
 class TrainingDivergedError(RuntimeError):
-    """Training collapsed again and again; the message says what to change. ``num_gradients`` were
-    spent on it.
+    """Training collapsed and did not recover; the message says what to change.
+
+    Attributes:
+        num_gradients: gradients that were spent on it, summed over chains.
     """
 
     def __init__(self, message: str, num_gradients: int = 0):
         super().__init__(message)
         self.num_gradients = num_gradients
-
-
-def init_train_state(transition: Transition, position: Vector, recipe: Recipe) -> TrainState:
-    """A fresh training state with chains at ``position`` of shape (dim, chains)."""
-    params = eqx.filter(transition.dynamics, eqx.is_inexact_array)
-    return TrainState(
-        transition,
-        recipe.optimizer.init(params),
-        transition.init(position),
-        jnp.zeros((), jnp.int32),
-    )
-
-
-def train_step(
-    key: Key, train_state: TrainState, recipe: Recipe, devices: tuple[jax.Device, ...] | None = None
-) -> tuple[TrainState, Metrics]:
-    """One iteration of Algorithm 1: propose once for every chain, step on the loss, accept or
-    reject the chains.
-
-    The gradient runs through the whole trajectory, second derivatives of the log density included.
-    Only the dynamics is trained; log density and context are constant. With `adam` a non-finite
-    gradient leaves the kernel as it was; another optimizer must see to that itself
-    (``optax.apply_if_finite``). ``devices`` are those that the chains are divided over, if they
-    are.
-    """
-    transition, opt_state, chains, step = train_state
-    target_key, burn_in_key, decide_key, companion_key = jax.random.split(key, 4)
-    temperature = (
-        jnp.ones_like(chains.logdensity[0])
-        if recipe.temperature is None
-        else recipe.temperature(step)
-    )
-    temperature = temperature.astype(chains.logdensity.dtype)
-    hot, hot_chains = _heated(transition, temperature), _scaled(chains, 1 / temperature)
-    num = chains.logdensity.shape[0]
-    hot, starts = _with_burn_in(burn_in_key, hot, hot_chains, recipe)
-    params, static = eqx.partition(transition.dynamics, eqx.is_inexact_array)
-
-    def loss_fn(params: Any) -> tuple[Float[Array, ""], Proposal]:
-        dynamics = eqx.combine(params, static)
-        if (
-            devices is not None and starts.logdensity.shape[0] % len(devices) == 0
-        ):  # burn_in may draw any number
-            dynamics = Divided(dynamics, devices)
-        kernel = eqx.tree_at(lambda t: t.dynamics, hot, dynamics)
-        proposal = kernel.propose(target_key, starts)
-        at_target, in_burn_in = _part(proposal, slice(0, num)), _part(proposal, slice(num, None))
-        loss = _loss(recipe.objective, at_target)
-        if in_burn_in.log_ratio.size:
-            loss += recipe.burn_in_weight * _loss(recipe.objective, in_burn_in)
-        return loss, at_target
-
-    (loss, proposal), grads = eqx.filter_value_and_grad(loss_fn, has_aux=True)(params)
-    updates, opt_state = recipe.optimizer.update(grads, opt_state, params)
-    dynamics = eqx.combine(eqx.apply_updates(params, updates), static)
-    chains, info = hot.decide(decide_key, hot_chains, jax.lax.stop_gradient(proposal))
-    gradients = jnp.asarray(
-        hot.dynamics.num_gradients * starts.logdensity.shape[0] / num, temperature.dtype
-    )
-    if recipe.companion is not None:
-        chains, moved = recipe.companion(hot.logdensity).step(companion_key, chains)
-        gradients += jnp.mean(moved.num_gradients.astype(gradients.dtype))
-    jump = info.acceptance_rate * jnp.sum(
-        (info.proposal.position - proposal.start.position) ** 2, axis=0
-    )
-    skipped = ~jnp.all(jnp.isfinite(ravel_pytree(grads)[0]))
-    metrics = Metrics(
-        loss, jnp.mean(info.acceptance_rate), jnp.nanmean(jump), temperature, skipped, gradients
-    )
-    transition = eqx.tree_at(lambda t: t.dynamics, transition, dynamics)
-    return TrainState(transition, opt_state, _scaled(chains, temperature), step + 1), metrics
-
-
-def _heated(transition: Transition, temperature: Array) -> Transition:
-    return eqx.tree_at(
-        lambda t: t.logdensity, transition, Tempered(transition.logdensity, temperature)
-    )
-
-
-def _scaled(state: State, factor: Array) -> State:
-    return State(state.position, state.logdensity * factor, state.logdensity_grad * factor)
-
-
-def _loss(objective: AbstractObjective, proposal: Proposal) -> Float[Array, ""]:
-    return objective(proposal.start.position, proposal.end.position, proposal.acceptance)
-
-
-def _part(proposal: Proposal, chains: slice) -> Proposal:
-    return jax.tree.map(lambda leaf: leaf[..., chains], proposal)
-
-
-def _with_burn_in(
-    key: Key, kernel: Transition, chains: State, recipe: Recipe
-) -> tuple[Transition, State]:
-    """The chains with the starts of the burn-in term appended, so that one trajectory serves both
-    expectations.
-    """
-    if recipe.burn_in is None or not recipe.burn_in_weight:
-        return kernel, chains
-    extra = state_at(kernel.logdensity, recipe.burn_in(key))
-    joined = State(*(jnp.concatenate(pair, axis=-1) for pair in zip(chains, extra, strict=True)))
-    if kernel.context is None:
-        return kernel, joined
-    if extra.logdensity.shape != chains.logdensity.shape:
-        raise ValueError(
-            f"with a context, burn_in must draw one start per chain, {chains.logdensity.shape[0]}"
-        )
-    context = jnp.concatenate([kernel.context, kernel.context], axis=-1)
-    return eqx.tree_at(lambda t: t.context, kernel, context), joined
 
 
 @eqx.filter_jit
@@ -233,8 +96,9 @@ def _train_chunk(
     capacity: int,
     devices: tuple[jax.Device, ...] | None,
 ) -> tuple[TrainState, Metrics]:
-    """``num_steps`` iterations, at most ``capacity``; the length is data, so a short last chunk
-    compiles nothing.
+    """``num_steps`` iterations, at most ``capacity``.
+
+    The loop's length is data, so a short last chunk does not compile again.
     """
     arrays, static = eqx.partition(train_state, eqx.is_array)
 
@@ -268,22 +132,39 @@ def train_kernel(
     checkpoint: Callable[[Snapshot], None] | None = None,
     devices: Devices | None = None,
 ) -> TrainResult:
-    """Train the dynamics of ``transition`` on chains started at ``position`` of shape (dim,
-    chains).
+    """Train the dynamics of a kernel.
 
-    ``checkpoint`` receives a `Snapshot` after every chunk, before ``progress`` hears of it; with
-    one of them as ``resume`` (and everything else the same) the result is that of a run that was
-    never stopped.
+    A chunk is undone if it ends with mean acceptance below ``min_acceptance``, has skipped more
+    than half of its updates, or leaves a parameter that is not finite. It is tried again from the
+    last good state, with other random numbers and steps 30 % smaller. KeyboardInterrupt ends
+    training after a whole chunk and returns what was reached.
 
-    ``devices``, e.g. ``jax.devices()``, divides the chains evenly over several devices; they sum
-    their gradients in every iteration, and the result is that of one device but for rounding. A
-    snapshot's arrays are then spread out.
+    Chains on several devices sum their gradients in every iteration; the result is that of one
+    device up to rounding. The arrays of a snapshot are then divided as well.
 
-    A chunk that ends with mean acceptance below ``min_acceptance``, has skipped more than half of
-    its updates, or leaves a parameter that is not finite is undone and tried again from the last
-    good state, with other randomness and a step size reduced by 30 %. KeyboardInterrupt ends
-    training after the last whole chunk and returns what was reached. Raises `TrainingDivergedError`
-    after ``max_rollbacks`` undone chunks in a row.
+    Args:
+        key: random key; the same as before to resume.
+        transition: the kernel to train.
+        position: starts of the chains, shape (dim, chains).
+        recipe: how to train.
+        num_steps: iterations in all.
+        chunk_size: iterations per compiled chunk.
+        min_acceptance: mean acceptance below which a chunk is undone.
+        max_rollbacks: undone chunks in a row after which training fails.
+        progress: called after every chunk.
+        resume: a snapshot to continue from. With everything else the same, the result is that of a
+            run that was never stopped.
+        checkpoint: called with a snapshot after every chunk, before ``progress``.
+        devices: devices to divide the chains evenly over, for example ``jax.devices()``.
+
+    Returns:
+        The frozen kernel, its history, and what it cost.
+
+    Raises:
+        TrainingDivergedError: ``max_rollbacks`` chunks in a row were undone.
+
+    References:
+        Levy, Hoffman and Sohl-Dickstein 2018, Algorithm 1.
     """
     state = init_train_state(transition, position, recipe) if resume is None else resume.train_state
     chunks: list[Metrics] = [] if resume is None else [Metrics(**resume.history)]
@@ -312,7 +193,7 @@ def train_kernel(
                     if in_a_row >= max_rollbacks:
                         undone += _gradients(_joined(chunks)["num_gradients"], position)
                         raise TrainingDivergedError(_diverged_text(done, metrics), undone)
-                    state = state._replace(transition=_timid(state.transition))
+                    state = state._replace(transition=_with_smaller_steps(state.transition))
                     continue
                 state, in_a_row, done = candidate, 0, done + length
                 chunks.append(metrics)
@@ -338,7 +219,7 @@ def train_kernel(
 
 
 def _spread(state: TrainState, devices: Devices) -> TrainState:
-    """Chains divided over ``devices``, everything else copied to all of them."""
+    """A state with its chains divided over ``devices``, and everything else copied to all."""
     opt_state, step = copied((state.opt_state, state.step), devices)
     return TrainState(
         on_devices(state.transition, devices), opt_state, divided(state.chains, devices), step
@@ -346,16 +227,19 @@ def _spread(state: TrainState, devices: Devices) -> TrainState:
 
 
 def _joined(chunks: list[Metrics]) -> dict[str, np.ndarray]:
+    """The history of several chunks."""
     return {
         name: np.concatenate([getattr(m, name) for m in chunks] or [[]]) for name in Metrics._fields
     }
 
 
 def _gradients(per_chain: np.ndarray, position: Vector) -> int:
+    """Gradients summed over iterations and chains."""
     return round(float(np.sum(per_chain, dtype=np.float64)) * position.shape[1])
 
 
 def _means(metrics: Metrics) -> dict[str, float]:
+    """Means of the finite values of a chunk's metrics."""
     finite = {name: values[np.isfinite(values)] for name, values in metrics._asdict().items()}
     return {
         name: float(np.mean(values)) if values.size else float("nan")
@@ -363,26 +247,31 @@ def _means(metrics: Metrics) -> dict[str, float]:
     }
 
 
-def _timid(transition: Transition) -> Transition:
+def _with_smaller_steps(transition: Transition) -> Transition:
+    """The kernel with a smaller step size, if its step size is trained."""
     if not isinstance(transition.dynamics, LearnedLeapfrog):
         return transition
     return eqx.tree_at(
-        lambda t: t.dynamics.log_step_size, transition, replace_fn=lambda size: size - 0.36
+        lambda t: t.dynamics.log_step_size,
+        transition,
+        replace_fn=lambda size: size - LOG_STEP_REDUCTION,
     )
 
 
 def _is_healthy(state: TrainState, metrics: Metrics, min_acceptance: float) -> bool:
+    """Whether a chunk is kept; see `train_kernel`."""
     params = eqx.filter(state.transition.dynamics, eqx.is_inexact_array)
     finite = all(bool(jnp.all(jnp.isfinite(p))) for p in jax.tree.leaves(params))
-    tail = metrics.acceptance_rate[-max(1, len(metrics.acceptance_rate) // 5) :]
+    tail = metrics.acceptance_rate[-max(1, len(metrics.acceptance_rate) // LAST_SHARE) :]
     return (
         finite
         and float(np.mean(tail)) >= min_acceptance
-        and float(np.mean(metrics.is_skipped)) <= 0.5
+        and float(np.mean(metrics.is_skipped)) <= MOST_SKIPPED
     )
 
 
 def _diverged_text(step: int, metrics: Metrics) -> str:
+    """The message of a `TrainingDivergedError`."""
     rate, skipped = np.mean(metrics.acceptance_rate[-20:]), np.mean(metrics.is_skipped)
     return (
         f"training collapsed after step {step} (acceptance {rate:.3g}, {skipped:.0%} of updates "

@@ -1,6 +1,4 @@
-"""What training minimises: functions of a start, its proposal and the acceptance probability, one
-signature.
-"""
+"""What training minimises: functions of a start, its proposal and the acceptance probability."""
 
 import math
 from abc import abstractmethod
@@ -13,57 +11,89 @@ from jaxtyping import Array, Float
 
 from ..kernels import Scalar, Vector, column
 
+JUMP_FLOOR = 1e-4
+"""Added to the expected squared jump in `PaperLoss`, as in the paper's code, so that 1 / d stays
+finite.
+"""
+LOG_FLOOR = 1e-6
+"""Added to a standardised squared jump before its log: far below any jump worth having."""
+SMALL_CHANCE = 0.01
+"""Added to acceptances and jumps of single chains in `LogESJD`, to bound its gradient."""
+
 
 class AbstractObjective(eqx.Module):
-    """``objective(start, proposal, acceptance) -> scalar``, lower is better.
-
-    ``start`` and ``proposal`` have shape ``(dim, chains)``; ``acceptance`` is the probability of
-    acceptance (not its outcome), shape ``(chains,)``.
-    """
+    """A loss ``objective(start, proposal, acceptance)``; lower is better."""
 
     @abstractmethod
     def __call__(self, start: Vector, proposal: Vector, acceptance: Scalar) -> Float[Array, ""]:
-        """The loss of one batch of proposals."""
+        """The loss of one batch of proposals.
+
+        Args:
+            start: positions before the step, shape (dim, chains).
+            proposal: proposed positions, shape (dim, chains).
+            acceptance: probability of acceptance, not its outcome, shape (chains,).
+
+        Returns:
+            A scalar.
+        """
 
 
 class PaperLoss(AbstractObjective):
-    """Expected squared jump with its reciprocal (Levy et al. 2018, equations 7 and 8)::
+    """The paper's loss: expected squared jump and its reciprocal::
 
-        d = |x - x'|^2 A + 1e-4;    loss = mean( lambda^2 / d - d / lambda^2 )
+        d = |x - x'|^2 A + 1e-4
+        loss = mean over chains of (lambda^2 / d - d / lambda^2)
 
-    ``scale`` is lambda, the length scale of the target. The constant is the released code's; it
-    keeps the first term finite. Prefers the longest jump, so an antithetic kernel may result: means
-    mix, squares do not.
+    It prefers the longest jump, so the trained kernel may be antithetic: then means mix well and
+    variances do not.
+
+    Attributes:
+        scale: lambda, the length scale of the target.
+
+    References:
+        Levy, Hoffman and Sohl-Dickstein 2018, equations 7 and 8.
     """
 
     scale: float = 1.0
 
     def __call__(self, start: Vector, proposal: Vector, acceptance: Scalar) -> Float[Array, ""]:
         """The loss of one batch of proposals."""
-        jump = acceptance * jnp.sum((proposal - start) ** 2, axis=0) + 1e-4
+        jump = acceptance * jnp.sum((proposal - start) ** 2, axis=0) + JUMP_FLOOR
         return jnp.mean(self.scale**2 / jump - jump / self.scale**2)
 
 
 class LogESJD(AbstractObjective):
-    """Every coordinate of x, and of x^2, must move; proposals must be accepted; no chain may stay
-    behind::
+    """Log expected squared jump of every coordinate of x and of x^2, in units of their variances::
 
-        D_i  = mean_chains A (x_i - x'_i)^2 / var_i            (D2_i likewise for (x_i - mean_i)^2 / sqrt(2))
+        J    = mean over coordinates of A (x_i - x'_i)^2 / var_i           of each chain
+        D_i  = mean over chains of A (x_i - x'_i)^2 / var_i
+        D2_i = mean over chains of A (y_i - y'_i)^2 / 2
+        f(D) = log(D + 1e-6) - fold max(0, log((D + 1e-6) / ceiling))
         loss = - sum_i f(D_i) - squares sum_i f(D2_i)
-               - acceptance mean_chains log(A + 0.01) + reciprocal mean_chains 1 / (J + 0.01)
+               - acceptance mean over chains of log(A + 0.01)
+               + reciprocal mean over chains of 1 / (J + 0.01)
 
-    with J = A mean_i (x_i - x'_i)^2 / var_i and f(D) = log(D + 1e-6) - fold max(0, log(D /
-    ceiling)): with fold above 1 the reward falls again where D exceeds the ceiling. D_i is 2 (1 -
-    lag-one autocorrelation), so a ceiling of 2 asks for independent draws and anything above for
-    antithetic ones, which means like and squares do not.
+    with y_i = (x_i - mean_i)^2 / var_i. D_i is 2 (1 - lag-one autocorrelation): 2 for independent
+    draws, more for antithetic ones, which mix means well and variances badly. With ``fold`` above 1
+    the reward falls where D exceeds ``ceiling``. Gradients are bounded, and the loss does not
+    depend on the coordinates' scales. The term with the acceptance keeps training from settling in
+    kernels that jump far and are often rejected; the reciprocal term makes every chain move.
 
-    Bounded gradients, free of scale, aligned with the worst coordinate's effective sample size. The
-    acceptance term (the ``log a`` of Hirt et al. 2021) keeps training from settling in kernels that
-    jump far and are rejected half of the time; the reciprocal term (Levy et al. 2018, equation 7)
-    guards the worst state. ``feature`` is applied to x first, coordinate by coordinate
-    (``jnp.arcsinh`` for heavy tails); mean and variance are then those of the feature. With
-    ``sharpness`` beta > 0 the sums over f become n times a soft minimum, ``-log(mean exp(-beta f))
-    / beta``: the worst coordinate, of x or of x^2, weighs most.
+    Attributes:
+        mean: means of the target, or of ``feature`` of it, shape (dim,).
+        variance: variances, likewise.
+        squares: weight of the terms in x^2.
+        reciprocal: weight of the reciprocal term.
+        acceptance: weight of the term with the acceptance.
+        ceiling: D from which on larger jumps are rewarded less.
+        fold: the slope of f in log D is 1 - fold beyond ``ceiling``.
+        feature: applied to x first, coordinate by coordinate; ``jnp.arcsinh`` for heavy tails.
+        sharpness: beta. Above 0 the sum over the n terms f becomes n times their soft minimum,
+            ``-log(mean exp(-beta f)) / beta``, in which the worst coordinate weighs most.
+
+    References:
+        Levy, Hoffman and Sohl-Dickstein 2018, equation 7: the reciprocal term.
+        Hirt, Titsias and Dellaportas 2021: the log of the acceptance.
     """
 
     mean: Float[Array, " dim"]
@@ -92,24 +122,31 @@ class LogESJD(AbstractObjective):
             worst = jax.scipy.special.logsumexp(-self.sharpness * rewards) / self.sharpness
             loss = rewards.size * (worst - math.log(rewards.size) / self.sharpness)
         if self.acceptance:
-            loss -= self.acceptance * jnp.mean(jnp.log(acceptance + 0.01))
+            loss -= self.acceptance * jnp.mean(jnp.log(acceptance + SMALL_CHANCE))
         if self.reciprocal:
-            loss += self.reciprocal * jnp.mean(1 / (jnp.mean(jump, axis=0) + 0.01))
+            loss += self.reciprocal * jnp.mean(1 / (jnp.mean(jump, axis=0) + SMALL_CHANCE))
         return loss
 
     def _reward(self, jump: Float[Array, " dim"]) -> Float[Array, " dim"]:
-        value = jnp.log(jump + 1e-6)
+        """The formula's f."""
+        value = jnp.log(jump + LOG_FLOOR)
         return value - self.fold * jnp.maximum(value - math.log(self.ceiling), 0)
 
 
 class LogJump(AbstractObjective):
-    """Log of each chain's whole expected jump, for targets with separated modes::
+    """Log of each chain's expected squared jump, for targets with separated modes::
 
-        loss = - mean_chains log( A (|x - x'|^2 + squares |x^2 - x'^2|^2 / 2) / scale^2 + floor )
+        J = |x - x'|^2 + squares |x^2 - x'^2|^2 / 2
+        loss = - mean over chains of log(A J / scale^2 + floor)
 
-    Every chain counts alike, so a narrow mode is not outvoted by a wide one. With ``squares`` = 1,
-    for a target near N(0, I), a flip x' = -x is worth no more than an independent draw, where it is
-    worth twice as much with 0.
+    Every chain has the same weight, so a narrow mode counts as much as a wide one. For a target
+    near N(0, I), a flip x' = -x is worth twice as much as an independent draw with ``squares`` = 0,
+    and no more with ``squares`` = 1.
+
+    Attributes:
+        scale: length scale of the target.
+        floor: bounds the loss of a chain that does not move.
+        squares: weight of the jump of x^2.
     """
 
     scale: float = 1.0
@@ -125,8 +162,14 @@ class LogJump(AbstractObjective):
 
 
 class WeightedSum(AbstractObjective):
-    """``sum_i weights_i objectives_i``; e.g. `LogESJD` for every coordinate plus `LogJump` to leave
-    modes.
+    """A weighted sum of objectives, for example `LogESJD` for mixing and `LogJump` to leave modes.
+
+    Attributes:
+        objectives: the objectives.
+        weights: their weights.
+
+    Raises:
+        ValueError: there are not as many weights as objectives.
     """
 
     objectives: tuple[AbstractObjective, ...]

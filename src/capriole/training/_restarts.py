@@ -1,5 +1,6 @@
-"""Several starts, one winner: training from random networks and masks can settle in a poor local
-optimum.
+"""Training several candidates and continuing with the best.
+
+Training from random networks and masks can settle in a poor local optimum.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,14 +10,22 @@ import numpy as np
 
 from ..kernels import Key, Transition, Vector
 from ..runtime import Devices, Progress
-from ._loop import Recipe, TrainingDivergedError, TrainResult, train_kernel
+from ._loop import TrainingDivergedError, TrainResult, train_kernel
+from ._step import Recipe
 
 type Trainer = Callable[..., TrainResult]
-"""Runs one training stage: called with the stage's name and then the arguments of `train_kernel`."""
+"""Trains one stage: takes the stage's name, then the arguments of `train_kernel`."""
 
 
 def on_these_devices(devices: Devices | None) -> Trainer:
-    """The trainer that is `train_kernel` on ``devices`` and keeps nothing."""
+    """A trainer that runs `train_kernel` and stores nothing.
+
+    Args:
+        devices: devices to divide the chains over, or None.
+
+    Returns:
+        The trainer.
+    """
     return lambda stage, *args, **options: train_kernel(*args, devices=devices, **options)
 
 
@@ -31,14 +40,28 @@ def train_best(
     progress: Callable[[Progress], None] | None = None,
     trainer: Trainer | None = None,
 ) -> TrainResult:
-    """Train every candidate for ``candidate_steps``, then the one with the lowest loss for
-    ``num_steps`` more.
+    """Train every candidate for ``candidate_steps``, then the best one for ``num_steps`` more.
 
-    A single candidate is just trained for ``num_steps``. The loss compared is the mean over the
-    last quarter. The result's history is the winner's; its seconds, gradients and counts are the
-    sum over everything that was done. A candidate whose training collapses is out, its gradients
-    count; `TrainingDivergedError` if all do. ``trainer`` does each of these trainings in place of
-    `train_kernel`; it gets the stage's name as well.
+    The best one has the lowest mean loss over the last quarter of its steps. A candidate whose
+    training collapses is dropped. A single candidate is trained for ``num_steps`` only.
+
+    Args:
+        key: random key.
+        candidates: kernels to train.
+        position: starts of the chains, shape (dim, chains).
+        recipe: how to train.
+        num_steps: iterations of the best candidate.
+        candidate_steps: iterations of every candidate.
+        progress: called after every chunk.
+        trainer: runs every training in place of `train_kernel`.
+
+    Returns:
+        The best candidate with its history; seconds, gradients and counts are sums over everything
+        that was trained, dropped candidates' gradients included.
+
+    Raises:
+        TrainingDivergedError: the training of every candidate, or of the best one, collapsed.
+        ValueError: there is no candidate.
     """
     run = on_these_devices(None) if trainer is None else trainer
     if not candidates:
@@ -48,7 +71,7 @@ def train_best(
             "train", key, candidates[0], position, recipe, num_steps=num_steps, progress=progress
         )
     results: list[TrainResult] = []
-    lost = 0
+    dropped = 0
     for i, candidate in enumerate(candidates):
         key_i = jax.random.fold_in(key, i)
         stage = f"train-candidate-{i}"
@@ -65,7 +88,7 @@ def train_best(
                 )
             )
         except TrainingDivergedError as error:
-            lost += error.num_gradients
+            dropped += error.num_gradients
             if not results and i + 1 == len(candidates):
                 raise
             continue
@@ -73,7 +96,7 @@ def train_best(
             break
     winner = min(results, key=_final_loss)
     if not results[-1].completed:
-        return _total(winner, results, lost)
+        return _total(winner, results, dropped)
     final_key = jax.random.fold_in(key, len(candidates))
     start = winner.chains.position
     final = run(
@@ -82,22 +105,21 @@ def train_best(
     history = {
         name: np.concatenate([winner.history[name], final.history[name]]) for name in final.history
     }
-    return _total(final._replace(history=history), [*results, final], lost)
+    return _total(final._replace(history=history), [*results, final], dropped)
 
 
 def _final_loss(result: TrainResult) -> float:
-    """The mean over the last quarter, of the steps whose loss was finite; infinite if those are not
-    the most.
-    """
+    """Mean of the finite losses in the last quarter; infinite unless more than half are finite."""
     loss = result.history["loss"]
     last = loss[-max(1, len(loss) // 4) :]
     finite = last[np.isfinite(last)]
     return float(np.mean(finite)) if 2 * len(finite) > len(last) else float("inf")
 
 
-def _total(kept: TrainResult, everything: list[TrainResult], lost: int) -> TrainResult:
+def _total(kept: TrainResult, everything: list[TrainResult], dropped: int) -> TrainResult:
+    """``kept`` with the costs of everything; ``dropped``: gradients of dropped candidates."""
     return kept._replace(
-        num_gradients=lost + sum(r.num_gradients for r in everything),
+        num_gradients=dropped + sum(r.num_gradients for r in everything),
         seconds=sum(r.seconds for r in everything),
         compile_seconds=sum(r.compile_seconds for r in everything),
         skipped_updates=sum(r.skipped_updates for r in everything),
