@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ..runtime import any_process, is_first_process, write_atomically
+from ..runtime import any_process, is_first_process, require, write_atomically
 from ._checkpoint import Checkpoints
 from ._errors import RunFolderError
 from ._lock import FolderLock
@@ -51,6 +51,8 @@ class RunFolder:
                 f"{self.path} already holds a run; go on with `capriole resume {self.path}`, or "
                 "choose another folder"
             )
+        for package in ("zarr", "google_crc32c"):  # now, and not after an hour of work
+            require(package, "runs")
         is_run = (self.path / "config.json").exists()
         if not is_run and (others := [name for name in _OWN if (self.path / name).exists()]):
             raise RunFolderError(

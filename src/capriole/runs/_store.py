@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from ..runtime import Arrays, is_first_process, write_atomically
+from ..runtime import Arrays, is_first_process, require, write_atomically
 from ._blocks import write_block
 from ._errors import RunFolderError
 from ._layout import GROUPS, Layout, check_layout
@@ -41,6 +41,7 @@ class DrawStore:
         self._open()
 
     def _open(self) -> None:
+        require("zarr", "runs")
         import zarr
 
         with _foreign_is_damaged(self.path):
@@ -67,6 +68,7 @@ class DrawStore:
         times the chains of the examples, and each part is written on its own (by a process of its
         own).
         """
+        require("zarr", "runs")
         import zarr
         from zarr.codecs import Crc32cCodec
 
@@ -263,6 +265,7 @@ def open_draws(path: str | os.PathLike) -> "xarray.DataTree":
 
     path = Path(path)
     path = path / "draws.zarr" if (path / "draws.zarr").is_dir() else path
+    require("zarr", "runs")
     layout = check_layout(path)
     options: dict[str, Any] = {
         "engine": "zarr",

@@ -21,6 +21,7 @@ from ._devices import (
     whole,
 )
 from ._progress import OnProgress, Progress
+from ._require import require
 
 __all__ = [
     "Arrays",
@@ -38,6 +39,7 @@ __all__ = [
     "is_first_process",
     "own",
     "read_container",
+    "require",
     "whole",
     "write_atomically",
     "write_container",
