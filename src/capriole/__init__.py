@@ -1,8 +1,9 @@
-"""Learned MCMC kernels: train a neural generalisation of HMC on a log density, prove it exact and
-faster, sample.
+"""Learned MCMC kernels for log densities written in JAX.
 
-Names are loaded on first use, so that ``import capriole`` allocates nothing and changes no JAX
-setting.
+`fit` finds a kernel, judges it, and draws. `train` and `sample` are for those who choose
+themselves; `save` and `load` keep a kernel in a file. The rooms, such as `capriole.kernels`, hold
+everything else. Names are loaded on first use: ``import capriole`` imports no JAX, allocates
+nothing and changes no setting.
 """
 
 import importlib

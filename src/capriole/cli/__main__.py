@@ -1,5 +1,5 @@
 """``python -m capriole.cli``."""
 
-from ._app import main
+from . import main
 
 main()

@@ -1,17 +1,29 @@
 """The commands of ``capriole``."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ._options import AsJson, Budget, Every, Float64, Folder, Function, Out, Seed, Spread
+from ._options import (
+    AsJson,
+    Budget,
+    Dim,
+    Every,
+    Float32,
+    Folder,
+    Function,
+    Model,
+    Out,
+    Seed,
+    Spread,
+)
+from ._origin import default_folder
 from ._trouble import Options, fail
 
 app = typer.Typer(
     name="capriole",
-    help="Learned MCMC kernels: find a kernel for your log density, judge it against NUTS, sample.",
+    help="Learned MCMC kernels for a log density in JAX: find or train one, draw, judge the draws.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,41 +48,27 @@ Version = Annotated[
 
 @app.command()
 def fit(
-    function: Annotated[
-        str,
-        typer.Argument(metavar="FILE.py:FUNCTION", help="Your log density of one flat position."),
-    ],
-    dim: Annotated[
-        int | None, typer.Option(min=1, help="Dimension of the position of your log density.")
-    ] = None,
+    function: Model,
+    dim: Dim = None,
     seed: Seed = 0,
     num_chains: Annotated[int, typer.Option(min=4, help="Chains of the final run.")] = 16,
     num_draws: Annotated[int, typer.Option(min=10, help="Draws of each chain.")] = 1000,
     train_steps: Annotated[
         int,
-        typer.Option(
-            min=0,
-            help="Training iterations of a network (for tails and modes more); 0: no networks.",
-        ),
+        typer.Option(min=0, help="Training iterations of a network; 0: no networks, less time."),
     ] = 3000,
     criterion: Annotated[
-        str, typer.Option(help="What counts: gradients or seconds.")
+        str, typer.Option(help="Effective draws per what decide: gradients or seconds.")
     ] = "gradients",
     spread: Spread = 1.0,
     compare: Annotated[bool, typer.Option(help="Measure NUTS too.")] = True,
     out: Out = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print verdict.json instead of the table.")
-    ] = False,
-    float32: Annotated[
-        bool, typer.Option("--float32", help="Compute in single precision.")
-    ] = False,
+    as_json: AsJson = False,
+    float32: Float32 = False,
     time_budget: Budget = None,
     checkpoint_every: Every = 10.0,
 ) -> None:
-    """Find a good kernel by itself, judge it against NUTS, draw; status 3 if the verdict is
-    `failed`.
-    """
+    """Find a kernel, compare it with NUTS, draw. Status 3: the draws must not be used."""
     from ._fit import start
 
     asked = {
@@ -81,10 +79,78 @@ def fit(
         "criterion": criterion,
         "compare": compare,
     }
-    name = function.rpartition(":")[2].replace("/", "-")
-    folder = out or Path("runs") / f"fit-{name}-{seed}"
     origin = {"function": function, "dim": dim, "spread": spread, "float64": not float32}
+    folder = out or default_folder("fit", function, seed)
     start(origin, asked, out=folder, options=Options(as_json, time_budget, checkpoint_every))
+
+
+@app.command()
+def train(
+    function: Model,
+    dim: Dim = None,
+    seed: Seed = 0,
+    num_leapfrogs: Annotated[int, typer.Option(min=1, help="Leapfrog steps per proposal.")] = 10,
+    num_steps: Annotated[int, typer.Option(min=1, help="Training iterations.")] = 5000,
+    num_chains: Annotated[int, typer.Option(min=1, help="Chains to train on.")] = 200,
+    num_candidates: Annotated[
+        int, typer.Option(min=1, help="Kernels that begin; the best of them goes on.")
+    ] = 1,
+    start_temperature: Annotated[
+        float, typer.Option(min=1e-3, help="Above 1: flatten the density at first, for modes.")
+    ] = 1.0,
+    spread: Spread = 1.0,
+    out: Out = None,
+    as_json: AsJson = False,
+    float32: Float32 = False,
+    time_budget: Budget = None,
+    checkpoint_every: Every = 10.0,
+) -> None:
+    """Train a kernel and store it; `sample` draws from it."""
+    from ._train import start
+
+    asked = {
+        "seed": seed,
+        "num_leapfrogs": num_leapfrogs,
+        "num_steps": num_steps,
+        "num_chains": num_chains,
+        "num_candidates": num_candidates,
+        "start_temperature": start_temperature,
+    }
+    origin = {"function": function, "dim": dim, "spread": spread, "float64": not float32}
+    folder = out or default_folder("train", function, seed)
+    start(origin, asked, out=folder, options=Options(as_json, time_budget, checkpoint_every))
+
+
+@app.command()
+def sample(
+    function: Model,
+    kernel: Annotated[Path, typer.Option(help="The kernel's file, of `train` or `fit`.")],
+    seed: Seed = 0,
+    num_chains: Annotated[int, typer.Option(min=1, help="Chains to draw.")] = 4,
+    num_draws: Annotated[int, typer.Option(min=4, help="Draws of each chain.")] = 1000,
+    num_warmup: Annotated[
+        int, typer.Option(min=0, help="Steps of HMC before the draws, discarded.")
+    ] = 200,
+    thin: Annotated[int, typer.Option(min=1, help="Keep every THIN-th draw.")] = 1,
+    spread: Spread = 1.0,
+    out: Out = None,
+    as_json: AsJson = False,
+    time_budget: Budget = None,
+    checkpoint_every: Every = 10.0,
+) -> None:
+    """Draw from a stored kernel; dimension and precision are the kernel's."""
+    from ._sample import start
+
+    asked = {
+        "seed": seed,
+        "num_chains": num_chains,
+        "num_draws": num_draws,
+        "num_warmup": num_warmup,
+        "thin": thin,
+    }
+    folder = out or default_folder("sample", function, seed)
+    options = Options(as_json, time_budget, checkpoint_every)
+    start(function, kernel, asked, spread=spread, out=folder, options=options)
 
 
 @app.command()
@@ -95,10 +161,8 @@ def resume(
     time_budget: Budget = None,
     checkpoint_every: Every = 10.0,
 ) -> None:
-    """Go on with a run that was stopped, killed or out of time; the draws are those of a run that
-    never was.
-    """
-    from ._fit import resume as go_on
+    """Go on with a run that was stopped; its draws are those of a run without a stop."""
+    from ._resume import go_on
 
     go_on(folder, function, Options(as_json, time_budget, checkpoint_every))
 
@@ -112,48 +176,37 @@ def extend(
     time_budget: Budget = None,
     checkpoint_every: Every = 10.0,
 ) -> None:
-    """Add draws to a finished run; the same draws as if it had been longer from the start."""
-    from ._fit import resume as go_on
+    """Add draws to a finished `fit` or `sample`; the draws are those of a longer run."""
+    from ._resume import go_on
 
     go_on(folder, function, Options(as_json, time_budget, checkpoint_every), more=num_draws)
 
 
 @app.command()
-def doctor(
-    function: Annotated[
-        str,
-        typer.Argument(metavar="FILE.py:FUNCTION", help="Your log density of one flat position."),
-    ],
-    dim: Annotated[int, typer.Option(min=1, help="Dimension of the position.")],
-    spread: Annotated[float, typer.Option(help="Standard deviation of the points around 0.")] = 1.0,
-    seed: Seed = 0,
-    float64: Float64 = False,
-) -> None:
-    """Examine your log density before time is spent on it. Status 1 if something must be mended."""
-    from ._doctor import diagnose
+def show(folder: Folder) -> None:
+    """Print again what a finished run has found."""
+    from ._show import show_folder
 
-    diagnose(function, dim=dim, spread=spread, seed=seed, float64=float64)
+    try:
+        show_folder(folder)
+    except (OSError, ValueError, ImportError) as error:
+        fail(str(error))
 
 
 @app.command()
-def show(folder: Folder) -> None:
-    """Print the verdict of a finished run again."""
-    from ._show import show_verdict
+def doctor(
+    function: Model,
+    dim: Annotated[int, typer.Option(min=1, help="Dimension of the position.")],
+    spread: Annotated[float, typer.Option(help="Standard deviation of the points around 0.")] = 1.0,
+    seed: Seed = 0,
+    float32: Float32 = False,
+) -> None:
+    """Examine your log density before time is spent on it. Status 1: something must be mended."""
+    from ._doctor import diagnose
 
-    try:
-        show_verdict(folder / "verdict.json")
-    except (OSError, ValueError) as error:
-        fail(str(error))
+    diagnose(function, dim=dim, spread=spread, seed=seed, float64=not float32)
 
 
 @app.callback()
 def _options(version: Version = False) -> None:
     """Options of `capriole` itself."""
-
-
-def main() -> None:
-    """Entry point of the ``capriole`` command."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(130)

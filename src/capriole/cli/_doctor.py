@@ -19,8 +19,7 @@ def diagnose(function: str, *, dim: int, spread: float, seed: int, float64: bool
     from ..models import examine
     from ._user import import_function, user_target
 
-    if float64:
-        jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", float64)
     try:
         target = user_target(import_function(function), dim=dim, spread=spread)
     except ValueError as error:

@@ -12,8 +12,13 @@ disk would end a run. One that is gone is noticed at once, its connection being 
 
 
 class Machines(NamedTuple):
-    """``devices`` of one process, or a ``coordinator`` and all devices of ``num_processes``
-    processes.
+    """The devices of one process, or of several processes that meet at a coordinator.
+
+    Attributes:
+        devices: how many devices one process uses; None: one.
+        coordinator: ``HOST:PORT`` where process 0 listens; None: there is one process.
+        num_processes: how many processes there are.
+        process_id: which of them this is, from 0.
     """
 
     devices: int | None = None
@@ -22,8 +27,10 @@ class Machines(NamedTuple):
     process_id: int | None = None
 
     def join(self) -> None:
-        """Meet the other processes; call it before anything uses JAX. Raises ValueError for options
-        that cannot be.
+        """Meet the other processes; call it before anything uses JAX.
+
+        Raises:
+            ValueError: the options contradict each other.
         """
         if (self.coordinator, self.num_processes, self.process_id) == (None, None, None):
             return
@@ -49,13 +56,12 @@ class Machines(NamedTuple):
             "jax_cpu_collectives_implementation", "gloo"
         )  # of no effect where there are GPUs
         jax.distributed.initialize(self.coordinator, self.num_processes, self.process_id)
-        # Connections are made by the first operation they share, and for those nothing can be told
-        # to wait longer than
-        # 30 seconds: so now, when all are here.
+        # The first shared operation connects the processes and waits 30 seconds at most: so it
+        # runs now, when all are here.
         any_process(False)
 
     def origin(self) -> dict[str, int]:
-        """What config.json says of them: draws are bit for bit the same only for the same numbers."""
+        """What config.json says of them; equal draws, bit for bit, need equal numbers."""
         import jax
 
         count = self.devices or (len(jax.devices()) if self.coordinator else 1)
@@ -74,9 +80,16 @@ def patient(flags: str) -> str:
 
 
 def chosen_devices(origin: dict[str, Any]) -> Any:
-    """The devices of a run, None for the default one.
+    """The devices of a run.
 
-    Raises ValueError if they are not as many, in as many processes, as its config.json says.
+    Args:
+        origin: what config.json says of the run: ``devices`` and ``processes``.
+
+    Returns:
+        The devices; None for the default one.
+
+    Raises:
+        ValueError: there are not as many devices, or processes, as the run has.
     """
     import jax
 

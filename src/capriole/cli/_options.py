@@ -1,20 +1,31 @@
-"""Options that several commands share."""
+"""Options and arguments that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Preset = Annotated[str, typer.Option(help="smoke (seconds), laptop (a minute or two) or paper.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random in the run.")]
-Out = Annotated[Path | None, typer.Option(help="Folder to create for the run.")]
-Leapfrogs = Annotated[
-    int | None, typer.Option("--num-leapfrogs", min=1, help="Leapfrog steps M per proposal.")
+Model = Annotated[
+    str,
+    typer.Argument(metavar="FILE.py:FUNCTION", help="Your log density of one flat position."),
 ]
-TrainSteps = Annotated[int | None, typer.Option(min=1, help="Training iterations.")]
-Chains = Annotated[int | None, typer.Option(min=4, help="Chains to sample.")]
-Steps = Annotated[int | None, typer.Option(min=10, help="Metropolis-Hastings steps per chain.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print results.json instead of the table.")]
+Function = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[FILE.py:FUNCTION]",
+        help="Your log density once more: a run folder never chooses code to run.",
+    ),
+]
+Folder = Annotated[Path, typer.Argument(help="A run folder.")]
+Dim = Annotated[
+    int | None, typer.Option(min=1, help="Dimension of the position of your log density.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random in the run.")]
+Spread = Annotated[float, typer.Option(help="Standard deviation of the starts around 0.")]
+Float32 = Annotated[bool, typer.Option("--float32/--float64", help="Single or double precision.")]
+Float64 = Annotated[bool, typer.Option("--float64", help="Compute in double precision.")]
+Out = Annotated[Path | None, typer.Option(help="Folder to create for the run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON, not as a table.")]
 Budget = Annotated[
     float | None,
     typer.Option(
@@ -22,13 +33,14 @@ Budget = Annotated[
     ),
 ]
 Every = Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints.")]
-Folder = Annotated[Path, typer.Argument(help="A run folder.")]
-Function = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[FILE.py:FUNCTION]", help="For a run of your own log density: the same, once more."
-    ),
+
+Preset = Annotated[str, typer.Option(help="smoke (seconds), laptop (a minute or two) or paper.")]
+Leapfrogs = Annotated[
+    int | None, typer.Option("--num-leapfrogs", min=1, help="Leapfrog steps M per proposal.")
 ]
+TrainSteps = Annotated[int | None, typer.Option(min=1, help="Training iterations.")]
+Chains = Annotated[int | None, typer.Option(min=4, help="Chains to sample.")]
+Steps = Annotated[int | None, typer.Option(min=10, help="Metropolis-Hastings steps per chain.")]
 Devices = Annotated[
     int | None, typer.Option(min=1, help="Devices that share the chains; 1 unless given.")
 ]
@@ -41,5 +53,3 @@ Coordinator = Annotated[
 ]
 NumProcesses = Annotated[int | None, typer.Option(min=1, help="How many processes there are.")]
 ProcessId = Annotated[int | None, typer.Option(min=0, help="Which of them this is, from 0.")]
-Float64 = Annotated[bool, typer.Option("--float64", help="Compute in double precision.")]
-Spread = Annotated[float, typer.Option(help="Standard deviation of the starts around 0.")]

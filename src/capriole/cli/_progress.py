@@ -16,7 +16,12 @@ LABELS = {
 
 
 class LiveProgress:
-    """Shows `capriole.Progress` events; ``with LiveProgress() as live: ... progress=live.update``."""
+    """Shows `capriole.Progress` events; ``with LiveProgress() as live: ... progress=live.update``.
+
+    Args:
+        plain_seconds: seconds between two lines of a stage where there is no terminal.
+        quiet: whether to show nothing.
+    """
 
     def __init__(self, *, plain_seconds: float = 5.0, quiet: bool = False):
         self.console = Console(stderr=True, quiet=quiet)
@@ -45,11 +50,19 @@ class LiveProgress:
             self.bars.stop()
 
     def say(self, line: str) -> None:
-        """Print a line above the bars."""
+        """Print a line above the bars.
+
+        Args:
+            line: the line.
+        """
         self.console.print(line, highlight=False, soft_wrap=True)
 
     def update(self, event: Any) -> None:
-        """Show one event: stage, steps done, the figures it carries, time left."""
+        """Show one event: stage, steps done, the figures it carries, time left.
+
+        Args:
+            event: a `capriole.Progress`.
+        """
         figures = figures_of(event)
         if self.console.is_terminal:
             if event.phase not in self.tasks or self.bars.tasks[self.tasks[event.phase]].finished:

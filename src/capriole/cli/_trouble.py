@@ -16,12 +16,21 @@ from ._progress import LiveProgress
 
 
 class Options(NamedTuple):
-    """How to run, as opposed to what: nothing here changes a draw (by more than rounding)."""
+    """How to run, as opposed to what: nothing here changes a draw (by more than rounding).
+
+    Attributes:
+        as_json: whether to print JSON instead of a table.
+        time_budget: seconds after which the run stops cleanly; None: never.
+        checkpoint_every: seconds between checkpoints.
+        machines: the devices and processes to use.
+        program: the command that goes on with the run, for messages.
+    """
 
     as_json: bool = False
     time_budget: float | None = None
     checkpoint_every: float = 10.0
     machines: Machines = Machines()
+    program: str = "capriole"
 
 
 type Work = Callable[[LiveProgress, Callable[[Any], None]], None]
@@ -29,15 +38,38 @@ type Work = Callable[[LiveProgress, Callable[[Any], None]], None]
 
 
 def fail(message: str) -> NoReturn:
-    """Print an error and leave with status 2."""
+    """Print an error and leave with status 2.
+
+    Args:
+        message: what is wrong, in one line.
+
+    Raises:
+        typer.Exit: always.
+    """
     typer.secho(f"error: {message}", fg="red", err=True)
     raise typer.Exit(2)
 
 
-def survive(prepare: Callable[[], tuple[Any, Work]], out: Path, options: Options) -> bool:
-    """Work in the folder that ``prepare`` opens; whether this process is the one that reports.
+def survive(
+    prepare: Callable[[], tuple[Any, Work]],
+    out: Path,
+    options: Options,
+    *,
+    function: str | None = None,
+) -> bool:
+    """Work in a run folder with live progress, and stop cleanly.
 
-    Status 130, 143 (signals), 75 (budget), 2 (bad input).
+    Args:
+        prepare: opens the folder and returns it with the work to do.
+        out: the folder, for messages.
+        options: how to run.
+        function: the ``FILE.py:FUNCTION`` that `capriole resume` must be given again, if any.
+
+    Returns:
+        Whether this process is the one that reports.
+
+    Raises:
+        typer.Exit: with status 130 or 143 (signals), 75 (time budget) or 2 (bad input).
     """
     from ..runs import Stop
 
@@ -50,8 +82,9 @@ def survive(prepare: Callable[[], tuple[Any, Work]], out: Path, options: Options
             with LiveProgress(quiet=not folder.writes) as live:
                 work(live, stop.after(live.update))
         except KeyboardInterrupt:
+            again = " ".join(filter(None, (options.program, "resume", str(out), function)))
             typer.secho(
-                f"{stop.reason}; what was finished is in {out}; go on with: capriole resume {out}",
+                f"{stop.reason}; what was finished is in {out}; go on with: {again}",
                 fg="yellow",
                 err=True,
             )

@@ -31,10 +31,18 @@ class UserTarget(AbstractLogDensity):
 
 
 def load_target(spec: str, *, dim: int, spread: float = 1.0) -> UserTarget:
-    """Import ``FILE.py:function`` (this runs the file) and check the function at 0.
+    """Import a log density (this runs its file) and check it at 0.
 
-    Raises ValueError for a malformed spec, a missing file or function, or a log density that cannot
-    work.
+    Args:
+        spec: ``FILE.py:FUNCTION``.
+        dim: the dimension of its position.
+        spread: standard deviation of the starts around 0.
+
+    Returns:
+        The log density with starts.
+
+    Raises:
+        ValueError: there is no such file or function, or the log density cannot work.
     """
     target = user_target(import_function(spec), dim=dim, spread=check_spread(spread))
     try:
@@ -55,12 +63,20 @@ def user_target(function: Callable, *, dim: int, spread: float) -> UserTarget:
     return UserTarget(logdensity=PerChain(function), dim=dim, spread=spread)
 
 
+def _hint(spec: str) -> str:
+    """What was probably meant by a spec that is none."""
+    file, _, name = spec.rpartition(":")
+    if spec.endswith(".py"):
+        return f"; name the function too: {spec}:FUNCTION"
+    return f"; name the file with its ending: {file}.py:{name}" if file and name else ""
+
+
 def import_function(spec: str) -> Callable:
     """The function ``FILE.py:function``; this runs the file. Raises ValueError if there is none."""
     file, _, name = spec.rpartition(":")
     path = Path(file)
     if not file or not name or path.suffix != ".py":
-        raise ValueError(f"expected FILE.py:function, got {spec!r}")
+        raise ValueError(f"expected FILE.py:FUNCTION, got {spec!r}{_hint(spec)}")
     if not path.is_file():
         raise ValueError(f"no file {path}")
     module_spec = importlib.util.spec_from_file_location(f"_user_{path.stem}", path)

@@ -230,7 +230,10 @@ def _movement(counted: Tally, remedies: Remedies) -> list[Problem]:
     rates, num, limits = counted.acceptance_rate, len(counted.acceptance_rate), THRESHOLDS
     still = int(np.sum(counted.accepted == 0))
     if still:
-        text = f"{still} of {num} chains accepted none of {counted.num_steps} proposals and never moved"
+        text = (
+            f"{still} of {num} chains accepted none of {counted.num_steps} proposals and never "
+            "moved"
+        )
         found.append(Problem(ProblemKind.NEVER_MOVED, Severity.FATAL, text, remedies.still))
     slow = int(np.sum(~(rates >= limits.low_acceptance)))
     if slow > still:

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ..runtime import any_process, is_first_process, write_atomically
+from ..runtime import any_process, is_first_process, require, write_atomically
 from ._checkpoint import Checkpoints
 from ._files import MetricsLog, RunFolderError, read_json, size, to_plain
 
@@ -103,6 +103,8 @@ class RunFolder:
                 f"{self.path} already holds a run; go on with `capriole resume {self.path}`, or "
                 "choose another folder"
             )
+        for package in ("zarr", "google_crc32c"):  # now, and not after an hour of work
+            require(package, "runs")
         is_run = (self.path / "config.json").exists()
         if not is_run and (others := [name for name in _RUN_FILES if (self.path / name).exists()]):
             raise RunFolderError(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from ..runtime import Arrays, is_first_process, write_atomically
+from ..runtime import Arrays, is_first_process, require, write_atomically
 from ._files import RunFolderError
 from ._layout import (
     GROUPS,
@@ -55,6 +55,7 @@ class DrawStore:
 
     def _open(self) -> None:
         """Open the arrays with the lengths that they have now."""
+        require("zarr", "runs")
         import zarr
 
         with as_run_folder_error(self.path):
@@ -93,6 +94,7 @@ class DrawStore:
         Raises:
             RunFolderError: ``path`` holds something else, or the disk refuses.
         """
+        require("zarr", "runs")
         import zarr
         from zarr.codecs import Crc32cCodec
 
@@ -330,6 +332,7 @@ def open_draws(path: str | os.PathLike) -> "xarray.DataTree":
 
     path = Path(path)
     path = path / "draws.zarr" if (path / "draws.zarr").is_dir() else path
+    require("zarr", "runs")
     layout = check_layout(path)
     options: dict[str, Any] = {"engine": "zarr", "consolidated": False}
     options |= {"decode_cf": False, "chunks": None}

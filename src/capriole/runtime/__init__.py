@@ -25,6 +25,7 @@ from ._devices import (
 )
 from ._progress import OnProgress, Progress
 from ._records import from_plain, to_plain
+from ._require import require
 
 __all__ = [
     "Arrays",
@@ -43,6 +44,7 @@ __all__ = [
     "is_first_process",
     "own",
     "read_container",
+    "require",
     "to_plain",
     "whole",
     "write_atomically",
