@@ -71,8 +71,6 @@ def gaussian(key: Key, dim: int, num: int) -> Float[jax.Array, "dim num"]:
     return jax.random.normal(key, (num, dim), FLOAT).T
 
 
-def log_gamma(
-    key: Key, shape: Float[np.ndarray, " dim"], num: int
-) -> Float[jax.Array, "dim num"]:
+def log_gamma(key: Key, shape: Float[np.ndarray, " dim"], num: int) -> Float[jax.Array, "dim num"]:
     """Logarithms of gamma variables, one row for each value of ``shape``."""
     return jax.random.loggamma(key, np.asarray(shape, FLOAT), (num, len(shape)), FLOAT).T

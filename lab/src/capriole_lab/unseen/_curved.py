@@ -126,7 +126,9 @@ class TwistedShell(AbstractUnseen):
         """A grid of lengths, and the density of ``|u|`` there (not normalised)."""
         low = max(0.0, self.radius - 10 * self.width)
         grid = np.linspace(low, self.radius + 10 * self.width, _GRID)
-        return grid, grid ** (self.dim - 1) * np.exp(-(((grid - self.radius) / self.width) ** 2) / 2)
+        return grid, grid ** (self.dim - 1) * np.exp(
+            -(((grid - self.radius) / self.width) ** 2) / 2
+        )
 
     def sample(self, key: Key, num: int) -> Vector:
         """Exact draws up to the grid."""

@@ -25,7 +25,7 @@ def _normal(value: Array, mean: Array | float, log_sd: Array | float) -> Array:
 class ScaleFunnel(AbstractUnseen):
     """One log standard deviation and its children::
 
-        x_0 ~ N(0, neck^2),   x_i ~ N(0, exp(2 x_0))
+    x_0 ~ N(0, neck^2),   x_i ~ N(0, exp(2 x_0))
     """
 
     num_children: int = eqx.field(static=True)
@@ -159,9 +159,7 @@ class Shrinkage(AbstractUnseen):
         chi = log_gamma(keys[1], np.full(self.num, self.freedom / 2), num)
         local = jnp.log(jnp.abs(noise[1 : 1 + self.num]))
         local = local - (chi - math.log(self.freedom / 2)) / 2
-        return jnp.concatenate(
-            [overall, local, jnp.exp(overall + local) * noise[1 + self.num :]]
-        )
+        return jnp.concatenate([overall, local, jnp.exp(overall + local) * noise[1 + self.num :]])
 
     @property
     def mean(self) -> Float[np.ndarray, " dim"]:

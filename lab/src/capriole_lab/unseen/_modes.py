@@ -88,7 +88,9 @@ def two_modes() -> UnequalModes:
     """Two unit modes 8 standard deviations apart in 5 dimensions, weights 0.2 and 0.8."""
     axis = np.array([1.0, -1.0, 0.5, 0.0, 2.0])
     centre = 4 * axis / np.linalg.norm(axis)
-    return UnequalModes((0.2, 0.8), np.stack([-centre, centre]), np.stack(2 * [np.eye(5)]), spread=4)
+    return UnequalModes(
+        (0.2, 0.8), np.stack([-centre, centre]), np.stack(2 * [np.eye(5)]), spread=4
+    )
 
 
 def three_widths() -> UnequalModes:

@@ -315,7 +315,7 @@ def stick_dirichlet() -> StickDirichlet:
 class WarpedUniform(AbstractUnseen):
     """Uniform variables on (0, 1), their logits shifted by the sine of the one before::
 
-        z_i = logit(u_i),   x_i = z_i + strength * sin(z_{i-1})
+    z_i = logit(u_i),   x_i = z_i + strength * sin(z_{i-1})
     """
 
     dim: int = eqx.field(static=True)

@@ -68,13 +68,9 @@ _ENTRIES = (
     UnseenEntry("parabolas", Kind.CURVED, "x2 ~ N(x1^2 / 8, 0.4^2), 3-d", _curved.parabolas),
     UnseenEntry("ring", Kind.RING, "twisted ring, 2-d", _curved.twisted_ring),
     UnseenEntry("shell", Kind.RING, "twisted shell, 4-d", _curved.twisted_shell),
-    UnseenEntry(
-        "two-modes", Kind.MODES, "8 sd apart, weights 0.2 and 0.8, 5-d", _modes.two_modes
-    ),
+    UnseenEntry("two-modes", Kind.MODES, "8 sd apart, weights 0.2 and 0.8, 5-d", _modes.two_modes),
     UnseenEntry("three-widths", Kind.MODES, "sd 0.3, 1 and 2, 3-d", _modes.three_widths),
-    UnseenEntry(
-        "narrow-wide", Kind.MODES, "sd 0.1 beside a wide one, 2-d", _modes.narrow_and_wide
-    ),
+    UnseenEntry("narrow-wide", Kind.MODES, "sd 0.1 beside a wide one, 2-d", _modes.narrow_and_wide),
     UnseenEntry("betas", Kind.BOUNDED, "logits of 8 beta variables", _smooth.logit_betas),
     UnseenEntry(
         "dirichlet",
