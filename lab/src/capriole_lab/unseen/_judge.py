@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-import jax
+import equinox as eqx
 import numpy as np
 from scipy import special, stats
 
@@ -68,7 +68,7 @@ def judge_draws(target: AbstractUnseen, position: np.ndarray, key: Key) -> Truth
         The verdict of all tests.
     """
     position = np.asarray(position, np.float64)
-    exact = np.asarray(jax.jit(target.sample, static_argnums=1)(key, NUM_EXACT))
+    exact = np.asarray(eqx.filter_jit(target.sample)(key, NUM_EXACT))
     groups = [*_moments(target, position), *_tails(position, exact)]
     if isinstance(target, AbstractUnseenModes):
         groups.append(_shares(target, position, exact))
@@ -132,7 +132,7 @@ def _tails(position: np.ndarray, exact: np.ndarray) -> list[_Group]:
 def _shares(target: AbstractUnseenModes, position: np.ndarray, exact: np.ndarray) -> _Group:
     """Shares of the modes."""
     modes = np.arange(target.num_modes)
-    mode = jax.jit(target.mode)
+    mode = eqx.filter_jit(target.mode)
     expected = (np.asarray(mode(exact))[:, None] == modes).mean(axis=0)
     flat = position.reshape(-1, position.shape[-1]).T
     labels = np.asarray(mode(flat)).reshape(position.shape[:2])
