@@ -156,7 +156,7 @@ def _row(cell: dict[str, Any]) -> list[str]:
         *(_figure(cell[name]) for name in ("ess_per_gradient", "rhat_max")),
         _figure(cell["thin"]),
         *(_figure(cell[name]) for name in ("preparation_gradients", "num_gradients")),
-        f"{cell['seconds']:.0f}",
+        f"{cell.get('fit_seconds', cell['seconds']):.0f}",
         why.replace("|z|", "z").replace("|", "/").replace("\n", " ")[:300],
     ]
 

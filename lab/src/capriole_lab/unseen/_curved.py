@@ -20,12 +20,11 @@ class Bananas(AbstractUnseen):
     """
 
     pairs: tuple[tuple[float, float, float], ...] = eqx.field(static=True)
+    dim: int = eqx.field(static=True, init=False)
     spread: float = eqx.field(static=True)
 
-    @property
-    def dim(self) -> int:  # type: ignore[override]
-        """Two for each pair."""
-        return 2 * len(self.pairs)
+    def __post_init__(self) -> None:
+        self.dim = 2 * len(self.pairs)
 
     def __call__(self, position: Vector) -> Scalar:
         """Log density up to a constant."""
@@ -57,7 +56,7 @@ class Bananas(AbstractUnseen):
 
 def bananas() -> Bananas:
     """Three pairs, from nearly straight to strongly bent: 6 dimensions."""
-    return Bananas(((1.0, 0.2, 1.0), (2.0, 0.5, 0.5), (5.0, 0.1, 1.0)), spread=1.0)
+    return Bananas(pairs=((1.0, 0.2, 1.0), (2.0, 0.5, 0.5), (5.0, 0.1, 1.0)), spread=1.0)
 
 
 class Parabolas(AbstractUnseen):

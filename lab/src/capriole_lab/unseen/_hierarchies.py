@@ -30,12 +30,11 @@ class ScaleFunnel(AbstractUnseen):
 
     num_children: int = eqx.field(static=True)
     neck: float = eqx.field(static=True)
+    dim: int = eqx.field(static=True, init=False)
     spread: float = eqx.field(static=True)
 
-    @property
-    def dim(self) -> int:  # type: ignore[override]
-        """The scale and its children."""
-        return 1 + self.num_children
+    def __post_init__(self) -> None:
+        self.dim = 1 + self.num_children
 
     def __call__(self, position: Vector) -> Scalar:
         """Log density up to a constant."""
@@ -78,15 +77,14 @@ class TwoLevels(AbstractUnseen):
 
     num_groups: int = eqx.field(static=True)
     num_items: int = eqx.field(static=True)
+    dim: int = eqx.field(static=True, init=False)
     spread: float = eqx.field(static=True)
 
     _TOP = ((0.0, 2.0), (0.0, 0.6), (-0.7, 0.5))
     """Mean and standard deviation of the mean and of the two log standard deviations."""
 
-    @property
-    def dim(self) -> int:  # type: ignore[override]
-        """Three at the top, groups, items."""
-        return 3 + self.num_groups * (1 + self.num_items)
+    def __post_init__(self) -> None:
+        self.dim = 3 + self.num_groups * (1 + self.num_items)
 
     def __call__(self, position: Vector) -> Scalar:
         """Log density up to a constant."""
@@ -136,12 +134,11 @@ class Shrinkage(AbstractUnseen):
 
     num: int = eqx.field(static=True)
     freedom: float = eqx.field(static=True)
+    dim: int = eqx.field(static=True, init=False)
     spread: float = eqx.field(static=True)
 
-    @property
-    def dim(self) -> int:  # type: ignore[override]
-        """The global scale, local scales, coefficients."""
-        return 1 + 2 * self.num
+    def __post_init__(self) -> None:
+        self.dim = 1 + 2 * self.num
 
     def __call__(self, position: Vector) -> Scalar:
         """Log density up to a constant."""
@@ -190,12 +187,11 @@ class VolatileLevel(AbstractUnseen):
     """
 
     num: int = eqx.field(static=True)
+    dim: int = eqx.field(static=True, init=False)
     spread: float = eqx.field(static=True)
 
-    @property
-    def dim(self) -> int:  # type: ignore[override]
-        """The step of the log steps, log steps, levels."""
-        return 2 + 2 * self.num
+    def __post_init__(self) -> None:
+        self.dim = 2 + 2 * self.num
 
     def __call__(self, position: Vector) -> Scalar:
         """Log density up to a constant."""

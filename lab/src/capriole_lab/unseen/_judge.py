@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from scipy import special, stats
 
@@ -24,12 +25,12 @@ TAILS = (0.01, 0.99)
 class Tested(NamedTuple):
     """The worst of one group of tests.
 
-    ``z`` is the p-value as a deviation of a standard normal; ``index`` is the dimension or mode.
+    ``z`` is the p-value as a deviation of a standard normal; ``where`` is the dimension or mode.
     """
 
     name: str
     z: float
-    index: int
+    where: int
     found: float
     exact: float
 
@@ -46,7 +47,7 @@ class Truth(NamedTuple):
     def failures(self) -> list[str]:
         """The groups of tests that say wrong, in words."""
         return [
-            f"{test.name} {test.index}: {test.found:.3g} instead of {test.exact:.3g} "
+            f"{test.name} {test.where}: {test.found:.3g} instead of {test.exact:.3g} "
             f"(|z| {test.z:.3g})"
             for test in self.groups
             if not test.z <= self.limit
@@ -133,9 +134,9 @@ def _shares(target: AbstractUnseenModes, position: np.ndarray, exact: np.ndarray
     """Shares of the modes."""
     modes = np.arange(target.num_modes)
     mode = eqx.filter_jit(target.mode)
-    expected = (np.asarray(mode(exact))[:, None] == modes).mean(axis=0)
+    expected = (np.asarray(mode(jnp.asarray(exact)))[:, None] == modes).mean(axis=0)
     flat = position.reshape(-1, position.shape[-1]).T
-    labels = np.asarray(mode(flat)).reshape(position.shape[:2])
+    labels = np.asarray(mode(jnp.asarray(flat))).reshape(position.shape[:2])
     plain = np.full(len(modes), np.min(diagnostics.bulk_ess(position)))
     return _binomial("share of mode", labels[..., None] == modes, expected, plain)
 

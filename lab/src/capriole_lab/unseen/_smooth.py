@@ -73,12 +73,11 @@ class LogGammas(AbstractUnseen):
     """Logarithms of gamma variables with different shapes: ``shape_i x_i - exp(x_i)``."""
 
     shape: tuple[float, ...] = eqx.field(static=True)
+    dim: int = eqx.field(static=True, init=False)
     spread: float = eqx.field(static=True)
 
-    @property
-    def dim(self) -> int:  # type: ignore[override]
-        """Number of variables."""
-        return len(self.shape)
+    def __post_init__(self) -> None:
+        self.dim = len(self.shape)
 
     def __call__(self, position: Vector) -> Scalar:
         """Log density up to a constant."""
@@ -102,7 +101,7 @@ class LogGammas(AbstractUnseen):
 
 def log_gammas() -> LogGammas:
     """Twenty log-gamma variables with shapes from 0.3 to 5."""
-    return LogGammas(tuple(np.geomspace(0.3, 5.0, 20).tolist()), spread=2.0)
+    return LogGammas(shape=tuple(np.geomspace(0.3, 5.0, 20).tolist()), spread=2.0)
 
 
 class TwoStudents(AbstractUnseen):
@@ -170,14 +169,13 @@ class LaplaceAndShoulders(AbstractUnseen):
     """
 
     scales: tuple[float, ...] = eqx.field(static=True)
+    dim: int = eqx.field(static=True, init=False)
     spread: float = eqx.field(static=True)
     share: float = eqx.field(static=True, default=0.4)
     ratio: float = eqx.field(static=True, default=6.0)
 
-    @property
-    def dim(self) -> int:  # type: ignore[override]
-        """Twice the number of scales."""
-        return 2 * len(self.scales)
+    def __post_init__(self) -> None:
+        self.dim = 2 * len(self.scales)
 
     def __call__(self, position: Vector) -> Scalar:
         """Log density up to a constant."""
@@ -209,7 +207,7 @@ class LaplaceAndShoulders(AbstractUnseen):
 
 def laplace_and_shoulders() -> LaplaceAndShoulders:
     """Ten variables of each kind, with scales from 0.1 to 10."""
-    return LaplaceAndShoulders(tuple(np.geomspace(0.1, 10.0, 10).tolist()), spread=1.0)
+    return LaplaceAndShoulders(scales=tuple(np.geomspace(0.1, 10.0, 10).tolist()), spread=1.0)
 
 
 class LogitBetas(AbstractUnseen):
@@ -217,12 +215,11 @@ class LogitBetas(AbstractUnseen):
 
     a: tuple[float, ...] = eqx.field(static=True)
     b: tuple[float, ...] = eqx.field(static=True)
+    dim: int = eqx.field(static=True, init=False)
     spread: float = eqx.field(static=True)
 
-    @property
-    def dim(self) -> int:  # type: ignore[override]
-        """Number of variables."""
-        return len(self.a)
+    def __post_init__(self) -> None:
+        self.dim = len(self.a)
 
     def __call__(self, position: Vector) -> Scalar:
         """Log density up to a constant, with the log derivative of the logit."""
@@ -253,19 +250,19 @@ class LogitBetas(AbstractUnseen):
 def logit_betas() -> LogitBetas:
     """Eight proportions: near an end, spread out, uniform, and well known."""
     a = (0.4, 0.5, 1.0, 2.0, 20.0, 3.0, 200.0, 1.0)
-    return LogitBetas(a, (6.0, 0.5, 1.0, 2.0, 5.0, 0.6, 300.0, 30.0), spread=2.0)
+    b = (6.0, 0.5, 1.0, 2.0, 5.0, 0.6, 300.0, 30.0)
+    return LogitBetas(a=a, b=b, spread=2.0)
 
 
 class StickDirichlet(AbstractUnseen):
     """A Dirichlet of dim + 1 proportions in Stan's unbounded variables of stick-breaking."""
 
     concentration: tuple[float, ...] = eqx.field(static=True)
+    dim: int = eqx.field(static=True, init=False)
     spread: float = eqx.field(static=True)
 
-    @property
-    def dim(self) -> int:  # type: ignore[override]
-        """One less than the number of proportions."""
-        return len(self.concentration) - 1
+    def __post_init__(self) -> None:
+        self.dim = len(self.concentration) - 1
 
     @property
     def _offset(self) -> np.ndarray:
@@ -309,7 +306,7 @@ class StickDirichlet(AbstractUnseen):
 
 def stick_dirichlet() -> StickDirichlet:
     """Seven proportions with concentrations from 0.3 to 8."""
-    return StickDirichlet((8.0, 0.3, 2.0, 0.5, 1.0, 4.0, 0.4), spread=1.0)
+    return StickDirichlet(concentration=(8.0, 0.3, 2.0, 0.5, 1.0, 4.0, 0.4), spread=1.0)
 
 
 class WarpedUniform(AbstractUnseen):
