@@ -161,6 +161,16 @@ def test_command_refuses_a_limit_of_nothing_and_an_unknown_target(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_command_refuses_a_folder_with_cells_of_another_configuration(tmp_path):
+    give_up("ring", 1, 0, tmp_path / "ring-1", 5.0)
+    asked = ["bench", "unseen", "--out", str(tmp_path), "--targets", "ring"]
+    refused = CliRunner().invoke(app, asked)
+    assert refused.exit_code != 0
+    assert "--train-steps 0" in refused.output
+    assert CliRunner().invoke(app, [*asked, "--train-steps", "0"]).exit_code == 0
+    assert (tmp_path / "summary.md").exists()
+
+
 @pytest.mark.slow
 def test_a_cell_has_verdict_truth_and_costs(tmp_path):
     run_cell("parabolas", 1, 0, tmp_path / "parabolas-1")

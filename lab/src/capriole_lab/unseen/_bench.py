@@ -52,7 +52,12 @@ def run_unseen(
 
     Returns:
         The cells that failed to run.
+
+    Raises:
+        ValueError: If the limit is not positive.
     """
+    if not minutes > 0:
+        raise ValueError(f"a cell needs time: got a limit of {minutes:g} minutes")
     return run_cells(
         specs,
         lambda spec: _start(spec, train_steps),
@@ -71,6 +76,31 @@ def _start(spec: CellSpec, train_steps: int) -> subprocess.Popen:
         return subprocess.Popen(command + asked, stdout=log, stderr=subprocess.STDOUT)
 
 
+def read_cells(out: Path) -> list[dict[str, Any]]:
+    """All complete cells below ``out``, in the order of seeds and of the table."""
+    order = list(UNSEEN)
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in out.glob(f"*/{CELL}")]
+    return sorted(cells, key=lambda cell: (cell["seed"], order.index(cell["target"])))
+
+
+def check_train_steps(out: Path, train_steps: int) -> None:
+    """Refuses to put cells of one configuration beside those of another.
+
+    Args:
+        out: Folder of all cells.
+        train_steps: Training iterations of the cells to come.
+
+    Raises:
+        ValueError: If ``out`` holds cells with other training iterations.
+    """
+    others = {cell["configuration"]["train_steps"] for cell in read_cells(out)} - {train_steps}
+    if others:
+        raise ValueError(
+            f"{out} holds cells with --train-steps {min(others)}, and those with {train_steps} "
+            "do not belong beside them: give another --out"
+        )
+
+
 def write_summary(out: Path) -> Path:
     """Writes the tables of all complete cells below ``out``.
 
@@ -80,9 +110,7 @@ def write_summary(out: Path) -> Path:
     Returns:
         The table for people, in markdown; the same in JSON lies beside it.
     """
-    cells = [json.loads(path.read_text(encoding="utf-8")) for path in out.glob(f"*/{CELL}")]
-    order = list(UNSEEN)
-    cells.sort(key=lambda cell: (cell["seed"], order.index(cell["target"])))
+    cells = read_cells(out)
     left_out = {"truth", "versions", "recommendation"}
     rows = [{name: cell[name] for name in cell.keys() - left_out} for cell in cells]
     totals = count(cells)

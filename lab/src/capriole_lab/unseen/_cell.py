@@ -62,6 +62,7 @@ def run_cell(name: str, seed: int, train_steps: int, path: Path) -> dict[str, An
             "fit_seconds": seconds,
         }
     record["seconds"] = time.perf_counter() - begin
+    record["cpu_seconds"] = time.process_time()
     store(path, record)
     return record
 

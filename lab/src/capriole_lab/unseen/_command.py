@@ -1,11 +1,14 @@
 """``capriole-lab bench unseen``: `capriole.fit` on targets that nobody tuned it to."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from capriole.cli import fail
+
+if TYPE_CHECKING:
+    from ..experiments._cells import Event
 
 TrainSteps = Annotated[int, typer.Option(min=0, help="Training iterations of a network; 0: none.")]
 
@@ -20,18 +23,17 @@ def unseen(
     ] = Path("runs") / "bench-unseen",
 ) -> None:
     """`capriole.fit` on targets that nobody tuned it to: is it right, and does it say so?"""
-    from ._bench import plan, run_unseen, write_summary
+    from ._bench import check_train_steps, plan, run_unseen, write_summary
 
     try:
         wanted = [name.strip() for name in targets.split(",") if name.strip()]
         specs = plan(wanted, [int(seed) for seed in seeds.split(",")], out)
-        if not limit > 0:
-            fail(f"a cell needs time: got a limit of {limit:g} minutes")
+        check_train_steps(out, train_steps)
         left = sum(not spec.done for spec in specs)
         typer.echo(f"{left} of {len(specs)} cells to run", err=True)
 
-        def report(event: object) -> None:
-            typer.echo(event.line(), err=True)  # type: ignore[attr-defined]
+        def report(event: "Event") -> None:
+            typer.echo(event.line(), err=True)
             write_summary(out)
 
         failed = run_unseen(specs, train_steps=train_steps, minutes=limit, on_event=report)
