@@ -85,10 +85,11 @@ def test_plan_has_all_targets_at_the_first_seed_first(tmp_path):
 
 
 def test_a_cell_that_is_late_is_stored_with_what_was_asked(tmp_path):
-    give_up("ring", 3, 0, tmp_path / "ring-3", 5.0)
+    give_up("ring", 3, 0, tmp_path / "ring-3", minutes=5, cpu_seconds=41.2)
     cell = json.loads((tmp_path / "ring-3" / CELL).read_text())
     assert cell["verdict"] == "too late"
-    assert cell["problems"] == ["not within 5 minutes"]
+    assert cell["problems"] == ["not within 5 minutes (41 s of the processor)"]
+    assert cell["cpu_seconds"] == 41.2
     assert cell["configuration"] == {
         "num_chains": 16,
         "num_draws": 1000,
@@ -162,7 +163,7 @@ def test_command_refuses_a_limit_of_nothing_and_an_unknown_target(tmp_path):
 
 
 def test_command_refuses_a_folder_with_cells_of_another_configuration(tmp_path):
-    give_up("ring", 1, 0, tmp_path / "ring-1", 5.0)
+    give_up("ring", 1, 0, tmp_path / "ring-1", minutes=5, cpu_seconds=41.2)
     asked = ["bench", "unseen", "--out", str(tmp_path), "--targets", "ring"]
     refused = CliRunner().invoke(app, asked)
     assert refused.exit_code != 0

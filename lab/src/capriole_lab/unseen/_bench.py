@@ -1,6 +1,7 @@
 """All unseen targets, each in a process of its own, and the table of what came out."""
 
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -58,13 +59,23 @@ def run_unseen(
     """
     if not minutes > 0:
         raise ValueError(f"a cell needs time: got a limit of {minutes:g} minutes")
-    return run_cells(
-        specs,
-        lambda spec: _start(spec, train_steps),
-        limit=60 * minutes,
-        give_up=lambda spec: give_up(spec.target, spec.seed, train_steps, spec.path, minutes),
-        on_event=on_event,
-    )
+    spent: dict[Path, float] = {}
+
+    def start(spec: CellSpec) -> subprocess.Popen:
+        spent[spec.path] = _children_seconds()
+        return _start(spec, train_steps)
+
+    def late(spec: CellSpec) -> None:
+        used = _children_seconds() - spent[spec.path]
+        give_up(spec.target, spec.seed, train_steps, spec.path, minutes=minutes, cpu_seconds=used)
+
+    return run_cells(specs, start, limit=60 * minutes, give_up=late, on_event=on_event)
+
+
+def _children_seconds() -> float:
+    """Processor seconds of all processes that were started here and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _start(spec: CellSpec, train_steps: int) -> subprocess.Popen:

@@ -67,8 +67,12 @@ def run_cell(name: str, seed: int, train_steps: int, path: Path) -> dict[str, An
     return record
 
 
-def give_up(name: str, seed: int, train_steps: int, path: Path, minutes: float) -> dict[str, Any]:
+def give_up(
+    name: str, seed: int, train_steps: int, path: Path, *, minutes: float, cpu_seconds: float
+) -> dict[str, Any]:
     """Stores the cell of a fit that was not done after so many minutes.
+
+    Its processor seconds tell a slow fit from a busy machine.
 
     Args:
         name: A key of `UNSEEN`.
@@ -76,6 +80,7 @@ def give_up(name: str, seed: int, train_steps: int, path: Path, minutes: float) 
         train_steps: Training iterations of a network.
         path: Folder of the cell.
         minutes: The limit.
+        cpu_seconds: Processor seconds that its process had.
 
     Returns:
         What was stored.
@@ -83,8 +88,9 @@ def give_up(name: str, seed: int, train_steps: int, path: Path, minutes: float) 
     record = title(name, seed, train_steps)
     record |= {
         "verdict": "too late",
-        "problems": [f"not within {minutes:g} minutes"],
+        "problems": [f"not within {minutes:g} minutes ({cpu_seconds:.0f} s of the processor)"],
         "seconds": 60 * minutes,
+        "cpu_seconds": cpu_seconds,
     }
     store(path, record)
     return record
