@@ -30,6 +30,7 @@ from capriole.cli import (
     fail,
 )
 
+from ..unseen._command import unseen, unseen_cell
 from . import _bench, _calibrate, _paper
 from ._dlgm import dlgm_app
 
@@ -46,6 +47,8 @@ app = typer.Typer(
 )
 app.add_typer(_paper.app)
 app.add_typer(dlgm_app)
+_bench.app.command()(unseen)
+_bench.app.command(hidden=True)(unseen_cell)
 app.add_typer(_bench.app)
 app.command()(_calibrate.calibrate)
 app.command(hidden=True)(_calibrate.calibrate_cell)
