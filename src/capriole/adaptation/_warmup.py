@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from ..coordinates import (
     Whitened,
@@ -297,7 +297,7 @@ def _without_the_lost(window: _Window, *, bell: bool) -> tuple[_Window, int]:
     if bell:
         middle, scale = spread(window.draws.reshape(len(window.draws), -1))
         distance = np.sum(((window.last - middle[:, None]) / scale[:, None]) ** 2, axis=0)
-        far = distance > chi2.isf(WARMUP.far_share, len(middle))
+        far = distance > chdtri(len(middle), WARMUP.far_share)
         out |= far & (moves <= 0.1) & (mass < np.median(mass))
     lost = np.flatnonzero(out)
     if not lost.size or 2 * lost.size > mass.size:

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from ...adaptation import logdensities
@@ -129,6 +128,8 @@ def find_maxima(
         The maxima, and gradients spent. None for fewer than two or more than `MOST_MODES`, and for
         a log density without second derivatives.
     """
+    from scipy.optimize import minimize
+
     spent = 0
 
     def down(x: np.ndarray) -> tuple[float, np.ndarray]:
