@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from capriole import Progress
-from capriole.runs import RunFolder, RunFolderError, clear, read_json, size
+from capriole.runs import DrawStore, RunFolder, RunFolderError, clear, read_json, size
 from capriole.runs._metrics import MetricsLog
-from capriole.runs._store import DrawStore
 
 
 def test_one_folder_one_run(tmp_path):

@@ -11,6 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+from capriole.kernels import Transition
+from capriole.runs import CheckpointError, DrawStore, RunFolderError, _blocks, _store, open_draws
+from capriole.training import Snapshot, train_kernel
+from densities import Banana
+from kernels import learned
 from tiny import (
     CHUNK,
     KERNEL,
@@ -25,13 +31,6 @@ from tiny import (
     train,
     whole,
 )
-
-from capriole.kernels import Transition
-from capriole.runs import CheckpointError, RunFolderError, _blocks, _store
-from capriole.runs._store import DrawStore, open_draws
-from capriole.training import Snapshot, train_kernel
-from densities import Banana
-from kernels import learned
 
 
 def assert_same_training(a, b):

@@ -10,14 +10,13 @@ import signal
 import tracemalloc
 from contextlib import contextmanager, suppress
 
-import hostile
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from capriole.runs import CheckpointError, RunFolderError
-from capriole.runs._store import DrawStore
+import hostile
+from capriole.runs import CheckpointError, DrawStore, RunFolderError
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -90,9 +90,9 @@ import numpy as np
 random.seed(99); np.random.seed(99)
 import jax
 jax.config.update("jax_enable_x64", True)
-sys.path.insert(0, {tests!r})
-import test_io
-np.save({out!r}, test_io.draws(test_io.load({path!r}, test_io.TARGET)))
+sys.path[:0] = {tests!r}
+import test_kernel_files as own
+np.save({out!r}, own.draws(own.load({path!r}, own.TARGET)))
 """
 
 
@@ -100,7 +100,7 @@ def test_a_fresh_process_draws_the_same_bits(tmp_path):
     kernel = KERNELS["mixture"]()
     path = save(tmp_path / "kernel.safetensors", kernel)
     out = tmp_path / "draws.npy"
-    code = FRESH.format(tests=str(HERE), out=str(out), path=str(path))
+    code = FRESH.format(tests=[str(HERE), str(HERE.parent)], out=str(out), path=str(path))
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
     )

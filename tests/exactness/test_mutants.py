@@ -13,11 +13,10 @@ import pytest
 import checks
 from capriole import PerChain
 from capriole.kernels import Transition
-from densities import Mixture2
+from densities import Mixture2, cliff
 from invariance import check_invariance, check_symmetry
 from kernels import learned
 from mutants import DYNAMICS_BUGS, TRANSITION_BUGS, mutate
-from test_exactness import cliff
 
 F64 = jnp.dtype("float64")
 TARGET = Mixture2()

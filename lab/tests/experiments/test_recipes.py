@@ -9,17 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import KERNEL, STATE, stop_at, stream
 
 from capriole import load
 from capriole.coordinates import Whitened, Whitening
 from capriole.kernels import Mixture, Transition, learned_leapfrog
-from capriole.runs import RunFolder
-from capriole.runs._store import DrawStore
+from capriole.runs import DrawStore, RunFolder
 from capriole_lab.experiments import Run, settings_for
 from capriole_lab.experiments._recipes import step_size_of
 from capriole_lab.experiments._settings import settings_from
 from capriole_lab.targets import TARGETS, make_target
+from tiny import KERNEL, STATE, stop_at, stream
 
 
 @pytest.mark.parametrize("target", list(TARGETS))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from capriole import AbstractLogDensity, PerChain, TrainingDivergedError
+from capriole import PerChain, TrainingDivergedError
 from capriole.kernels import Repeated, Transition, hmc, learned_leapfrog
 from capriole.training import (
     LogJump,
@@ -25,31 +25,18 @@ from capriole.training import (
     train_step,
 )
 from capriole.training import _loop as _train
-from densities import Gaussian, Mixture2
+from densities import Correlated, Gaussian, Mixture2
 from kernels import learned
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 CHAINS = 32
 
 
-class Correlated(AbstractLogDensity):
-    """The paper's strongly correlated Gaussian, milder: variances 25 and 0.04, rotated by pi / 4."""
-
-    precision: jax.Array
-
-    def __call__(self, position):
-        return -jnp.sum(position * (self.precision @ position), axis=0) / 2
-
-
-def scg():
-    turn = np.asarray([[1, -1], [1, 1]]) / np.sqrt(2)
-    return Correlated(jnp.asarray(turn @ np.diag([1 / 25, 25]) @ turn.T))
-
-
 def kernel(target=None, **options):
     settings = {"dim": 2, "num_leapfrogs": 3, "step_size": 0.2, "width": 8} | options
     return Transition(
-        scg() if target is None else target, learned_leapfrog(jax.random.key(0), **settings)
+        Correlated.of(25.0, 0.04) if target is None else target,
+        learned_leapfrog(jax.random.key(0), **settings),
     )
 
 
@@ -85,10 +72,10 @@ def test_a_step_is_pure_and_deterministic():
 
 def test_only_the_dynamics_floats_are_trained():
     context = jnp.asarray(np.random.default_rng(0).normal(size=(3, CHAINS)))
-    start = Transition(scg(), learned(3, context=3)(2, jnp.dtype("float64")), context)
+    start = Transition(Correlated.of(), learned(3, context=3)(2, jnp.dtype("float64")), context)
     end = one_step(start)[0].transition
     np.testing.assert_array_equal(end.dynamics.masks, start.dynamics.masks)
-    np.testing.assert_array_equal(end.logdensity.precision, start.logdensity.precision)
+    np.testing.assert_array_equal(end.logdensity.whiten, start.logdensity.whiten)
     np.testing.assert_array_equal(end.context, context)
     floats = [jax.tree.leaves(eqx.filter(t.dynamics, eqx.is_inexact_array)) for t in (start, end)]
     assert len(floats[0]) == 15
