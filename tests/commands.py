@@ -1,4 +1,4 @@
-"""The command line, in this process or in processes of its own with the tests' compilation cache."""
+"""The command line, in this process or in its own with the tests' compilation cache."""
 
 import importlib
 import os

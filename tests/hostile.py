@@ -321,7 +321,7 @@ def _reheaded(path: Path, rng: np.random.Generator) -> None:
 
 
 def _misplaced(path: Path, rng: np.random.Generator) -> None:
-    """Things that have no place in a store: links, pipes, other formats, a missing or a stray file."""
+    """What has no place in a store: links, pipes, other formats, a missing or a stray file."""
     root = next(parent for parent in path.parents if parent.name == "draws.zarr")
     match rng.integers(6):
         case 0:

@@ -27,7 +27,7 @@ def one_sample_p(values, cdf):
 
 
 def two_sample_p(first, second):
-    """Bound on the p-value of the distance between two samples of one size (Wei and Dudley 2012)."""
+    """Bound on the p-value of the distance between two samples (Wei and Dudley 2012)."""
     n = len(first)
     assert n == len(second) >= 458
     if not (np.isfinite(first).all() and np.isfinite(second).all()):

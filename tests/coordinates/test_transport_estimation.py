@@ -228,7 +228,7 @@ def test_means_that_do_not_shrink_move_on_their_own():
 
 
 def test_a_candidate_parent_that_overflows_does_not_end_the_search(monkeypatch):
-    """Exact draws of Neal's funnel: child coordinates as parents ask for scales beyond all numbers."""
+    """Exact draws of Neal's funnel: children as parents ask for scales beyond all numbers."""
     rng = np.random.default_rng(5)
     neck = 3 * rng.normal(size=8000)
     draws = np.stack([neck, *(np.exp(neck / 2) * rng.normal(size=(9, 8000)))])

@@ -60,7 +60,7 @@ def test_gradients_transform_against_positions():
 
 @pytest.mark.parametrize("condition", [1e2, 1e8])
 def test_gradients_make_a_gaussian_white_from_few_and_biased_draws(condition):
-    """Exact from 20 draws of another distribution, where the draws alone would be off by a factor."""
+    """Exact from 20 draws of another distribution; the draws alone would be off by a factor."""
     rng = np.random.default_rng(4)
     basis = np.linalg.qr(rng.normal(size=(6, 6)))[0]
     covariance = basis * np.geomspace(1, condition, 6) @ basis.T

@@ -1,4 +1,4 @@
-"""The rule of agreement: equal distributions pass; shifted, stretched, skewed, stuck and broken ones fail."""
+"""The rule of agreement: equal distributions pass; shifted, stretched and stuck ones fail."""
 
 import numpy as np
 import pytest

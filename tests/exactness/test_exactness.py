@@ -138,7 +138,7 @@ def test_decisions_use_the_ratio_and_an_independent_uniform(target, factory):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_hopeless_proposal_is_rejected_whatever_the_uniform(monkeypatch, dtype):
-    """It is 0 once in 2^23 times in single precision, and the log of 0 is below any finite ratio."""
+    """It is 0 once in 2^23 times in single precision; the log of 0 is below any finite ratio."""
     flat = PerChain(lambda x: -jnp.sum(x**2) / 2)
     transition = Transition(flat, Leapfrog(jnp.asarray(0.1, dtype), 1))
     state = transition.init(jnp.zeros((1, 3), dtype))

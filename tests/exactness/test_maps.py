@@ -1,4 +1,4 @@
-"""Transport maps are bijections with the log determinant they state, and kernels in their coordinates are exact."""
+"""Transport maps are bijections with the log determinant they state; their kernels are exact."""
 
 import jax
 import jax.numpy as jnp

@@ -65,7 +65,8 @@ WORDS = {
     "oracle": "log ratio is off",
     "antisymmetry": "log ratios of a move and its reversal sum to",
     "end state": "Not equal to tolerance",
-    "decision": "^$|Arrays are not equal",  # one bare assert, that what is accepted is what should be, and arrays
+    # One bare assert, that what is accepted is what should be, and arrays.
+    "decision": "^$|Arrays are not equal",
     "directions": "directions are not independent fair coins",
     "finite": "accepted a proposal that is not finite",
     "invariance": "not invariant: p-values",

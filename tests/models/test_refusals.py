@@ -1,4 +1,4 @@
-"""What the front door refuses, and what it says: log densities, inits, starts, numbers and names."""
+"""What the front door refuses, and what it says."""
 
 import re
 from functools import partial
@@ -133,9 +133,12 @@ def test_what_cannot_work_is_refused_with_a_remedy(name):
 
 @pytest.mark.parametrize(
     ("starts", "words"),
-    [(np.zeros(3), r"chains last, got float(32|64) of \(3,\)"), (np.zeros((3, 5), int), "chains last, got int"),
-     (np.zeros((5, 3)), r"starts of shape \(5, 3\) do not fit the log density")],
-)  # fmt: skip
+    [
+        (np.zeros(3), r"chains last, got float(32|64) of \(3,\)"),
+        (np.zeros((3, 5), int), "chains last, got int"),
+        (np.zeros((5, 3)), r"starts of shape \(5, 3\) do not fit the log density"),
+    ],
+)
 def test_starts_that_are_no_positions_are_refused(kernel, starts, words):
     with pytest.raises(ValueError, match=words):
         capriole.sample(kernel, starts=starts, num_draws=10)
@@ -144,8 +147,8 @@ def test_starts_that_are_no_positions_are_refused(kernel, starts, words):
 def test_starts_outside_the_support_name_the_chain():
     with pytest.raises(
         ValueError,
-        match=r"of 64 chains start outside the support, the first is chain \d+: log density .* at position .*inside.*"
-        r"a smaller spread=.*map it smoothly to the whole space",
+        match=r"of 64 chains start outside the support, the first is chain \d+: "
+        r"log density .* at position .*inside.*a smaller spread=.*map it smoothly to the whole space",
     ):
         capriole.train(log_only, np.full(2, 0.5), **(SMALL | {"num_chains": 64}))
     kernel = capriole.kernels.hmc(capriole.PerChain(log_only), step_size=0.1, num_leapfrogs=2)

@@ -50,7 +50,7 @@ def die(event, _):
 
 
 def meetings():
-    """For every collective operation of training: in how many loops it is, by the compiled program."""
+    """For every collective operation of training: in how many loops of the program it is."""
     state = _spread(init_train_state(KERNEL, STATE.position, RECIPE), devices)
     copies = copied((KEY, RECIPE, jnp.asarray(20)), devices)
     lowered = _train_chunk.lower(copies[0], state, *copies[1:], 20, tuple(devices))

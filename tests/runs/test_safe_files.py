@@ -32,7 +32,7 @@ def test_sound_files_are_read(sound):
 
 @contextmanager
 def within(seconds, what):
-    """Fail where a hang would be; an error that no ``except Exception`` takes for another refusal."""
+    """Fail where a hang would be, with an error that no ``except Exception`` catches."""
 
     def late(*_):
         pytest.fail(f"took more than {seconds} s: {what}")

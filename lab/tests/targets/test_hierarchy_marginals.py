@@ -1,4 +1,4 @@
-"""Laplace marginals of two hierarchies whose answers are known: batting and stochastic volatility."""
+"""Laplace marginals of two hierarchies with known answers: batting and volatility."""
 
 import jax
 import numpy as np

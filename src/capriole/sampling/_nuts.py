@@ -29,10 +29,12 @@ class LeapfrogCount(NamedTuple):
 
 
 def leapfrogs_only(state: Any, info: Any, adaptation_state: Any) -> LeapfrogCount:
+    """What BlackJAX's adaptation keeps of a step: its leapfrogs alone."""
     return LeapfrogCount(info.num_integration_steps)
 
 
 def hmc_record(state: Any, info: Any) -> tuple[Any, PeerRecord]:
+    """The state of BlackJAX's HMC or NUTS, and what is kept of a step."""
     return state, PeerRecord(
         state.position, info.num_integration_steps, info.acceptance_rate, info.is_divergent
     )
