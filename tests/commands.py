@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 ENVIRONMENT = os.environ | {
     "JAX_COMPILATION_CACHE_DIR": os.environ.get("CAPRIOLE_TEST_CACHE", ""),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 

@@ -27,7 +27,7 @@ from capriole.runs import (
 )
 from capriole.runs._checkpoint import fill
 from capriole.runs._found import SEARCH, read_found, write_found
-from capriole.runtime._container import digest
+from capriole.runtime import write_container
 from kernels import learned, transport_map
 from tiny import KERNEL, KEY, STATE, checkpoints, stop_at, stream
 
@@ -292,7 +292,6 @@ def _reheaded(path: Path, rng: np.random.Generator) -> None:
     write.
     """
     from safetensors import safe_open
-    from safetensors.numpy import save as to_bytes
 
     with safe_open(path, framework="numpy") as file:
         header = file.metadata()
@@ -316,8 +315,7 @@ def _reheaded(path: Path, rng: np.random.Generator) -> None:
         arrays[name] = others[rng.integers(len(others))]
         if rng.random() < 0.3:
             del arrays[name]
-    header["sha256"] = digest(header, arrays)
-    path.write_bytes(to_bytes(arrays, header))
+    write_container(path, header, arrays)
 
 
 def _misplaced(path: Path, rng: np.random.Generator) -> None:

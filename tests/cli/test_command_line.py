@@ -9,7 +9,6 @@ import pytest
 
 from capriole import __version__
 from capriole.cli import load_target
-from capriole.cli._user import import_function
 from commands import here, process
 
 MODEL = """
@@ -73,7 +72,7 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
 def test_a_file_may_hold_dataclasses_and_import_what_stands_beside_it(tmp_path):
     (tmp_path / "model.py").write_text(WITH_A_HELPER)
     (tmp_path / "beside.py").write_text("SCALE = 2.0")
-    assert float(import_function(f"{tmp_path}/model.py:logdensity")(np.ones(2))) == -1.0
+    assert float(load_target(f"{tmp_path}/model.py:logdensity", dim=2)(np.ones(2))) == -1.0
 
 
 def test_a_density_without_0_is_told_what_the_command_line_can_do(model):

@@ -8,6 +8,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import equinox as eqx
@@ -22,7 +23,7 @@ import capriole
 from capriole import KernelFileError, load, save
 from capriole.coordinates import Transported, TransportMap, Whitened, estimate_whitening
 from capriole.kernels import Leapfrog, Mixture, Rotation, Transition, hmc
-from capriole.runtime._container import digest
+from capriole.runtime import checksum, write_container
 from capriole.sampling import draw_chains
 from densities import Banana, Gaussian
 from kernels import jump, learned, transport_map
@@ -175,6 +176,14 @@ def test_flipped_bits_are_refused_or_harmless(saved, tmp_path):
         f"flips at {wrong} gave another kernel: {[saved[p - 20 : p + 10] for p in wrong]}"
     )
     assert refused > 60
+
+
+def digest(metadata, arrays):
+    """The checksum of a container with this content."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "container"
+        write_container(path, metadata, arrays)
+        return checksum(path)
 
 
 def rewritten(saved, change, *, fresh=True):

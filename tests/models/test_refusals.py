@@ -148,7 +148,8 @@ def test_starts_outside_the_support_name_the_chain():
     with pytest.raises(
         ValueError,
         match=r"of 64 chains start outside the support, the first is chain \d+: "
-        r"log density .* at position .*inside.*a smaller spread=.*map it smoothly to the whole space",
+        r"log density .* at position .*inside.*a smaller spread=.*"
+        r"map it smoothly to the whole space",
     ):
         capriole.train(log_only, np.full(2, 0.5), **(SMALL | {"num_chains": 64}))
     kernel = capriole.kernels.hmc(capriole.PerChain(log_only), step_size=0.1, num_leapfrogs=2)

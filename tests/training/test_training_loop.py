@@ -44,7 +44,10 @@ def positions(seed=1, chains=CHAINS):
     return jax.random.normal(jax.random.key(seed), (2, chains))
 
 
-RECIPE = Recipe(PaperLoss(), adam(1e-3))
+RATE = 5e-3
+RECIPE = Recipe(PaperLoss(), adam(RATE))
+CHUNK = 10
+"""Steps of a chunk: one number and one recipe for most tests, so that they share a program."""
 step = eqx.filter_jit(train_step)
 
 
@@ -82,7 +85,7 @@ def test_only_the_dynamics_floats_are_trained():
     for a, b in zip(*floats, strict=True):
         assert np.any(a != b)
         # Adam's first step moves every weight by the learning rate at most.
-        assert np.abs(a - b).max() <= 1.0001e-3
+        assert np.abs(a - b).max() <= 1.0001 * RATE
 
 
 def test_the_loss_of_a_step_is_the_objective_of_its_proposals():
@@ -99,23 +102,19 @@ def test_the_burn_in_term_adds_its_weighted_loss():
     transition = kernel()
 
     def recipe(weight):
-        return Recipe(
-            PaperLoss(),
-            adam(1e-3),
-            burn_in=lambda key: jax.random.normal(key, (2, CHAINS)),
-            burn_in_weight=weight,
+        return RECIPE._replace(
+            burn_in=lambda key: jax.random.normal(key, (2, CHAINS)), burn_in_weight=weight
         )
 
-    losses = [float(one_step(transition, recipe(w))[1].loss) for w in (0.0, 1.0, 3.0)]
-    assert losses[0] == float(one_step(transition)[1].loss)
+    losses = [float(one_step(transition)[1].loss)]
+    losses += [float(one_step(transition, recipe(weight))[1].loss) for weight in (1.0, 3.0)]
     assert losses[1] != losses[0]
     assert losses[2] - losses[0] == pytest.approx(3 * (losses[1] - losses[0]), rel=1e-9)
 
 
 def test_the_loss_falls_on_the_correlated_gaussian():
-    recipe = Recipe(PaperLoss(), adam(5e-3))
     result = train_kernel(
-        jax.random.key(3), kernel(), positions(), recipe, num_steps=600, chunk_size=100
+        jax.random.key(3), kernel(), positions(), RECIPE, num_steps=600, chunk_size=CHUNK
     )
     loss = result.history["loss"]
     # Ranks, because the reciprocal in the loss has heavy tails.
@@ -198,7 +197,7 @@ def test_training_does_not_depend_on_the_chunk_size():
         train_kernel(
             jax.random.key(3), kernel(), positions(), RECIPE, num_steps=30, chunk_size=size
         )
-        for size in (30, 20)
+        for size in (30, CHUNK)
     ]
     np.testing.assert_array_equal(runs[0].history["loss"], runs[1].history["loss"])
     assert_equal(*(eqx.filter(r.transition, eqx.is_array) for r in runs))
@@ -237,7 +236,7 @@ def test_tempering_ends_at_one_and_chains_hold_the_untempered_density():
     target = Mixture2()
     recipe = Recipe(LogJump(), adam(1e-3), temperature=cooling(10.0, num_steps=30))
     result = train_kernel(
-        jax.random.key(0), kernel(target), positions(), recipe, num_steps=40, chunk_size=40
+        jax.random.key(0), kernel(target), positions(), recipe, num_steps=40, chunk_size=CHUNK
     )
     temperature = result.history["temperature"]
     assert temperature[0] == 10
