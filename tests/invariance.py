@@ -16,6 +16,8 @@ from capriole.coordinates import from_user, to_user
 from capriole.sampling import draw_chains
 
 ALPHA = 1e-6
+MOST_STEPS = 8
+"""Capacity of the loop, whose length is data: any number of steps is the same program."""
 
 
 def one_sample_p(values, cdf):
@@ -66,7 +68,7 @@ def walk(transition, target, *, n=40_000, steps=4, seed=0):
     start, fresh = target.draw(rng, n), target.draw(rng, n)
     init_key, draw_key = jax.random.split(jax.random.key(seed))
     state = transition.init(from_user(transition.target, jnp.asarray(start)), init_key)
-    draws = draw_chains(draw_key, transition, state, num_draws=1, thin=steps, chunk_size=1)
+    draws = draw_chains(draw_key, transition, state, num_draws=steps, chunk_size=MOST_STEPS)
     end = np.asarray(to_user(transition.target, draws.state.position))
     return Walk(start, end, fresh, float(draws.record.acceptance_rate.mean()))
 

@@ -18,10 +18,15 @@ def blocks(page):
 
 # Pages whose code needs the laboratory are run by its own tests.
 PAGES_WITH_CODE = [p for p in PAGES if blocks(p) and "capriole_lab" not in "".join(blocks(p))]
+# Three searches of `fit`, which tests/fit makes too.
+DEAR = {"fit.md": pytest.mark.slow}
 
 
 @pytest.mark.filterwarnings("ignore")  # what users see of other libraries is not ours to fix
-@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=DEAR.get(page.name, ()), id=page.name) for page in PAGES_WITH_CODE],
+)
 def test_code_blocks_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {}

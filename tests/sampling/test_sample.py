@@ -15,6 +15,8 @@ from kernels import learned
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 INIT = {"beta": jnp.zeros(2), "group": {"tau": jnp.asarray(0.0)}}
 
+QUICK = {"num_leapfrogs": 2, "num_steps": 3, "num_chains": 16, "width": 8, "seed": 0}
+
 
 def model(p):
     return -jnp.sum((p["beta"] - 1) ** 2) / 2 - (p["group"]["tau"] + 2) ** 2 / 8
@@ -105,7 +107,7 @@ def test_new_data_in_the_same_function_are_the_new_posterior():
     means = []
     for mean in (0.0, 4.0):
         data["mean"] = mean
-        found = capriole.train(logdensity, jnp.full(2, mean), num_steps=3, num_chains=16, seed=0)
+        found = capriole.train(logdensity, jnp.full(2, mean), **QUICK)
         tree = capriole.sample(
             found.transition, jnp.full(2, mean), num_chains=4, num_draws=100, num_warmup=50
         )
@@ -125,6 +127,6 @@ def test_a_model_without_a_hash_is_a_log_density():
     model = Model(np.array([1.0, 2.0]))
     with pytest.raises(TypeError):
         hash(model)
-    found = capriole.train(model, jnp.zeros(2), num_steps=3, num_chains=16, seed=0)
+    found = capriole.train(model, jnp.zeros(2), **QUICK)
     tree = capriole.sample(found.transition, jnp.zeros(2), num_chains=4, num_draws=10)
     assert tree["posterior"]["x"].shape == (4, 10, 2)
