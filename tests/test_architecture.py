@@ -17,6 +17,7 @@ import capriole
 ROOT = Path(capriole.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 IDS = [str(path.relative_to(ROOT)) for path in FILES]
+LAB = Path(__file__).parent.parent / "lab" / "src" / "capriole_lab"
 
 ORDER = (
     "runtime",
@@ -44,12 +45,23 @@ def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imports(path, root=ROOT):
+def for_types(code):
+    """Nodes that only a type checker sees."""
+    for node in ast.walk(code):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from (inner for statement in node.body for inner in ast.walk(statement))
+
+
+def imports(path, root=ROOT, *, with_types=True):
     """Of everything a file imports, at any depth: its module in full, and the name taken from it
     (None for a whole module).
     """
     package = (root.name, *path.relative_to(root).parts[:-1])
-    for node in ast.walk(tree(path)):
+    code = tree(path)
+    left_out = set() if with_types else set(for_types(code))
+    for node in ast.walk(code):
+        if node in left_out:
+            continue
         if isinstance(node, ast.Import):
             yield from ((alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -128,7 +140,7 @@ def file_edges(root):
     }
     edges = defaultdict(set)
     for name, path in known.items():
-        for module, taken in imports(path, root):
+        for module, taken in imports(path, root, with_types=False):
             for other in (f"{module}.{taken}", f"{module}.__init__", module):
                 if other in known:
                     edges[name].add(other)
@@ -144,7 +156,7 @@ def test_a_circle_would_be_found():
 def test_no_file_imports_in_a_circle():
     edges = file_edges(ROOT)
     assert len(edges) > 50
-    edges.pop("capriole.__init__")  # it loads names on first use
+    edges.pop("capriole.__init__", None)  # it loads names on first use
     assert circle(edges) is None
 
 
@@ -160,6 +172,27 @@ def test_a_room_holds_a_dozen_files_at_most(room):
 def test_the_library_knows_nothing_of_the_laboratory(path):
     assert not [module for module, _ in imports(path) if module.startswith("capriole_lab")]
     assert "capriole_lab" not in path.read_text(encoding="utf-8")
+
+
+def private(path, root):
+    """Imports of a private module or name of the library."""
+    for module, name in imports(path, root):
+        parts = [*module.split("."), *([name] if name else [])]
+        if parts[0] == "capriole" and any(part.startswith("_") for part in parts[1:]):
+            yield ".".join(parts)
+
+
+@pytest.mark.skipif(not LAB.is_dir(), reason="the laboratory is not here")
+def test_the_laboratory_uses_public_names_only():
+    files = sorted(LAB.rglob("*.py"))
+    assert len(files) > 50
+    found = {path.name: names for path in files if (names := [*private(path, LAB)])}
+    assert found == {}
+
+
+@pytest.mark.skipif(not LAB.is_dir(), reason="the laboratory is not here")
+def test_no_file_of_the_laboratory_imports_in_a_circle():
+    assert circle(file_edges(LAB)) is None
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
