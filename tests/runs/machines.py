@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import conftest  # noqa: F401 (the configuration of the tests)
-from capriole.cli._machines import Machines, leave
+from capriole.cli import Machines
+from capriole.cli._machines import leave
 from capriole.kernels import Transition
 from capriole.runtime import copied, is_first_process
 from capriole.sampling import draw_chains

@@ -9,7 +9,6 @@ from capriole.diagnostics import Z_LIMIT, agreement
 from capriole.kernels import PerChain, hmc
 from capriole.sampling import draw_chains
 from capriole_lab.targets import POSTERIORS, PosteriordbError, make_target, reference_draws
-from capriole_lab.targets._posteriordb import VARIABLE
 from checkout import missing, needs_checkout
 
 NAMES = [full.removeprefix("posteriordb/") for full in POSTERIORS]
@@ -55,9 +54,9 @@ def test_draws_of_hmc_agree_and_those_of_a_wrong_density_do_not():
 
 
 def test_a_checkout_that_is_named_but_missing_is_no_reason_to_skip(monkeypatch, tmp_path):
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    monkeypatch.setenv("CAPRIOLE_POSTERIORDB", str(tmp_path))
     with pytest.raises(PosteriordbError, match="holds no posteriordb checkout"):
         missing()
-    monkeypatch.delenv(VARIABLE)
+    monkeypatch.delenv("CAPRIOLE_POSTERIORDB")
     monkeypatch.chdir(tmp_path)
     assert "no posteriordb checkout found" in missing()
