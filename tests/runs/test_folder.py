@@ -108,12 +108,14 @@ def test_json_that_is_none_is_one_error(tmp_path, content):
 
 
 def test_the_log_drops_what_a_resumed_stage_does_again(tmp_path):
-    RunFolder(tmp_path).close()
+    folder = RunFolder(tmp_path)
+    folder.claim({"seed": 1})
+    folder.close()
     for step in (10, 20, 30):
-        again = RunFolder(tmp_path, new=False)
+        again = RunFolder.open(tmp_path)
         again.metrics.write(Progress("train", step, 40, 1.0, {"loss": float("nan")}))
         again.close()
-    log = RunFolder(tmp_path, new=False).metrics
+    log = RunFolder.open(tmp_path).metrics
     log.write(Progress("sample", 5, 40, 1.0, {}))
     log.write(Progress("sample", 6, 40, 1.0, {}))  # within a second: left out
     log.write(Progress("sample", 40, 40, 1.0, {}))
