@@ -122,7 +122,7 @@ def check_log_det(found: Evidence, *, atol=None):
 
 
 def oracle_log_ratio(found: Evidence):
-    """The log Metropolis-Hastings ratio from density, map and autodiff volume alone (TESTING 2.3)."""
+    """The log Metropolis-Hastings ratio from density, map and autodiff volume (TESTING 2.3)."""
     start, end = found.there.start, found.there.end
     kinetic = (np.sum(end.momentum**2, axis=0) - np.sum(start.momentum**2, axis=0)) / 2
     _, volume = np.linalg.slogdet(found.jacobian)

@@ -1,12 +1,13 @@
 """Small skewed targets with exact draws, in the library's layout: positions (dim, chains).
 
 ``draw(rng, n)`` gives exact draws; ``standardise(x)`` (where one exists) maps them to independent
-N(0, 1) numbers. Written for the tests alone, so that the core is tested without
-`capriole_lab.targets`.
+N(0, 1) numbers. Written for the tests alone, so that the library is tested without the laboratory.
 """
 
 import math
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import special
@@ -74,7 +75,7 @@ class Funnel(AbstractLogDensity):
 
 
 class Mixture2(AbstractLogDensity):
-    """Two round Gaussians in the plane at (-c, 0) and (c, 0): one wide with weight w, one narrow."""
+    """Round Gaussians in the plane at (-c, 0) and (c, 0): one wide with weight w, one narrow."""
 
     centre: float = 1.5
     wide: float = 1.2
@@ -104,3 +105,67 @@ class Mixture2(AbstractLogDensity):
             )
 
         return [lambda x: cdf(x, self.centre), lambda x: cdf(x, 0.0)]
+
+
+class Correlated(AbstractLogDensity):
+    """Two-dimensional Gaussian with these variances along axes that are turned by 45 degrees."""
+
+    whiten: jax.Array
+    factor: jax.Array
+    dim: int = eqx.field(static=True, default=2)
+
+    @classmethod
+    def of(cls, wide=1e2, narrow=1e-2):
+        """The paper's strongly correlated Gaussian, unless told otherwise."""
+        axes = np.array([[1.0, -1.0], [1.0, 1.0]]) / np.sqrt(2)
+        sd = np.sqrt([wide, narrow])
+        return cls(jnp.asarray((axes / sd).T), jnp.asarray(axes * sd))
+
+    def __call__(self, position):
+        return -jnp.sum((self.whiten @ position) ** 2, axis=0) / 2
+
+    def start(self, key, num):
+        """N(0, I): a log density that has starts of its own."""
+        return jax.random.normal(key, (num, 2)).T
+
+    def sample(self, key, num):
+        """Exact draws."""
+        return self.factor @ self.start(key, num)
+
+
+class Rough(AbstractLogDensity):
+    """N(0, I) with a ripple 0.01 cos(x / 1e-4) whose gradient is noise."""
+
+    def __call__(self, position):
+        return -jnp.sum(position**2 / 2 + 0.01 * jnp.cos(position / 1e-4), axis=0)
+
+
+def cliff(position):
+    """A Gaussian that is NaN for x0 < -1, +inf for x0 > 1.5 and -inf for x1 > 1."""
+    value = -jnp.sum(position**2) / 2
+    value = jnp.where(position[1] > 1, -jnp.inf, value)
+    return jnp.where(position[0] < -1, jnp.nan, jnp.where(position[0] > 1.5, jnp.inf, value))
+
+
+@jax.custom_vjp
+def hosted(x):
+    """N(0, I), computed outside JAX: it has a gradient and no second derivative."""
+    return jax.pure_callback(
+        lambda a: -np.sum(np.asarray(a) ** 2) / 2,
+        jax.ShapeDtypeStruct((), x.dtype),
+        x,
+        vmap_method="sequential",
+    )
+
+
+def _hosted_forward(x):
+    gradient = jax.pure_callback(
+        lambda a: -np.asarray(a),
+        jax.ShapeDtypeStruct(x.shape, x.dtype),
+        x,
+        vmap_method="sequential",
+    )
+    return hosted(x), gradient
+
+
+hosted.defvjp(_hosted_forward, lambda gradient, g: (g * gradient,))

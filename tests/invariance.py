@@ -12,10 +12,41 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special, stats
 
-from capriole_lab import calibration
-from capriole_lab.calibration import found_distance, one_sample_p, two_sample_p
+from capriole.coordinates import from_user, to_user
+from capriole.sampling import draw_chains
 
 ALPHA = 1e-6
+MOST_STEPS = 8
+"""Capacity of the loop, whose length is data: any number of steps is the same program."""
+
+
+def one_sample_p(values, cdf):
+    """Bound ``2 exp(-2 n D^2)`` on the p-value of the distance between draws and a distribution
+    (Massart 1990).
+    """
+    u, n = np.sort(cdf(values)), len(values)
+    return _bound(max(np.max(np.arange(1, n + 1) / n - u), np.max(u - np.arange(n) / n)), n)
+
+
+def two_sample_p(first, second):
+    """Bound on the p-value of the distance between two samples (Wei and Dudley 2012)."""
+    n = len(first)
+    assert n == len(second) >= 458
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return 0.0
+    both = np.concatenate([first, second])
+    below = [np.searchsorted(np.sort(sample), both, side="right") / n for sample in (first, second)]
+    return _bound(np.max(np.abs(below[0] - below[1])), n / 2)
+
+
+def _bound(distance, effective):
+    """A distance that is no number rejects."""
+    return min(1.0, 2 * np.exp(-2 * effective * distance**2)) if np.isfinite(distance) else 0.0
+
+
+def found_distance(level, effective):
+    """The smallest distance that is rejected."""
+    return np.sqrt(np.log(2 / level) / (2 * effective))
 
 
 class Walk(NamedTuple):
@@ -35,8 +66,11 @@ def walk(transition, target, *, n=40_000, steps=4, seed=0):
     """
     rng = np.random.default_rng(seed)
     start, fresh = target.draw(rng, n), target.draw(rng, n)
-    found = calibration.walk(jax.random.key(seed), transition, jnp.asarray(start), num_steps=steps)
-    return Walk(start, found.end, fresh, found.acceptance_rate)
+    init_key, draw_key = jax.random.split(jax.random.key(seed))
+    state = transition.init(from_user(transition.target, jnp.asarray(start)), init_key)
+    draws = draw_chains(draw_key, transition, state, num_draws=steps, chunk_size=MOST_STEPS)
+    end = np.asarray(to_user(transition.target, draws.state.position))
+    return Walk(start, end, fresh, float(draws.record.acceptance_rate.mean()))
 
 
 def p_values(target, found: Walk):

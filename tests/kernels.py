@@ -22,15 +22,6 @@ from capriole.kernels import (
     learned_leapfrog,
     surrogate_force,
 )
-from capriole_lab.baselines import nice
-from capriole_lab.dlgm import (
-    Decoder,
-    Guide,
-    Guided,
-    ImageLikelihood,
-    LatentPosterior,
-    image_leapfrog,
-)
 from densities import Banana, Funnel, Gaussian, Mixture2
 
 
@@ -106,11 +97,6 @@ def learned(
     return build
 
 
-def additive(width: int = 16) -> Callable:
-    """Factory of A-NICE-MC's proposal with random networks, whose shifts are of order 1."""
-    return lambda dim, dtype: nice(jax.random.key(dim), dim=dim, width=width, dtype=dtype)
-
-
 def gaussian(dim: int, dtype: jnp.dtype) -> Gaussian:
     """Scales from 0.5 to 2."""
     return Gaussian(jnp.asarray(np.geomspace(0.5, 2, dim) if dim > 1 else [1.3], dtype))
@@ -184,44 +170,6 @@ class Case(NamedTuple):
         return Transition(self.target(self.dim, dtype), self.factory(self.dim, dtype), context)
 
 
-def on_images(steps: int) -> Callable:
-    """Factory of the learned leapfrog of the latent-variable model, on images of 6 pixels."""
-
-    def build(dim, dtype):
-        made = image_leapfrog(
-            jax.random.key(4),
-            latent=dim,
-            pixels=6,
-            num_leapfrogs=steps,
-            step_size=0.2,
-            width=8,
-            embedding=5,
-            dtype=dtype,
-        )
-        return stirred(made, heads=1.0)
-
-    return build
-
-
-def guided(steps: int) -> Callable:
-    """Factory of the same in the frame of a guide with large random weights."""
-
-    def build(dim, dtype):
-        guide = Guide(jax.random.key(8), latent=dim, pixels=6, hidden=5, dtype=dtype)
-        guide = eqx.tree_at(lambda g: g.network.weights[-1], guide, replace_fn=lambda w: 50 * w)
-        return Guided(guide, on_images(steps)(dim, dtype))
-
-    return build
-
-
-def latents(dim, dtype):
-    """Posterior of a latent given one of two images, many chains each."""
-    decoder = Decoder(jax.random.key(6), latent=dim, hidden=7, pixels=6, dtype=dtype)
-    decoder = eqx.tree_at(lambda d: d.network.weights[-1], decoder, replace_fn=lambda w: 100 * w)
-    images = jnp.asarray(np.random.default_rng(7).integers(0, 2, (6, 2)), dtype)
-    return LatentPosterior(ImageLikelihood(decoder, images))
-
-
 def banana(dim, dtype):
     return Banana()
 
@@ -244,7 +192,6 @@ CASES = [
     Case("learned-3-funnel", funnel, learned(5, 0.1), dim=3),
     Case("learned-10-gaussian", gaussian, learned(10, 0.1), dim=10),
     Case("learned-context", banana, learned(5, context=4), dim=2, context=4),
-    Case("nice-2-mog", mog, additive(), dim=2),
     Case("rotation-1", gaussian, rotation(1), dim=1),
     Case("rotation-3-banana", banana, rotation(3), dim=2),
     Case(
@@ -255,8 +202,6 @@ CASES = [
     Case("learned-two-sizes", banana, learned(3, (0.4, 0.2)), dim=2),
     Case("learned-squashed", funnel, learned(2, 0.2, squashed=True), dim=3),
     Case("surrogate-2", gaussian, surrogate(2), dim=2),
-    Case("learned-images", latents, on_images(5), dim=3, context=6),
-    Case("guided-images", latents, guided(5), dim=3, context=6),
     Case("learned-stiff", mog, learned(10, 0.3, heads=2.0), dim=2, mild=False),
     Case("learned-stiff-10", gaussian, learned(5, 0.3, heads=2.0), dim=10, mild=False),
 ]

@@ -20,7 +20,6 @@ from capriole.kernels import (
     column,
     value_and_grad,
 )
-from capriole.kernels._dynamics import _clock
 
 DYNAMICS_BUGS = (
     "no log-det",
@@ -51,6 +50,11 @@ TRANSITION_BUGS = (
 
 
 BUGS = ("", *DYNAMICS_BUGS, *TRANSITION_BUGS)
+
+
+def _clock(num_leapfrogs, dtype):
+    angle = 2 * jnp.pi * jnp.arange(num_leapfrogs, dtype=dtype) / num_leapfrogs
+    return jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
 
 
 class MutantLeapfrog(LearnedLeapfrog):

@@ -1,10 +1,7 @@
 """The code of README and docs runs."""
 
-import ast
 import importlib
 import re
-import runpy
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,18 +14,29 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts),
 ]
-PAGES_WITH_CODE = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
+
+
+def blocks(page):
+    """The Python code of a page, in order."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+# Pages whose code needs the laboratory are run by its own tests.
+PAGES_WITH_CODE = [p for p in PAGES if blocks(p) and "capriole_lab" not in "".join(blocks(p))]
+# Three searches of `fit`, which tests/fit makes too.
+DEAR = {"fit.md": pytest.mark.slow}
 
 
 @pytest.mark.filterwarnings("ignore")  # what users see of other libraries is not ours to fix
-@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=DEAR.get(page.name, ()), id=page.name) for page in PAGES_WITH_CODE],
+)
 def test_code_blocks_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    assert blocks
     namespace = {}
     with jax.numpy_dtype_promotion("standard"):
-        for block in blocks:
+        for block in blocks(page):
             exec(compile(block, str(page), "exec"), namespace)
 
 
@@ -115,43 +123,3 @@ def test_lines_of_docs_have_at_most_100_columns_outside_tables(page):
     written = set(generated(text).splitlines())
     long = [line for line in text.splitlines() if len(line) > 100 and line not in written]
     assert [line for line in long if not line.startswith("|")] == []
-
-
-def fields(path):
-    """Names that a source file gives to the values of its rows: keys of dictionaries, and of what
-    is assigned to.
-    """
-    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-    keys = [key for node in nodes if isinstance(node, ast.Dict) for key in node.keys]
-    keys += [
-        node.slice
-        for node in nodes
-        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)
-    ]
-    return {key.value for key in keys if isinstance(key, ast.Constant)}
-
-
-def test_results_schema_documents_every_field_that_a_run_writes():
-    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    written = fields(next((ROOT / "lab" / "src").rglob("_measure.py")))
-    assert {
-        "num_leapfrogs",
-        "warmup_gradients",
-        "max_abs_z_mean",
-        "mode_rhat",
-        "warnings",
-    } <= written
-    assert [field for field in sorted(written) if f"`{field}`" not in text] == []
-
-
-@pytest.mark.parametrize(
-    "name",
-    [f"summarise_{name}.py" for name in ("results", "toy", "dlgm", "peers", "calibration", "fit")],
-)
-def test_results_in_docs_are_those_of_the_stored_files(name, monkeypatch):
-    pytest.importorskip("capriole_lab")
-    monkeypatch.syspath_prepend(ROOT / "lab" / "scripts")
-    monkeypatch.setattr(sys, "argv", [name, "--check"])
-    with pytest.raises(SystemExit) as left:
-        runpy.run_path(str(ROOT / "lab" / "scripts" / name), run_name="__main__")
-    assert left.value.code == 0

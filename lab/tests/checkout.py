@@ -7,7 +7,6 @@ import os
 import pytest
 
 from capriole_lab.targets import PosteriordbError, find_posteriordb
-from capriole_lab.targets._posteriordb import VARIABLE
 
 needs_checkout = pytest.mark.usefixtures("checkout")
 
@@ -19,7 +18,7 @@ def missing():
     try:
         find_posteriordb()
     except PosteriordbError as error:
-        if os.environ.get(VARIABLE):
+        if os.environ.get("CAPRIOLE_POSTERIORDB"):
             raise
         return str(error)
     return ""

@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import conftest  # noqa: F401 (the configuration of the tests)
-from capriole.cli._machines import Machines, leave
+from capriole.cli import Machines
+from capriole.cli._machines import leave
 from capriole.kernels import Transition
 from capriole.runtime import copied, is_first_process
 from capriole.sampling import draw_chains
@@ -50,7 +51,7 @@ def die(event, _):
 
 
 def meetings():
-    """For every collective operation of training: in how many loops it is, by the compiled program."""
+    """For every collective operation of training: in how many loops of the program it is."""
     state = _spread(init_train_state(KERNEL, STATE.position, RECIPE), devices)
     copies = copied((KEY, RECIPE, jnp.asarray(20)), devices)
     lowered = _train_chunk.lower(copies[0], state, *copies[1:], 20, tuple(devices))

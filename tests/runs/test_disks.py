@@ -5,10 +5,9 @@ import subprocess
 
 import numpy as np
 import pytest
-from tiny import assert_holds, checkpoints, stop_at, stream, train, whole
 
-from capriole.runs import RunFolder, RunFolderError
-from capriole.runs._store import DrawStore, open_draws
+from capriole.runs import DrawStore, RunFolder, RunFolderError, open_draws
+from tiny import assert_holds, checkpoints, stop_at, stream, train, whole
 
 
 @contextlib.contextmanager

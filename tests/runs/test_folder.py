@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 from capriole import Progress
-from capriole.runs import RunFolder, RunFolderError, clear, read_json, size
-from capriole.runs._files import MetricsLog
-from capriole.runs._store import DrawStore
+from capriole.runs import DrawStore, RunFolder, RunFolderError, clear, read_json, size
 
 
 def test_one_folder_one_run(tmp_path):
@@ -110,11 +108,14 @@ def test_json_that_is_none_is_one_error(tmp_path, content):
 
 
 def test_the_log_drops_what_a_resumed_stage_does_again(tmp_path):
-    log = MetricsLog(tmp_path / "metrics.jsonl")
+    folder = RunFolder(tmp_path)
+    folder.claim({"seed": 1})
+    folder.close()
     for step in (10, 20, 30):
-        MetricsLog(tmp_path / "metrics.jsonl").write(
-            Progress("train", step, 40, 1.0, {"loss": float("nan")})
-        )
+        again = RunFolder.open(tmp_path)
+        again.metrics.write(Progress("train", step, 40, 1.0, {"loss": float("nan")}))
+        again.close()
+    log = RunFolder.open(tmp_path).metrics
     log.write(Progress("sample", 5, 40, 1.0, {}))
     log.write(Progress("sample", 6, 40, 1.0, {}))  # within a second: left out
     log.write(Progress("sample", 40, 40, 1.0, {}))

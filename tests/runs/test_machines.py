@@ -8,16 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import KERNEL, KEY, NUM, STATE, checkpoints, stream, train, whole
 
-import capriole
-from capriole.runs import CheckpointError
-from capriole.runs._store import DrawStore
-from capriole.sampling import draw_chains
+from capriole.runs import CheckpointError, DrawStore
+from tiny import NUM, checkpoints, stream, train, whole
 
 HERE = Path(__file__).parent
 TWO = "--xla_force_host_platform_device_count=2"
@@ -112,22 +107,6 @@ def test_a_dead_process_ends_the_other_with_a_message(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    "act", [lambda d: draw_chains(KEY, KERNEL, STATE, num_draws=1, devices=d), None]
-)
-def test_chains_that_cannot_be_divided_are_refused(act):
-    devices = jax.devices() * 3
-    act = act or (
-        lambda d: capriole.train(
-            KERNEL.logdensity, jnp.zeros(2), num_chains=8, num_steps=1, devices=d
-        )
-    )
-    with pytest.raises(
-        ValueError, match=r"8 chains cannot be divided evenly over 3 devices; take 6 or 9 chains"
-    ):
-        act(devices)
-
-
 @pytest.mark.slow
 def test_a_process_that_stood_still_for_long_is_waited_for(tmp_path):
     first, second = start_both(tmp_path / "run")
@@ -137,35 +116,3 @@ def test_a_process_that_stood_still_for_long_is_waited_for(tmp_path):
     second.send_signal(signal.SIGCONT)
     outputs = [process.communicate(timeout=600)[0] for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], outputs
-
-
-def test_patience_leaves_what_the_user_set():
-    from capriole.cli._machines import PATIENCE, patient
-
-    mine = "--xla_cpu_collective_timeout_seconds=5"
-    both = patient("").split()
-    assert both == [
-        f"--xla_cpu_collective{part}_timeout_seconds={PATIENCE}" for part in ("", "_call_terminate")
-    ]
-    assert patient(mine).split() == [mine, both[1]]
-    assert patient(patient("")) == patient("")
-
-
-def test_machines_that_cannot_be_are_refused():
-    from capriole.cli._machines import Machines, chosen_devices
-
-    with pytest.raises(
-        ValueError, match=r"need all of --coordinator HOST:PORT, --num-processes and --process-id"
-    ):
-        Machines(coordinator="host:1").join()
-    with pytest.raises(ValueError, match="leave --devices out"):
-        Machines(2, "host:1", 2, 0).join()
-    with pytest.raises(ValueError, match="--process-id must be 0 to 1, got 2"):
-        Machines(None, "host:1", 2, 2).join()
-    with pytest.raises(ValueError, match="this run has 2 processes, here are 1"):
-        chosen_devices({"devices": 2, "processes": 2})
-    with pytest.raises(
-        ValueError, match=r"this run needs 7 devices, here are .*XLA_FLAGS=--xla_force"
-    ):
-        chosen_devices({"devices": 7})
-    assert chosen_devices({}) is None

@@ -11,6 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+from capriole.coordinates import Whitened, Whitening
+from capriole.kernels import Transition, learned_leapfrog
+from capriole.runs import CheckpointError, DrawStore, RunFolderError, _layout, _store, open_draws
+from capriole.training import Snapshot, train_kernel
+from densities import Banana
+from kernels import learned
 from tiny import (
     CHUNK,
     KERNEL,
@@ -25,13 +32,6 @@ from tiny import (
     train,
     whole,
 )
-
-from capriole.kernels import Transition
-from capriole.runs import CheckpointError, RunFolderError, _layout, _store
-from capriole.runs._store import DrawStore, open_draws
-from capriole.training import Snapshot, train_kernel
-from densities import Banana
-from kernels import learned
 
 
 def assert_same_training(a, b):
@@ -248,3 +248,20 @@ def test_what_fills_a_block_is_written_once(tmp_path, monkeypatch):
     found = stream(tmp_path, seconds=1e9)
     assert found.store.block == 20
     assert_holds(tmp_path, whole())
+
+
+def test_draws_of_a_whitened_kernel_are_stored_in_the_users_coordinates(tmp_path):
+    scale = jnp.asarray([2.0, 0.5])
+    whitening = Whitening(
+        location=jnp.asarray([1.0, -1.0]),
+        scale=scale,
+        directions=jnp.zeros((2, 0)),
+        stretches=jnp.zeros(0),
+    )
+    target = Whitened(KERNEL.logdensity, whitening)
+    kernel = Transition(
+        target, learned_leapfrog(jax.random.key(0), dim=2, num_leapfrogs=2, step_size=0.2)
+    )
+    streamed = stream(tmp_path, kernel=kernel, state=kernel.init(STATE.position))
+    expected = whitening.forward(streamed.state.position)
+    np.testing.assert_allclose(streamed.store.read_position()[:, -1].T, expected)

@@ -10,14 +10,13 @@ import signal
 import tracemalloc
 from contextlib import contextmanager, suppress
 
-import hostile
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from capriole.runs import CheckpointError, RunFolderError
-from capriole.runs._store import DrawStore
+import hostile
+from capriole.runs import CheckpointError, DrawStore, RunFolderError
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -33,7 +32,7 @@ def test_sound_files_are_read(sound):
 
 @contextmanager
 def within(seconds, what):
-    """Fail where a hang would be; an error that no ``except Exception`` takes for another refusal."""
+    """Fail where a hang would be, with an error that no ``except Exception`` catches."""
 
     def late(*_):
         pytest.fail(f"took more than {seconds} s: {what}")

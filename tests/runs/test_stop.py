@@ -7,10 +7,9 @@ import sys
 import threading
 
 import pytest
-from tiny import assert_holds, stream, whole
 
-from capriole.runs import Stop
-from capriole.runs._stop import OUT_OF_TIME
+from capriole.runs import OUT_OF_TIME, Stop
+from tiny import assert_holds, stream, whole
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

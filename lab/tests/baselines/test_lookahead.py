@@ -13,9 +13,8 @@ from capriole import PerChain
 from capriole.kernels import Leapfrog, Phase, Repeated, Transition
 from capriole.sampling import draw_chains
 from capriole_lab.baselines import LookAhead, _lookahead, reach, tune_lookahead
-from densities import Banana, Mixture2
+from densities import Banana, Mixture2, cliff
 from invariance import check_flow, check_invariance, check_symmetry
-from test_exactness import cliff
 
 SKEWED = Mixture2()
 

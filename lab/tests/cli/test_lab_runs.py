@@ -1,4 +1,4 @@
-"""Runs from the command line: stopped, out of time, resumed, extended, examined."""
+"""Runs of the laboratory: stopped, out of time, resumed, extended."""
 
 import hashlib
 import json
@@ -6,52 +6,24 @@ import signal
 import socket
 import subprocess
 
-import jax
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from capriole.cli._app import app
-from capriole.runs import RunFolder
-from capriole.runs._store import DrawStore
-from commands import ENVIRONMENT, command, stop_by_sigterm
+import commands
+from capriole.runs import DrawStore
 
-MODEL = """
-import jax.numpy as jnp
-
-def logdensity(x):
-    return -0.5 * jnp.sum(x**2)
-
-def outside(x):
-    return jnp.where(x[0] > 0, jnp.log(x[0]), jnp.nan) - jnp.sum(x**2)
-"""
 TINY = ["--preset", "smoke", "--train-steps", "600", "--num-chains", "4", "--num-leapfrogs", "2"]
 TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 
 
-@pytest.fixture(autouse=True)
-def as_for_users():
-    """Single precision and JAX's own promotion of types, as in a process of the command's own; then
-    as it was.
-    """
-    before = jax.config.read("jax_enable_x64")
-    jax.config.update("jax_enable_x64", False)
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-    jax.config.update("jax_enable_x64", before)
+LAB = {"package": "capriole_lab"}
 
 
 def here(*words):
-    """The command in this process, which saves it the imports."""
-    return CliRunner().invoke(app, [*map(str, words)])
+    return commands.here(*words, **LAB)
 
 
-def capriole(*args, **env):
-    """The command in a process of its own."""
-    env = ENVIRONMENT | env
-    return subprocess.run(
-        command(*args), capture_output=True, text=True, timeout=300, check=False, env=env
-    )
+def capriole(*words, **env):
+    return commands.process(*words, **LAB, **env)
 
 
 def start_both(*args):
@@ -63,10 +35,11 @@ def start_both(*args):
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
         "text": True,
-        "env": ENVIRONMENT,
+        "env": commands.ENVIRONMENT,
     }
     return [
-        subprocess.Popen(command(*args, *place, "--process-id", i), **options) for i in range(2)
+        subprocess.Popen(commands.command(*args, *place, "--process-id", i, **LAB), **options)
+        for i in range(2)
     ]
 
 
@@ -86,7 +59,7 @@ def test_stopped_out_of_time_resumed_and_extended(tmp_path):
     assert "draws of all samplers will take up to" in done.stderr
     assert not (whole / "stages").exists()
 
-    stop_by_sigterm("run", "scg", *TINY, "--num-steps", 400, out=out, phase="train")
+    commands.stop_by_sigterm("run", "scg", *TINY, "--num-steps", 400, out=out, phase="train", **LAB)
     assert list((out / "checkpoints").glob("train.*"))
 
     early = capriole("extend", out)
@@ -110,26 +83,6 @@ def test_stopped_out_of_time_resumed_and_extended(tmp_path):
     assert steps == sorted(set(steps))
 
 
-def test_processes_meet_before_signals_are_taken(tmp_path):
-    """JAX takes SIGTERM when they do; what is set afterwards is what counts."""
-    from capriole.cli._pipeline import Options, survive
-
-    before, handlers = signal.getsignal(signal.SIGTERM), []
-
-    class Meeting:
-        def join(self):
-            handlers.append(signal.getsignal(signal.SIGTERM))
-
-    def work(*_):
-        handlers.append(signal.getsignal(signal.SIGTERM))
-
-    assert survive(
-        lambda: (RunFolder(tmp_path / "run"), work), tmp_path, Options(machines=Meeting())
-    )
-    assert handlers[0] is before
-    assert handlers[1] is not before
-
-
 @pytest.mark.slow
 def test_two_processes_stopped_and_resumed(tmp_path):
     """SIGTERM to the second of two processes stops both; two more draw what two devices of one
@@ -147,7 +100,7 @@ def test_two_processes_stopped_and_resumed(tmp_path):
             break
     (_, rest), (_, other) = first.communicate(timeout=600), second.communicate(timeout=600)
     assert (first.returncode, second.returncode) == (130, 143), rest + other
-    assert f"stopped; what was finished is in {out}; go on with: capriole resume {out}" in rest
+    assert f"stopped; what was finished is in {out}; go on with: capriole" in rest
     assert "stopped by SIGTERM" in other
     assert list((out / "checkpoints").glob("train.*"))
     assert not (out / "draws.zarr").exists()
@@ -185,29 +138,3 @@ def test_a_run_folder_never_chooses_code_to_run(tmp_path):
     done = here("resume", other)
     assert done.exit_code == 2, done.output
     assert "the configuration has width = 1000000000" in done.stderr
-
-
-def test_the_doctor_has_a_status(tmp_path):
-    model = tmp_path / "model.py"
-    model.write_text(MODEL)
-    well = here("doctor", f"{model}:logdensity", "--dim", 3)
-    assert well.exit_code == 0, well.output
-    assert "gradient" in well.stdout
-    ill = here("doctor", f"{model}:outside", "--dim", 2)
-    assert (ill.exit_code, type(ill.exception)) == (1, SystemExit), (
-        "no error of ours, which has status 1 too"
-    )
-    assert "error" in ill.stdout
-    assert here("doctor", f"{model}:missing", "--dim", 2).exit_code == 2
-
-
-@pytest.mark.parametrize(
-    "content", ['{"samplers": 3}', "{}", '{"samplers": {"a": null}}', "[" * 1000, "\0"]
-)
-def test_show_survives_results_of_others(tmp_path, capsys, content):
-    from capriole.cli._app import show
-
-    (tmp_path / "results.json").write_text(content)
-    with pytest.raises(typer.Exit):
-        show(tmp_path)
-    assert capsys.readouterr().err.startswith("error: ")

@@ -1,6 +1,4 @@
-"""Where kernels start: rotations that draw independently, surrogate forces, and the kernels built
-around others.
-"""
+"""Rotations, surrogate forces, squashed networks, and kernels built around others."""
 
 import equinox as eqx
 import jax
@@ -25,8 +23,7 @@ from capriole.kernels import (
     surrogate_force,
 )
 from capriole.sampling import draw_chains
-from capriole.training import LogESJD
-from capriole_lab.targets import make_target
+from densities import Correlated, Rough
 
 GAUSSIAN = PerChain(lambda x: -jnp.sum(x**2) / 2)
 
@@ -72,27 +69,6 @@ def test_an_untrained_learned_leapfrog_with_two_sizes_is_the_rotation():
     )
     np.testing.assert_allclose(ours.position, theirs.position, atol=1e-12)
     np.testing.assert_allclose(ours.momentum, theirs.momentum, atol=1e-12)
-
-
-def test_a_surrogate_force_replaces_a_gradient_that_is_noise():
-    target = make_target("rougher-well")
-    mean, variance = jnp.array([0.2, -0.1]), jnp.array([1.0, 1.5])
-    made = learned_leapfrog(
-        jax.random.key(2), dim=2, num_leapfrogs=1, step_size=rotation_step_sizes(np.pi / 2, 1)
-    )
-    dynamics = surrogate_force(made, mean=mean, variance=variance)
-    x, g = jnp.array([[0.7], [-1.1]]), jnp.array([[80.0], [-60.0]])
-    kick = jnp.exp(dynamics.log_step_size[0])
-    _, q, t = dynamics.momentum_network(x, g, jnp.zeros((2, 1)))
-    np.testing.assert_allclose(
-        g * jnp.exp(kick * q) + t, -(x - mean[:, None]) / variance[:, None], atol=0.02
-    )
-    kernel = Transition(target, surrogate_force(made, mean=jnp.zeros(2), variance=jnp.ones(2)))
-    draws = draw_chains(
-        jax.random.key(3), kernel, kernel.init(target.sample(jax.random.key(4), 200)), num_draws=20
-    )
-    assert draws.record.acceptance_rate.mean() > 0.9
-    assert np.mean(draws.record.jump_sq) > 1.5
 
 
 def test_a_surrogate_force_needs_a_network_that_can_hold_it():
@@ -152,7 +128,7 @@ def test_factors_of_the_step_size_cover_their_range_evenly_in_log():
 
 
 def test_a_mixture_may_hold_jittered_and_learned_parts():
-    target = make_target("scg")
+    target = Correlated.of()
     parts = (
         Transition(target, learned_leapfrog(jax.random.key(0), dim=2)),
         hmc(target, step_size=0.1, num_leapfrogs=3),
@@ -164,20 +140,25 @@ def test_a_mixture_may_hold_jittered_and_learned_parts():
     assert set(np.unique(draws.record.n_steps)) == {3, 10}
 
 
-def test_the_objective_sees_features_and_its_sharpness_weighs_the_worst():
-    start = jax.random.normal(jax.random.key(0), (2, 500))
-    proposal = jnp.stack([-start[0], start[1] + 0.1])  # the second coordinate hardly moves
-    ones, moments = jnp.ones(500), (jnp.zeros(2), jnp.ones(2))
-    better = proposal.at[1].set(start[1] + 1.0)
-    gains = []
-    for sharpness in (0.0, 4.0):
-        loss = LogESJD(*moments, squares=0.0, reciprocal=0.0, sharpness=sharpness)
-        gains.append(float(loss(start, proposal, ones) - loss(start, better, ones)))
-    assert gains[1] > gains[0] > 0
-    featured = LogESJD(*moments, feature=jnp.arcsinh)
-    plain = LogESJD(*moments)
-    np.testing.assert_allclose(
-        featured(start, proposal, ones),
-        plain(jnp.arcsinh(start), jnp.arcsinh(proposal), ones),
-        rtol=1e-12,
+def test_a_surrogate_force_replaces_a_gradient_that_is_noise():
+    target = Rough()
+    mean, variance = jnp.array([0.2, -0.1]), jnp.array([1.0, 1.5])
+    made = learned_leapfrog(
+        jax.random.key(2), dim=2, num_leapfrogs=1, step_size=rotation_step_sizes(np.pi / 2, 1)
     )
+    dynamics = surrogate_force(made, mean=mean, variance=variance)
+    x, g = jnp.array([[0.7], [-1.1]]), jnp.array([[80.0], [-60.0]])
+    kick = jnp.exp(dynamics.log_step_size[0])
+    _, q, t = dynamics.momentum_network(x, g, jnp.zeros((2, 1)))
+    np.testing.assert_allclose(
+        g * jnp.exp(kick * q) + t, -(x - mean[:, None]) / variance[:, None], atol=0.02
+    )
+    kernel = Transition(target, surrogate_force(made, mean=jnp.zeros(2), variance=jnp.ones(2)))
+    draws = draw_chains(
+        jax.random.key(3),
+        kernel,
+        kernel.init(jax.random.normal(jax.random.key(4), (2, 200))),
+        num_draws=20,
+    )
+    assert draws.record.acceptance_rate.mean() > 0.9
+    assert np.mean(draws.record.jump_sq) > 1.5

@@ -15,7 +15,7 @@ NUM_TRAIN, NUM_DRAWS = 1500, 3000
 TRIGGERS = {"train": "train.*.safetensors", "sample": "sample-l2hmc.*.safetensors"}
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["capriole_lab.experiments", "capriole_lab.targets", "capriole.runs", "zarr", __name__]
+    ["capriole.fitting", "capriole.runs", "capriole.training", "zarr", __name__]
 )
 
 
@@ -23,23 +23,40 @@ def tiny_run(folder: Path) -> None:
     """Train and sample, checkpointing after every chunk; in a folder with part of it, go on."""
     import jax
 
-    from capriole.runs import RunFolder
-    from capriole_lab.experiments import Run, settings_for
-    from capriole_lab.targets import make_target
+    import capriole
+    from capriole.kernels import Transition, learned_leapfrog
+    from capriole.runs import CheckpointedTrainer, RunFolder, stream_chains
+    from capriole.training import LogJump, Recipe, adam
+    from densities import Correlated
 
     if cache := os.environ.get("CAPRIOLE_TEST_CACHE"):
         jax.config.update("jax_compilation_cache_dir", cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    settings = settings_for(
-        "scg", "smoke", num_leapfrogs=2, train_steps=NUM_TRAIN, num_chains=4, num_steps=NUM_DRAWS
-    )
     place = RunFolder.open(folder) if (folder / "config.json").exists() else RunFolder(folder)
-    run = Run(
-        "scg", make_target("scg"), settings, place, preset="smoke", seed=0, checkpoint_seconds=0
+    place.claim({"seed": 0})
+    dynamics = learned_leapfrog(jax.random.key(0), dim=2, num_leapfrogs=2, step_size=0.1, width=10)
+    position = jax.random.normal(jax.random.key(1), (2, 4))
+    trained = CheckpointedTrainer(place.checkpoints, seconds=0, chunk_size=100)(
+        "train",
+        jax.random.key(2),
+        Transition(Correlated.of(), dynamics),
+        position,
+        Recipe(LogJump(), adam(1e-3)),
+        num_steps=NUM_TRAIN,
     )
-    kernel = run.train().transition
-    run._stream("l2hmc", kernel, kernel.init(run._starts("exact", 4)), 0, NUM_DRAWS)
+    kernel = trained.transition
+    capriole.save(folder / "kernel.safetensors", kernel)
+    stream_chains(
+        jax.random.key(3),
+        kernel,
+        kernel.init(position),
+        place.draws_path("l2hmc", main=True),
+        place.checkpoints,
+        stage="sample-l2hmc",
+        num_draws=NUM_DRAWS,
+        seconds=0,
+    )
 
 
 def start(folder: Path):
@@ -89,7 +106,7 @@ def made(folder: Path) -> dict[str, str]:
     """SHA-256 of every array of draws and of the kernel."""
     from safetensors import safe_open
 
-    from capriole.runs._store import DrawStore
+    from capriole.runs import DrawStore
 
     store = DrawStore.open(folder / "draws.zarr")
     arrays = {name: store.read(name) for name in store.layout.arrays}

@@ -13,11 +13,10 @@ import pytest
 import checks
 from capriole import PerChain
 from capriole.kernels import Transition
-from densities import Mixture2
+from densities import Mixture2, cliff
 from invariance import check_invariance, check_symmetry
 from kernels import learned
 from mutants import DYNAMICS_BUGS, TRANSITION_BUGS, mutate
-from test_exactness import cliff
 
 F64 = jnp.dtype("float64")
 TARGET = Mixture2()
@@ -66,7 +65,8 @@ WORDS = {
     "oracle": "log ratio is off",
     "antisymmetry": "log ratios of a move and its reversal sum to",
     "end state": "Not equal to tolerance",
-    "decision": "^$|Arrays are not equal",  # one bare assert, that what is accepted is what should be, and arrays
+    # One bare assert, that what is accepted is what should be, and arrays.
+    "decision": "^$|Arrays are not equal",
     "directions": "directions are not independent fair coins",
     "finite": "accepted a proposal that is not finite",
     "invariance": "not invariant: p-values",

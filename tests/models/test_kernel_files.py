@@ -8,6 +8,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import equinox as eqx
@@ -22,7 +23,7 @@ import capriole
 from capriole import KernelFileError, load, save
 from capriole.coordinates import Transported, TransportMap, Whitened, estimate_whitening
 from capriole.kernels import Leapfrog, Mixture, Rotation, Transition, hmc
-from capriole.runtime._container import digest
+from capriole.runtime import checksum, write_container
 from capriole.sampling import draw_chains
 from densities import Banana, Gaussian
 from kernels import jump, learned, transport_map
@@ -90,9 +91,9 @@ import numpy as np
 random.seed(99); np.random.seed(99)
 import jax
 jax.config.update("jax_enable_x64", True)
-sys.path.insert(0, {tests!r})
-import test_io
-np.save({out!r}, test_io.draws(test_io.load({path!r}, test_io.TARGET)))
+sys.path[:0] = {tests!r}
+import test_kernel_files as own
+np.save({out!r}, own.draws(own.load({path!r}, own.TARGET)))
 """
 
 
@@ -100,7 +101,7 @@ def test_a_fresh_process_draws_the_same_bits(tmp_path):
     kernel = KERNELS["mixture"]()
     path = save(tmp_path / "kernel.safetensors", kernel)
     out = tmp_path / "draws.npy"
-    code = FRESH.format(tests=str(HERE), out=str(out), path=str(path))
+    code = FRESH.format(tests=[str(HERE), str(HERE.parent)], out=str(out), path=str(path))
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
     )
@@ -175,6 +176,14 @@ def test_flipped_bits_are_refused_or_harmless(saved, tmp_path):
         f"flips at {wrong} gave another kernel: {[saved[p - 20 : p + 10] for p in wrong]}"
     )
     assert refused > 60
+
+
+def digest(metadata, arrays):
+    """The checksum of a container with this content."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "container"
+        write_container(path, metadata, arrays)
+        return checksum(path)
 
 
 def rewritten(saved, change, *, fresh=True):

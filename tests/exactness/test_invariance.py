@@ -28,8 +28,10 @@ TARGETS = {"banana": Banana(), "mog-asym": Mixture2(), "funnel": Funnel(), "icg"
 DIMS = {"banana": 2, "mog-asym": 2, "funnel": 3, "icg": 5}
 
 
-def plain(name):
-    return Transition(TARGETS[name], leapfrog(4, 0.15 if name == "icg" else 0.5)(DIMS[name], F64))
+def plain(name, temperature=1.0):
+    """HMC; its temperature is data, so that the control below is the same program."""
+    target = Tempered(TARGETS[name], jnp.asarray(temperature))
+    return Transition(target, leapfrog(4, 0.15 if name == "icg" else 0.5)(DIMS[name], F64))
 
 
 def stirred(name):
@@ -92,37 +94,45 @@ def test_invariance(kernel, name):
 @pytest.mark.parametrize("name", list(TARGETS))
 def test_a_kernel_for_another_target_is_found_out(name):
     """The control: the same kernel for 1.1 times the log density must fail."""
-    wrong = Tempered(TARGETS[name], jnp.asarray(1 / 1.1))
-    transition = Transition(wrong, leapfrog(4, 0.15 if name == "icg" else 0.5)(DIMS[name], F64))
     with pytest.raises(AssertionError, match="not invariant"):
-        check_invariance(transition, TARGETS[name], steps=8)
+        check_invariance(plain(name, 1 / 1.1), TARGETS[name], steps=8)
 
 
-class Unreturned(ModeJump):
-    """Forgets that an image in another mode than it should be in has no way back."""
+JUMP_BUGS = ("none", "unreturned", "unstretched")
+
+
+class Forgetful(ModeJump):
+    """A jump with one bug, which is data: all share a program.
+
+    Unreturned: an image in another mode than it should be in has no way back, which is forgotten.
+    Unstretched: that modes differ in volume is forgotten.
+    """
+
+    bug: jax.Array = None
 
     def __call__(self, logdensity, phase, forward, context=None):
         end, log_det = super().__call__(logdensity, phase, forward, context)
-        return end, jnp.where(jnp.isneginf(log_det), 0.0, log_det)
+        lost = jnp.isneginf(log_det)
+        unreturned, unstretched = jnp.where(lost, 0.0, log_det), jnp.where(lost, log_det, 0.0)
+        return end, jnp.stack([log_det, unreturned, unstretched])[self.bug]
 
 
-class Unstretched(ModeJump):
-    """Forgets that modes differ in volume."""
-
-    def __call__(self, logdensity, phase, forward, context=None):
-        end, log_det = super().__call__(logdensity, phase, forward, context)
-        return end, jnp.where(jnp.isneginf(log_det), log_det, 0.0)
-
-
-@pytest.mark.parametrize("mutant", [Unreturned, Unstretched])
-def test_a_jump_that_forgets_is_found_out(mutant):
-    """The modes of the jump overlap, and are not those of the target: both matter."""
+def forgetful(bug):
     made = KERNELS["mode jump"]("mog-asym").dynamics
-    wrong = Transition(
-        TARGETS["mog-asym"], mutant(made.centre, made.factor, made.log_share, made.angle)
-    )
+    index = jnp.asarray(JUMP_BUGS.index(bug))
+    dynamics = Forgetful(made.centre, made.factor, made.log_share, made.angle, bug=index)
+    return Transition(TARGETS["mog-asym"], dynamics)
+
+
+def test_a_jump_that_forgets_nothing_passes():
+    check_invariance(forgetful("none"), TARGETS["mog-asym"])
+
+
+@pytest.mark.parametrize("bug", JUMP_BUGS[1:])
+def test_a_jump_that_forgets_is_found_out(bug):
+    """The modes of the jump overlap, and are not those of the target: both matter."""
     with pytest.raises(AssertionError, match="not invariant"):
-        check_invariance(wrong, TARGETS["mog-asym"])
+        check_invariance(forgetful(bug), TARGETS["mog-asym"])
 
 
 def test_a_jump_without_a_way_back_is_rejected_and_is_no_trouble():

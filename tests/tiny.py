@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from capriole.kernels import Transition
-from capriole.runs import CheckpointedTrainer, Checkpoints, stream_chains
-from capriole.runs._store import DrawStore
+from capriole.runs import CheckpointedTrainer, Checkpoints, DrawStore, stream_chains
 from capriole.sampling import draw_chains
 from capriole.training import LogJump, Recipe, adam
 from densities import Banana

@@ -392,7 +392,10 @@ def test_draws_must_have_three_axes(statistic):
 
 
 def test_importing_diagnostics_does_not_import_arviz():
-    code = "import sys, capriole.diagnostics; sys.exit(any(m.startswith(('arviz', 'scipy')) for m in sys.modules))"
+    code = (
+        "import sys, capriole.diagnostics; "
+        "sys.exit(any(m.startswith(('arviz', 'scipy')) for m in sys.modules))"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

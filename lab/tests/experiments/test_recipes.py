@@ -6,20 +6,17 @@ import json
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import KERNEL, STATE, stop_at, stream
 
 from capriole import load
-from capriole.coordinates import Whitened, Whitening
-from capriole.kernels import Mixture, Transition, learned_leapfrog
-from capriole.runs import RunFolder
-from capriole.runs._store import DrawStore
+from capriole.kernels import Mixture
+from capriole.runs import DrawStore, RunFolder
 from capriole_lab.experiments import Run, settings_for
 from capriole_lab.experiments._recipes import step_size_of
 from capriole_lab.experiments._settings import settings_from
 from capriole_lab.targets import TARGETS, make_target
+from tiny import stop_at
 
 
 @pytest.mark.parametrize("target", list(TARGETS))
@@ -99,20 +96,3 @@ def test_a_run_stopped_in_training_and_in_sampling_ends_with_the_same_kernel_and
     stores = [DrawStore.open(tmp_path / folder / "draws.zarr") for folder in ("whole", "run")]
     for array in stores[0].layout.arrays:
         np.testing.assert_array_equal(stores[0].read(array), stores[1].read(array), err_msg=array)
-
-
-def test_draws_of_a_whitened_kernel_are_stored_in_the_users_coordinates(tmp_path):
-    scale = jnp.asarray([2.0, 0.5])
-    whitening = Whitening(
-        location=jnp.asarray([1.0, -1.0]),
-        scale=scale,
-        directions=jnp.zeros((2, 0)),
-        stretches=jnp.zeros(0),
-    )
-    target = Whitened(KERNEL.logdensity, whitening)
-    kernel = Transition(
-        target, learned_leapfrog(jax.random.key(0), dim=2, num_leapfrogs=2, step_size=0.2)
-    )
-    streamed = stream(tmp_path, kernel=kernel, state=kernel.init(STATE.position))
-    expected = whitening.forward(streamed.state.position)
-    np.testing.assert_allclose(streamed.store.read_position()[:, -1].T, expected)

@@ -1,4 +1,4 @@
-"""The command line, as a user meets it."""
+"""The laboratory's command line, as a user meets it."""
 
 import json
 import signal
@@ -6,17 +6,11 @@ import subprocess
 import sys
 import time
 
-import jax
-import jaxtyping
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from capriole import __version__
-from capriole.cli._app import app
-from capriole.cli._show import RATIOS, summary
-from capriole.cli._user import import_function, load_target
-from commands import ENVIRONMENT, command
+import commands
+from capriole_lab.cli._show import RATIOS, summary
 
 MODEL = """
 import jax.numpy as jnp
@@ -38,18 +32,6 @@ def above(x):
 
 not_a_function = 3
 """
-WITH_A_HELPER = """
-from __future__ import annotations
-from dataclasses import dataclass
-import beside
-
-@dataclass
-class Settings:
-    scale: float = beside.SCALE
-
-def logdensity(x):
-    return -(x * x).sum() / Settings().scale
-"""
 TINY = [
     "--preset",
     "smoke",
@@ -64,31 +46,12 @@ TINY = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def as_for_users(monkeypatch):
-    """Single precision, JAX's own promotion of types and none checked, as in a process of its own;
-    then as it was.
-    """
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    before = jax.config.read("jax_enable_x64")
-    jax.config.update("jax_enable_x64", False)
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-    jax.config.update("jax_enable_x64", before)
-
-
-def capriole(*words, **env):
-    """The command in this process, which saves it the imports; ``main`` adds no more than what
-    Ctrl-C needs.
-    """
-    return CliRunner().invoke(app, [*map(str, words)], env=env)
+def here(*words, **env):
+    return commands.here(*words, package="capriole_lab", **env)
 
 
 def process(*words):
-    """The command in a process of its own."""
-    return subprocess.run(
-        command(*words), capture_output=True, text=True, timeout=300, check=False, env=ENVIRONMENT
-    )
+    return commands.process(*words, package="capriole_lab")
 
 
 @pytest.fixture
@@ -98,38 +61,9 @@ def model(tmp_path):
     return path
 
 
-def test_help_lists_the_commands_and_imports_nothing_heavy():
-    code = (
-        "import sys; from capriole.cli import main; sys.argv = ['capriole', '--help']\n"
-        "try: main()\n"
-        "except SystemExit as e: assert not e.code\n"
-        "heavy = {'jax', 'numpy', 'arviz', 'matplotlib', 'xarray'} & set(sys.modules); assert not "
-        "heavy, heavy"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    for name in ("run", "sample", "targets", "show"):
-        assert name in result.stdout
-
-
-def test_a_file_may_hold_dataclasses_and_import_what_stands_beside_it(tmp_path):
-    (tmp_path / "model.py").write_text(WITH_A_HELPER)
-    (tmp_path / "beside.py").write_text("SCALE = 2.0")
-    assert float(import_function(f"{tmp_path}/model.py:logdensity")(np.ones(2))) == -1.0
-
-
-def test_a_density_without_0_is_told_what_the_command_line_can_do(model):
-    with pytest.raises(
-        ValueError, match="the command line starts around 0, so shift or transform the position"
-    ):
-        load_target(f"{model}:positive", dim=2)
-
-
 def test_a_run_that_is_refused_for_its_starts_takes_no_folder(model, tmp_path):
     out = tmp_path / "run"
-    refused = capriole("sample", f"{model}:above", "--dim", 2, *TINY, "--spread", 3, "--out", out)
+    refused = here("run", f"{model}:above", "--dim", 2, *TINY, "--spread", 3, "--out", out)
     assert (refused.exit_code, "a smaller spread" in refused.stderr) == (2, True), refused.output
     assert not (out / "config.json").exists()
 
@@ -143,15 +77,10 @@ def test_losing_by_x_squared_alone_is_losing():
     )
 
 
-def test_the_version_is_said():
-    result = process("--version")
-    assert (result.returncode, result.stdout) == (0, f"capriole {__version__}\n")
-
-
 def test_targets_lists_every_target():
     from capriole_lab.targets import MODELS, POSTERIORS, TARGETS
 
-    result = capriole("targets", CAPRIOLE_POSTERIORDB="/no/checkout")
+    result = here("targets", CAPRIOLE_POSTERIORDB="/no/checkout")
     assert result.exit_code == 0, result.output
     for name in [*TARGETS, *MODELS, *POSTERIORS]:
         assert name in result.stdout
@@ -161,7 +90,7 @@ def test_targets_lists_every_target():
 
 
 def test_a_posterior_without_a_checkout_is_one_clear_line():
-    result = capriole("run", "posteriordb/arK-arK", *TINY, CAPRIOLE_POSTERIORDB="/no/checkout")
+    result = here("run", "posteriordb/arK-arK", *TINY, CAPRIOLE_POSTERIORDB="/no/checkout")
     assert result.exit_code == 2, result.output
     assert result.stderr.startswith(
         "error: CAPRIOLE_POSTERIORDB='/no/checkout' holds no posteriordb checkout; clone"
@@ -236,10 +165,10 @@ def test_run_writes_the_documented_folder(tmp_path):
 
     assert "accept" in result.stderr
     assert "s left" in result.stderr
-    again = capriole("run", "mog", *TINY, "--out", out)
+    again = here("run", "mog", *TINY, "--out", out)
     assert again.exit_code == 2, again.output
     assert "already holds a run" in again.stderr
-    table = capriole("show", out)
+    table = here("show", out)
     assert table.exit_code == 0, table.output
     assert "mode weights" in table.stdout
     assert "l2hmc" in table.stdout
@@ -247,7 +176,7 @@ def test_run_writes_the_documented_folder(tmp_path):
 
 def test_sample_runs_a_users_own_density(model, tmp_path):
     out = tmp_path / "own"
-    result = process("sample", f"{model}:logdensity", "--dim", 3, *TINY, "--float64", "--out", out)
+    result = process("run", f"{model}:logdensity", "--dim", 3, *TINY, "--float64", "--out", out)
     assert result.returncode == 0, result.stderr
     results = json.loads((out / "results.json").read_text())
     assert results["dtype"] == "float64"
@@ -256,57 +185,19 @@ def test_sample_runs_a_users_own_density(model, tmp_path):
     assert (out / "trace.png").exists()
 
 
-@pytest.mark.parametrize(
-    ("function", "dim", "complaint"),
-    [
-        ("vector", 3, "must return a scalar, got shape (3,)"),
-        ("outside", 3, "outside the support"),
-        ("missing", 3, "has no function 'missing'"),
-        ("not_a_function", 3, "has no function"),
-    ],
-)
-def test_a_density_that_cannot_work_is_refused_in_one_line(
-    model, tmp_path, function, dim, complaint
-):
-    result = capriole("sample", f"{model}:{function}", "--dim", dim, *TINY, "--out", tmp_path / "x")
-    assert result.exit_code == 2, result.output
-    assert complaint in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("args", "complaint"),
-    [
-        (("run", "scgg"), "did you mean 'scg'"),
-        (("run", "scg", "--preset", "huge"), "unknown preset 'huge'"),
-        (("sample", "nowhere.py:f", "--dim", "2"), "no file nowhere.py"),
-        (("sample", "model", "--dim", "2"), "expected FILE.py:function"),
-        (("show", "nowhere"), "cannot read"),
-    ],
-)
-def test_bad_arguments_are_refused_in_one_line(args, complaint, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    result = capriole(*args)
-    assert result.exit_code == 2, result.output
-    assert complaint in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    result = capriole("run", "scg", *TINY, "--out", tmp_path / "file" / "run")
-    assert result.exit_code == 2, result.output
-    assert "choose another --out" in result.stderr
-
-
 def test_ctrl_c_keeps_what_was_finished(tmp_path):
     out = tmp_path / "run"
     args = ["run", "scg", "--preset", "smoke", "--train-steps", "1000000", "--out", out]
     # Started from a background job, a process inherits SIGINT ignored; a user's terminal does not
     # do that.
-    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from capriole.cli import main"
-    arguments = [sys.executable, "-c", f"{code}; main()", *map(str, args)]
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as run:
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from capriole_lab.cli import main; main()"
+    )
+    arguments = [sys.executable, "-c", code, *map(str, args)]
+    with subprocess.Popen(
+        arguments, stderr=subprocess.PIPE, text=True, env=commands.ENVIRONMENT
+    ) as run:
         for line in run.stderr:
             if line.startswith("train:"):
                 break
@@ -322,33 +213,13 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path):
     assert (out / "kernel.safetensors").stat().st_size > 1000
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("def f(x:\n", "model.py failed when it was imported: SyntaxError"),
-        ("import nothing_of_that_name\n", "in line 1 when it was imported: ModuleNotFoundError"),
-        ("known = {}\nknown['prior']\n", "in line 2 when it was imported: KeyError: 'prior'"),
-    ],
-)
-def test_a_file_that_cannot_be_imported_is_one_line(tmp_path, text, words):
-    path = tmp_path / "model.py"
-    path.write_text(text)
-    for words_of in (
-        ("doctor",),
-        ("fit", "--out", tmp_path / "fit"),
-        ("sample", "--out", tmp_path / "run"),
-    ):
-        found = capriole(*words_of, f"{path}:f", "--dim", 2)
-        assert (found.exit_code, words in " ".join(found.output.split())) == (2, True), found.output
-
-
 def test_a_function_that_is_called_as_a_target_has_no_settings_of_it(tmp_path, monkeypatch):
-    from capriole.cli import _pipeline
-    from capriole.cli._machines import Machines
+    from capriole.cli import Machines, Options
+    from capriole_lab.cli import _run
     from capriole_lab.experiments import settings_for
 
     made = []
-    monkeypatch.setattr(_pipeline, "_go", lambda prepare, act, out, options: made.append(prepare()))
+    monkeypatch.setattr(_run, "_go", lambda prepare, act, out, options: made.append(prepare()))
     (tmp_path / "model.py").write_text("def mog(x):\n    return -(x @ x) / 2\n")
     origin = {
         "command": "sample",
@@ -356,12 +227,55 @@ def test_a_function_that_is_called_as_a_target_has_no_settings_of_it(tmp_path, m
         "dim": 2,
         "spread": 1.0,
     }
-    options = _pipeline.Options(False, None, 10.0, Machines(None, None, None, None))
+    options = Options(False, None, 10.0, Machines(None, None, None, None))
     asked = {"target": "mog", "preset": "smoke", "seed": 0, "overrides": {}, "options": options}
-    _pipeline.start(origin, out=tmp_path / "mine", **asked)
-    _pipeline.start({"command": "run"}, out=tmp_path / "theirs", **asked)
+    _run.start(origin, out=tmp_path / "mine", **asked)
+    _run.start({"command": "run"}, out=tmp_path / "theirs", **asked)
     assert [job.settings for _, job, _ in made] == [
         settings_for("", "smoke"),
         settings_for("mog", "smoke"),
     ]
     assert settings_for("", "smoke") != settings_for("mog", "smoke")
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    result = here("run", "scg", *TINY, "--out", tmp_path / "file" / "run")
+    assert result.exit_code == 2, result.output
+    assert "choose another --out" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        (("run", "scgg"), "did you mean 'scg'"),
+        (("run", "scg", "--preset", "huge"), "unknown preset 'huge'"),
+        (("run", "nowhere.py:f", "--dim", "2"), "no file nowhere.py"),
+        (("run", "nowhere.py:f"), "give the dimension of nowhere.py:f"),
+        (("run", "scg", "--dim", "2"), "scg has a dimension and starts of its own"),
+        (("show", "nowhere"), "cannot read"),
+    ],
+)
+def test_bad_arguments_are_refused_in_one_line(args, complaint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = here(*args)
+    assert result.exit_code == 2, result.output
+    assert complaint in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("function", ["vector", "outside", "missing", "not_a_function"])
+def test_a_density_that_cannot_work_is_refused_in_one_line(model, tmp_path, function):
+    result = here("run", f"{model}:{function}", "--dim", 3, *TINY, "--out", tmp_path / "x")
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "content", ['{"samplers": 3}', "{}", '{"samplers": {"a": null}}', "[" * 1000, "\0"]
+)
+def test_show_survives_results_of_others(tmp_path, content):
+    (tmp_path / "results.json").write_text(content)
+    shown = here("show", tmp_path)
+    assert shown.exit_code == 2, shown.output
+    assert shown.stderr.startswith("error: ")

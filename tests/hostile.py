@@ -12,28 +12,39 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from tiny import KERNEL, KEY, STATE, checkpoints, stop_at, stream
 
 from capriole import KernelFileError, load, save
 from capriole.coordinates import Transported, Whitened, estimate_whitening
 from capriole.fitting import Found, Row, Spent
 from capriole.kernels import CrankNicolson, Jittered, Mixture, Rotation, Transition, hmc
-from capriole.runs import CheckpointError, RunFolder, RunFolderError, number
+from capriole.runs import (
+    CheckpointError,
+    DrawStore,
+    RunFolder,
+    RunFolderError,
+    number,
+    open_draws,
+)
 from capriole.runs._checkpoint import fill
 from capriole.runs._found import SEARCH, read_found, write_found
-from capriole.runs._store import DrawStore, open_draws
-from capriole.runtime._container import digest
+from capriole.runtime import write_container
 from kernels import learned, transport_map
+from tiny import KERNEL, KEY, STATE, checkpoints, stop_at, stream
 
 REFUSALS = (KernelFileError, CheckpointError, RunFolderError)
 KINDS = ("kernel", "whitened", "checkpoint", "config", "draws", "found")
 KERNELS = {"kernel": "kernel.safetensors", "whitened": "whitened.safetensors"}
 CONFIG = {
-    "target": "scg",
-    "preset": "smoke",
+    "command": "fit",
     "seed": 3,
-    "origin": {"command": "run", "float64": True},
-    "width": 10,
+    "num_chains": 4,
+    "num_draws": 10,
+    "spread": 1.0,
+    "train_steps": 0,
+    "num_pilot_chains": 16,
+    "compare": False,
+    "criterion": "gradients",
+    "origin": {"function": "model.py:f", "dim": 2, "spread": 1.0, "float64": True},
 }
 VALUES = [
     None,
@@ -167,13 +178,13 @@ def read(folder: Path, kind: str) -> str:
 
 
 def _read_config(folder: Path) -> None:
-    from capriole.cli._pipeline import _job
+    from capriole.cli._fit import read_config
 
     place = RunFolder.open(folder)
     try:
-        _job(place.read_json("config.json"))
+        read_config(place.read_json("config.json"))
     except ValueError as error:
-        if not str(error).startswith("the configuration has"):
+        if not str(error).startswith("the configuration cannot be"):
             raise
         raise RunFolderError(str(error)) from error
     finally:
@@ -281,7 +292,6 @@ def _reheaded(path: Path, rng: np.random.Generator) -> None:
     write.
     """
     from safetensors import safe_open
-    from safetensors.numpy import save as to_bytes
 
     with safe_open(path, framework="numpy") as file:
         header = file.metadata()
@@ -305,12 +315,11 @@ def _reheaded(path: Path, rng: np.random.Generator) -> None:
         arrays[name] = others[rng.integers(len(others))]
         if rng.random() < 0.3:
             del arrays[name]
-    header["sha256"] = digest(header, arrays)
-    path.write_bytes(to_bytes(arrays, header))
+    write_container(path, header, arrays)
 
 
 def _misplaced(path: Path, rng: np.random.Generator) -> None:
-    """Things that have no place in a store: links, pipes, other formats, a missing or a stray file."""
+    """What has no place in a store: links, pipes, other formats, a missing or a stray file."""
     root = next(parent for parent in path.parents if parent.name == "draws.zarr")
     match rng.integers(6):
         case 0:
