@@ -27,7 +27,11 @@ from capriole.coordinates import _transport_estimation as _transport_fit
 from capriole.coordinates._thresholds import THRESHOLDS
 from capriole.coordinates._transport_map import features
 from capriole.coordinates._transport_mixing import fit_mixing
-from capriole.coordinates._transport_parts import _jointly_diagonalised, fit_marginals, fit_conditionals
+from capriole.coordinates._transport_parts import (
+    _jointly_diagonalised,
+    fit_conditionals,
+    fit_marginals,
+)
 from densities import Banana
 from kernels import transport_map
 

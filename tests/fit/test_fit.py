@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from capriole.fitting._tail_coverage import LEVELS
 from scipy.stats import norm
 
 import capriole
@@ -22,7 +23,6 @@ from capriole.fitting import _validation as _confirm
 from capriole.fitting._candidate import Candidate
 from capriole.fitting._evaluation import Judgement
 from capriole.fitting._final_run import InMemory, final_run
-from capriole.fitting._tail_coverage import LEVELS
 from capriole.fitting._verdict import RATES
 from capriole.fitting.proposers import _networks as _training
 from capriole.fitting.proposers import _nuts, _rotations

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from capriole.fitting._reference_check import facts, held_far_out, seen
 
 import capriole
 from capriole.diagnostics import find_modes
 from capriole.fitting import Verdict, _search
 from capriole.fitting import _api as _fit
-from capriole.fitting._reference_check import facts, held_far_out, seen
 from capriole.fitting._verdict import grave
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")

@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from capriole.fitting._tail_coverage import LEVELS, marginals, unreached
 from scipy import stats
 
 from capriole.adaptation import Profile
 from capriole.coordinates import Estimate
 from capriole.fitting import Marginal
-from capriole.fitting._tail_coverage import LEVELS, marginals, unreached
 from capriole.fitting.proposers import _transport as _transported
 from densities import Funnel
 from kernels import transport_map

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from capriole.fitting._validation import choose
 
 from capriole.fitting import Row, Verdict
-from capriole.fitting._validation import choose
 from capriole.fitting._verdict import break_even, cheaper_until
 
 

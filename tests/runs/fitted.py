@@ -8,7 +8,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from kills import SERVER
 
 import capriole
 from capriole.coordinates import Whitened, Whitening
@@ -17,6 +16,7 @@ from capriole.kernels import Rotation, Transition
 from capriole.runs import CheckpointedFit, RunFolder
 from capriole.runs._store import DrawStore
 from capriole.runtime._container import digest
+from kills import SERVER
 
 INIT = {"a": 0.0, "b": np.zeros(2)}
 OPTIONS = {
