@@ -93,8 +93,10 @@ def context(
     """What a search knows after a warm-up on N(0, I)."""
     keys = [jax.random.key(i) for i in range(3)]
     warmup = exploration() if warmup is None else warmup
+    with Budget() as budget:
+        pass  # its clock stops, its accounts stay open
     return SearchContext(
-        target, settings(**changes), Budget(), *keys, None, warmup, tuple(candidates)
+        target, settings(**changes), budget, *keys, None, warmup, tuple(candidates)
     )
 
 

@@ -179,4 +179,9 @@ def _shown(value: Any) -> str:
     """The beginning of a value, however deep or large it is."""
     if type(value) is int and not -(2**63) <= value < 2**63:
         return f"a number of {value.bit_length()} bits"
-    return str(value)[:80] if isinstance(value, str | float) else reprlib.repr(value)[:80]
+    if isinstance(value, str):
+        return value[:80]
+    try:
+        return reprlib.repr(value)[:80]
+    except ValueError:  # a whole number within it has too many digits
+        return type(value).__name__
