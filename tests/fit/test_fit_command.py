@@ -127,12 +127,12 @@ def test_out_of_time_resumed_extended_and_shown(tmp_path, spec, stored):
     unnamed = capriole("resume", out)
     assert unnamed.exit_code == 2
     assert "never chooses code to run" in unnamed.output
-    early = capriole("extend", out, spec, "--num-steps", 40)
+    early = capriole("extend", out, spec, "--num-draws", 40)
     assert early.exit_code == 2
     assert "not finished; resume it" in early.output
     done = capriole("resume", out, spec)
     assert done.exit_code == 0, done.output
-    longer = capriole("extend", out, spec, "--num-steps", 40)
+    longer = capriole("extend", out, spec, "--num-draws", 40)
     assert longer.exit_code == 0, longer.output
     long = ["--num-draws", 2040]
     assert run(spec, "--dim", 2, *QUICK, *long, "--out", tmp_path / "whole").exit_code == 0

@@ -47,11 +47,11 @@ def test_hard_targets_get_other_networks():
 def test_a_trained_candidate_is_the_best_that_was_measured():
     target = Whitened(Banana(), identity(2, jnp.zeros(()).dtype))
     position = jnp.asarray(Banana().draw(np.random.default_rng(0), 64))
-    plan, account = SMALL._replace(num_steps=80), Account()
+    plan, account = SMALL._replace(num_steps=20), Account()
     found = train_candidate(jax.random.key(1), plan, target, position, account, step_size=0.2)
     assert found.name == "small network"
     assert found.account is account
-    assert account.cost.num_gradients > 80 * 64
+    assert account.cost.num_gradients > 20 * 64
     assert found.shared == ()
     assert found.found.shape == position.shape
     assert found.worst > 0
