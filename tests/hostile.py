@@ -15,7 +15,8 @@ import numpy as np
 
 from capriole import KernelFileError, load, save
 from capriole.coordinates import Transported, Whitened, estimate_whitening
-from capriole.fitting import Found, Row, Spent
+from capriole.diagnostics import LEVELS, Marginal, Place, moments
+from capriole.fitting import Cost, Found, Kind, Note, NoteKind
 from capriole.kernels import CrankNicolson, Jittered, Mixture, Rotation, Transition, hmc
 from capriole.runs import (
     CheckpointError,
@@ -28,6 +29,7 @@ from capriole.runs import (
 from capriole.runs._checkpoint import fill
 from capriole.runs._found import SEARCH, read_found, write_found
 from capriole.runtime import write_container
+from fit.stored import row, warmup_facts
 from kernels import learned, transport_map
 from tiny import KERNEL, KEY, STATE, checkpoints, stop_at, stream
 
@@ -114,12 +116,16 @@ def whitened() -> Mixture:
 
 def found() -> Found:
     """What the search of `capriole.fit` might find, every field filled."""
-    rows = tuple(
-        Row(name, 3, 0.3, 0.2, 900.0, 0.8, 1.001, 4000, 1.5, 900)
-        for name in ("jittered rotation", "NUTS")
+    rows = (row(Kind.JITTERED_ROTATION), row(Kind.NUTS, measured_gradients=900))
+    starts, spent = STATE.position[:, :4], Cost(9000, 2.5, 1.5)
+    notes = (Note(NoteKind.LEFT_OUT, "no network was trained: rotations suffice"),)
+    draws = np.random.default_rng(1).normal(size=(4, 200, 2))
+    place = Place((0.0, 1.0), (1.0, 2.0), 1.0)
+    warmup = warmup_facts(
+        marginals=(Marginal(1, tuple(np.linspace(-2, 2, len(LEVELS)).tolist())),),
+        moments=moments(draws),
+        modes=(place,),
     )
-    starts, spent = STATE.position[:, :4], Spent(9000, 2.5, 1.5)
-    notes = ("a network was not trained: rotations suffice",)
     return Found(
         rows[0].name,
         rows[0].name,
@@ -131,7 +137,8 @@ def found() -> Found:
         spent,
         spent,
         False,
-        {"rhat": 1.01},
+        Cost(),
+        warmup,
     )
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from capriole import PerChain
 from capriole.adaptation import _warmup, by_gradients, explore, start_state
-from capriole.adaptation._warmup import MIXED, _scouted, _Window, _without_the_lost, change
+from capriole.adaptation._thresholds import WARMUP
+from capriole.adaptation._warmup import _scouted, _Window, _without_the_lost, change
 from capriole.coordinates import (
     Whitened,
     Whitening,
@@ -67,7 +68,7 @@ def test_the_pilot_whitens_a_badly_conditioned_target_from_starts_of_unit_size()
     found = explore(jax.random.key(0), target, target.start(jax.random.key(1), 64))
     z = np.asarray(found.whitening.inverse(target.sample(jax.random.key(2), 20_000)))
     eigenvalues = np.linalg.eigvalsh(np.cov(z))
-    assert found.rhat_max < MIXED
+    assert found.rhat_max < WARMUP.mixed_rhat
     assert 0.7 < eigenvalues[0] <= eigenvalues[-1] < 1.4
     assert found.draws.shape == (64, 100, 2)
 
@@ -76,7 +77,7 @@ def test_the_pilot_tells_that_chains_disagree():
     target = Mixture2(centre=5.0, wide=0.5**0.5, narrow=0.5**0.5)
     starts = 5.7 * jax.random.normal(jax.random.key(1), (2, 32))
     found = explore(jax.random.key(0), target, starts, max_windows=2)
-    assert found.rhat_max > MIXED
+    assert found.rhat_max > WARMUP.mixed_rhat
     assert found.num_windows == 2
 
 

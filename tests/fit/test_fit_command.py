@@ -3,23 +3,23 @@
 import json
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from capriole.cli._app import app
-from capriole.cli._fit import read_config
+from capriole.cli._fit import _target, read_config
+from capriole.coordinates import Whitened, identity
+from capriole.fitting import Verdict, _api
+from capriole.kernels import Rotation, Transition
 from capriole.runs import RunFolderError
 from capriole.runs._store import DrawStore
 from commands import stop_by_sigterm
+from fit.stored import row, search_of
 
 QUICK = ["--num-chains", "4", "--num-draws", "60", "--train-steps", "0", "--no-compare"]
-FAR = """
-import jax
-import jax.numpy as jnp
-
-def far(x):
-    return jax.nn.logsumexp(-(x[0] - jnp.linspace(-1000.0, 1000.0, 41)) ** 2 / 2)
-"""
+MODEL = "import jax.numpy as jnp\n\ndef f(x):\n    return -jnp.sum(x**2) / 2\n"
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +46,21 @@ def draws(folder):
     return {name: store.read(name).tobytes() for name in store.layout.arrays}
 
 
-def test_the_folder_holds_verdict_draws_and_kernel(tmp_path):
-    found = run("scg", *QUICK, "--out", tmp_path / "run")
+@pytest.fixture
+def spec(tmp_path):
+    """The user's own function, as the command names it."""
+    (tmp_path / "model.py").write_text(MODEL)
+    return f"{tmp_path / 'model.py'}:f"
+
+
+@pytest.fixture
+def stored(monkeypatch):
+    """The search is stored: what follows it is tested."""
+    monkeypatch.setattr(_api, "search", search_of(np.ones(2)))
+
+
+def test_the_folder_holds_verdict_draws_and_kernel(tmp_path, spec):
+    found = run(spec, "--dim", 2, *QUICK, "--out", tmp_path / "run")
     assert found.exit_code == 0, found.output
     verdict = json.loads((tmp_path / "run" / "verdict.json").read_text())
     assert verdict["chosen"] in ("rotation", "jittered rotation", "Crank-Nicolson")
@@ -60,23 +73,27 @@ def test_the_folder_holds_verdict_draws_and_kernel(tmp_path):
     assert "NUTS was not compared" in found.output
 
 
-def test_a_failed_verdict_has_a_status_of_its_own(tmp_path):
-    """41 modes, 50 deviations apart: more than fit would jump between."""
-    (tmp_path / "model.py").write_text(FAR)
-    spec = f"{tmp_path / 'model.py'}:far"
-    found = run(spec, "--dim", 1, "--spread", 500, *QUICK, "--json", "--out", tmp_path / "run")
+def test_a_failed_verdict_has_a_status_of_its_own(tmp_path, spec, monkeypatch):
+    """Steps of a thousandth of a radian: its chains do not meet."""
+
+    def slow(keys, target, *rest):
+        white = Whitened(target, identity(2, jnp.zeros(()).dtype))
+        kernel = Transition(white, Rotation(jnp.asarray(1e-3), jnp.asarray(1)))
+        return search_of(np.ones(2), kernel=kernel)(keys, target, *rest)
+
+    monkeypatch.setattr(_api, "search", slow)
+    found = run(spec, "--dim", 2, *QUICK, "--json", "--out", tmp_path / "run")
     assert found.exit_code == 3, found.output
     assert json.loads((tmp_path / "run" / "verdict.json").read_text())["failed"] is True
 
 
-def test_bad_input_is_status_2(tmp_path):
-    (tmp_path / "model.py").write_text(FAR)
-    found = run(f"{tmp_path / 'model.py'}:far", *QUICK, "--out", tmp_path / "run")
+def test_bad_input_is_status_2(tmp_path, spec):
+    found = run(spec, *QUICK, "--out", tmp_path / "run")
     assert found.exit_code == 2
     assert "--dim" in found.output
     assert run("scgg", *QUICK, "--out", tmp_path / "other").exit_code == 2
     apart = run(
-        f"{tmp_path / 'model.py'}:far",
+        spec,
         "--dim",
         1,
         "--spread",
@@ -87,18 +104,18 @@ def test_bad_input_is_status_2(tmp_path):
     )
     assert apart.exit_code == 2
     assert "spread must be one positive finite number, got 0.0" in " ".join(apart.output.split())
-    for option in (("--dim", 2), ("--spread", 50)):
-        own = run("scg", *option, *QUICK, "--out", tmp_path / "fourth")
-        assert own.exit_code == 2
-        assert "scg has a dimension and starts of its own: leave out --dim" in " ".join(
-            own.output.split()
-        )
 
 
-def test_out_of_time_resumed_extended_and_shown(tmp_path):
-    out, model = tmp_path / "run", tmp_path / "model.py"
-    model.write_text("import jax.numpy as jnp\n\ndef f(x):\n    return -jnp.sum(x**2) / 2\n")
-    spec = f"{model}:f"
+@pytest.mark.parametrize("change", [{"dim": 2}, {"spread": 50.0}], ids=str)
+def test_what_has_starts_of_its_own_takes_no_dimension_or_spread(change):
+    origin = {"function": "scg", "dim": None, "spread": 1.0, "float64": True}
+    assert _target(origin, "scg", {"scg": 7}.get) == 7
+    with pytest.raises(ValueError, match="scg has a dimension and starts of its own: leave out"):
+        _target(origin | change, "scg", {"scg": 7}.get)
+
+
+def test_out_of_time_resumed_extended_and_shown(tmp_path, spec, stored):
+    out = tmp_path / "run"
     stopped = run(
         spec, "--dim", 2, *QUICK, "--num-draws", 2000, "--time-budget", 0.001, "--out", out
     )
@@ -110,12 +127,12 @@ def test_out_of_time_resumed_extended_and_shown(tmp_path):
     unnamed = capriole("resume", out)
     assert unnamed.exit_code == 2
     assert "never chooses code to run" in unnamed.output
-    early = capriole("extend", out, spec, "--num-steps", 40)
+    early = capriole("extend", out, spec, "--num-draws", 40)
     assert early.exit_code == 2
     assert "not finished; resume it" in early.output
     done = capriole("resume", out, spec)
     assert done.exit_code == 0, done.output
-    longer = capriole("extend", out, spec, "--num-steps", 40)
+    longer = capriole("extend", out, spec, "--num-draws", 40)
     assert longer.exit_code == 0, longer.output
     long = ["--num-draws", 2040]
     assert run(spec, "--dim", 2, *QUICK, *long, "--out", tmp_path / "whole").exit_code == 0
@@ -130,14 +147,15 @@ def test_out_of_time_resumed_extended_and_shown(tmp_path):
     assert "NUTS was not compared" in shown.output
 
 
-def test_stopped_by_sigterm_and_resumed(tmp_path):
+@pytest.mark.slow
+def test_stopped_by_sigterm_and_resumed(tmp_path, spec):
     out, whole = tmp_path / "run", tmp_path / "whole"
-    words = ["fit", "scg", *QUICK, "--num-draws", 20_000]
+    words = ["fit", spec, "--dim", 2, *QUICK, "--num-draws", 20_000]
     # A checkpoint after every chunk slows it, so that the signal comes in time.
     stop_by_sigterm(*words, "--checkpoint-every", 0, out=out, phase="sample")
     assert 0 < DrawStore.open(out / "draws.zarr").committed < 20_000
     assert not (out / "verdict.json").exists()
-    done = capriole("resume", out)
+    done = capriole("resume", out, spec)
     assert done.exit_code == 0, done.output
     assert capriole(*words, "--out", whole).exit_code == 0
     assert draws(out) == draws(whole)
@@ -178,12 +196,11 @@ def test_configurations_are_checked_field_by_field(change):
 
 @pytest.mark.parametrize(
     "change",
-    [{"rows": 3}, {"rows": [{"name": 7}]}, {"chosen": None}, {"problems": [1]}, {"settings": 0}],
+    [{"rows": 3}, {"rows": [{"kind": 7}]}, {"chosen": None}, {"problems": [1]}, {"settings": 0}],
     ids=str,
 )
 def test_show_survives_verdicts_of_others(tmp_path, change):
-    row = {"name": "rotation", "num_leapfrogs": 1, "fixed_gradients": 0, "measured_gradients": 0}
-    sound = {"rows": [row], "chosen": "rotation", "problems": [], "failed": False, "settings": {}}
+    sound = Verdict((row(),), "rotation", (), False, (), False, {}).as_dict()
     (tmp_path / "verdict.json").write_text(json.dumps(sound))
     assert capriole("show", tmp_path).exit_code == 0
     (tmp_path / "verdict.json").write_text(json.dumps(sound | change))

@@ -11,7 +11,9 @@ import pytest
 import capriole
 from capriole import PerChain
 from capriole.adaptation import refuse_improper
+from capriole.fitting import _search
 from densities import Funnel
+from fit.stored import exploration
 
 STARTS = jnp.asarray(np.random.default_rng(0).normal(size=(3, 64)), jnp.float32)
 
@@ -65,6 +67,26 @@ def test_a_density_that_raises_far_out_is_not_refused():
     refuse_improper(PerChain(raises), STARTS)
 
 
+@pytest.mark.parametrize("error", [np.linalg.LinAlgError("singular"), ValueError("not finite")])
+def test_where_the_warmup_breaks_down_the_density_is_asked(monkeypatch, error):
+    def run_away(*args, **options):
+        raise error
+
+    monkeypatch.setattr(_search, "explore", run_away)
+    with pytest.raises(ValueError, match="along dimension 1, 2, so it has no finite integral"):
+        capriole.fit(IMPROPER["dimension 1, 2,"], np.zeros(3), num_pilot_chains=16)
+    with pytest.raises(type(error), match=str(error)):
+        capriole.fit(PROPER["exponential"], np.zeros(3), num_pilot_chains=16)
+
+
+def test_where_chains_of_the_warmup_disagree_the_density_is_asked(monkeypatch):
+    apart = exploration(3, apart=100.0)
+    monkeypatch.setattr(_search, "explore", lambda *args, **options: apart)
+    with pytest.raises(ValueError, match="along dimension 1, 2, so it has no finite integral"):
+        capriole.fit(IMPROPER["dimension 1, 2,"], np.zeros(3), num_pilot_chains=16)
+
+
+@pytest.mark.slow
 def test_fit_refuses_at_once_what_chains_run_away_on():
     with pytest.raises(ValueError, match="along dimension 1, 2, so it has no finite integral"):
         capriole.fit(IMPROPER["dimension 1, 2,"], np.zeros(3), num_pilot_chains=16, train_steps=0)

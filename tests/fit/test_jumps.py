@@ -1,7 +1,5 @@
 """Jumps between modes in ``capriole.fit``: maxima found, Gaussians made of them, and the kernel."""
 
-from types import SimpleNamespace
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,15 +8,16 @@ import pytest
 
 import capriole
 from capriole import PerChain
-from capriole.fitting._candidate import JUMPS
+from capriole.fitting import THRESHOLDS, Kind
+from capriole.fitting.proposers import _mode_jumps
 from capriole.fitting.proposers._mode_jumps import (
-    MOST_DIM,
     Gaussians,
+    ModeJumps,
     find_maxima,
-    jumps,
     made,
     refined,
 )
+from fit.stored import candidate, context, exploration
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -63,15 +62,18 @@ def test_maxima_are_found_with_their_shapes_and_masses():
     [
         one,
         lambda x: -jnp.sum(x**2) / 200 - 5 * jnp.sum(jnp.cos(x)),  # a rough surface
-        lambda x: x[0],  # no maximum
         lambda x: jnp.where(jnp.sum(x**2) < 1e-9, 0.0, jnp.nan),
         lambda x: -jnp.sum(x[:1] ** 2),  # a ridge
         raising,
     ],
-    ids=["one", "rough", "none", "nan", "ridge", "raising"],
+    ids=["one", "rough", "nan", "ridge", "raising"],
 )
 def test_there_may_be_no_modes_to_jump_between(density):
     assert find_maxima(PerChain(density), starts())[0] is None
+
+
+def test_there_are_none_where_a_density_has_no_maximum():
+    assert find_maxima(PerChain(lambda x: x[0]), starts(3))[0] is None
 
 
 def test_spreads_and_masses_are_those_of_the_modes_not_of_their_tops():
@@ -102,9 +104,38 @@ def test_weights_worth_nothing_change_nothing():
     jax.tree.map(np.testing.assert_array_equal, same, far)
 
 
-def test_in_many_dimensions_there_are_none():
-    pilot = SimpleNamespace(position=np.zeros((MOST_DIM + 1, 8)))
-    assert jumps(jax.random.key(0), PerChain(one), pilot) == (None, 0)
+APART = exploration(position=jnp.asarray(starts(16)), apart=100.0)
+
+
+@pytest.mark.parametrize(
+    "warmup",
+    [
+        exploration(THRESHOLDS.most_jump_dim + 1, apart=100.0),
+        exploration(apart=1.0),
+    ],
+    ids=["many dimensions", "chains agreed"],
+)
+def test_no_maxima_are_climbed_to(monkeypatch, warmup):
+    monkeypatch.setattr(_mode_jumps, "find_maxima", None)
+    before = context([candidate()], target=PerChain(one), warmup=warmup)
+    assert ModeJumps().propose(before) is before
+
+
+def test_what_was_climbed_for_nothing_counts():
+    before = context([candidate()], target=PerChain(one), warmup=APART)
+    after = ModeJumps().propose(before)
+    assert after.candidates == before.candidates
+    assert after.budget.total.num_gradients == after.budget.common.cost.num_gradients > 16
+
+
+def test_jumps_come_with_small_hmc_steps_and_an_account_of_their_own():
+    after = ModeJumps().propose(context([candidate()], target=PerChain(two), warmup=APART))
+    rotation, jump = after.candidates
+    assert rotation.kind is Kind.ROTATION
+    assert jump.name == "jumps between modes and HMC"
+    assert jump.shared == ()
+    spent = jump.account.cost.num_gradients
+    assert spent == after.budget.total.num_gradients > 4096 + jump.judgement.spent_gradients
 
 
 def test_the_jump_is_between_the_modes_in_order():
@@ -118,14 +149,15 @@ def test_the_jump_is_between_the_modes_in_order():
 
 
 def test_fit_jumps_between_modes_that_hmc_does_not_connect(tmp_path):
-    """The narrow mode is one that the pilot's steps do not enter; with the right share of the
+    """The narrow mode is one that the warm-up's steps do not enter; with the right share of the
     draws, and saved.
     """
-    found = capriole.fit(two, np.zeros(2), spread=20.0, seed=1, num_draws=500, compare=False)
+    options = {"seed": 1, "num_draws": 500, "num_pilot_chains": 32, "compare": False}
+    found = capriole.fit(two, np.zeros(2), spread=20.0, **options)
     verdict = found.verdict
-    assert verdict.chosen.startswith(JUMPS), verdict.table()
+    assert verdict.row(verdict.chosen).kind is Kind.MODE_JUMP, verdict.table()
     assert not verdict.failed, verdict.problems
-    assert any("no network was trained" in note for note in verdict.settings["notes"])
+    assert any("no network was trained" in note.text for note in verdict.notes)
     draws = found.tree["posterior"]["x"].values
     assert (draws[..., 0] > 0).mean() == pytest.approx(0.75, abs=0.03)
     assert draws[draws[..., 0] > 0].std(axis=0) == pytest.approx(SCALES[1], rel=0.1)

@@ -3,13 +3,13 @@
 import jax
 import numpy as np
 import pytest
-from capriole.fitting._tail_coverage import LEVELS, marginals, unreached
 from scipy import stats
 
 from capriole.adaptation import Profile
 from capriole.coordinates import Estimate
-from capriole.fitting import Marginal
+from capriole.diagnostics import LEVELS, Marginal, tail_problems
 from capriole.fitting.proposers import _transport as _transported
+from capriole.runtime import from_plain, to_plain
 from densities import Funnel
 from kernels import transport_map
 
@@ -24,8 +24,13 @@ def chains(values):
     return np.reshape(values, (8, 1000))
 
 
+def missed(draws):
+    """The problem of draws whose dimension 1 is these, if there is one."""
+    return next(iter(tail_problems(np.stack([0 * draws, draws], axis=-1), [STANDARD])), None)
+
+
 def test_draws_that_reach_everywhere_miss_nothing():
-    assert STANDARD.missed(chains(RNG.normal(size=8000))) is None
+    assert missed(chains(RNG.normal(size=8000))) is None
 
 
 @pytest.mark.parametrize(
@@ -49,31 +54,30 @@ def test_draws_that_reach_everywhere_miss_nothing():
     ],
 )
 def test_an_end_that_is_missed_or_overfull_is_an_error(draws, side, low, high):
-    problem, reach = STANDARD.missed(chains(draws))
-    assert low <= reach <= high
-    assert problem.startswith("dimension 1 is ")
-    assert side in problem
+    problem = missed(chains(draws))
+    assert low <= problem.reach <= high
+    assert problem.is_fatal
+    assert problem.message.startswith("dimension 1 is ")
+    assert side in problem.message
 
 
 def test_few_draws_or_another_mode_say_nothing():
-    assert (
-        STANDARD.missed(chains(stats.truncnorm.rvs(-1.6, 9, size=8000, random_state=1))[:2, :10])
-        is None
-    )
-    assert STANDARD.missed(chains(2 + RNG.normal(size=8000))) is None
+    assert missed(chains(stats.truncnorm.rvs(-1.6, 9, size=8000, random_state=1))[:2, :10]) is None
+    assert missed(chains(2 + RNG.normal(size=8000))) is None
 
 
 def test_marginals_travel_as_plain_values():
     grid = np.linspace(-4, 4, 81)[:, None]
     mass = stats.norm.pdf(grid[:, 0]) / 10
-    found = marginals(Profile((1,), grid, np.array([0.1]), mass, np.zeros((81, 1, 2))))
-    (read,) = Marginal.read(found, dim=2)
+    found = Profile((1,), grid, np.array([0.1]), mass, np.zeros((81, 1, 2))).marginals()
+    (read,) = from_plain(tuple[Marginal, ...], to_plain(found))
+    assert read.checked(2) == found[0]
     np.testing.assert_allclose(read.quantiles, STANDARD.quantiles, atol=0.02)
     position = np.stack(
         [chains(RNG.normal(size=8000)), chains(np.maximum(RNG.normal(size=8000), -1))], axis=-1
     )
-    assert len(unreached(position, found)) == 1
-    assert unreached(position, []) == marginals(None) == []
+    assert len(tail_problems(position, found)) == 1
+    assert tail_problems(position, ()) == []
 
 
 @pytest.mark.parametrize(
@@ -90,8 +94,8 @@ def test_marginals_travel_as_plain_values():
     ],
 )
 def test_marginals_that_cannot_be_are_refused(hostile):
-    with pytest.raises(ValueError, match="no marginal of one of 2 dimensions"):
-        Marginal.read(hostile, dim=2)
+    with pytest.raises(ValueError, match="marginal"):
+        [read.checked(2) for read in from_plain(tuple[Marginal, ...], hostile, "marginals")]
 
 
 def test_where_no_likely_parent_has_a_marginal_those_that_bend_the_curvature_are_asked(monkeypatch):

@@ -1,23 +1,32 @@
 """The verdict: break-even points, the words, and that a failed run says so."""
 
+import contextlib
 import json
 
 import pytest
-from capriole.fitting._validation import choose
 
-from capriole.fitting import Row, Verdict
+from capriole.diagnostics import Difference, ModeShare, Problem, ProblemKind, Severity, not_mixed
+from capriole.fitting import Coordinates, Kind, Note, NoteKind, Row, Verdict
 from capriole.fitting._verdict import break_even, cheaper_until
+from fit.stored import judgement
 
 
-def row(name="rotation", *, ess=0.4, sq=0.3, second=1000.0, gradients=100_000, seconds=20.0):
-    return Row(name, 2, ess, sq, second, 0.9, 1.001, gradients, seconds)
+def row(kind=Kind.ROTATION, *, ess=0.4, sq=0.3, second=1000.0, gradients=100_000, seconds=20.0):
+    figures = (ess, sq, second, 0.9, 1.001, gradients, seconds)
+    return Row(kind, Coordinates.AFFINE, (), 2, *figures)
 
 
-NUTS = row("NUTS", ess=0.1, sq=0.06, second=500.0, gradients=10_000, seconds=10.0)
+NUTS = row(Kind.NUTS, ess=0.1, sq=0.06, second=500.0, gradients=10_000, seconds=10.0)
+NONFINITE = Problem(ProblemKind.NONFINITE, Severity.WARNING, "3 % of proposals are not finite")
 
 
-def verdict(*rows, chosen="rotation", problems=(), failed=False):
-    return Verdict(tuple(rows), chosen, tuple(problems), failed, {})
+def verdict(*rows, chosen="rotation", problems=(), failed=False, **changes):
+    made = Verdict(tuple(rows), chosen, tuple(problems), failed, (), False, {})
+    return made._replace(**changes)
+
+
+def final(ess, sq, num_gradients):
+    return judgement(ess_per_gradient=ess, ess_sq_per_gradient=sq, num_gradients=num_gradients)
 
 
 def test_break_even_is_where_the_total_costs_cross():
@@ -44,15 +53,10 @@ def test_a_lower_rate_may_be_cheaper_for_few_draws():
     assert until == pytest.approx(1500)
     assert cheaper_until(row(ess=0.05), NUTS, unit="gradients") == 0, "more is spent before, too"
     assert cheaper_until(row(), NUTS, unit="gradients") == 0, "it is cheaper for many"
-    final = {"ess_per_gradient": 0.05, "ess_sq_per_gradient": 0.3, "num_gradients": 2e4}
-    text = verdict(ours, NUTS)._replace(settings={"final": final}).recommendation()
+    text = verdict(ours, NUTS, final=final(0.05, 0.3, 20_000)).recommendation()
     assert "it is cheaper than NUTS in gradients below 1,500 effective draws" in text
     assert "For the 1,000 effective draws of this run NUTS would have been cheaper in time." in text
-    longer = (
-        verdict(ours, NUTS)
-        ._replace(settings={"final": final | {"num_gradients": 4e4}})
-        .recommendation()
-    )
+    longer = verdict(ours, NUTS, final=final(0.05, 0.3, 40_000)).recommendation()
     assert (
         "For the 2,000 effective draws of this run NUTS would have been cheaper in gradients and "
         "in time." in longer
@@ -72,15 +76,20 @@ def test_the_words_name_gain_and_break_even():
 
 @pytest.mark.parametrize(
     ("gradients", "cheaper"),
-    [(2e4, "For the 6,000 effective draws of this run NUTS would have been cheaper in gradients and in time."),
-     (3e4, "For the 9,000 effective draws of this run NUTS would have been cheaper in time."),
-     (4e4, ""), (0, ""), (None, "")],
+    [
+        (2e4, "For the 6,000 effective draws of this run NUTS would have been cheaper in gradients "
+              "and in time."),
+        (3e4, "For the 9,000 effective draws of this run NUTS would have been cheaper in time."),
+        (4e4, ""),
+        (0, ""),
+    ],
 )  # fmt: skip
 def test_the_words_say_what_was_cheaper_for_the_run_at_hand(gradients, cheaper):
-    final = {"ess_per_gradient": 0.4, "ess_sq_per_gradient": 0.3, "num_gradients": gradients}
     found = verdict(row(), NUTS)
-    text = found._replace(settings={"final": final}).recommendation()
+    text = found._replace(final=final(0.4, 0.3, gradients)).recommendation()
     assert text == f"{found.recommendation()} {cheaper}".strip()
+    unknown = found._replace(final=final(float("nan"), 0.3, gradients))
+    assert unknown.recommendation() == found.recommendation()
 
 
 def test_the_words_say_that_nuts_had_not_mixed_when_it_was_measured():
@@ -94,40 +103,22 @@ def test_the_words_say_that_nuts_had_not_mixed_when_it_was_measured():
     )
 
 
-def test_rows_of_before_that_say_nothing_of_ends_are_read():
-    values = row()._replace(reach=0.25)._asdict()
-    assert Row.read(values).reach == 0.25
-    assert Row.read({name: value for name, value in values.items() if name != "reach"}).reach == 1
-    with pytest.raises(ValueError, match="reach = 'far', expected a number"):
-        Row.read(values | {"reach": "far"})
-
-
-def test_a_kernel_that_missed_an_end_counts_for_as_much_less():
-    missed, other = (
-        row("missed", ess=0.4, sq=0.4)._replace(reach=0.3),
-        row("other", ess=0.1, sq=0.1),
-    )
-    assert choose([missed, other], "gradients") == "missed"
-    assert choose([missed._replace(reach=0.1), other], "gradients") == "other"
-    assert choose([missed._replace(reach=0.0), other], "gradients") == "other"
-    assert choose([missed._replace(reach=0.0)], "gradients") == "missed"
-
-
 def test_nuts_may_win_and_failure_is_said_first():
     assert (
         "No candidate that can be trusted beats NUTS"
         in verdict(row(ess=0.01), NUTS, chosen="NUTS").recommendation()
     )
-    text = verdict(row(), NUTS, problems=["R-hat is 1.2"], failed=True).recommendation()
-    assert text.startswith("Failed: R-hat is 1.2")
+    problems = [not_mixed(1.2, 1.01, "draw more"), NONFINITE]
+    text = verdict(row(), NUTS, problems=problems, failed=True).recommendation()
+    assert text == f"Failed: {problems[0]}; {NONFINITE}. Do not use these draws."
     assert "was not compared" in verdict(row()).recommendation()
 
 
 def test_nuts_is_not_compared_with_where_plain_chains_sat_apart():
-    far = verdict(row(ess=0.02, sq=0.02), NUTS)._replace(settings={"pilot": {"apart": 40.0}})
+    far = verdict(row(ess=0.02, sq=0.02), NUTS, is_multimodal=True)
     assert "NUTS was no choice" in far.recommendation()
     assert far.break_even("gradients") is None
-    near = far._replace(settings={"pilot": {"apart": 1.0}})
+    near = far._replace(is_multimodal=False)
     assert "NUTS is cheaper" in near.recommendation()
 
 
@@ -136,14 +127,18 @@ def test_the_table_marks_the_chosen_and_json_is_plain():
     assert "*rotation" in made.table()
     content = json.loads(json.dumps(made.as_dict(), allow_nan=False))
     assert content["rows"][1]["rhat_max"] is None
+    assert [(r["name"], r["worst_per_gradient"]) for r in content["rows"]] == [
+        ("rotation", 0.3),
+        ("NUTS", 0.06),
+    ]
+    assert content["recommendation"] == made.recommendation()
     assert content["break_even_effective_draws"]["gradients"] == pytest.approx(6750)
 
 
 def test_the_table_says_what_is_wrong_and_what_was_left_out():
-    made = verdict(
-        row(), NUTS._replace(rhat_max=81823.58), problems=["3 % of proposals are not finite"]
-    )
-    lines = made._replace(settings={"notes": ["no network was trained", 7]}).table().splitlines()
+    made = verdict(row(), NUTS._replace(rhat_max=81823.58), problems=[NONFINITE])
+    notes = (Note(NoteKind.LEFT_OUT, "no network was trained"),)
+    lines = made._replace(notes=notes).table().splitlines()
     assert " 8e+04 " in next(line for line in lines if "NUTS" in line)
     assert lines[-3:] == [
         made.recommendation(),
@@ -154,18 +149,46 @@ def test_the_table_says_what_is_wrong_and_what_was_left_out():
     assert failed.count("3 % of proposals") == 1
 
 
-def test_the_best_wins_and_the_first_of_near_ties():
-    plain, network = row("plain", ess=0.29, sq=0.29, second=2000.0), row("network", second=100.0)
-    assert choose([plain, network, NUTS], "gradients") == "plain"
-    better = row("better", ess=0.5, sq=0.5, second=1.0)
-    assert choose([plain, better, NUTS], "gradients") == "better"
-    assert choose([better, plain, NUTS], "seconds") == "plain"
-    assert choose([row(ess=0.01), NUTS], "gradients") == "NUTS"
+def full():
+    """A verdict with every field filled."""
+    return verdict(
+        row(),
+        NUTS,
+        problems=[NONFINITE],
+        notes=(Note(NoteKind.WARMUP, "2 chains were lost"),),
+        settings={"seed": "0", "thin": 4},
+        final=final(0.4, 0.3, 20_000),
+        difference=Difference(3.5, "mean", 1),
+        modes=(ModeShare((0.0,), (1.0,), 0.5, 0.4), ModeShare((9.0,), (1.0,), 0.5, 0.6)),
+    )
 
 
-def test_a_kernel_whose_proposals_are_not_finite_is_the_last_choice():
-    slow = row("slow", ess=0.02)
-    for share, expected in ((0.068, "slow"), (0.018, "slow"), (0.009, "large steps")):
-        large = row("large steps")._replace(nonfinite=share)
-        assert choose([large, slow], "gradients") == expected
-        assert choose([large], "gradients") == "large steps"
+def test_a_verdict_is_read_back_as_it_was():
+    content = json.loads(json.dumps(full().as_dict(), allow_nan=False))
+    again = Verdict.read(content)
+    assert again == full()
+    assert again.table() == full().table()
+    assert "within 3.5 standard errors of the warm-up's (worst in dimension 1)" in again.health()
+    assert "2 modes with 40% 60% of the draws (the warm-up's estimate: 50% 50%)" in again.health()
+
+
+@pytest.mark.parametrize("field", Verdict._fields)
+@pytest.mark.parametrize(
+    "value",
+    [7, None, [3], [[]], {"z": "x", "rhat_max": []}, [{"draws": None}] * 3, 10**400, float("inf")],
+    ids=lambda value: str(value)[:20],
+)
+def test_whatever_a_file_says_is_shown_or_refused(field, value):
+    content = full().as_dict()
+    for changed in (content | {field: value}, {n: v for n, v in content.items() if n != field}):
+        with contextlib.suppress(ValueError):  # refused, in words
+            assert isinstance(Verdict.read(changed).table(), str)
+
+
+@pytest.mark.parametrize("field", Row._fields)
+@pytest.mark.parametrize("value", [-1, 0, None, "x", 1e308, 2**62, []], ids=str)
+def test_whatever_a_row_of_a_file_says_is_shown_or_refused(field, value):
+    content = full().as_dict()
+    content["rows"][0][field] = value
+    with contextlib.suppress(ValueError, OverflowError):  # both are caught where it is shown
+        assert isinstance(Verdict.read(content).table(), str)

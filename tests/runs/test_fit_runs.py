@@ -13,15 +13,26 @@ import pytest
 
 import capriole
 from capriole import diagnostics, save
-from capriole.fitting import Found, Row, Spent, _search
-from capriole.fitting import _api as _fit
-from capriole.fitting._final_run import InMemory, final_run
+from capriole.diagnostics import not_mixed
+from capriole.fitting import Cost, Kind, Note, NoteKind, _api
+from capriole.fitting._final_run import InMemory, KernelSampler, lengthened
 from capriole.kernels import hmc
 from capriole.runs import CheckpointError, RunFolder, RunFolderError
 from capriole.runs._found import read_found, write_found
 from capriole.runs._store import open_draws
+from capriole.runtime import to_plain
+from fit.stored import BY_NUTS, quick_nuts, row, stored_found
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+APART = not_mixed(1.3, 1.01)
+"""What the checks of draws say where they are made to fail."""
+
+
+def nuts_first(keys, target, position, settings, progress):
+    """A search that chose NUTS; its best rotation stands by where NUTS is compared."""
+    found = stored_found(target, num_chains=settings.num_chains, **BY_NUTS)
+    return found if settings.compare else found._replace(kernel=None)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +47,7 @@ def whole(tmp_path_factory):
 def test_the_folder_holds_what_memory_would(whole):
     folder, draws, found = whole
     with jax.numpy_dtype_promotion("standard"):
-        memory = capriole.fit(fitted.logdensity, fitted.INIT, **fitted.OPTIONS)
+        memory = fitted.in_memory()
     for name in ("a", "b"):
         np.testing.assert_array_equal(
             found.tree["posterior"][name].values, memory.tree["posterior"][name].values
@@ -82,9 +93,7 @@ def test_extended_is_longer(whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fitted.tiny_fit(folder, more=300, progress=fitted.stop_at("sample", num + 200))
     fitted.tiny_fit(folder)
-    memory = capriole.fit(
-        fitted.logdensity, fitted.INIT, **fitted.OPTIONS | {"num_draws": num + 300}
-    )
+    memory = fitted.in_memory(num_draws=num + 300)
     np.testing.assert_array_equal(fitted.drawn(folder)["b"], memory.tree["posterior"]["b"].values)
     assert open_draws(folder)["posterior"].attrs["failed"] == 0
 
@@ -102,8 +111,9 @@ def test_another_log_density_kernel_or_configuration_is_refused(whole, tmp_path)
 
 def test_a_search_rewritten_with_a_right_checksum_is_read(whole, tmp_path):
     folder = fitted.copied(whole[0], tmp_path / "run")
-    fitted.rewrite(folder, "notes", ["x"])
-    assert fitted.tiny_fit(folder).verdict.settings["notes"] == ["x"]
+    note = Note(NoteKind.LEFT_OUT, "x")
+    fitted.rewrite(folder, "notes", [to_plain(note)])
+    assert fitted.tiny_fit(folder).verdict.notes == (note,)
 
 
 @pytest.mark.parametrize(("field", "value", "message"), fitted.HOSTILE, ids=lambda v: str(v)[:20])
@@ -121,9 +131,7 @@ def test_the_search_before_serves_where_the_one_with_nuts_is_damaged(tmp_path):
     folder, found = RunFolder(tmp_path), fitted.by_hand()
     folder.claim({})
     kernel = tmp_path / "kernel.safetensors"
-    rows = tuple(
-        Row(name, 1, 0.3, 0.2, 900.0, 0.8, 1.001, 4000, 1.5, 900) for name in ("rotation", "NUTS")
-    )
+    rows = (row(), row(Kind.NUTS, measured_gradients=900))
     target = found.kernel.target.logdensity
     write_found(folder.checkpoints, kernel, target, found._replace(rows=rows[:1]))
     for _ in range(4):
@@ -131,7 +139,7 @@ def test_the_search_before_serves_where_the_one_with_nuts_is_damaged(tmp_path):
             folder.checkpoints,
             kernel,
             target,
-            found._replace(rows=rows, compared=Spent(1, 0.0, 0.0)),
+            found._replace(rows=rows, compared=Cost(1, 0.0, 0.0)),
         )
         newest = max((tmp_path / "checkpoints").glob("search.*"))
         content = newest.read_bytes()
@@ -156,35 +164,32 @@ def test_the_search_before_serves_where_the_one_with_nuts_is_damaged(tmp_path):
 def test_draws_that_a_verdict_was_given_on_are_never_nutss(whole, tmp_path, monkeypatch):
     folder = fitted.copied(whole[0], tmp_path / "run")
     before = fitted.drawn(folder)
-    monkeypatch.setattr(_fit, "_problems", lambda draws, judgement: ["R-hat is 1.300, above 1.01"])
-    monkeypatch.setattr(_fit, "_nuts_drawn", lambda *args: pytest.fail("NUTS is not to draw"))
+    monkeypatch.setattr(_api, "_kernel_problems", lambda *args: [APART])
+    monkeypatch.setattr(_api, "NutsSampler", lambda *args, **_: pytest.fail("NUTS is not to draw"))
     extended = fitted.tiny_fit(folder, more=100)
     assert extended.verdict.failed
     assert extended.transition is not None
     for name, values in fitted.drawn(folder).items():
         np.testing.assert_array_equal(values[:, :700], before[name], err_msg=name)
-    drawn = _fit._Drawn(
-        None, ["R-hat is 1.300, above 1.01"], {"completed": True}, Spent(0, 0.0, 0.0)
-    )
-    found = fitted.by_hand()._replace(compared=Spent(1, 0.0, 0.0))
     keeper = fitted.Watched(RunFolder(folder, new=False))
-    assert _fit._compared([None, None], None, found, drawn, 700, keeper, None) == (found, drawn)
+    run = _api._Run([None, None], "3", None, None, keeper, None)
+    drawn = _api._Drawn(None, (APART,), None, 1, True, Cost(), Cost())
+    found = fitted.by_hand()._replace(compared=Cost(1, 0.0, 0.0))
+    same, kept = run.compared(found, drawn)
+    assert same is found
+    assert kept is drawn
     keeper.folder.close()
 
 
 def test_a_kernel_in_the_place_of_nuts_that_failed_is_kept(tmp_path, monkeypatch):
-    def nuts_first(rows, criterion):
-        return next((row.name for row in rows if row.name == "NUTS"), rows[0].name)
-
-    monkeypatch.setattr(_search, "_sure", lambda *args: False)
-    monkeypatch.setattr(_search, "choose", nuts_first)
-    monkeypatch.setattr(_fit, "_nuts_problems", lambda *args: ["R-hat is 1.300, above 1.01"])
-    first = fitted.tiny_fit(tmp_path / "run", compare=True)
+    quick_nuts(monkeypatch)
+    monkeypatch.setattr(_api, "_nuts_problems", lambda *args: [APART])
+    first = fitted.tiny_fit(tmp_path / "run", compare=True, search=nuts_first)
     assert first.verdict.chosen == "rotation"
     assert (tmp_path / "run" / "kernel.safetensors").is_file()
     before = fitted.drawn(tmp_path / "run")
-    monkeypatch.setattr(_fit, "_nuts_drawn", lambda *args: pytest.fail("NUTS has had its chance"))
-    again = fitted.tiny_fit(tmp_path / "run", compare=True)
+    monkeypatch.setattr(_api, "NutsSampler", lambda *args, **_: pytest.fail("NUTS had its chance"))
+    again = fitted.tiny_fit(tmp_path / "run", compare=True, search=None)
     assert again.verdict.recommendation() == first.verdict.recommendation()
     assert_same(fitted.drawn(tmp_path / "run"), before)
 
@@ -195,6 +200,10 @@ def test_thinned_passes_go_on_where_they_were(tmp_path, monkeypatch, passes):
     had not been.
     """
     found = fitted.by_hand()
+
+    def final_run(keeper, progress):
+        key, start = jax.random.key(1), found.starts
+        return lengthened(KernelSampler(key, found.kernel, start, 400, keeper, progress, ()))
 
     def run(name, stops):
         rhats = {pass_: (2.0 if pass_ < passes - 1 else 1.0) for pass_ in range(3)}
@@ -208,21 +217,11 @@ def test_thinned_passes_go_on_where_they_were(tmp_path, monkeypatch, passes):
             keeper = fitted.Watched(RunFolder(tmp_path / name, new=False))
             progress = keeper.begin(fitted.CONFIG, found.starts, fitted.stop_at(*stop))
             with pytest.raises(KeyboardInterrupt):
-                final_run(
-                    jax.random.key(1),
-                    found.kernel,
-                    found.starts,
-                    400,
-                    keeper,
-                    progress,
-                    marginals=[],
-                )
+                final_run(keeper, progress)
             keeper.folder.close()
         keeper = fitted.Watched(RunFolder(tmp_path / name, new=False))
         progress = keeper.begin(fitted.CONFIG, found.starts, None)
-        final = final_run(
-            jax.random.key(1), found.kernel, found.starts, 400, keeper, progress, marginals=[]
-        )
+        final = final_run(keeper, progress)
         keeper.folder.close()
         return final
 
@@ -239,9 +238,7 @@ def test_thinned_passes_go_on_where_they_were(tmp_path, monkeypatch, passes):
     at = keeper.point(
         found.kernel, found.starts, lambda: pytest.fail("the warm-up is not repeated")
     )
-    extended = final_run(
-        jax.random.key(1), found.kernel, found.starts, 400, keeper, None, marginals=[]
-    )
+    extended = final_run(keeper, None)
     key = jax.random.fold_in(jax.random.key(1), 3 + at.round)
     longer = InMemory().draws(at, key, found.kernel, num_draws=500, progress=None)
     assert_same(extended.draws.record._asdict(), longer.record._asdict())
@@ -249,28 +246,10 @@ def test_thinned_passes_go_on_where_they_were(tmp_path, monkeypatch, passes):
 
 
 def test_draws_of_nuts_are_stored_whole(tmp_path, monkeypatch):
-    from capriole.fitting import _api as _fit
-
-    def search(keys, target, position, settings, progress):
-        row = capriole.fitting.Row("NUTS", None, 0.1, 0.1, 1.0, 0.8, 1.0, 5, 1.0, 9)
-        spent = capriole.fitting.Spent(5, 1.0, 0.0)
-        return Found(
-            "NUTS",
-            "rotation",
-            None,
-            (row, row._replace(name="rotation")),
-            position[:, :4],
-            position[:, :8],
-            (),
-            spent,
-            spent,
-            True,
-            {},
-        )
-
-    monkeypatch.setattr(_fit, "search", search)
-    found = fitted.tiny_fit(tmp_path / "run")
-    again = fitted.tiny_fit(tmp_path / "run")
+    quick_nuts(monkeypatch)
+    found = fitted.tiny_fit(tmp_path / "run", search=nuts_first)
+    quick_nuts(monkeypatch)
+    again = fitted.tiny_fit(tmp_path / "run", search=None)
     np.testing.assert_array_equal(
         found.tree["posterior"]["b"].values, again.tree["posterior"]["b"].values
     )
@@ -286,14 +265,16 @@ def assert_same(one, other):
 
 
 def test_nuts_in_the_place_of_a_kernel_that_failed_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(_fit, "_problems", lambda draws, judgement: ["R-hat is 1.300, above 1.01"])
+    quick_nuts(monkeypatch)
+    monkeypatch.setattr(_api, "_kernel_problems", lambda *args: [APART])
     options = {"num_chains": 16, "num_draws": 500, "compare": True}
     first = fitted.tiny_fit(tmp_path / "run", **options)
     assert first.verdict.chosen == "NUTS"
     assert not (tmp_path / "run" / "kernel.safetensors").exists()
     monkeypatch.undo()
-    again = fitted.tiny_fit(tmp_path / "run", **options)
-    assert again.verdict.chosen == "NUTS"
+    quick_nuts(monkeypatch)
+    next_run = fitted.tiny_fit(tmp_path / "run", **options, search=None)
+    assert next_run.verdict.chosen == "NUTS"
     np.testing.assert_array_equal(
-        again.tree["posterior"]["b"].values, first.tree["posterior"]["b"].values
+        next_run.tree["posterior"]["b"].values, first.tree["posterior"]["b"].values
     )

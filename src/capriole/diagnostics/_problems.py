@@ -53,10 +53,11 @@ class Problem(NamedTuple):
     reach: float = 1.0
 
     def __str__(self) -> str:
-        """The message and the remedy as one text."""
+        """The message and the remedy as one text; no second colon follows a first."""
         if not self.remedy:
             return self.message
-        return f"{self.message}{'; ' if ': ' in self.message else ': '}{self.remedy}"
+        _, colon, _ = self.message.partition(": ")
+        return f"{self.message}{'; ' if colon else ': '}{self.remedy}"
 
     @property
     def is_fatal(self) -> bool:

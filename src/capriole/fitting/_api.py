@@ -195,8 +195,14 @@ class _Run:
 
     def draw_nuts(self, found: Found) -> _Drawn:
         """Draws of NUTS."""
-        num_draws, marginals = self.settings.num_draws, found.marginals
-        sampler = NutsSampler(self.key, self.target, found.starts, num_draws, marginals)
+        sampler = NutsSampler(
+            self.key,
+            self.target,
+            found.starts,
+            self.settings.num_draws,
+            found.marginals,
+            resumable=self.keeper.resumable,
+        )
         return _of_nuts(lengthened(sampler), found, self.target)
 
     def compared(self, found: Found, drawn: _Drawn) -> tuple[Found, _Drawn]:
@@ -283,16 +289,18 @@ def _of_nuts(final: Final, found: Found, target: AbstractLogDensity) -> _Drawn:
         "sampling_time": draws.seconds,
         "compile_seconds": final.spent.compile_seconds,
         "divergences": draws.divergences,
-        "completed": 1,
+        "completed": int(final.completed),
     }
     check = _checked(final.position, found.warmup)
     problems = _nuts_problems(final, draws, target, found.warmup) + check.problems
+    if not final.completed:
+        problems.append(_interrupted(num_draws := final.position.shape[1], num_draws))
     return _Drawn(
         tree=to_tree(target, final.position, {}, attributes),
         problems=tuple(problems),
         check=check,
         thin=final.thin,
-        completed=True,
+        completed=final.completed,
         spent=final.spent,
         run=Cost(draws.num_gradients, draws.seconds, 0.0),
     )

@@ -315,9 +315,10 @@ class KernelSampler:
 
 
 class NutsSampler:
-    """NUTS, which starts anew in every pass; passes that are given up count as warm-up."""
+    """NUTS, which starts anew in every pass; passes that are given up count as warm-up.
 
-    resumable = False
+    ``resumable`` says whether the same call draws them again after an interruption.
+    """
 
     def __init__(
         self,
@@ -326,9 +327,11 @@ class NutsSampler:
         starts: Vector,
         num_draws: int,
         marginals: tuple[Marginal, ...],
+        *,
+        resumable: bool = False,
     ):
         self.key, self.target, self.starts = key, target, starts
-        self.num_draws, self.marginals = num_draws, marginals
+        self.num_draws, self.marginals, self.resumable = num_draws, marginals, resumable
         self.round, self.given_up = 0, Cost()
 
     @property

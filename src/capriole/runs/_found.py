@@ -47,6 +47,9 @@ class _Facts(NamedTuple):
         for name in (self.chosen, self.own):
             if name not in names:
                 raise ValueError(f"{name[:80]!r} as chosen, which is none of its candidates")
+        counts = [c for row in self.rows for c in (row.fixed_gradients, row.measured_gradients)]
+        if any(count < 0 for count in counts):
+            raise ValueError("a row with a negative count")
         costs = (self.spent, self.training, *((self.compared,) if self.compared else ()))
         if any(not 0 <= number < np.inf for cost in costs for number in cost):
             raise ValueError("a cost that cannot be")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import reprlib
 import types
 import typing
 from enum import Enum
@@ -171,4 +172,16 @@ _SIMPLE: dict[Any, Any] = {float: _number, int: _count, bool: _truth, str: _text
 
 
 def _refuse(value: Any, where: str, expected: str) -> typing.NoReturn:
-    raise ValueError(f"{where} is {str(value)[:80]!r}, expected {expected}")
+    raise ValueError(f"{where} is {_shown(value)!r}, expected {expected}")
+
+
+def _shown(value: Any) -> str:
+    """The beginning of a value, however deep or large it is."""
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        return f"a number of {value.bit_length()} bits"
+    if isinstance(value, str):
+        return value[:80]
+    try:
+        return reprlib.repr(value)[:80]
+    except ValueError:  # a whole number within it has too many digits
+        return type(value).__name__

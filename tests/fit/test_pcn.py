@@ -2,6 +2,8 @@
 makes of them.
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +12,10 @@ from scipy import stats
 
 import capriole
 from capriole.coordinates import Whitened, estimate_whitening
-from capriole.fitting import judge
+from capriole.fitting import Addition, Coordinates, Kind, judge
+from capriole.fitting._budget import Account
 from capriole.fitting._candidate import Candidate
-from capriole.fitting.proposers._pcn import gradient_free, held, with_returns
+from capriole.fitting.proposers._pcn import gradient_free, held, with_rotation
 from capriole.kernels import CrankNicolson, Mixture, Rotation, Transition
 from densities import Gaussian
 
@@ -36,52 +39,64 @@ def places(target):
     return np.asarray(target.scale)[:, None] * rng.normal(size=(2, 20_000))
 
 
-def candidate(name, target, dynamics, num_leapfrogs=1):
+def candidate(target, **changes):
+    """The Crank-Nicolson move, measured."""
     white = Whitened(target, estimate_whitening(places(target)))
-    kernel = Transition(white, dynamics)
+    kernel = Transition(white, CrankNicolson(jnp.asarray(1.5)))
     crowd = jax.random.normal(KEY, (2, 64))
-    return Candidate(name, kernel, judge(KEY, kernel, crowd), num_leapfrogs), crowd
+    made = Candidate(
+        kind=Kind.PCN,
+        transition=kernel,
+        judgement=judge(KEY, kernel, crowd),
+        num_leapfrogs=1,
+        account=Account(),
+        **changes,
+    )
+    return made, crowd
 
 
 def test_proposals_lighter_than_the_target_hold_chains_in_its_tails():
-    free, _ = candidate("Crank-Nicolson", Student(), CrankNicolson(jnp.asarray(1.5)))
+    free, _ = candidate(Student())
     assert held(KEY, free.transition, places(Student())) > 50
 
 
 def test_a_place_where_the_log_density_is_no_number_holds_nobody():
-    free, _ = candidate("Crank-Nicolson", WIDE, CrankNicolson(jnp.asarray(1.5)))
+    free, _ = candidate(WIDE)
     odd = np.concatenate([places(WIDE), np.full((2, 20_000), np.nan)], axis=1)
     assert held(KEY, free.transition, odd) < 4
 
 
 def test_a_rotation_that_may_be_held_goes_with_one_that_may_not():
-    free, crowd = candidate(
-        "transported Crank-Nicolson", Student(), CrankNicolson(jnp.asarray(1.5))
+    free, crowd = candidate(Student(), coordinates=Coordinates.TRANSPORT)
+    rotation = Transition(free.transition.target, Rotation(jnp.asarray(0.8), 3))
+    account = Account()
+    turned = replace(
+        free, kind=Kind.ROTATION, transition=rotation, num_leapfrogs=3, account=account
     )
-    turned = free._replace(
-        name="rotation",
-        transition=Transition(free.transition.target, Rotation(jnp.asarray(0.8), 3)),
-    )
-    turned = turned._replace(num_leapfrogs=3)
-    mixed = with_returns(KEY, free, turned, places(Student()), crowd)
+    mixed = with_rotation(KEY, free, turned, places(Student()), crowd)
     assert mixed.name == "transported Crank-Nicolson and rotation"
+    assert mixed.additions == (Addition.ROTATION,)
     assert isinstance(mixed.transition, Mixture)
     assert mixed.transition.transitions == (free.transition, turned.transition)
     alone, other = mixed.transition.probabilities
     assert 3 * other / (alone + 3 * other) == pytest.approx(0.25)
-    assert mixed.num_gradients == mixed.judgement.spent_gradients + 8192
+    assert mixed.account is free.account
+    assert mixed.account.cost.num_gradients == mixed.judgement.spent_gradients + 8192
+    assert account.cost.num_gradients == 0
     assert gradient_free([turned, mixed]).transition is free.transition
     assert gradient_free([turned, mixed]).name == free.name
     assert gradient_free([turned]) is None
 
 
 def test_a_gradient_free_rotation_that_goes_everywhere_stays_alone():
-    free, crowd = candidate("Crank-Nicolson", WIDE, CrankNicolson(jnp.asarray(1.5)))
+    free, crowd = candidate(WIDE)
     assert held(KEY, free.transition, places(WIDE)) < 1.1
-    kept = with_returns(KEY, free, free, places(WIDE), crowd)
-    assert (kept.name, kept.transition, kept.num_gradients) == (free.name, free.transition, 8192)
+    kept = with_rotation(KEY, free, free, places(WIDE), crowd)
+    assert kept is free
+    assert kept.account.cost.num_gradients == 8192
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("standard_promotion")
 def test_far_tails_are_visited_as_often_as_they_should_be():
     found = capriole.fit(student, np.zeros(1), seed=1, compare=False, train_steps=0, num_draws=2000)

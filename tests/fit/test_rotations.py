@@ -1,0 +1,73 @@
+"""Rotations as candidates: the best angle, whitening, longer ones."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from capriole.coordinates import Whitened, Whitening, identity
+from capriole.fitting import Kind
+from capriole.fitting._budget import Budget
+from capriole.fitting.proposers import _rotations
+from capriole.fitting.proposers._rotations import LONGER, rotations, smoothed_best
+from densities import Gaussian
+from fit.stored import PLANE
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+DTYPE = jnp.zeros(()).dtype
+
+
+def test_rotations_of_a_white_gaussian_turn_by_a_right_angle():
+    target = Whitened(Gaussian(jnp.ones(4)), identity(4, DTYPE))
+    start = jax.random.normal(jax.random.key(1), (4, 32))
+    (found,) = rotations(jax.random.key(0), target, start, Budget())
+    assert found.kind is Kind.ROTATION, "others are tried only where they may gain something"
+    assert found.num_leapfrogs == 1
+    assert 1.1 < float(found.transition.dynamics.angle) < 2
+    assert found.worst > 0.6
+
+
+def test_a_sharper_whitening_is_kept_where_it_is_better():
+    """Scales off by 30 % against exact ones."""
+    none = jnp.zeros((3, 0)), jnp.zeros(0)
+    rough = Whitening(jnp.zeros(3), jnp.array([0.5, 1.0, 1.8]), *none)
+    position = rough.inverse(jax.random.normal(jax.random.key(1), (3, 32), DTYPE))
+    found = rotations(
+        jax.random.key(0),
+        Whitened(Gaussian(jnp.ones(3)), rough),
+        position,
+        Budget(),
+        fisher=identity(3, DTYPE),
+        refinements=0,
+    )
+    np.testing.assert_array_equal(found[0].transition.target.whitening.scale, np.ones(3))
+    assert found[0].worst > 0.6
+
+
+def test_more_leapfrogs_are_tried_where_few_do_badly(monkeypatch):
+    limits = replace(_rotations.THRESHOLDS, hard_rate=10.0, good_rate=10.0)
+    monkeypatch.setattr(_rotations, "THRESHOLDS", limits)
+    target = Whitened(PLANE, identity(2, DTYPE))
+    start = jax.random.normal(jax.random.key(1), (2, 16))
+    with Budget() as budget:
+        found = rotations(jax.random.key(0), target, start, budget, refinements=1)
+    (longer,) = [c for c in found if c.kind is Kind.LONGER_ROTATION]
+    assert longer.num_leapfrogs in LONGER
+    assert longer.account.cost.num_gradients > 0
+    accounts = {id(c.account): c.account.cost.num_gradients for c in found}
+    assert budget.total.num_gradients == sum(accounts.values())
+
+
+def test_the_best_angle_is_read_off_smooth_curves():
+    angles = np.geomspace(0.8, 1.6, 8)
+    curves = np.stack(
+        [np.exp(-((np.log(angles / 1.4)) ** 2)), np.exp(-((np.log(angles / 1.0)) ** 2))], axis=1
+    )
+    noise = np.exp(0.05 * np.random.default_rng(0).standard_normal(curves.shape))
+    angle, value = smoothed_best(angles, curves * noise)
+    assert angle == pytest.approx(np.sqrt(1.4), rel=0.06)
+    assert value == pytest.approx(np.exp(-(np.log(1.4) ** 2) / 4), rel=0.06)
+    assert smoothed_best(angles[:2], np.array([[1.0, 3.0], [2.0, 2.0]])) == (angles[1], 2.0)

@@ -1,0 +1,142 @@
+"""Networks as candidates: what is planned, how training goes on and ends, what is mixed in."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from capriole.coordinates import Whitened, identity
+from capriole.fitting import THRESHOLDS, Addition, Kind
+from capriole.fitting._budget import Account
+from capriole.fitting.proposers import _networks
+from capriole.fitting.proposers._networks import Plan, _with_mixture, plans, train_candidate
+from capriole.kernels import CrankNicolson, Rotation, Transition
+from densities import Banana
+from fit.stored import PLANE, candidate, context, judgement
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+WHITE = Whitened(PLANE, identity(2, jnp.zeros(()).dtype))
+SMALL = Plan(Kind.SMALL_NETWORK, 2, 16, (0.8, 0.7), 50)
+
+
+def planned(dim, agreed, num_steps=3000):
+    options = {"num_leapfrogs": 3, "angle": 1.5, "step_size": 0.3}
+    return plans(dim=dim, agreed=agreed, num_steps=num_steps, **options)
+
+
+def test_networks_are_for_tens_of_dimensions_not_for_hundreds():
+    def left_out(dim, agreed):
+        limit = THRESHOLDS.most_moved
+        return [plan.name for plan in planned(dim, agreed) if plan.moved(dim) > limit]
+
+    assert left_out(10, True) == left_out(10, False) == left_out(50, True) == []
+    assert left_out(203, True) == ["small network", "larger network"]
+    assert left_out(203, False) == ["small network", "network for tails", "network for modes"]
+
+
+def test_hard_targets_get_other_networks():
+    easy, hard = planned(5, True, 100), planned(5, False, 100)
+    assert [plan.num_leapfrogs for plan in easy] == [2, 3]
+    assert [p.kind for p in hard] == [Kind.SMALL_NETWORK, Kind.TAIL_NETWORK, Kind.MODE_NETWORK]
+    assert all(plan.squashed and plan.hmc_share for plan in hard[1:])
+
+
+def test_a_trained_candidate_is_the_best_that_was_measured():
+    target = Whitened(Banana(), identity(2, jnp.zeros(()).dtype))
+    position = jnp.asarray(Banana().draw(np.random.default_rng(0), 64))
+    plan, account = SMALL._replace(num_steps=20), Account()
+    found = train_candidate(jax.random.key(1), plan, target, position, account, step_size=0.2)
+    assert found.name == "small network"
+    assert found.account is account
+    assert account.cost.num_gradients > 20 * 64
+    assert found.shared == ()
+    assert found.found.shape == position.shape
+    assert found.worst > 0
+
+
+@pytest.mark.parametrize(
+    ("scores", "patient", "to_beat", "kept", "rounds"),
+    [
+        # Two rounds that gain nothing end it; the best is kept.
+        ((0.2, 0.5, 0.3, 0.4, 0.9), False, 0.0, 1, 4),
+        ((0.2, 0.5, 0.3, 0.4, 0.9), True, 0.0, 4, 5),  # unless the plan is patient
+        ((0.2, 0.5, 0.501, 0.8, 0.7), False, 0.0, 3, 5),  # one flat round is no end
+        ((0.5, 0.9, 0.9, 0.9, 0.9), False, 0.9, 0, 1),  # hopeless beside what there is
+        ((0.5, 0.9, 0.4, 0.4, 0.4), False, 0.8, 1, 4),
+    ],
+)
+def test_training_keeps_the_best_as_measured_and_ends_when_it_gains_nothing(
+    monkeypatch, scores, patient, to_beat, kept, rounds
+):
+    """Training and measuring are scripted: round i makes a kernel of i + 1 leapfrogs that scores
+    ``scores[i]``.
+    """
+    position, made = jnp.zeros((2, 8)), []
+
+    def train(key, transition, position, recipe, **options):
+        made.append(Transition(PLANE, Rotation(jnp.asarray(1.0), len(made) + 1)))
+        state = SimpleNamespace(position=position + 1)
+        return SimpleNamespace(
+            transition=made[-1], chains=state, completed=True, num_gradients=1000
+        )
+
+    def judge(key, kernel, position):
+        assert position[0, 0] == len(made), "measured where its chains ended"
+        return judgement(scores[len(made) - 1])
+
+    monkeypatch.setattr(_networks, "train_kernel", train)
+    monkeypatch.setattr(_networks, "judge", judge)
+    plan, account = SMALL._replace(rounds=5, patient=patient), Account()
+    options = {"step_size": 0.2, "to_beat": to_beat}
+    found = train_candidate(jax.random.key(1), plan, WHITE, position, account, **options)
+    assert found.transition.dynamics.num_leapfrogs == kept + 1
+    assert found.worst == scores[kept]
+    assert len(made) == rounds
+    assert account.cost.num_gradients == rounds * 1110, "those of rounds that lost, too"
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """Candidates once the Crank-Nicolson move was mixed into the best network."""
+    free = Transition(WHITE, CrankNicolson(jnp.asarray(1.0)))
+    slow = Transition(WHITE, Rotation(jnp.asarray(0.1), 2))
+
+    def mix(*made):
+        kernels = {Kind.PCN: free, Kind.SMALL_NETWORK: slow}
+        known = [candidate(kind, rate, kernels[kind], num_leapfrogs=2) for kind, rate in made]
+        before = context(known)
+        return known, _with_mixture(before)
+
+    return mix
+
+
+def test_the_best_network_is_tried_with_the_gradient_free_rotation_mixed_in(mixed):
+    known, after = mixed((Kind.PCN, 0.1), (Kind.SMALL_NETWORK, 1e-9))
+    names = ["Crank-Nicolson", "small network and Crank-Nicolson", "small network"]
+    assert [c.name for c in after.candidates] == names, "before the network, since it is better"
+    made = after.candidates[1]
+    assert made.additions == (Addition.PCN,)
+    assert made.transition.transitions == (known[1].transition, known[0].transition)
+    assert made.shared == (known[1].account,)
+    figures = made.judgement
+    assert made.account.cost.num_gradients == figures.spent_gradients > figures.num_gradients > 0
+    assert after.budget.total.num_gradients == figures.spent_gradients
+
+
+def test_a_mixture_that_is_no_better_comes_last(mixed):
+    _, after = mixed((Kind.PCN, 0.1), (Kind.SMALL_NETWORK, 1e9))
+    names = ["Crank-Nicolson", "small network", "small network and Crank-Nicolson"]
+    assert [c.name for c in after.candidates] == names
+
+
+def test_nothing_is_mixed_without_a_network_or_in_other_coordinates(mixed):
+    known, after = mixed((Kind.PCN, 0.1))
+    assert list(after.candidates) == known
+    elsewhere = Whitened(PLANE, identity(2, jnp.zeros(()).dtype))
+    free = candidate(Kind.PCN, 0.2, Transition(elsewhere, CrankNicolson(jnp.asarray(1.0))))
+    network = candidate(Kind.SMALL_NETWORK, 0.1, Transition(WHITE, Rotation(jnp.asarray(0.1), 2)))
+    before = context([free, network])
+    assert _with_mixture(before) is before

@@ -1,0 +1,160 @@
+"""Candidates measured again in a long run: what sticks there, or has faults, gives way."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from capriole.diagnostics import LEVELS, Marginal, ProblemKind
+from capriole.fitting import Addition, Kind, NoteKind, _evaluation
+from capriole.fitting._context import Stream
+from capriole.fitting._evaluation import revalidated, validate_best
+from capriole.fitting._search import _worth_a_visit
+from capriole.fitting._selection import choose
+from capriole.fitting.proposers import _nuts
+from capriole.sampling import Record
+from fit.stored import PLANE, candidate, context, exploration, judgement, peer
+
+PLACES = np.zeros((2, 32))
+SMALL, LARGE = Kind.SMALL_NETWORK, Kind.LARGER_NETWORK
+LONG_RUN = {
+    "rotation": 0.19,
+    "small network": 0.1,
+    "larger network": 0.3,
+    "small network and HMC": 0.15,
+}
+"""What each candidate gives in a long run."""
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """Candidates of a kind, with a rate, as validated; and notes."""
+
+    def again(key, c, crowd, marginals, *, num_draws):
+        return replace(c, judgement=judgement(LONG_RUN[c.name]))
+
+    monkeypatch.setattr(_evaluation, "revalidated", again)
+    monkeypatch.setattr(
+        _evaluation,
+        "with_small_steps",
+        lambda c, step_size, account: c.with_addition(Addition.HMC, account=account),
+    )
+
+    def validate(*measured):
+        made = [candidate(kind, rate, additions=tuple(more)) for kind, rate, *more in measured]
+        after = validate_best(context(made), Stream.VALIDATE_ALL, PLACES)
+        return {c.name: c.worst for c in after.candidates}, after.notes
+
+    return validate
+
+
+def test_a_network_that_sticks_in_the_long_run_gives_way(chosen):
+    """Measured 0.4 in a short run and 0.1 in a long one, against 0.2 without networks."""
+    found, (note,) = chosen((Kind.ROTATION, 0.2), (SMALL, 0.4))
+    assert found == {"rotation": 0.19, "small network": 0.1, "small network and HMC": 0.15}, (
+        "whoever takes its place is run again too, and what lost half of its figure is with small "
+        "steps"
+    )
+    assert note.kind is NoteKind.SHORT_RUN
+    assert note.text == (
+        "the small network gave 0.4 effective draws per gradient in a short run, 0.1 in a long one"
+    )
+
+
+def test_small_steps_are_mixed_in_once(chosen):
+    found, _ = chosen((Kind.ROTATION, 0.2), (SMALL, 0.4), (SMALL, 0.15, Addition.HMC))
+    assert list(found) == ["rotation", "small network", "small network and HMC"]
+
+
+def test_a_network_that_keeps_its_figure_stays(chosen):
+    found = chosen((Kind.ROTATION, 0.2), (LARGE, 0.35))
+    assert found == ({"rotation": 0.2, "larger network": 0.3}, ())
+
+
+def test_only_the_best_is_run_again(chosen):
+    assert chosen((Kind.ROTATION, 0.5), (SMALL, 0.4))[0]["small network"] == 0.4
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_a_kernel_that_would_fail_in_its_final_run_gives_way(monkeypatch, stuck):
+    """The profile says N(0, 1); one kernel has draws of a normal cut off at its end, or a chain
+    that stands still.
+    """
+    marginals = (Marginal(1, tuple(norm.ppf(LEVELS).tolist())),)
+    profile = SimpleNamespace(parents=(1,), marginals=lambda: marginals)
+    whole = np.random.default_rng(0).normal(size=(16, 1000, 2))
+    cut = whole if stuck else np.clip(whole, None, norm.ppf(LEVELS[-1]))
+    runs = {  # rate, draws, whether a chain stands still
+        "network": (0.3, cut, stuck),
+        "network and HMC": (0.2, whole, False),
+        "rotation": (0.1, whole, False),
+        "finer": (0.25, cut, stuck),
+        "finer again": (0.15, whole, False),
+    }
+
+    def kernel(name):
+        return SimpleNamespace(name=name, target=PLANE)
+
+    def run(key, transition, start, *, num_draws, num_warmup):
+        rate, draws, still = runs[transition.name]
+        figures = np.ones((12, 16, 1000), int)
+        figures[Record._fields.index("nonfinite")] = figures[Record._fields.index("diverging")] = 0
+        if still:
+            figures[Record._fields.index("accepted"), 3, 100:300] = 0
+        return judgement(rate), Record(*figures)._replace(position=draws)
+
+    def small(c, step_size, account):
+        added = {"transition": kernel("network and HMC"), "account": account}
+        return c.with_addition(Addition.HMC, **added)
+
+    def finer(c, account):
+        if Addition.FINER_STEPS in c.additions:
+            return replace(c, transition=kernel("finer again"))
+        return c.with_addition(Addition.FINER_STEPS, transition=kernel("finer"), account=account)
+
+    monkeypatch.setattr(_evaluation, "measured", run)
+    monkeypatch.setattr(_evaluation, "with_small_steps", small)
+    monkeypatch.setattr(_evaluation, "with_finer_steps", finer)
+    measured = [
+        candidate(Kind.ROTATION, 0.1, kernel("rotation")),
+        candidate(SMALL, 0.3, kernel("network")),
+    ]
+    known = context(measured, warmup=exploration(profile=profile))
+    after = validate_best(known, Stream.VALIDATE_ALL, PLACES)
+    assert {c.transition.name: len(c.faults) for c in after.candidates} == {
+        "rotation": 0,
+        "network": 1,
+        "network and HMC": 0,
+        "finer again": 0,
+    }
+    (fault,) = after.candidates[1].faults
+    assert fault.kind is (ProblemKind.STUCK if stuck else ProblemKind.TAIL_MISSED)
+    rows = [c.report(known.budget.common.cost) for c in after.candidates]
+    assert [row.reach for row in rows] == [1, 0, 1, 1]
+    assert choose(rows, "gradients").name == "small network and HMC"
+    assert choose(rows[1:2], "gradients").name == "small network", "if there is nothing else"
+    assert after.budget.total.num_gradients == 3 * 110, "in accounts of its own: HMC, finer, again"
+    unknown = revalidated(jax.random.key(2), measured[1], np.zeros((2, 16)), ())
+    assert len(unknown.faults) == stuck
+
+
+def test_nuts_is_held_against_the_marginals_too(monkeypatch):
+    position = np.abs(np.random.default_rng(0).normal(size=(8, 300, 2)))
+    monkeypatch.setattr(_nuts, "draw_nuts", lambda *args, **_: peer(position))
+    marginal = Marginal(1, (0.6, *norm.ppf(LEVELS[1:]).tolist()))
+    for marginals, reach in (((marginal,), 0), ((), 1)):
+        found = _nuts.measure_nuts(jax.random.key(0), PLANE, jnp.zeros((2, 8)), marginals)
+        assert found.row.reach == reach, "never below"
+        assert found.cost.num_gradients == found.row.measured_gradients == 100 + 10 * 8 * 300
+
+
+def test_places_that_a_kernel_ran_away_to_are_not_visited():
+    warmup = exploration()
+    far = [[1e3, 1e200, np.nan], [0.0, 1e200, 0.0]]
+    places = np.concatenate([np.asarray(warmup.position), far], axis=1)
+    kept = _worth_a_visit(PLANE, places, warmup)
+    np.testing.assert_array_equal(kept, np.asarray(warmup.position))
