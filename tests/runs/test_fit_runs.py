@@ -21,7 +21,7 @@ from capriole.runs import CheckpointError, RunFolder, RunFolderError
 from capriole.runs._found import read_found, write_found
 from capriole.runs._store import open_draws
 from capriole.runtime import to_plain
-from fit.stored import BY_NUTS, quick_nuts, row, stored_found
+from stored import BY_NUTS, quick_nuts, row, stored_found
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 

@@ -16,7 +16,7 @@ from capriole.kernels import Rotation, Transition
 from capriole.runs import RunFolderError
 from capriole.runs._store import DrawStore
 from commands import stop_by_sigterm
-from fit.stored import row, search_of
+from stored import row, search_of
 
 QUICK = ["--num-chains", "4", "--num-draws", "60", "--train-steps", "0", "--no-compare"]
 MODEL = "import jax.numpy as jnp\n\ndef f(x):\n    return -jnp.sum(x**2) / 2\n"

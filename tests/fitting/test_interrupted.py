@@ -10,7 +10,7 @@ from capriole.diagnostics import ProblemKind, not_mixed
 from capriole.fitting import NoteKind, _api
 from capriole.fitting._final_run import InMemory, KernelSampler, NutsSampler, lengthened
 from capriole.kernels import Rotation, Transition
-from fit.stored import BY_NUTS, GAUSSIAN, PLANE, Stored, peer, quick_nuts
+from stored import BY_NUTS, GAUSSIAN, PLANE, Stored, peer, quick_nuts
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 

@@ -9,7 +9,7 @@ from scipy.stats import norm
 from capriole.diagnostics import FITTED, LEVELS, Marginal, ProblemKind, fatal
 from capriole.fitting import Cost, _api, _final_run
 from capriole.fitting._final_run import Final, NutsSampler, lengthened
-from fit.stored import PLANE, peer, stored_found, warmup_facts
+from stored import PLANE, peer, stored_found, warmup_facts
 
 DRAWS = np.random.default_rng(0).normal(size=(8, 1000, 2))
 

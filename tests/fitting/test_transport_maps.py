@@ -7,7 +7,7 @@ from capriole.adaptation import Profile
 from capriole.fitting import Addition, Coordinates, Kind, NoteKind
 from capriole.fitting.proposers import TransportMaps, _transport
 from capriole.fitting.proposers._transport import Elsewhere
-from fit.stored import candidate, context
+from stored import candidate, context
 
 KNOWN = Profile((0,), np.zeros((1, 1)), np.ones(1), np.ones(1), np.zeros((1, 1, 2)))
 

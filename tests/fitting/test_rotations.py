@@ -13,7 +13,7 @@ from capriole.fitting._budget import Budget
 from capriole.fitting.proposers import _rotations
 from capriole.fitting.proposers._rotations import LONGER, rotations, smoothed_best
 from densities import Gaussian
-from fit.stored import PLANE
+from stored import PLANE
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 

@@ -10,7 +10,7 @@ from capriole.fitting import Addition, Kind
 from capriole.fitting._additions import with_finer_steps, with_small_steps
 from capriole.fitting._budget import Account
 from capriole.kernels import CrankNicolson, Mixture, Rotation, Transition, learned_leapfrog
-from fit.stored import PLANE, candidate
+from stored import PLANE, candidate
 
 
 def test_small_steps_take_a_fifth_of_the_gradients():

@@ -13,7 +13,7 @@ from capriole.diagnostics import Moments, Problem, ProblemKind, Severity, moment
 from capriole.fitting import Cost, Note, NoteKind, Row, WarmupFacts
 from capriole.runtime import from_plain, to_plain
 from capriole.runtime._records import MOST_CHARACTERS, MOST_ITEMS
-from fit.stored import row, warmup_facts
+from stored import row, warmup_facts
 
 DEEP: Any = 0
 for _ in range(800):

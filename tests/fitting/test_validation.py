@@ -17,7 +17,7 @@ from capriole.fitting._search import _worth_a_visit
 from capriole.fitting._selection import choose
 from capriole.fitting.proposers import _nuts
 from capriole.sampling import Record
-from fit.stored import PLANE, candidate, context, exploration, judgement, peer
+from stored import PLANE, candidate, context, exploration, judgement, peer
 
 PLACES = np.zeros((2, 32))
 SMALL, LARGE = Kind.SMALL_NETWORK, Kind.LARGER_NETWORK

@@ -15,7 +15,7 @@ from capriole.fitting import Cost, Kind, _api
 from capriole.fitting._budget import Budget
 from capriole.fitting._search import search
 from capriole.fitting.proposers import Networks, Rotations, _networks
-from fit.stored import candidate
+from stored import candidate
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 

@@ -5,7 +5,7 @@ import numpy as np
 from capriole.diagnostics import Modes
 from capriole.fitting import Kind
 from capriole.fitting._selection import choose, may_be_chosen, nuts_cannot_win
-from fit.stored import context, exploration, row
+from stored import context, exploration, row
 
 NUTS = row(Kind.NUTS, 0.06, ess_per_second=500.0)
 

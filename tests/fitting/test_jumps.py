@@ -17,7 +17,7 @@ from capriole.fitting.proposers._mode_jumps import (
     made,
     refined,
 )
-from fit.stored import candidate, context, exploration
+from stored import candidate, context, exploration
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 

@@ -8,7 +8,7 @@ import pytest
 from capriole.diagnostics import Difference, ModeShare, Problem, ProblemKind, Severity, not_mixed
 from capriole.fitting import Coordinates, Kind, Note, NoteKind, Row, Verdict
 from capriole.fitting._verdict import break_even, cheaper_until
-from fit.stored import judgement
+from stored import judgement
 
 
 def row(kind=Kind.ROTATION, *, ess=0.4, sq=0.3, second=1000.0, gradients=100_000, seconds=20.0):

@@ -13,7 +13,7 @@ from capriole import PerChain
 from capriole.adaptation import refuse_improper
 from capriole.fitting import _search
 from densities import Funnel
-from fit.stored import exploration
+from stored import exploration
 
 STARTS = jnp.asarray(np.random.default_rng(0).normal(size=(3, 64)), jnp.float32)
 

@@ -14,7 +14,7 @@ from capriole.fitting.proposers import _networks
 from capriole.fitting.proposers._networks import Plan, _with_mixture, plans, train_candidate
 from capriole.kernels import CrankNicolson, Rotation, Transition
 from densities import Banana
-from fit.stored import PLANE, candidate, context, judgement
+from stored import PLANE, candidate, context, judgement
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 

@@ -23,7 +23,7 @@ from capriole.diagnostics import (
 from capriole.fitting import Kind, NoteKind, _api, _search
 from capriole.fitting.proposers._mode_jumps import Gaussians, made
 from capriole.kernels import Transition
-from fit.stored import (
+from stored import (
     BY_NUTS,
     GAUSSIAN,
     SCALE,
