@@ -345,7 +345,7 @@ def test_a_file_that_cannot_be_imported_is_one_line(tmp_path, text, words):
 def test_a_function_that_is_called_as_a_target_has_no_settings_of_it(tmp_path, monkeypatch):
     from capriole.cli import _pipeline
     from capriole.cli._machines import Machines
-    from capriole_lab.experiments import settings_for
+    from capriole_lab.run import settings_for
 
     made = []
     monkeypatch.setattr(_pipeline, "_go", lambda prepare, act, out, options: made.append(prepare()))

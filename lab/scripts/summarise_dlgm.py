@@ -10,6 +10,7 @@ import sys
 
 from _page import ROOT, rewrite, table
 
+from capriole_lab.cells._hardware import named
 from capriole_lab.dlgm._burn_in import BURN_IN_HEADER, burn_in_row
 from capriole_lab.dlgm._figures import LABELS
 from capriole_lab.dlgm._goals import RULE, verdicts
@@ -18,7 +19,6 @@ from capriole_lab.dlgm._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
 from capriole_lab.dlgm._stages import INPAINTING_ROWS
 from capriole_lab.dlgm._true_classes import COUNTS_HEADER, TRUE_HEADER, count_rows, true_rows
 from capriole_lab.dlgm._words import mean_and_se, plus_minus
-from capriole_lab.experiments._hardware import named
 
 LIKELIHOOD_HEADER = [
     "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",

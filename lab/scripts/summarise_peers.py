@@ -9,10 +9,10 @@ import sys
 
 from _page import ROOT, rewrite, table
 
-from capriole_lab.experiments._peers_goals import Table, verdicts
-from capriole_lab.experiments._peers_judge import Cells, standings
-from capriole_lab.experiments._peers_report import lead, load_cells, rates_figure
-from capriole_lab.experiments._peers_tables import (
+from capriole_lab.peers._goals import Table, verdicts
+from capriole_lab.peers._judge import Cells, standings
+from capriole_lab.peers._report import lead, load_cells, rates_figure
+from capriole_lab.peers._tables import (
     COST_HEADER,
     GOAL_HEADER,
     RANK_HEADER,

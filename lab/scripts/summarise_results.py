@@ -12,9 +12,9 @@ from pathlib import Path
 
 from _page import ROOT, rewrite
 
-from capriole_lab.experiments._hardware import named
-from capriole_lab.experiments._peers_goals import verdicts
-from capriole_lab.experiments._peers_judge import (
+from capriole_lab.cells._hardware import named
+from capriole_lab.peers._goals import verdicts
+from capriole_lab.peers._judge import (
     NUTS,
     best_peer,
     cheaper_than_nuts,
@@ -22,12 +22,12 @@ from capriole_lab.experiments._peers_judge import (
     ratio,
     standings,
 )
-from capriole_lab.experiments._peers_report import load_cells
-from capriole_lab.experiments._peers_settings import OURS
-from capriole_lab.experiments._peers_tables import short
-from capriole_lab.experiments._toy_goals import worst
-from capriole_lab.experiments._toy_report import load_cells as load_toy
-from capriole_lab.experiments._toy_tables import best_rival, healthy, label, median
+from capriole_lab.peers._report import load_cells
+from capriole_lab.peers._settings import OURS
+from capriole_lab.peers._tables import short
+from capriole_lab.toy._goals import worst
+from capriole_lab.toy._report import load_cells as load_toy
+from capriole_lab.toy._tables import best_rival, healthy, label, median
 
 
 def load(root: Path) -> dict[str, list[dict]]:

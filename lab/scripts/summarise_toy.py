@@ -9,9 +9,9 @@ import sys
 
 from _page import ROOT, rewrite, table
 
-from capriole_lab.experiments._hardware import named
-from capriole_lab.experiments._toy_goals import verdicts
-from capriole_lab.experiments._toy_report import (
+from capriole_lab.cells._hardware import named
+from capriole_lab.toy._goals import verdicts
+from capriole_lab.toy._report import (
     BURN_IN_HEADER,
     COST_HEADER,
     GOAL_HEADER,
@@ -19,7 +19,7 @@ from capriole_lab.experiments._toy_report import (
     PAPER_HEADER,
     load_cells,
 )
-from capriole_lab.experiments._toy_tables import (
+from capriole_lab.toy._tables import (
     Cells,
     burn_in_rows,
     cost_rows,

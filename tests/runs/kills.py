@@ -15,7 +15,7 @@ NUM_TRAIN, NUM_DRAWS = 1500, 3000
 TRIGGERS = {"train": "train.*.safetensors", "sample": "sample-l2hmc.*.safetensors"}
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["capriole_lab.experiments", "capriole_lab.targets", "capriole.runs", "zarr", __name__]
+    ["capriole_lab.run", "capriole_lab.targets", "capriole.runs", "zarr", __name__]
 )
 
 
@@ -24,7 +24,7 @@ def tiny_run(folder: Path) -> None:
     import jax
 
     from capriole.runs import RunFolder
-    from capriole_lab.experiments import Run, settings_for
+    from capriole_lab.run import Run, settings_for
     from capriole_lab.targets import make_target
 
     if cache := os.environ.get("CAPRIOLE_TEST_CACHE"):

@@ -16,9 +16,9 @@ from capriole.coordinates import Whitened, Whitening
 from capriole.kernels import Mixture, Transition, learned_leapfrog
 from capriole.runs import RunFolder
 from capriole.runs._store import DrawStore
-from capriole_lab.experiments import Run, settings_for
-from capriole_lab.experiments._recipes import step_size_of
-from capriole_lab.experiments._settings import settings_from
+from capriole_lab.run import Run, settings_for
+from capriole_lab.run._recipes import step_size_of
+from capriole_lab.run._settings import settings_from
 from capriole_lab.targets import TARGETS, make_target
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from capriole.cli._app import app
+from capriole_lab.cli._app import app
 from capriole_lab.dlgm import PosteriorDraws, build, settings_for, write_report
 from capriole_lab.dlgm._files import plain, read_json, write_json
 from capriole_lab.dlgm._sampling import GRIDS, tune_hmc

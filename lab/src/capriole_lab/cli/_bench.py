@@ -1,4 +1,4 @@
-"""``capriole bench``: capriole against other libraries' samplers."""
+"""``capriole-lab bench``: capriole against other libraries' samplers."""
 
 from pathlib import Path
 from typing import Annotated
@@ -51,9 +51,9 @@ def peers(
     """
     from capriole.cli import fail
 
-    from ..experiments._peers import REPORT, plan, run_peers
-    from ..experiments._peers_report import write_report
-    from ..experiments._peers_settings import chosen_samplers, chosen_targets
+    from ..peers._plan import REPORT, plan, run_peers
+    from ..peers._report import write_report
+    from ..peers._settings import chosen_samplers, chosen_targets
 
     out = out or Path("runs") / f"bench-peers-{preset}"
     try:
@@ -97,8 +97,8 @@ def cell(
 
     from capriole.cli import LiveProgress
 
-    from ..experiments._peers_cell import run_cell
-    from ..experiments._peers_settings import peers_settings
+    from ..peers._cell import run_cell
+    from ..peers._settings import peers_settings
 
     jax.config.update("jax_enable_x64", peers_settings(target, preset).dtype == "float64")
     with LiveProgress() as live:

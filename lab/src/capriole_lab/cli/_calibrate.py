@@ -1,4 +1,4 @@
-"""``capriole calibrate``: trained kernels put on trial, and planted bugs that the trial must find."""
+"""``capriole-lab calibrate``: trained kernels put on trial, and planted bugs that the trial must find."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,8 +33,8 @@ def calibrate(
     """
     from capriole.cli import fail
 
-    from ..experiments._calibrate import REPORT, plan, run_calibration
-    from ..experiments._calibrate_report import write_report
+    from ..calibration._plan import REPORT, plan, run_calibration
+    from ..calibration._report import write_report
 
     out = out or Path("runs") / f"calibration-{preset}"
     try:
@@ -74,7 +74,7 @@ def calibrate_cell(
 
     from capriole.cli import LiveProgress
 
-    from ..experiments._calibrate import run_cell
+    from ..calibration._plan import run_cell
 
     jax.config.update("jax_enable_x64", True)
     with LiveProgress() as live:

@@ -1,4 +1,4 @@
-"""Commands of the latent-variable models: ``capriole dlgm ...`` and ``capriole paper dlgm``."""
+"""Commands of the latent-variable models: ``capriole-lab dlgm ...`` and ``capriole-lab paper dlgm``."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,9 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random in the run.")
 Data = Annotated[
     Path | None, typer.Option("--data", help="Folder with the images' IDX files (.gz or not).")
 ]
-Folder = Annotated[Path, typer.Argument(help="A model's folder, written by `capriole dlgm train`.")]
+Folder = Annotated[
+    Path, typer.Argument(help="A model's folder, written by `capriole-lab dlgm train`.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the stage's JSON.")]
 
 

@@ -1,4 +1,4 @@
-"""``capriole paper``: the experiments of the paper."""
+"""``capriole-lab paper``: the experiments of the paper."""
 
 from pathlib import Path
 from typing import Annotated
@@ -39,9 +39,9 @@ def toy(
     """Section 5.1: L2HMC against tuned HMC, NUTS, ChEES, look-ahead HMC and A-NICE-MC, on one page."""
     from capriole.cli import fail
 
-    from ..experiments._toy import REPORT, plan, run_toy
-    from ..experiments._toy_report import write_report
-    from ..experiments._toy_settings import TOY_TARGETS
+    from ..toy._plan import REPORT, plan, run_toy
+    from ..toy._report import write_report
+    from ..toy._settings import TOY_TARGETS
 
     chosen = [name.strip() for name in targets.split(",") if name.strip()] or list(TOY_TARGETS)
     out = out or Path("runs") / f"paper-toy-{preset}"
@@ -74,7 +74,7 @@ def cell(target: str, seed: int, preset: Preset = "laptop", out: Out = Path("cel
     """One target and seed of section 5.1 (what `toy` runs in a process of its own)."""
     from capriole.cli import LiveProgress
 
-    from ..experiments._toy_cell import run_cell
+    from ..toy._cell import run_cell
 
     with LiveProgress() as live:
         run_cell(target, seed, preset, out, live.update)

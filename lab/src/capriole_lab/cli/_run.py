@@ -66,7 +66,7 @@ def start(
     """A new run in a new folder."""
     from capriole.runs import RunFolder
 
-    from ..experiments import settings_for
+    from ..run import settings_for
 
     def prepare() -> tuple[Any, Job, Any]:
         made_by = origin | options.machines.origin()
@@ -139,7 +139,7 @@ def _job(config: dict[str, Any]) -> Job:
     """Read and check a config.json."""
     from capriole.runs import RunFolderError
 
-    from ..experiments import PRESETS, settings_from
+    from ..run import PRESETS, settings_from
 
     origin, seed = config.get("origin"), config.get("seed")
     if not isinstance(origin, dict) or origin.get("command") not in ("run", "sample"):
@@ -190,7 +190,7 @@ def _go(
     """Prepare, act, print."""
     from capriole.runs import size
 
-    from ..experiments import Run
+    from ..run import Run
 
     def ready() -> tuple[Any, Work]:
         folder, job, target = prepare()

@@ -32,7 +32,7 @@ def show_targets() -> None:
     """One line per target; the posteriors of posteriordb with a note on how to get their data where
     there are none.
     """
-    from capriole_lab.targets import MODELS, POSTERIORS, TARGETS, PosteriordbError, find_posteriordb
+    from ..targets import MODELS, POSTERIORS, TARGETS, PosteriordbError, find_posteriordb
 
     console = Console()
     table = Table("target", "what it is", "source")
@@ -56,7 +56,7 @@ def show_file(path: Path) -> None:
     """
     from rich.errors import MarkupError
 
-    from ..runs import read_json
+    from capriole.runs import read_json
 
     try:
         show_results(read_json(path))

@@ -46,7 +46,7 @@ def write_report(folder: Path, data: Dataset | None = None) -> Path:
     places = sorted(path.parent for path in folder.glob(f"*/{CHECKPOINT}"))
     if not places:
         raise CheckpointError(
-            f"no trained model in subfolders of {folder}; run `capriole dlgm train` first"
+            f"no trained model in subfolders of {folder}; run `capriole-lab dlgm train` first"
         )
     settings = common_settings(places)
     data = load_dataset(settings.dataset) if data is None else data

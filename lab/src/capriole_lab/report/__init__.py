@@ -2,8 +2,6 @@
 any global state.
 """
 
-from ._bench import cost_panels, rates_by_target
-from ._calibration import p_value_chart, rank_panels
 from ._figures import (
     LABELS,
     autocorrelation_figure,
@@ -21,13 +19,9 @@ __all__ = [
     "autocorrelation_figure",
     "autocorrelation_panels",
     "chains_over_density",
-    "cost_panels",
-    "p_value_chart",
     "page",
     "picture",
     "points",
-    "rank_panels",
-    "rates_by_target",
     "save",
     "table",
     "text",

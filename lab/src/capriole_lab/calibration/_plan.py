@@ -1,0 +1,88 @@
+"""``capriole-lab calibrate``: a cell per target and model; the kernel is trained in the cell and then
+put on trial.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from capriole.models import versions
+from capriole.runs import RunFolder
+from capriole.runtime import OnProgress
+
+from ..cells._cells import CELL, CellSpec, Event, check_preset, run_cells, start_command
+from ._examine_model import Examination
+from ._examine_target import examine_target
+from ._kernels import make_kernel, make_subject
+from ._models import AbstractModel
+from ._settings import LEVEL, SHARE, calibrate_settings, chosen_subjects
+
+REPORT = "calibration.html"
+
+
+def plan(subjects: list[str], seed: int, preset: str, out: Path) -> list[CellSpec]:
+    """The cells of ``subjects`` (all if none is named). Raises ValueError for anything unknown."""
+    calibrate_settings(preset)
+    check_preset(out / "cells", preset)
+    return [
+        CellSpec(name, seed, out / "cells" / f"{name}-{seed}") for name in chosen_subjects(subjects)
+    ]
+
+
+def run_calibration(
+    specs: list[CellSpec],
+    preset: str,
+    *,
+    jobs: int = 1,
+    on_event: Callable[[Event], None] | None = None,
+) -> list[CellSpec]:
+    """Run every cell that is not there yet, see `run_cells`; returns those that failed."""
+    return run_cells(specs, lambda spec: _start(spec, preset), jobs=jobs, on_event=on_event)
+
+
+def _start(spec: CellSpec, preset: str) -> subprocess.Popen:
+    arguments = [spec.target, str(spec.seed), "--preset", preset, "--out", str(spec.path)]
+    return start_command(spec, "calibrate-cell", *arguments)
+
+
+def run_cell(
+    name: str, seed: int, preset: str, path: Path, progress: OnProgress = None
+) -> dict[str, Any]:
+    """Train a kernel, examine it, store ``cell.json``. In double precision: call it with JAX's x64
+    mode on.
+    """
+    begin, settings = time.perf_counter(), calibrate_settings(preset)
+    subject = make_subject(name)
+    train_key, trial_key = jax.random.split(jax.random.key(seed))
+    trained = make_kernel(name, subject, train_key, settings, progress)
+    if isinstance(subject, AbstractModel):
+        found = Examination(subject, trained.kernel, trial_key, settings).examine()
+    else:
+        found = examine_target(subject, trained.kernel, trial_key, settings)
+    record = {
+        "subject": name,
+        "seed": seed,
+        "preset": preset,
+        "settings": settings.as_dict(),
+        "kernel": trained.words,
+        "training_seconds": trained.seconds,
+        "level": LEVEL,
+        "share": SHARE,
+        "dim": subject.dim,
+        "dtype": str(jnp.zeros(()).dtype),
+        "device": jax.devices()[0].platform,
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "versions": versions(),
+        **found,
+        "seconds": time.perf_counter() - begin,
+    }
+    RunFolder(path).write_json(CELL, record)
+    return record

@@ -1,0 +1,95 @@
+"""``capriole-lab bench peers``: all cells, one after the other or several at a time, then summary and
+page.
+"""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from ..cells._cells import CELL, CellSpec, Event, check_preset, run_cells, start_command
+from ._cell import give_up
+from ._settings import peers_settings
+
+REPORT = "peers.html"
+
+
+def plan(
+    targets: list[str], samplers: list[str], num_seeds: int, preset: str, out: Path
+) -> list[CellSpec]:
+    """The cells in the order of running: all targets at seed 0 first. Raises ValueError for
+    anything unknown.
+    """
+    if num_seeds < 1:
+        raise ValueError(f"need at least one seed, got {num_seeds}")
+    for target in targets:
+        peers_settings(target, preset)
+    check_preset(out / "cells", preset)
+    triples = [(t, s, seed) for seed in range(num_seeds) for t in targets for s in samplers]
+    return [
+        CellSpec(
+            target, seed, out / "cells" / f"{target.replace('/', '.')}-{sampler}-{seed}", sampler
+        )
+        for target, sampler, seed in triples
+    ]
+
+
+def run_peers(
+    specs: list[CellSpec],
+    preset: str,
+    *,
+    minutes: float,
+    jobs: int = 1,
+    on_event: Callable[[Event], None] | None = None,
+) -> list[CellSpec]:
+    """Run every cell that is not there yet, see `run_cells`; returns those that failed.
+
+    A cell that is not complete within ``minutes`` is stored as one whose sampler does not pass for
+    that reason, and so are those of later seeds, which are not tried. Raises ValueError unless the
+    minutes are positive.
+    """
+    if not minutes > 0:
+        raise ValueError(f"a cell needs time: got a limit of {minutes:g} minutes")
+    return run_cells(
+        specs,
+        lambda spec: _start(spec, preset),
+        jobs=jobs,
+        limit=60 * minutes,
+        give_up=lambda spec: give_up(
+            spec.target, spec.sampler, spec.seed, preset, spec.path, minutes
+        ),
+        spare=lambda spec: _spare(spec, specs, preset, minutes),
+        on_event=on_event,
+    )
+
+
+def _spare(spec: CellSpec, specs: list[CellSpec], preset: str, minutes: float) -> None:
+    """Store the cell of a sampler that had as many ``minutes`` on this target at an earlier seed
+    and was not done.
+    """
+    for other in specs:
+        if (
+            (other.target, other.sampler) == (spec.target, spec.sampler)
+            and other.seed < spec.seed
+            and other.done
+        ):
+            cell = json.loads((other.path / CELL).read_text(encoding="utf-8"))
+            if cell["num_draws"] is None and cell["cell_seconds"] >= 60 * minutes:
+                had = cell["cell_seconds"] / 60
+                give_up(
+                    spec.target, spec.sampler, spec.seed, preset, spec.path, had, at_seed=other.seed
+                )
+                return
+
+
+def _start(spec: CellSpec, preset: str) -> subprocess.Popen:
+    arguments = [
+        spec.target,
+        spec.sampler,
+        str(spec.seed),
+        "--preset",
+        preset,
+        "--out",
+        str(spec.path),
+    ]
+    return start_command(spec, "bench", "cell", *arguments)
