@@ -23,7 +23,7 @@ from _bench import ROOT, options, store
 jax.config.update("jax_enable_x64", True)
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "runs")]
 
-import hostile  # noqa: E402
+import hostile
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from _bench import ROOT, options, store
 os.environ.setdefault("CAPRIOLE_TEST_CACHE", str(ROOT / ".cache" / "jax"))
 sys.path.insert(0, str(ROOT / "tests" / "runs"))
 
-import kills  # noqa: E402
+import kills
 
 
 def main() -> None:

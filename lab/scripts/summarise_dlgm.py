@@ -10,7 +10,7 @@ import sys
 
 from _page import ROOT, rewrite, table
 
-from capriole_lab.cells._hardware import named
+from capriole_lab.cells import named
 from capriole_lab.dlgm._burn_in import BURN_IN_HEADER, burn_in_row
 from capriole_lab.dlgm._figures import LABELS
 from capriole_lab.dlgm._goals import RULE, verdicts
@@ -71,10 +71,9 @@ def speed(steps):
         lines += [
             f"A training step of L2HMC-DLGM on {batch} images does {useful} of useful work, "
             f"{ratios['l2hmc_useful_flops_over_matmul']:.2f} of the matrix product's {machine} in "
-            "the same run "
-            f"(goal: at least 0.5), and takes {ratios['l2hmc_over_hmc_seconds']:.1f} times as long "
-            "as one of HMC-DLGM. "
-            f"Single products of the decoder's two larger matrices reach {shapes} of that rate.",
+            f"the same run (goal: at least 0.5), and takes {ratios['l2hmc_over_hmc_seconds']:.1f} "
+            "times as long as one of HMC-DLGM. Single products of the decoder's two larger "
+            f"matrices reach {shapes} of that rate.",
             "",
         ]
     names = [f"ms, {step['settings']['batch']} images" for step in steps]
@@ -95,8 +94,7 @@ def block(folder):
     seeds = f"{num_seeds} seed" if num_seeds == 1 else f"{num_seeds} seeds"
     words = (
         f"{met} of {len(found)} goals are met ({seeds}, {named(first['device'])}, {first['cores']} "
-        "cores, "
-        f"jax {first['versions']['jax']}). {RULE}"
+        f"cores, jax {first['versions']['jax']}). {RULE}"
     )
     rows = [[v.goal, v.bound, v.measured, "met" if v.passed else "**not met**"] for v in found]
     lines = [words, "", *table(["goal", "bound", "measured", "verdict"], rows)]

@@ -9,7 +9,7 @@ import sys
 
 from _page import ROOT, rewrite, table
 
-from capriole_lab.cells._hardware import named
+from capriole_lab.cells import named
 from capriole_lab.toy._goals import verdicts
 from capriole_lab.toy._report import (
     BURN_IN_HEADER,
@@ -38,8 +38,7 @@ def block(cells: Cells) -> str:
     words = (
         f"{sum(v.passed for v in found)} of {len(found)} goals are met ({first['preset']} preset, "
         f"{named(first['device'])}, {first['dtype']}, jax {first['versions'].get('jax', '?')}; "
-        "medians over seeds with "
-        "their range)."
+        "medians over seeds with their range)."
     )
     lines = [words, "", *table(GOAL_HEADER, goal_rows(found))]
     lines += [*(f"- {in_words(target, each)}" for target, each in cells.items()), ""]

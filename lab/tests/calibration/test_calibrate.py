@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from capriole.fitting import hmc_move
 from capriole.kernels import Mixture, Transition
 from capriole_lab.calibration import BUGS, NormalModel, Posterior
+from capriole_lab.calibration import _cell as _calibrate
 from capriole_lab.calibration import _examine_target as _calibrate_target
-from capriole_lab.calibration import _plan as _calibrate
 from capriole_lab.calibration._cases import KERNEL, Case, cases, row
 from capriole_lab.calibration._examine_model import IGNORES_DATA, SBC, Examination
 from capriole_lab.calibration._report import lead, load_cells, render, write_report
@@ -27,6 +27,7 @@ from capriole_lab.calibration._settings import (
     SUBJECTS,
     TARGETS,
     calibrate_settings,
+    plan,
 )
 from capriole_lab.calibration._tables import bug_rows, kernel_rows, sbc_rows, verdicts
 from capriole_lab.cli._app import app
@@ -248,7 +249,7 @@ def test_what_is_unknown_is_refused(tmp_path):
 
 
 def test_the_command_reports_finished_cells_and_fails_for_a_kernel_that_is_rejected(tmp_path):
-    specs = _calibrate.plan([], 0, "laptop", tmp_path)
+    specs = plan([], 0, "laptop", tmp_path)
     assert [spec.target for spec in specs] == list(SUBJECTS)
     for spec in specs[:1]:
         spec.path.mkdir(parents=True)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from capriole_lab.run import PRESETS, settings_for
+from capriole_lab.cells import PRESETS
+from capriole_lab.run import settings_for
 from capriole_lab.run._settings import _BY_TARGET
 from capriole_lab.targets import TARGETS
 

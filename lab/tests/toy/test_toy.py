@@ -13,15 +13,15 @@ from toy_cells import all_cells, cell, row
 from typer.testing import CliRunner
 
 from capriole.kernels import Leapfrog, Transition
+from capriole_lab.cells import run_cells
 from capriole_lab.cli._app import app
 from capriole_lab.run._tuning import mixed_score, worst_score
 from capriole_lab.targets import TARGETS, make_target
-from capriole_lab.toy import _plan as _toy
 from capriole_lab.toy._burn_in import arrival
 from capriole_lab.toy._goals import GOALS
 from capriole_lab.toy._hmc import keep_the_better
 from capriole_lab.toy._report import load_cells, render, write_report
-from capriole_lab.toy._settings import TOY_TARGETS, toy_settings
+from capriole_lab.toy._settings import TOY_TARGETS, plan, toy_settings
 from commands import ENVIRONMENT
 from densities import Gaussian
 from pages import parsed
@@ -42,10 +42,8 @@ def test_every_target_has_a_budget_and_nice_goes_where_the_goals_ask_for_it(pres
 def test_what_is_unknown_is_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown preset 'huge'"):
         toy_settings("scg", "huge")
-    with pytest.raises(ValueError, match=r"'banana' is not a target of section 5\.1"):
-        _toy.plan(["banana"], 1, "smoke", tmp_path)
-    with pytest.raises(ValueError, match="at least one seed, got 0"):
-        _toy.plan(["scg"], 0, "smoke", tmp_path)
+    with pytest.raises(ValueError, match=r"unknown target of section 5\.1 'banana'"):
+        plan(["banana"], 1, "smoke", tmp_path)
     with pytest.raises(ValueError, match="no finished cell"):
         write_report(tmp_path, tmp_path / "page.html")
 
@@ -66,27 +64,26 @@ class Process:
         return 0
 
 
-def test_finished_cells_are_kept_and_a_failure_does_not_stop_the_others(tmp_path, monkeypatch):
-    specs = _toy.plan(["scg", "mog"], 2, "smoke", tmp_path)
+def test_finished_cells_are_kept_and_a_failure_does_not_stop_the_others(tmp_path):
+    specs = plan(["scg", "mog"], 2, "smoke", tmp_path)
     assert [(s.target, s.seed) for s in specs] == [("scg", 0), ("mog", 0), ("scg", 1), ("mog", 1)]
     specs[0].path.mkdir(parents=True)
     (specs[0].path / "cell.json").write_text("{}")
     started, events, at_once = [], [], []
 
-    def start(spec, preset):
+    def start(spec):
         process = Process(spec, works=spec != specs[1])
         started.append(process)
         at_once.append(sum(p.looks < 2 for p in started))
         return process
 
-    monkeypatch.setattr(_toy, "_start", start)
-    failed = _toy.run_toy(specs, "smoke", jobs=2, on_event=events.append)
+    failed = run_cells(specs, start, jobs=2, on_event=events.append)
     assert failed == [specs[1]]
     assert [p.spec for p in started] == specs[1:]
     assert max(at_once) == 2
     assert [event.failed for event in events].count(True) == 1
     assert events[-1].done == 3
-    assert _toy.run_toy(specs, "smoke") == [specs[1]], "the failed one is tried again, alone"
+    assert run_cells(specs, start) == [specs[1]], "the failed one is tried again, alone"
     assert len(started) == 4
 
 
@@ -194,7 +191,7 @@ def command(out, targets):
 
 def test_the_whole_command_and_that_it_goes_on_where_it_stopped(tmp_path):
     out = tmp_path / "toy"
-    specs = _toy.plan(["icg", "rough-well"], 1, "smoke", out)
+    specs = plan(["icg", "rough-well"], 1, "smoke", out)
     specs[0].path.mkdir(parents=True)
     finished = specs[0].path / "cell.json"
     finished.write_text(before := json.dumps(cell("icg") | {"preset": "smoke"}))
@@ -202,9 +199,7 @@ def test_the_whole_command_and_that_it_goes_on_where_it_stopped(tmp_path):
     assert "1 of 2 cells to run" in said
     assert "2/2" in said
     assert finished.read_text() == before
-    assert _toy.plan(["icg", "rough-well"], 1, "smoke", out) == specs, (
-        "the new cell is of this preset"
-    )
+    assert plan(["icg", "rough-well"], 1, "smoke", out) == specs, "the new cell is of this preset"
     assert all(spec.done for spec in specs), "called again, it would run nothing"
     cells = load_cells(out / "cells")
     assert list(cells) == ["icg", "rough-well"]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capriole.runtime import write_atomically
 
-from ..cells._cells import read_cells
+from ..cells import read_cells
 from ..report import Section, page, picture, points, save, table, text
 from ._figures import p_value_chart, rank_panels
 from ._settings import SUBJECTS
@@ -102,11 +102,9 @@ def lead(cells: Cells) -> str:
     )
     return (
         f"Preset {first['preset']}, {which}, {first['device']} ({first['cores']} cores), "
-        f"{first['dtype']}; {versions}. "
-        f"Were all kernels exact, any of them would be rejected with probability {level:g} at "
-        "most: "
-        f"{first['share']:.1e} for each procedure on each sound kernel, Bonferroni among its "
-        "quantities."
+        f"{first['dtype']}; {versions}. Were all kernels exact, any of them would be rejected with "
+        f"probability {level:g} at most: {first['share']:.1e} for each procedure on each sound "
+        "kernel, Bonferroni among its quantities."
     )
 
 

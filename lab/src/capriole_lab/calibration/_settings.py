@@ -1,7 +1,10 @@
 """What `capriole-lab calibrate` examines, at which level, and with how much work under each preset."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+from ..cells import CellSpec, check_known, plan_cells, preset_of
 
 LEVEL = 1e-3
 """Probability that anything at all is reported against kernels that are all exact."""
@@ -75,22 +78,17 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
         "num_sets": 5000,
     },
 }
-PRESETS = tuple(_BY_PRESET)
 
 
 def calibrate_settings(preset: str) -> CalibrateSettings:
     """The work under a preset. Raises ValueError for an unknown one."""
-    if preset not in _BY_PRESET:
-        raise ValueError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    return replace(CalibrateSettings(), **_BY_PRESET[preset])
+    return preset_of(CalibrateSettings(), _BY_PRESET, preset)
 
 
-def chosen_subjects(names: list[str]) -> list[str]:
-    """The subjects named, or all. Raises ValueError for an unknown one."""
-    unknown = [name for name in names if name not in SUBJECTS]
-    if unknown:
-        raise ValueError(
-            f"there is nothing to calibrate called {unknown[0]!r}; choose among "
-            f"{', '.join(SUBJECTS)}"
-        )
-    return [name for name in SUBJECTS if name in names] or list(SUBJECTS)
+def plan(subjects: list[str], seed: int, preset: str, out: Path) -> list[CellSpec]:
+    """The cells of ``subjects`` (all if none is named). Raises ValueError for anything unknown."""
+    calibrate_settings(preset)
+    for name in subjects:
+        check_known(name, SUBJECTS, "subject of calibration")
+    chosen = [name for name in SUBJECTS if name in subjects] or SUBJECTS
+    return plan_cells(((name, "", seed) for name in chosen), preset, out)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,16 +55,11 @@ class Event(NamedTuple):
 
     def line(self) -> str:
         """The event in words, for a terminal."""
-        state = (
-            f"failed, see {self.spec.path / 'log.txt'}"
-            if self.failed
-            else "given up"
-            if self.late
-            else "done"
-        )
-        return (
-            f"{self.done}/{self.total}  {self.spec.title}: {state}  ({self.seconds:.0f} s so far)"
-        )
+        state = "given up" if self.late else "done"
+        if self.failed:
+            state = f"failed, see {self.spec.path / 'log.txt'}"
+        counted = f"{self.done}/{self.total}  {self.spec.title}"
+        return f"{counted}: {state}  ({self.seconds:.0f} s so far)"
 
 
 def read_cells(folder: Path) -> list[dict[str, Any]]:
@@ -83,17 +78,32 @@ def read_cells(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def check_preset(folder: Path, preset: str) -> None:
-    """Raises ValueError if ``folder`` holds cells of another preset, which would end on one page
-    with these.
+def cells_by_target(
+    folder: Path, targets: Iterable[str], order: Callable[[dict[str, Any]], Any]
+) -> dict[str, list[dict[str, Any]]]:
+    """The cells of each of the ``targets`` that has any, in the order of the key ``order``."""
+    found = read_cells(folder)
+    own = {name: sorted((c for c in found if c["target"] == name), key=order) for name in targets}
+    return {name: cells for name, cells in own.items() if cells}
+
+
+def plan_cells(what: Iterable[tuple[str, str, int]], preset: str, out: Path) -> list[CellSpec]:
+    """The cells of (target, sampler or "", seed) below ``out``.
+
+    Raises ValueError if there are cells of another preset, which would end on one page with these.
     """
+    folder = out / "cells"
     others = sorted({cell["preset"] for cell in read_cells(folder)} - {preset})
     if others:
         raise ValueError(
             f"{folder} holds cells of the preset {others[0]!r}, and figures of {preset!r} do not "
-            "belong beside them: "
-            "give another --out"
+            "belong beside them: give another --out"
         )
+    specs = []
+    for target, sampler, seed in what:
+        parts = (target.replace("/", "."), sampler, str(seed))
+        specs.append(CellSpec(target, seed, folder / "-".join(filter(None, parts)), sampler))
+    return specs
 
 
 def run_cells(
@@ -183,12 +193,18 @@ def _end(process: subprocess.Popen) -> None:
         process.wait()
 
 
-def start_command(spec: CellSpec, *arguments: str) -> subprocess.Popen:
-    """Start ``capriole-lab ARGUMENTS`` in a process of its own; what it writes goes to ``log.txt`` of
-    its cell.
+def command_of(*command: str, preset: str) -> Callable[[CellSpec], subprocess.Popen]:
+    """How to start a cell's process: ``capriole-lab COMMAND`` with the cell and the preset.
+
+    What the process writes goes to ``log.txt`` of its cell.
     """
-    spec.path.mkdir(parents=True, exist_ok=True)
-    with (spec.path / "log.txt").open("w", encoding="utf-8") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "capriole_lab", *arguments], stdout=log, stderr=subprocess.STDOUT
-        )
+
+    def start(spec: CellSpec) -> subprocess.Popen:
+        spec.path.mkdir(parents=True, exist_ok=True)
+        cell = [spec.target, *filter(None, [spec.sampler]), str(spec.seed)]
+        words = [*command, *cell, "--preset", preset, "--out", str(spec.path)]
+        with (spec.path / "log.txt").open("w", encoding="utf-8") as log:
+            program = [sys.executable, "-m", "capriole_lab", *words]
+            return subprocess.Popen(program, stdout=log, stderr=subprocess.STDOUT)
+
+    return start

@@ -139,7 +139,8 @@ def _job(config: dict[str, Any]) -> Job:
     """Read and check a config.json."""
     from capriole.runs import RunFolderError
 
-    from ..run import PRESETS, settings_from
+    from ..cells import PRESETS
+    from ..run import settings_from
 
     origin, seed = config.get("origin"), config.get("seed")
     if not isinstance(origin, dict) or origin.get("command") not in ("run", "sample"):

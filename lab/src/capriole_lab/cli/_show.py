@@ -93,8 +93,7 @@ def summary(results: dict[str, Any]) -> list[str]:
         seconds, compiling = training["seconds"], training["compile_seconds"]
         lines.append(
             f"training: {training['steps']} steps, {training['num_gradients']:.3g} gradients, "
-            f"{seconds:.1f} s (and "
-            f"{compiling:.1f} s compiling)"
+            f"{seconds:.1f} s (and {compiling:.1f} s compiling)"
         )
     if all(ratios.get(name) for name in RATIOS):
         paper, mean, square = (ratios[name] for name in RATIOS)

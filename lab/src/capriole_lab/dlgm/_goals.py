@@ -19,9 +19,8 @@ GAUSSIAN_SHARE = 0.02
 
 RULE = (
     "A difference counts if it exceeds two standard errors, the larger of those over images and "
-    "over seeds. Over three "
-    "seeds that is a weak rule: |t| with 2 degrees of freedom exceeds 2 in 18 % of cases without "
-    "any difference."
+    "over seeds. Over three seeds that is a weak rule: |t| with 2 degrees of freedom exceeds 2 in "
+    "18 % of cases without any difference."
 )
 
 

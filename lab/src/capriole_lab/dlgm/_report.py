@@ -90,9 +90,8 @@ def common_settings(places: list[Path]) -> Settings:
             if other != value:
                 raise ValueError(
                     f"{where} and {place} were not trained alike: {name} is {other} and {value}; a "
-                    "report compares "
-                    "models of one data set and the same settings, so move one of them to another "
-                    "folder"
+                    "report compares models of one data set and the same settings, so move one of "
+                    "them to another folder"
                 )
     return replace(settings_in(places[0]), **{name: value for name, (value, _) in used.items()})
 
@@ -173,9 +172,8 @@ def _table_of(
 def _sampling(by_scheme: dict[str, list[Loaded]]) -> list[str]:
     words = (
         "Posteriors of test images under L2HMC-DLGM's decoder: bulk ESS of the worst latent over "
-        "gradients, mean over "
-        "images. Both kinds of HMC are tuned in length and step size on the first of these images, "
-        "which favours them."
+        "gradients, mean over images. Both kinds of HMC are tuned in length and step size on the "
+        "first of these images, which favours them."
     )
 
     def rows(_: Loaded, stored: dict[str, Any]) -> list[list[str]]:
@@ -189,8 +187,7 @@ def _sampling(by_scheme: dict[str, list[Loaded]]) -> list[str]:
 def _burn_in(by_scheme: dict[str, list[Loaded]]) -> list[str]:
     words = (
         "Nats by which log p(x, z) of latents after so many transitions from q falls short of long "
-        "chains', on test "
-        "images: the decoder learns from latents after K transitions."
+        "chains', on test images: the decoder learns from latents after K transitions."
     )
 
     def rows(model: Loaded, stored: dict[str, Any]) -> list[list[str]]:
@@ -202,21 +199,15 @@ def _burn_in(by_scheme: dict[str, list[Loaded]]) -> list[str]:
 def _setting(s: Settings, models: list[Loaded]) -> list[str]:
     words = (
         f"Data: {s.dataset}; {s.validation_images} of its training images are held out and choose "
-        "the epoch whose "
-        f"model is kept. Images are binarised anew for every minibatch of {s.batch} (VAE: "
-        f"{s.elbo_batch}). Latent "
-        f"dimension {s.latent}, two hidden layers of {s.hidden} softplus units. HMC: K = "
-        f"{s.num_transitions} "
-        f"transitions of {s.num_leapfrogs} leapfrogs; learned kernel: {s.kernel_transitions} of "
-        f"{s.kernel_leapfrogs}, "
-        f"networks of width {s.width}, frame by {s.frame}. HMC's step size is tuned anew for every "
-        "epoch, by squared jumps over a grid, and these gradients count, on top of those of its "
-        "steps. The presets' "
-        "steps spend the same decoder gradients in all three schemes, the VAE's through more "
-        "epochs, a curvature "
-        "counting as many gradients as it has multiplications; Hessian-vector products of L2HMC's "
-        "training are not "
-        "counted, and show in the seconds."
+        "the epoch whose model is kept. Images are binarised anew for every minibatch of "
+        f"{s.batch} (VAE: {s.elbo_batch}). Latent dimension {s.latent}, two hidden layers of "
+        f"{s.hidden} softplus units. HMC: K = {s.num_transitions} transitions of {s.num_leapfrogs} "
+        f"leapfrogs; learned kernel: {s.kernel_transitions} of {s.kernel_leapfrogs}, networks of "
+        f"width {s.width}, frame by {s.frame}. HMC's step size is tuned anew for every epoch, by "
+        "squared jumps over a grid, and these gradients count, on top of those of its steps. The "
+        "presets' steps spend the same decoder gradients in all three schemes, the VAE's through "
+        "more epochs, a curvature counting as many gradients as it has multiplications; "
+        "Hessian-vector products of L2HMC's training are not counted, and show in the seconds."
     )
     rows = []
     for m in models:
@@ -296,10 +287,8 @@ def _likelihood(folder: Path, by_scheme: dict[str, list[Loaded]]) -> list[str]:
     pieces.append(
         html.text(
             "± is the standard error over images, which all models share; differences between "
-            "models on the same "
-            "images are far more certain. The gap is that between the upper and lower bounds on "
-            "images drawn from the "
-            "model."
+            "models on the same images are far more certain. The gap is that between the upper and "
+            "lower bounds on images drawn from the model."
         )
     )
     return pieces
@@ -309,8 +298,7 @@ def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
     pieces = [
         html.claim(
             "in-painting the top half by block Gibbs, the sampler moves between digits where q "
-            "stays near one "
-            "(pictures)."
+            "stays near one (pictures)."
         )
     ]
     rows, true, counted = [], [], []
@@ -365,13 +353,10 @@ def _posterior(by_scheme: dict[str, list[Loaded]]) -> list[str]:
                 pieces.append(
                     html.text(
                         f"This image: skewness {one['skewness']:.2f} ± {one['skewness_se']:.2f}, "
-                        "excess kurtosis "
-                        f"{one['kurtosis']:.2f} ± {one['kurtosis_se']:.2f}. Of "
-                        f"{many['num_images']} images, "
-                        f"{many['non_gaussian_share']:.0%} have a skewness or kurtosis more than 4 "
-                        "standard errors "
-                        f"from a Gaussian's (of exactly Gaussian ones up to {GAUSSIAN_SHARE:.1%} "
-                        "have, at the laptop "
+                        f"excess kurtosis {one['kurtosis']:.2f} ± {one['kurtosis_se']:.2f}. Of "
+                        f"{many['num_images']} images, {many['non_gaussian_share']:.0%} have a "
+                        "skewness or kurtosis more than 4 standard errors from a Gaussian's (of "
+                        f"exactly Gaussian ones up to {GAUSSIAN_SHARE:.1%} have, at the laptop "
                         f"preset's sizes); median |skewness| {many['median_abs_skewness']:.2f}."
                     )
                 )

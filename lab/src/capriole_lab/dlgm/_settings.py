@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from ..cells import check_known
+
 SCHEME_NAMES = ("elbo", "hmc", "l2hmc")
 
 
@@ -264,15 +266,12 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
     "paper": {},
 }
 
-PRESETS = tuple(_BY_PRESET)
-
 
 def settings_for(preset: str = "laptop", **overrides: Any) -> Settings:
     """Settings of a preset, with overrides (None: keep). Raises ValueError for an unknown preset or
     setting.
     """
-    if preset not in _BY_PRESET:
-        raise ValueError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    check_known(preset, _BY_PRESET, "preset")
     chosen = {name: value for name, value in overrides.items() if value is not None}
     return settings_from(_BY_PRESET[preset] | chosen)
 

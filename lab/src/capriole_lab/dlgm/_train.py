@@ -362,8 +362,7 @@ def _check_finite(scheme: str, state: DLGMState, record: dict[str, Any], kept: s
         )
         raise ValueError(
             f"training {scheme} failed in epoch {record['epoch']}: not finite are "
-            f"{', '.join(bad)}; use a smaller "
-            f"{rates}, in another folder ({kept})"
+            f"{', '.join(bad)}; use a smaller {rates}, in another folder ({kept})"
         )
 
 

@@ -86,17 +86,14 @@ FIGURES = {
 TRUE_HEADER = ["model", "seed", "z from", "true classes", *FIGURES.values()]
 TRUE_WORDS = (
     "A class is true if the reference, many chains per image of the exact sampler with the missing "
-    "pixels integrated "
-    "out, sees it in at least 1 % of its draws. Visited is a class seen in at least 5 % of the "
-    "sweeps; recall is the "
-    "share of the true classes visited; total variation is that between the classes seen and the "
-    "reference's."
+    "pixels integrated out, sees it in at least 1 % of its draws. Visited is a class seen in at "
+    "least 5 % of the sweeps; recall is the share of the true classes visited; total variation is "
+    "that between the classes seen and the reference's."
 )
 COUNTS_HEADER = ["model", "seed", "the sampler less q", "images", "true classes", *FIGURES.values()]
 COUNTS_WORDS = (
     "What hangs on these choices: the sampler less q, paired over images, by other rules. An image "
-    "is ambiguous if no "
-    "class has 90 % of the reference's draws."
+    "is ambiguous if no class has 90 % of the reference's draws."
 )
 
 

@@ -2,7 +2,6 @@
 ``cell.json``.
 """
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from capriole.models import versions
 from capriole.runs import RunFolder
 from capriole.runtime import OnProgress
 
-from ..cells._cells import CELL
-from ..cells._hardware import named
+from ..cells import CELL, describe
 from ..run._tuning import centre_of
 from ..targets import make_target
 from ._runs import BenchRun, run_one_mode, run_sampler
@@ -121,7 +119,7 @@ def _title(name: str, sampler: str, seed: int, preset: str, dim: int) -> dict[st
         "preset": preset,
         "dim": dim,
         "dtype": peers_settings(name, preset).dtype,
-        "device": _device(),
+        "device": describe(None),
         "versions": versions(),
     }
 
@@ -151,11 +149,6 @@ def measure(run: BenchRun, target: Any, settings: PeersSettings) -> dict[str, An
         "compile_seconds": run.compile_seconds,
         "settings": run.settings,
     }
-
-
-def _device() -> str:
-    device = jax.devices()[0]
-    return f"{named(f'{device.platform} {device.device_kind}')} ({os.cpu_count()} cores)"
 
 
 def problems(record: dict[str, Any]) -> list[str]:

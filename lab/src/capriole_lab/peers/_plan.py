@@ -3,15 +3,12 @@ page.
 """
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from ..cells._cells import CELL, CellSpec, Event, check_preset, run_cells, start_command
+from ..cells import CELL, CellSpec, Event, command_of, plan_cells, run_cells
 from ._cell import give_up
 from ._settings import peers_settings
-
-REPORT = "peers.html"
 
 
 def plan(
@@ -20,18 +17,10 @@ def plan(
     """The cells in the order of running: all targets at seed 0 first. Raises ValueError for
     anything unknown.
     """
-    if num_seeds < 1:
-        raise ValueError(f"need at least one seed, got {num_seeds}")
     for target in targets:
         peers_settings(target, preset)
-    check_preset(out / "cells", preset)
-    triples = [(t, s, seed) for seed in range(num_seeds) for t in targets for s in samplers]
-    return [
-        CellSpec(
-            target, seed, out / "cells" / f"{target.replace('/', '.')}-{sampler}-{seed}", sampler
-        )
-        for target, sampler, seed in triples
-    ]
+    triples = ((t, s, seed) for seed in range(num_seeds) for t in targets for s in samplers)
+    return plan_cells(triples, preset, out)
 
 
 def run_peers(
@@ -52,7 +41,7 @@ def run_peers(
         raise ValueError(f"a cell needs time: got a limit of {minutes:g} minutes")
     return run_cells(
         specs,
-        lambda spec: _start(spec, preset),
+        command_of("bench", "cell", preset=preset),
         jobs=jobs,
         limit=60 * minutes,
         give_up=lambda spec: give_up(
@@ -80,16 +69,3 @@ def _spare(spec: CellSpec, specs: list[CellSpec], preset: str, minutes: float) -
                     spec.target, spec.sampler, spec.seed, preset, spec.path, had, at_seed=other.seed
                 )
                 return
-
-
-def _start(spec: CellSpec, preset: str) -> subprocess.Popen:
-    arguments = [
-        spec.target,
-        spec.sampler,
-        str(spec.seed),
-        "--preset",
-        preset,
-        "--out",
-        str(spec.path),
-    ]
-    return start_command(spec, "bench", "cell", *arguments)

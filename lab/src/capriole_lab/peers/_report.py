@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 from capriole.diagnostics import RHAT_LIMIT, Z_LIMIT
 from capriole.runs import RunFolder
 
-from ..cells._cells import read_cells
-from ..cells._hardware import named
+from ..cells import cells_by_target, named
 from ..report import Section, page, picture, table, text
 from ._figures import cost_panels, rates_by_target
 from ._goals import Table, verdicts
@@ -38,15 +37,9 @@ def load_cells(folder: Path) -> Cells:
     """Complete cells below ``folder`` by target, in the registry's order; samplers and seeds in
     order.
     """
-    found = read_cells(folder)
-    cells = {
-        target: sorted(
-            (c for c in found if c["target"] == target),
-            key=lambda c: (SAMPLERS.index(c["sampler"]), c["seed"]),
-        )
-        for target in BENCH_TARGETS
-    }
-    return {target: chosen for target, chosen in cells.items() if chosen}
+    return cells_by_target(
+        folder, BENCH_TARGETS, lambda c: (SAMPLERS.index(c["sampler"]), c["seed"])
+    )
 
 
 def write_report(folder: Path, target: Path) -> Path:
@@ -81,8 +74,7 @@ def lead(cells: Cells) -> str:
     found = {name: ", ".join(map(str, values)) for name, values in about(cells).items()}
     return (
         f"{len(cells)} targets, seeds {found['seeds']}, preset {found['preset']}, "
-        f"{found['device']}, {found['dtypes']};"
-        f" {found['versions']}."
+        f"{found['device']}, {found['dtypes']}; {found['versions']}."
     )
 
 
@@ -131,10 +123,9 @@ def _ranking(ranked: Table) -> Section:
     )
     words = (
         f"A sampler is ranked if R-hat is below {RHAT_LIMIT} and its draws agree with what is "
-        "known of the target (all "
-        f"|z| at most {Z_LIMIT}). Ratios are capriole's rate over that of the best passing peer; ∞ "
-        "means that no peer "
-        "passes, 0 that capriole does not though a peer does."
+        f"known of the target (all |z| at most {Z_LIMIT}). Ratios are capriole's rate over that of "
+        "the best passing peer; ∞ means that no peer passes, 0 that capriole does not though a "
+        "peer does."
     )
     blocks = [
         text(words),
@@ -151,9 +142,8 @@ def _costs(ranked: Table) -> Section | None:
     blocks = [
         text(
             "Before: pilot, search, training of every candidate, comparison with NUTS, warm-up, "
-            "discarded runs; "
-            "seconds with compilation. Capriole pays after so many effective draws; 0: from the "
-            "first draw on."
+            "discarded runs; seconds with compilation. Capriole pays after so many effective "
+            "draws; 0: from the first draw on."
         ),
         table(COST_HEADER, rows),
     ]
@@ -189,14 +179,10 @@ def _targets(ranked: Table, cells: Cells) -> Section:
 def _protocol() -> Section:
     words = (
         "Every sampler starts from the same over-dispersed positions and adapts as its library "
-        "recommends. Gradients "
-        "of all chains are counted. While R-hat fails but 4 or 16 times the draws may mend it, a "
-        "run is repeated "
-        "at that length. On targets with modes every sampler is run a second time with all chains "
-        "in one mode "
-        "(capriole: its frozen kernel), and must find the exact weights from there too. Where no "
-        "truth is known, means "
-        "and variances must agree with those of the best NUTS that mixes. docs/peers.md has the "
-        "details."
+        "recommends. Gradients of all chains are counted. While R-hat fails but 4 or 16 times the "
+        "draws may mend it, a run is repeated at that length. On targets with modes every sampler "
+        "is run a second time with all chains in one mode (capriole: its frozen kernel), and must "
+        "find the exact weights from there too. Where no truth is known, means and variances must "
+        "agree with those of the best NUTS that mixes. docs/peers.md has the details."
     )
     return Section("Protocol", [text(words)])

@@ -1,10 +1,10 @@
 """What the peers bench runs on, who takes part, and how much of it: data."""
 
-import difflib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..baselines import PEERS
+from ..cells import check_known, preset_of
 from ..targets import MODELS, POSTERIORS, PosteriordbError, find_posteriordb
 
 TOY = ("scg", "icg", "mog", "mog-asym", "rougher-well", "funnel")
@@ -16,7 +16,6 @@ SETS = {"toy": TOY, "real": REAL, "posteriordb": tuple(POSTERIORS)}
 OURS = "capriole"
 SAMPLERS = (OURS, *PEERS)
 DEFAULT_SAMPLERS = (OURS, "nuts", "nuts-dense", "chees", "mclmc")
-PRESETS = ("smoke", "laptop", "paper")
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,8 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
 
 def peers_settings(target: str, preset: str = "laptop") -> PeersSettings:
     """The budget of a target under a preset. Raises ValueError for unknown ones."""
-    if preset not in _BY_PRESET:
-        raise ValueError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    _known(target, BENCH_TARGETS, "target of the peers bench")
-    return replace(PeersSettings(), **(_BY_TARGET.get(target, {}) | _BY_PRESET[preset]))
+    checkcheck_known(target, BENCH_TARGETS, "target of the peers bench")
+    return preset_of(PeersSettings(), _BY_PRESET, preset, _BY_TARGET.get(target, {}))
 
 
 def chosen_targets(names: list[str]) -> tuple[list[str], str]:
@@ -81,7 +78,7 @@ def chosen_targets(names: list[str]) -> tuple[list[str], str]:
     """
     expanded = [name for given in (names or ["toy", "real"]) for name in SETS.get(given, (given,))]
     for name in expanded:
-        _known(name, BENCH_TARGETS, "target of the peers bench")
+        check_known(name, BENCH_TARGETS, "target of the peers bench")
     try:
         find_posteriordb()
     except PosteriordbError as error:
@@ -96,15 +93,5 @@ def chosen_targets(names: list[str]) -> tuple[list[str], str]:
 def chosen_samplers(names: list[str]) -> list[str]:
     """Samplers by name, the default ones for none. Raises ValueError for unknown names."""
     for name in names:
-        _known(name, SAMPLERS, "sampler")
+        check_known(name, SAMPLERS, "sampler")
     return list(dict.fromkeys(names)) or list(DEFAULT_SAMPLERS)
-
-
-def _known(name: str, known: tuple[str, ...], kind: str) -> None:
-    if name in known:
-        return
-    close = difflib.get_close_matches(name, known, 1) or [
-        full for full in known if full.endswith("/" + name)
-    ]
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise ValueError(f"{name!r} is not a {kind}; {hint}known are {', '.join(known)}")

@@ -32,7 +32,7 @@ from capriole.runs import (
 from capriole.runtime import Devices, OnProgress, Progress
 from capriole.training import Recipe, TrainResult, adam, cooling, decay, train_best
 
-from ..cells._hardware import describe
+from ..cells import describe
 from ._ess import EssSoFar
 from ._figures import write_figures
 from ._keep import keep_best

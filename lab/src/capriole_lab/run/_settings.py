@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-PRESETS = ("smoke", "laptop", "paper")
+from ..cells import preset_of
 
 
 @dataclass(frozen=True)
@@ -169,13 +169,11 @@ def settings_for(target: str, preset: str = "laptop", **overrides: Any) -> Setti
 
     Raises ValueError for an unknown preset or setting.
     """
-    if preset not in _BY_PRESET:
-        raise ValueError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
     chosen = {k: v for k, v in overrides.items() if v is not None}
     unknown = set(chosen) - set(asdict(DEFAULT))
     if unknown:
         raise ValueError(f"unknown settings {sorted(unknown)}; known are {sorted(asdict(DEFAULT))}")
-    return replace(DEFAULT, **(_BY_TARGET.get(target, {}) | _BY_PRESET[preset] | chosen))
+    return replace(preset_of(DEFAULT, _BY_PRESET, preset, _BY_TARGET.get(target, {})), **chosen)
 
 
 def settings_from(config: dict[str, Any]) -> Settings:

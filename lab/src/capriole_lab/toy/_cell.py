@@ -16,7 +16,7 @@ from capriole.runtime import OnProgress
 from capriole.sampling import Draws, draw_chains
 
 from ..baselines import NiceRecipe, run_peer, train_nice, tune_lookahead
-from ..cells._cells import CELL
+from ..cells import CELL
 from ..run._measure import measure, measure_peer
 from ..run._run import Run
 from ..run._settings import settings_for

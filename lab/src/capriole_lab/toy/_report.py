@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..cells._cells import read_cells
-from ..cells._hardware import named
+from ..cells import cells_by_target, named
 from ..report import (
     Section,
     autocorrelation_panels,
@@ -88,12 +87,7 @@ _APPENDIX = ("l2hmc", "lookahead", "hmc", "hmc_best")
 
 def load_cells(folder: Path) -> Cells:
     """Complete cells below ``folder`` by target, in the order of the registry, seeds in order."""
-    found = read_cells(folder)
-    cells = {
-        target: sorted((c for c in found if c["target"] == target), key=lambda c: c["seed"])
-        for target in TOY_TARGETS
-    }
-    return {target: chosen for target, chosen in cells.items() if chosen}
+    return cells_by_target(folder, TOY_TARGETS, lambda c: c["seed"])
 
 
 def write_report(folder: Path, target: Path) -> Path:
@@ -135,9 +129,8 @@ def _verdict(cells: Cells) -> Section:
         table(GOAL_HEADER, goal_rows(found)),
         text(
             "Where L2HMC wins and where it does not: smaller of the bulk ESS of x and x², worst "
-            "dimension, per "
-            "gradient. Only samplers with R-hat at most 1.05 and exact moments within 5 standard "
-            "errors count."
+            "dimension, per gradient. Only samplers with R-hat at most 1.05 and exact moments "
+            "within 5 standard errors count."
         ),
         points([in_words(target, found) for target, found in cells.items()]),
     ]
@@ -148,11 +141,9 @@ def _paper_table(cells: Cells) -> Section:
     blocks = [
         text(
             "Figure 1c: effective draws per Metropolis-Hastings step as the paper defines them, 1 "
-            "/ (1 + 2 Σ A(τ)) "
-            "over autocorrelations above 0.05. At most 1, blind to narrow directions and cost. HMC "
-            "has 10 leapfrogs, "
-            "as in the paper, and the step size that is best for this measure. The paper's columns "
-            "are quoted."
+            "/ (1 + 2 Σ A(τ)) over autocorrelations above 0.05. At most 1, blind to narrow "
+            "directions and cost. HMC has 10 leapfrogs, as in the paper, and the step size that is "
+            "best for this measure. The paper's columns are quoted."
         ),
         table(PAPER_HEADER, paper_rows(cells)),
     ]
@@ -220,8 +211,7 @@ def _modes(cells: Cells) -> Section | None:
     rows = mode_rows(cells)
     words = (
         "All chains start in one mode; the first quarter is discarded. ± is one standard error, "
-        "from the spread of "
-        "independent chains. Mode 0 is the wide one of mog-asym."
+        "from the spread of independent chains. Mode 0 is the wide one of mog-asym."
     )
     return Section("Modes", [text(words), table(MODE_HEADER, rows)]) if rows else None
 
@@ -230,9 +220,8 @@ def _burn_in(cells: Cells) -> Section | None:
     rows = burn_in_rows(cells)
     words = (
         "From the target's over-dispersed starts until the energy first lies in the central 99 % "
-        "of its stationary "
-        "distribution. The burn-in term is the second expectation of the paper's loss, on the same "
-        "kind of starts."
+        "of its stationary distribution. The burn-in term is the second expectation of the paper's "
+        "loss, on the same kind of starts."
     )
     return Section("Burn-in", [text(words), table(BURN_IN_HEADER, rows)]) if rows else None
 
@@ -240,11 +229,9 @@ def _burn_in(cells: Cells) -> Section | None:
 def _efficiency(cells: Cells) -> Section:
     words = (
         "Worst dimension throughout; from exact draws unless said otherwise. Gradients of all "
-        "chains are counted, "
-        "those of tuning and warm-up are not. A chain of look-ahead HMC is charged for the looks "
-        "it needs; A-NICE-MC "
-        "evaluates one density per step, charged as one gradient. An ESS with R-hat far above 1 is "
-        "no speed."
+        "chains are counted, those of tuning and warm-up are not. A chain of look-ahead HMC is "
+        "charged for the looks it needs; A-NICE-MC evaluates one density per step, charged as one "
+        "gradient. An ESS with R-hat far above 1 is no speed."
     )
     tables = [
         table(SAMPLER_HEADER, sampler_rows(found), caption=target, folded=len(cells) > 2)

@@ -1,9 +1,11 @@
 """What section 5.1 is measured on, and how much of it: one registry, three presets."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ..baselines import NiceRecipe
+from ..cells import CellSpec, check_known, plan_cells, preset_of
 
 TOY_TARGETS = ("icg", "scg", "mog", "mog-asym", "mog2", "rough-well", "rougher-well", "funnel")
 
@@ -61,9 +63,18 @@ _BY_TARGET: dict[str, dict[str, Any]] = {
     "funnel": {"tuning_chains": 12},
 }
 
-_SMOKE_NICE = NiceRecipe(
-    width=16, critic_width=16, epochs=2, epoch_steps=20, num_chains=8, num_draws=50, num_warmup=10
-)
+_NICE = {
+    "smoke": NiceRecipe(
+        width=16,
+        critic_width=16,
+        epochs=2,
+        epoch_steps=20,
+        num_chains=8,
+        num_draws=50,
+        num_warmup=10,
+    ),
+    "paper": NiceRecipe(width=400, critic_width=400, epochs=40, num_draws=5000, num_warmup=1000),
+}
 
 _BY_PRESET: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -88,18 +99,13 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
 
 def toy_settings(target: str, preset: str = "laptop") -> ToySettings:
     """The budget of a target under a preset. Raises ValueError for unknown ones."""
-    if preset not in _BY_PRESET:
-        raise ValueError(f"unknown preset {preset!r}; choose one of {', '.join(_BY_PRESET)}")
-    if target not in TOY_TARGETS:
-        raise ValueError(
-            f"{target!r} is not a target of section 5.1; choose among {', '.join(TOY_TARGETS)}"
-        )
-    own = _BY_TARGET.get(target, {})
-    nice = {"nice": _SMOKE_NICE} if preset == "smoke" and "nice" in own else {}
-    if preset == "paper" and "nice" in own:
-        nice = {
-            "nice": NiceRecipe(
-                width=400, critic_width=400, epochs=40, num_draws=5000, num_warmup=1000
-            )
-        }
-    return replace(ToySettings(), **(own | _BY_PRESET[preset] | nice))
+    check_known(target, TOY_TARGETS, "target of section 5.1")
+    found = preset_of(ToySettings(), _BY_PRESET, preset, _BY_TARGET.get(target, {}))
+    return replace(found, nice=_NICE.get(preset, found.nice)) if found.nice else found
+
+
+def plan(targets: list[str], num_seeds: int, preset: str, out: Path) -> list[CellSpec]:
+    """The cells: all targets at seed 0 first. Raises ValueError for anything unknown."""
+    for target in targets:
+        toy_settings(target, preset)
+    return plan_cells(((t, "", seed) for seed in range(num_seeds) for t in targets), preset, out)

@@ -239,6 +239,5 @@ def in_words(target: str, cells: list[CellRecord]) -> str:
     verb, factor = ("wins", own / other) if own >= other else ("loses", other / own)
     return (
         f"{target}: L2HMC {verb} by a factor of {factor:.3g}: {own:.2g} effective draws per "
-        "gradient against "
-        f"{other:.2g} of the best other sampler that converges, {label(rival)}."
+        f"gradient against {other:.2g} of the best other sampler that converges, {label(rival)}."
     )

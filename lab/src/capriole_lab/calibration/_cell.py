@@ -1,11 +1,7 @@
-"""``capriole-lab calibrate``: a cell per target and model; the kernel is trained in the cell and then
-put on trial.
-"""
+"""One target or model of calibration: a kernel is trained and then put on trial."""
 
 import os
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +12,12 @@ from capriole.models import versions
 from capriole.runs import RunFolder
 from capriole.runtime import OnProgress
 
-from ..cells._cells import CELL, CellSpec, Event, check_preset, run_cells, start_command
+from ..cells import CELL
 from ._examine_model import Examination
 from ._examine_target import examine_target
 from ._kernels import make_kernel, make_subject
 from ._models import AbstractModel
-from ._settings import LEVEL, SHARE, calibrate_settings, chosen_subjects
-
-REPORT = "calibration.html"
-
-
-def plan(subjects: list[str], seed: int, preset: str, out: Path) -> list[CellSpec]:
-    """The cells of ``subjects`` (all if none is named). Raises ValueError for anything unknown."""
-    calibrate_settings(preset)
-    check_preset(out / "cells", preset)
-    return [
-        CellSpec(name, seed, out / "cells" / f"{name}-{seed}") for name in chosen_subjects(subjects)
-    ]
-
-
-def run_calibration(
-    specs: list[CellSpec],
-    preset: str,
-    *,
-    jobs: int = 1,
-    on_event: Callable[[Event], None] | None = None,
-) -> list[CellSpec]:
-    """Run every cell that is not there yet, see `run_cells`; returns those that failed."""
-    return run_cells(specs, lambda spec: _start(spec, preset), jobs=jobs, on_event=on_event)
-
-
-def _start(spec: CellSpec, preset: str) -> subprocess.Popen:
-    arguments = [spec.target, str(spec.seed), "--preset", preset, "--out", str(spec.path)]
-    return start_command(spec, "calibrate-cell", *arguments)
+from ._settings import LEVEL, SHARE, calibrate_settings
 
 
 def run_cell(
