@@ -1,12 +1,15 @@
 """What the benchmarks share: options, the best of several rounds, and the file of the result."""
 
 import argparse
+import importlib
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +29,13 @@ def options(doc: str | None, out: str = "", **defaults: Any) -> argparse.Namespa
         kind, start = (value, None) if isinstance(value, type) else (type(value), value)
         parser.add_argument(f"--{name}", type=kind, default=start)
     return parser.parse_args()
+
+
+def from_tests(name: str) -> ModuleType:
+    """A module of the library's tests that a benchmark uses, wherever it lies below ``tests``."""
+    found = next((ROOT / "tests").rglob(f"{name}.py"))
+    sys.path[:0] = [str(ROOT / "tests"), str(found.parent)]
+    return importlib.import_module(name)
 
 
 def best_rates(pieces: dict[str, Piece], rounds: int) -> dict[str, float]:

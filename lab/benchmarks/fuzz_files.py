@@ -3,7 +3,7 @@ reading them.
 
     python lab/benchmarks/fuzz_files.py [--cases 10000] [--seed 0] [--out FILE]
 
-Each case changes one file of a sound run folder in one way (see tests/runs/hostile.py) and reads
+Each case changes one file of a sound run folder in one way (see hostile.py of the tests) and reads
 it. Counted: refused with one of capriole's errors, loaded all the same, any other exception; the
 longest read, the growth of the process's largest memory, and whether any payload was executed.
 """
@@ -11,19 +11,16 @@ longest read, the growth of the process's largest memory, and whether any payloa
 import collections
 import os
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
-from _bench import ROOT, options, store
+from _bench import ROOT, from_tests, options, store
 
 jax.config.update("jax_enable_x64", True)
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "runs")]
-
-import hostile
+hostile = from_tests("hostile")
 
 
 def main() -> None:

@@ -10,18 +10,15 @@ count.
 """
 
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-from _bench import ROOT, options, store
+from _bench import ROOT, from_tests, options, store
 
 os.environ.setdefault("CAPRIOLE_TEST_CACHE", str(ROOT / ".cache" / "jax"))
-sys.path.insert(0, str(ROOT / "tests" / "runs"))
-
-import kills
+kills = from_tests("kills")
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from _bench import options, store
 
 from capriole.adaptation import Profile, profile
 from capriole_lab.baselines import run_peer
-from capriole_lab.targets import make_target
+from capriole_lab.targets import stochastic_volatility
 
 PARAMETERS = 3  # mu, logit((phi + 1) / 2), log sigma: the last coordinates
 
@@ -36,9 +36,9 @@ def moments(found: Profile) -> np.ndarray:
 
 def main():
     """Integrate, print and store."""
-    args = options(__doc__, keys=16, draws=500)
+    args = options(__doc__, keys=16, draws=500, returns=200)
     jax.config.update("jax_enable_x64", True)
-    target = make_target("volatility", dtype="float64")
+    target = stochastic_volatility(num=args.returns, dtype="float64")
     start = target.start(jax.random.key(0), 64)
     draws = np.asarray(
         run_peer(

@@ -167,7 +167,7 @@ def read(folder: Path, kind: str) -> str:
 
 
 def _read_config(folder: Path) -> None:
-    from capriole.cli._pipeline import _job
+    from capriole_lab.cli._run import _job
 
     place = RunFolder.open(folder)
     try:
