@@ -25,8 +25,8 @@ from capriole_lab.dlgm._train import CHUNK, _chunk
 
 PIXELS = 784
 REPEATS = 20
-SIZES = ("latent", "hidden", "batch", "elbo_batch", "width", "embedding", "guide", "num_transitions", "num_leapfrogs",
-         "kernel_transitions", "kernel_leapfrogs")  # fmt: skip
+SIZES = ("latent", "hidden", "batch", "elbo_batch", "width", "embedding", "guide",
+         "num_transitions", "num_leapfrogs", "kernel_transitions", "kernel_leapfrogs")  # fmt: skip
 
 
 def useful_flops(settings, model):
@@ -105,9 +105,7 @@ def repeated(function, first, work=1.0):
 
 
 def parts_of(settings):
-    """Products at the decoder's shapes (rates); parts of a step, each with how often a step has it
-    (calls/s).
-    """
+    """Products at the decoder's shapes; parts of a step, with how often a step has each."""
     state, recipe = build("l2hmc", settings, PIXELS, 0)
     model, batch, chain = (
         state.model,
@@ -152,13 +150,15 @@ def parts_of(settings):
     calls = {
         "all transitions and their gradient": (
             1, repeated(lambda z: schemes.follow_and_learn(key, kernel, z, q, recipe), latents)),
-        "of it: decoder, gradient and Hessian-vector product": (chain, repeated(curvature, latents)),
+        "of it: decoder, gradient and Hessian-vector product": (
+            chain, repeated(curvature, latents)),
         "of it: kernel networks": (4 * chain, repeated(kick, latents)),
         "of it: image embeddings": (2 * settings.kernel_transitions, repeated(
             lambda x: eqx.filter_grad(lambda n: jnp.sum(n(x)))(network.embedding), images)),
         "guide: frame": (1, repeated(model.dynamics.guide.frame, images)),
         "guide: gradient": (1, repeated(
-            lambda z: eqx.filter_grad(lambda g: g.misfit(images, z))(model.dynamics.guide), latents)),
+            lambda z: eqx.filter_grad(lambda g: g.misfit(images, z))(model.dynamics.guide),
+            latents)),
         "encoder and its way through the decoder": (1, repeated(encode, images)),
         "decoder": (1, repeated(lambda z: schemes._decode(model.decoder, images, z), latents)),
         "optimizers": (1, repeated(update, jnp.ones(()))),

@@ -67,7 +67,7 @@ def memory() -> float:
 def streaming(
     waiting: Stopwatch, kernel, state, folder: Path, *, rounds: int, seconds: float
 ) -> dict:
-    """Alternating rounds of about ``seconds`` each: draws thrown away, and the same draws streamed."""
+    """Alternating rounds of about ``seconds``: draws thrown away, and the same streamed."""
     key = jax.random.key(1)
 
     def plain(num_draws: int) -> float:

@@ -75,9 +75,7 @@ def measure(name: str, devices, args) -> dict:
 
 
 def alternate(action, unit: int, places: dict, args) -> dict[str, list[float]]:
-    """Units of work per second in each round, one place after the other; as many as fill its share
-    of the seconds.
-    """
+    """Units of work per second in each round, one place after the other."""
     for where in places.values():
         action(unit, where)  # compiles
     start = time.perf_counter()

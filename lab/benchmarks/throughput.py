@@ -50,9 +50,7 @@ def blackjax_hmc(target, chains):
 
 
 def chain_kernel(kernel, chains, steps):
-    """Only the kernel and the positions it visits, as for BlackJAX; the host loop adds 12 recorded
-    figures per step.
-    """
+    """Only the kernel and the positions it visits, as for BlackJAX."""
     state = kernel.init(kernel.logdensity.sample(jax.random.key(0), chains))
 
     @jax.jit
@@ -83,9 +81,7 @@ def matmul():
 
 
 def network_flops(dynamics):
-    """Floating-point operations of the matrix products in one leapfrog step of one chain (4 network
-    evaluations).
-    """
+    """Floating-point operations of the matrix products in one leapfrog step of one chain."""
     networks = (dynamics.momentum_network, dynamics.position_network)
     return sum(2 * 2 * (n.inputs.size + n.hidden.size + n.heads.size) for n in networks)
 

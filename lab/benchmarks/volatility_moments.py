@@ -24,9 +24,7 @@ PARAMETERS = 3  # mu, logit((phi + 1) / 2), log sigma: the last coordinates
 
 
 def moments(found: Profile) -> np.ndarray:
-    """Means and variances (2, parameters) by the marginal's mass and the draws of the others given
-    it.
-    """
+    """Means and variances (2, parameters) by the marginal's mass and the draws given it."""
     points = found.points[:, :, -PARAMETERS:].astype(float)
     mean = found.mass @ points.mean(axis=1)
     # A step's width is no part of the marginal: mass is that at the step's middle.

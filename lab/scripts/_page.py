@@ -1,9 +1,9 @@
-"""What the ``summarise_*.py`` share: Markdown tables, and the block between two markers of a page."""
+"""What the ``summarise_*.py`` share: Markdown tables, the block between two markers."""
 
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def table(header: list[str], rows: list[list[str]]) -> list[str]:

@@ -1,9 +1,8 @@
 """Write the tables between the ``calibration`` markers of docs/calibration.md from the cells under
 results/calibration.
 
-python scripts/summarise_calibration.py           # rewrite the page, draw the figures beside the
-cells python scripts/summarise_calibration.py --check   # exit 1 if the page does not agree with the
-files
+python lab/scripts/summarise_calibration.py           # rewrite the page, draw the figures
+python lab/scripts/summarise_calibration.py --check   # exit 1 if it does not agree with the files
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Write the tables between the ``dlgm`` markers of docs/paper-dlgm.md from the files under
 results/paper-dlgm.
 
-python scripts/summarise_dlgm.py           # rewrite the page
-python scripts/summarise_dlgm.py --check   # exit 1 if the page does not agree with the files
+python lab/scripts/summarise_dlgm.py           # rewrite the page
+python lab/scripts/summarise_dlgm.py --check   # exit 1 if the page does not agree with the files
 """
 
 import json
@@ -21,7 +21,8 @@ from capriole_lab.dlgm._true_classes import COUNTS_HEADER, TRUE_HEADER, count_ro
 from capriole_lab.dlgm._words import mean_and_se, plus_minus
 
 LIKELIHOOD_HEADER = [
-    "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",
+    "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)",
+    "train log p(x)", "sandwich gap",
 ]  # fmt: skip
 STEPS = ("step-256.json", "step-64.json", "step-25.json")
 
@@ -58,9 +59,7 @@ def inpainting_rows(models):
 
 
 def speed(steps):
-    """Words on the training step's speed, and where its time goes, for one or several sizes of the
-    batch.
-    """
+    """Words on the training step's speed, and where its time goes."""
     lines = []
     for step in steps:
         rates, ratios, batch = step["rates"], step["ratios"], step["settings"]["batch"]

@@ -1,8 +1,8 @@
 """Write the tables between the ``peers`` markers of docs/peers.md from the cells under
 results/peers.
 
-python scripts/summarise_peers.py           # rewrite the page, draw the figure beside the cells
-python scripts/summarise_peers.py --check   # exit 1 if the page does not agree with the files
+python lab/scripts/summarise_peers.py           # rewrite the page, draw the figure beside the cells
+python lab/scripts/summarise_peers.py --check   # exit 1 if the page does not agree with the files
 """
 
 import sys

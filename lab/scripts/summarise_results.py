@@ -1,7 +1,7 @@
 """Write the tables between the ``results`` markers of README.md from the files under results.
 
-python scripts/summarise_results.py           # rewrite README.md
-python scripts/summarise_results.py --check   # exit 1 if README.md does not agree with the files
+python lab/scripts/summarise_results.py           # rewrite README.md
+python lab/scripts/summarise_results.py --check   # exit 1 if it does not agree with the files
 """
 
 import json
@@ -31,9 +31,7 @@ from capriole_lab.toy._tables import best_rival, healthy, label, median
 
 
 def load(root: Path) -> dict[str, list[dict]]:
-    """Results by target, seeds in order: runs under results/foundation, and cells of section 5.1
-    for other targets.
-    """
+    """Results by target, seeds in order: of results/foundation, else of section 5.1."""
     runs: dict[str, list[dict]] = defaultdict(list)
     for path in sorted(root.glob("foundation/*/results.json")):
         results = json.loads(path.read_text(encoding="utf-8"))
@@ -143,9 +141,7 @@ def block(runs: dict[str, list[dict]]) -> str:
 
 
 def against_rivals(root: Path) -> str:
-    """L2HMC's ESS per gradient over that of the best other sampler that converges, from the cells
-    of section 5.1.
-    """
+    """L2HMC's ESS per gradient over that of the best other sampler of section 5.1."""
     alone, others = [], []
     for target, cells in load_toy(root / "paper-toy").items():
         own, rival = median(cells, lambda c: worst(c, "l2hmc")), best_rival(cells)

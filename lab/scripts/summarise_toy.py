@@ -1,8 +1,8 @@
 """Write the tables between the ``toy`` markers of docs/paper-toy.md from the cells under
 results/paper-toy.
 
-python scripts/summarise_toy.py           # rewrite the page
-python scripts/summarise_toy.py --check   # exit 1 if the page does not agree with the files
+python lab/scripts/summarise_toy.py           # rewrite the page
+python lab/scripts/summarise_toy.py --check   # exit 1 if the page does not agree with the files
 """
 
 import sys

@@ -18,7 +18,7 @@ def cell(
     seconds=1.0,
     ess=10_000.0,
 ):
-    """``rate`` is the ESS per gradient, a thousandth of that per second; ``truth`` None: unknown."""
+    """``rate`` is the ESS per gradient, a thousandth of that per second; ``truth`` may be None."""
     settings = {"chosen": "small network"} if sampler == "capriole" else {"metric": "diagonal"}
     kind = "none" if truth is None else "exact moments"
     return {

@@ -47,7 +47,7 @@ def test_a_figure_that_is_missing_fails(value):
     assert not judge(asked, [cell("scg"), cell("scg", l2hmc=row(paper=value))]).passed
 
 
-def test_chains_that_never_leave_their_mode_fail_though_each_start_alone_has_no_r_hat_to_complain_about():
+def test_chains_that_never_leave_their_mode_fail_though_each_start_alone_passes():
     stuck = {"l2hmc mode 0": row(weights=[1.0, 0.0]), "l2hmc mode 1": row(weights=[0.0, 1.0])}
     found = cell("mog-asym", rhat=None, **stuck)
     assert weight_error(found, "l2hmc") == 0.5

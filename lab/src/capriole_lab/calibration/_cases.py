@@ -35,9 +35,7 @@ class Case(NamedTuple):
 
 
 def cases(kernel: AbstractTransition, *, slight: bool) -> Iterator[Case]:
-    """The kernel, every bug that makes it wrong, wrong targets and Jacobians from gross to (if
-    wanted) ``slight``.
-    """
+    """The kernel, every bug, wrong targets and Jacobians from gross to (if wanted) ``slight``."""
     yield Case(KERNEL, "pass")
     bugs = bugs_of(kernel)
     for name in bugs:
@@ -55,9 +53,7 @@ def cases(kernel: AbstractTransition, *, slight: bool) -> Iterator[Case]:
 
 
 def row(procedure: str, case: Case, p_values: dict[str, float], **facts: Any) -> dict[str, Any]:
-    """The record of a case with one p-value per quantity: rejected if Bonferroni's is not above the
-    share.
-    """
+    """The record of a case with a p-value per quantity; Bonferroni's decides."""
     adjusted = min(1.0, len(p_values) * min(p_values.values()))
     return verdict(procedure, case, p_values, adjusted <= SHARE, **facts)
 

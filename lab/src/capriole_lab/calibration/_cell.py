@@ -23,9 +23,7 @@ from ._settings import LEVEL, SHARE, calibrate_settings
 def run_cell(
     name: str, seed: int, preset: str, path: Path, progress: OnProgress = None
 ) -> dict[str, Any]:
-    """Train a kernel, examine it, store ``cell.json``. In double precision: call it with JAX's x64
-    mode on.
-    """
+    """Train a kernel, examine it, store ``cell.json``. Needs JAX's x64 mode."""
     begin, settings = time.perf_counter(), calibrate_settings(preset)
     subject = make_subject(name)
     train_key, trial_key = jax.random.split(jax.random.key(seed))

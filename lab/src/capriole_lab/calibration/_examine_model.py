@@ -1,6 +1,4 @@
-"""Models that can be simulated: the exact tests of Gandy and Scott, and simulation-based
-calibration.
-"""
+"""Models that can be simulated: exact tests (Gandy and Scott), simulation-based calibration."""
 
 import math
 from collections.abc import Callable
@@ -46,9 +44,7 @@ def _stacked(
 
 
 class Examination:
-    """A model, its kernel and the work to do; every test is a method that takes a case and gives
-    its row.
-    """
+    """A model, its kernel and the work to do; a test takes a case and gives its row."""
 
     def __init__(
         self,
@@ -126,9 +122,7 @@ class Examination:
         return randomised_ranks(own, others, self.rng)
 
     def two_samples(self, case: Case, number: int) -> dict[str, Any]:
-        """Are parameters, moved by the posterior's kernel, and their data still draws of the joint
-        distribution?
-        """
+        """Are parameters moved by the kernel, and their data, still joint draws?"""
         key = jax.random.fold_in(self.sample_key, number)
         left: list[float] = []
 
@@ -210,9 +204,7 @@ class Examination:
         )
 
     def ignore_data(self) -> dict[str, Any]:
-        """A sampler that returns the prior: parameters are calibrated, and only what depends on the
-        data shows it.
-        """
+        """A sampler that returns the prior: only what depends on the data shows it."""
         s, (joint_key, draw_key) = (
             self.settings,
             jax.random.split(jax.random.fold_in(self.sbc_key, 10_000)),

@@ -1,6 +1,4 @@
-"""Figures of `capriole-lab calibrate`: distribution functions of ranks, and what each test made of each
-kernel.
-"""
+"""Figures of calibration: distribution functions of ranks, p-values of every kernel."""
 
 from typing import TYPE_CHECKING, Any
 

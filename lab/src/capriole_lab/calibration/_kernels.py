@@ -78,9 +78,7 @@ def _with_hmc(kernel: AbstractTransition, step_size: float, share: float = 0.2) 
 def _fitted(
     subject: Any, key: Key, s: CalibrateSettings, progress: OnProgress
 ) -> tuple[AbstractTransition, str]:
-    """`capriole.fit`, of a model on one of its data sets; another data set gets the same dynamics
-    and whitening.
-    """
+    """`capriole.fit`, of a model on one of its data sets; others get the same kernel."""
     data_key, fit_key = jax.random.split(key)
     target, words, share = subject, "on this target", 0.0
     if isinstance(subject, AbstractModel):

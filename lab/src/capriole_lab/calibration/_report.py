@@ -48,9 +48,7 @@ class Report(NamedTuple):
 
 
 def load_cells(folder: Path) -> Cells:
-    """Complete cells below ``folder``, in the order of the settings, by subject; seeds after the
-    first in the name.
-    """
+    """Complete cells below ``folder`` by subject; seeds after the first in the name."""
     found = read_cells(folder)
     cells: Cells = {}
     for cell in sorted(found, key=lambda cell: (SUBJECTS.index(cell["subject"]), cell["seed"])):
@@ -60,9 +58,7 @@ def load_cells(folder: Path) -> Cells:
 
 
 def write_report(folder: Path, target: Path) -> Report:
-    """Write the page about the cells below ``folder``, and figures beside it. Raises ValueError
-    without any cell.
-    """
+    """Write page and figures about the cells below ``folder``. Raises ValueError without any."""
     cells = load_cells(folder)
     if not cells:
         raise ValueError(f"no finished cell below {folder}; see the log.txt of its cells")
@@ -73,9 +69,7 @@ def write_report(folder: Path, target: Path) -> Report:
 
 
 def figures(cells: Cells) -> "dict[str, Figure]":
-    """A chart of p-values for each subject, and for a model the distribution functions of its
-    ranks.
-    """
+    """A chart of p-values for each subject, and for a model that of its ranks."""
     out = {}
     for name, cell in cells.items():
         found: dict[str, dict[str, tuple[float, bool]]] = {
@@ -113,7 +107,8 @@ def render(cells: Cells) -> str:
     drawn = figures(cells)
     captions = {
         "p-values": "smallest p-value of the kernel and of every wrong one; red is rejected",
-        "ranks": "simulation-based calibration: blue the kernel, red draws of the prior, which ignore the data",
+        "ranks": "simulation-based calibration: blue the kernel, red draws of the prior, which "
+        "ignore the data",
     }
     sections = [
         Section(

@@ -1,4 +1,4 @@
-"""What `capriole-lab calibrate` examines, at which level, and with how much work under each preset."""
+"""What calibration examines, at which level, and with how much work under each preset."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

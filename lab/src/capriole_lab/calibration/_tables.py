@@ -93,9 +93,7 @@ def _moves(row: dict[str, Any]) -> bool:
 
 
 def blind_spots(cells: Cells) -> str:
-    """Bugs that a single procedure finds on no subject: what it lacks in power, not what must not
-    be.
-    """
+    """Bugs that a single procedure finds on no subject."""
     found = _bugs(cells)
     unseen = [f"{bug} ({procedure})" for bug, procedure, seen, _ in found if not seen]
     return _counted("pairs of a bug and a procedure without a find", len(found), unseen)
@@ -130,7 +128,7 @@ def _label(name: str, row: dict[str, Any]) -> str:
 
 
 def kernel_rows(cells: Cells) -> list[list[str]]:
-    """A row per subject and procedure: the kernel's verdict, and the smallest bias that was found."""
+    """A row per subject and procedure: the kernel's verdict, the smallest bias found."""
     powers = [f"target to the power {power:g}" for power in POWERS]
     jacobians = ["no Jacobian", *(f"{factor:g} of the log-det" for factor in JACOBIANS)]
     out = []

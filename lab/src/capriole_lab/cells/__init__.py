@@ -1,4 +1,4 @@
-"""Experiments made of cells, each in a process of its own: what toy, peers and calibration share."""
+"""Experiments made of cells, each in a process: what toy, peers and calibration share."""
 
 from ._cells import (
     CELL,

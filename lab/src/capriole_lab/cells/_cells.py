@@ -1,6 +1,4 @@
-"""Experiments made of cells: what each is, running them in processes of their own, going on where
-they stopped.
-"""
+"""Experiments made of cells: planning them, running them in processes, going on."""
 
 import json
 import math

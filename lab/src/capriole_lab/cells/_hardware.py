@@ -19,7 +19,5 @@ def describe(devices: Devices | None) -> str:
 
 
 def named(device: str) -> str:
-    """A device as results hold it, once where the platform and its kind have one name (``cpu
-    cpu``).
-    """
+    """A device as results hold it: ``cpu cpu`` is ``cpu``."""
     return device.replace("cpu cpu", "cpu")

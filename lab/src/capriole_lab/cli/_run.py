@@ -21,9 +21,7 @@ from ._show import show_file
 
 
 class Job(NamedTuple):
-    """What to run. ``origin`` says how to make it again: command, function, dim, spread, precision,
-    devices.
-    """
+    """What to run; ``origin`` says how to make it again."""
 
     target: str
     preset: str
@@ -33,9 +31,7 @@ class Job(NamedTuple):
 
 
 def origin_of(target: str, *, dim: int | None, spread: float, float64: bool) -> dict[str, Any]:
-    """How to make the target again. Raises ValueError for a dimension where there is one already,
-    or none.
-    """
+    """How to make the target again. Raises ValueError unless it has exactly one dimension."""
     if ".py:" not in target:
         if dim is not None or spread != 1:
             raise ValueError(

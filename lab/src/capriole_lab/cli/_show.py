@@ -29,9 +29,7 @@ RATIOS = (
 
 
 def show_targets() -> None:
-    """One line per target; the posteriors of posteriordb with a note on how to get their data where
-    there are none.
-    """
+    """One line per target, and where the data of posteriordb are."""
     from ..targets import MODELS, POSTERIORS, TARGETS, PosteriordbError, find_posteriordb
 
     console = Console()
@@ -51,9 +49,7 @@ def show_targets() -> None:
 
 
 def show_file(path: Path) -> None:
-    """The table of a results.json, whoever wrote it. Raises ValueError or OSError with one line if
-    it has none.
-    """
+    """The table of a results.json. Raises ValueError or OSError if it has none."""
     from rich.errors import MarkupError
 
     from capriole.runs import read_json
@@ -70,7 +66,8 @@ def show_results(results: dict[str, Any]) -> None:
     """The table of a run: one row per sampler, ratios, cost of training, warnings."""
     console = Console()
     samplers = results["samplers"]
-    title = f"{results['target']} ({results['preset']}, seed {results['seed']}, {results['device']}, {results['dtype']})"
+    made = (results["preset"], f"seed {results['seed']}", results["device"], results["dtype"])
+    title = f"{results['target']} ({', '.join(made)})"
     table = Table(
         "", *(name.replace("_", " ") for name in samplers), title=title, title_justify="left"
     )

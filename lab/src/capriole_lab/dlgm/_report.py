@@ -161,9 +161,7 @@ def _goals(results: dict[str, Any]) -> list[str]:
 def _table_of(
     by_scheme: dict[str, list[Loaded]], name: str, header: list[str], words: str, rows_of: Any
 ) -> list[str]:
-    """Words and a table with the rows that ``rows_of(model, stored)`` makes of every model's stage
-    ``name``.
-    """
+    """Words and a table of the rows that ``rows_of`` makes of every model's stage ``name``."""
     every = [m for models in by_scheme.values() for m in models]
     rows = [row for m in every if (stored := m.stage(name)) for row in rows_of(m, stored)]
     return [html.text(words), html.table(header, rows)] if rows else [html.text("Not run.")]

@@ -95,15 +95,11 @@ class Settings:
         return self.elbo_epochs if scheme == "elbo" else self.epochs
 
     def batch_of(self, scheme: str) -> int:
-        """Images in a minibatch: the samplers' steps are dear, so that small batches, hence more
-        steps, serve them.
-        """
+        """Images in a minibatch: a sampler's steps are dear, and small batches serve them."""
         return self.elbo_batch if scheme == "elbo" else self.batch
 
     def training_of(self, scheme: str) -> dict[str, Any]:
-        """What the training of a scheme depends on: the rest may change between a run and its
-        continuation.
-        """
+        """What the training of a scheme depends on; the rest may change when it goes on."""
         unused = {*_UNUSED[scheme], *_UNUSED_IN.get(self.frame, ())}
         if scheme == "l2hmc" and self.frame == "none":
             unused.remove("step_size")
@@ -116,9 +112,7 @@ class Settings:
         return {name: value for name, value in asdict(self).items() if name.startswith(beginnings)}
 
     def learning_rates_of(self, scheme: str) -> tuple[float, float]:
-        """Of encoder and decoder: a VAE's start together and low, else its latents collapse onto
-        the prior.
-        """
+        """Of encoder and decoder: a VAE's are equal, else its latents collapse."""
         if scheme == "elbo":
             return self.elbo_learning_rate, self.elbo_learning_rate
         return self.encoder_learning_rate, self.learning_rate
@@ -268,9 +262,7 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
 
 
 def settings_for(preset: str = "laptop", **overrides: Any) -> Settings:
-    """Settings of a preset, with overrides (None: keep). Raises ValueError for an unknown preset or
-    setting.
-    """
+    """Settings of a preset with overrides (None: keep). Raises ValueError for unknown ones."""
     check_known(preset, _BY_PRESET, "preset")
     chosen = {name: value for name, value in overrides.items() if value is not None}
     return settings_from(_BY_PRESET[preset] | chosen)

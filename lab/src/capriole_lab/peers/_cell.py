@@ -1,6 +1,4 @@
-"""One (target, sampler, seed) of the peers bench: run, measure, hold against the truth, store one
-``cell.json``.
-"""
+"""One (target, sampler, seed) of the peers bench: run, measure, hold against the truth."""
 
 import time
 from pathlib import Path
@@ -43,7 +41,7 @@ FIGURES = (
 def run_cell(
     name: str, sampler: str, seed: int, preset: str, path: Path, progress: OnProgress = None
 ) -> dict[str, Any]:
-    """Everything of one cell, stored in the folder ``path``. A float64 target needs JAX's x64 mode."""
+    """Everything of one cell, stored in ``path``. A float64 target needs JAX's x64 mode."""
     begin, begin_cpu = time.perf_counter(), time.process_time()
     settings = peers_settings(name, preset)
     target: Any = make_target(name, dtype=settings.dtype)
@@ -152,9 +150,7 @@ def measure(run: BenchRun, target: Any, settings: PeersSettings) -> dict[str, An
 
 
 def problems(record: dict[str, Any]) -> list[str]:
-    """Why a cell's draws must not be trusted; empty if they may. A kernel that `fit` itself warns
-    of is one.
-    """
+    """Why a cell's draws must not be trusted; empty if they may."""
     found = []
     if record["settings"].get("failed"):
         found.append("capriole.fit says failed")

@@ -16,9 +16,7 @@ HARD = ("mog", "mog-asym", "funnel", "rougher-well", f"{SCHOOLS}centered")
 
 
 class Verdict(NamedTuple):
-    """What was asked, what was measured (None: nothing to measure), on how many targets, and
-    whether it is enough.
-    """
+    """What was asked and measured (None: nothing), on how many targets; whether it is enough."""
 
     text: str
     bound: float
@@ -28,9 +26,7 @@ class Verdict(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """``measured(table)`` gives a figure, which must be at least ``bound``, and the number of
-    targets behind it.
-    """
+    """``measured(table)`` gives a figure, at least ``bound``, and the number of targets."""
 
     text: str
     bound: float
@@ -119,9 +115,7 @@ GOALS: tuple[Goal, ...] = (
 
 
 def verdicts(table: Table) -> list[Verdict]:
-    """Verdicts of all goals whose targets were run; a figure that could not be computed does not
-    pass.
-    """
+    """Verdicts of all goals whose targets were run; a missing figure does not pass."""
     return [_judge(goal, table) for goal in GOALS if not goal.only or set(goal.only) & set(table)]
 
 

@@ -1,6 +1,4 @@
-"""From stored cells to standings: which samplers pass on a target, who is best, by what factor, at
-what total cost.
-"""
+"""From stored cells to standings: who passes on a target, who is best, at what cost."""
 
 import functools
 import math
@@ -51,9 +49,7 @@ class Standing(NamedTuple):
     chosen: list[str]
 
     def total(self, unit: str, draws: float = WANTED) -> float | None:
-        """Gradients or seconds to so many effective draws, preparation included; None unless it
-        passed.
-        """
+        """Cost of so many effective draws with preparation, by unit; None unless it passed."""
         rate, fixed = self.rate[unit], self.fixed[unit]
         return None if rate is None or fixed is None else fixed + draws / rate
 
@@ -85,9 +81,7 @@ def judged(cells: list[CellRecord]) -> list[CellRecord]:
 
 
 def charged(cell: CellRecord) -> CellRecord:
-    """The cell with proposals that need a log density alone, as a flow's, charged one gradient, as
-    Crank-Nicolson's.
-    """
+    """The cell with proposals that need only log densities charged as gradients."""
     free = (cell["settings"] or {}).get("num_density_evaluations")
     if not free or cell["ess_per_gradient"] is None:
         return cell
@@ -100,9 +94,7 @@ def charged(cell: CellRecord) -> CellRecord:
 
 @functools.cache
 def _exact(target: str) -> dict[str, Any] | None:
-    """Means, variances and their errors of the last coordinates, where all others can be integrated
-    out.
-    """
+    """Moments and errors of the last coordinates, where the others can be integrated out."""
     if target == "volatility":
         return dict(zip(_MOMENTS, volatility_moments().T, strict=True))
     if target != "batting":
@@ -130,7 +122,7 @@ def _referee(cell: CellRecord, cells: list[CellRecord]) -> CellRecord | None:
 
 
 def disagreement(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
-    """Largest |z| between two cells' means and variances; NaN if a figure or its error is missing."""
+    """Largest |z| between two cells' means and variances; NaN if a figure is missing."""
     worst = 0.0
     for kind in ("mean", "variance"):
         figures = (ours[kind], theirs[kind], ours[f"{kind}_error"], theirs[f"{kind}_error"])

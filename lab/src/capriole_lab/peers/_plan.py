@@ -1,6 +1,4 @@
-"""``capriole-lab bench peers``: all cells, one after the other or several at a time, then summary and
-page.
-"""
+"""``capriole-lab bench peers``: planning its cells, running them, giving up late ones."""
 
 import json
 from collections.abc import Callable
@@ -14,9 +12,7 @@ from ._settings import peers_settings
 def plan(
     targets: list[str], samplers: list[str], num_seeds: int, preset: str, out: Path
 ) -> list[CellSpec]:
-    """The cells in the order of running: all targets at seed 0 first. Raises ValueError for
-    anything unknown.
-    """
+    """The cells: all targets at seed 0 first. Raises ValueError for anything unknown."""
     for target in targets:
         peers_settings(target, preset)
     triples = ((t, s, seed) for seed in range(num_seeds) for t in targets for s in samplers)
@@ -53,9 +49,7 @@ def run_peers(
 
 
 def _spare(spec: CellSpec, specs: list[CellSpec], preset: str, minutes: float) -> None:
-    """Store the cell of a sampler that had as many ``minutes`` on this target at an earlier seed
-    and was not done.
-    """
+    """Store the cell of a sampler that had as many ``minutes`` at an earlier seed."""
     for other in specs:
         if (
             (other.target, other.sampler) == (spec.target, spec.sampler)

@@ -34,9 +34,7 @@ UNITS = ("gradients", "seconds")
 
 
 def load_cells(folder: Path) -> Cells:
-    """Complete cells below ``folder`` by target, in the registry's order; samplers and seeds in
-    order.
-    """
+    """Complete cells below ``folder`` by target, in the registry's order."""
     return cells_by_target(
         folder, BENCH_TARGETS, lambda c: (SAMPLERS.index(c["sampler"]), c["seed"])
     )
@@ -92,7 +90,8 @@ def render(cells: Cells) -> str:
 
 def _verdict(ranked: Table) -> Section:
     found = verdicts(ranked)
-    words = f"{sum(v.passed for v in found)} of {len(found)} goals are met. Targets: how many stand behind a figure."
+    met = f"{sum(v.passed for v in found)} of {len(found)} goals are met."
+    words = f"{met} Targets: how many stand behind a figure."
     return Section("Verdict", [text(words), table(GOAL_HEADER, goal_rows(found))])
 
 
@@ -102,7 +101,7 @@ def _labels(ranked: Table) -> dict[str, str]:
 
 
 def rates_figure(ranked: Table) -> "Figure":
-    """Effective draws per gradient and per second of every sampler that passes, a row per target."""
+    """Effective draws per gradient and second of every sampler that passes, by target."""
     panels = {
         words: {
             short(target): {s.sampler: rate for s in found if (rate := s.rate[unit])}
@@ -172,7 +171,10 @@ def _targets(ranked: Table, cells: Cells) -> Section:
         )
         for name, found in ranked.items()
     ]
-    words = "Figures of the first seed that passes. A sampler passes if most seeds do. Steps count thinned ones."
+    words = (
+        "Figures of the first seed that passes. A sampler passes if most seeds do. Steps count "
+        "thinned ones."
+    )
     return Section("Every target", [text(words), *tables])
 
 

@@ -1,4 +1,4 @@
-"""Runs of the peers bench: capriole's front door and the peers, from the same starts, in one form."""
+"""Runs of the peers bench: `capriole.fit` and the peers, from the same starts, in one form."""
 
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from ..targets import AbstractTarget
 from ._settings import OURS, PeersSettings
 
 LONGER = (4, 16)
-"""How many times as long a run may be made if R-hat fails; `capriole.fit` does the same by itself."""
+"""How many times as long a run may be made if R-hat fails; `capriole.fit` does the same."""
 
 _STARTS, _SAMPLER, _ONE_MODE = 11, 12, 13
 _MOST_STARTS = 64
@@ -46,9 +46,7 @@ class BenchRun(NamedTuple):
 
 
 class Started(AbstractTarget):
-    """A target whose starts are those of the bench at one seed, whatever key they are asked for
-    with.
-    """
+    """A target whose starts are those of the bench at one seed, whatever the key."""
 
     inner: AbstractTarget
     positions: Vector
@@ -59,9 +57,7 @@ class Started(AbstractTarget):
         return self.inner(position)
 
     def start(self, key: Key, num: int) -> Vector:
-        """The first ``num`` of the starts that every sampler gets; beyond 64 they are scouts of
-        `capriole.fit`.
-        """
+        """The first ``num`` starts of a sampler; those beyond 64 are exploratory."""
         return jnp.asarray(np.asarray(self.positions)[:, :num])
 
 
@@ -154,9 +150,7 @@ def peer_run(
 def run_fit(
     target: Started, seed: int, settings: PeersSettings, progress: OnProgress = None
 ) -> tuple[BenchRun, Fit]:
-    """`capriole.fit`, with its default settings but for the numbers of chains, draws and training
-    steps.
-    """
+    """`capriole.fit` with default settings but for chains, draws and training steps."""
     import arviz  # noqa: F401  # peers' libraries are imported before their clocks run, too
 
     with CompileClock() as clock:
@@ -192,17 +186,13 @@ def run_fit(
 
 
 def _after_the_draws(result: Fit) -> dict[str, float]:
-    """What comparing NUTS took where it decided nothing: it came after the draws, for the verdict
-    alone.
-    """
+    """Cost of the comparison with NUTS where it came after the draws."""
     compared = result.verdict.settings["comparison"]
     return dict.fromkeys(compared, 0.0) if compared["decided"] else compared
 
 
 def _prepared(result: Fit) -> int:
-    """Gradients that `fit` spent before the first kept draw: pilot, all candidates, NUTS if it was
-    compared before the choice, warm-up, runs given up for a longer one.
-    """
+    """Gradients of `fit` before the first kept draw: warm-up, search, runs given up."""
     settings = result.verdict.settings
     before = settings["comparison"]["num_gradients"] - _after_the_draws(result)["num_gradients"]
     return int(

@@ -91,9 +91,7 @@ def goal_rows(found: list[Verdict]) -> Rows:
 
 
 def rank_rows(table: Table) -> Rows:
-    """One row per target: where capriole stands, against whom, by what factor, and who did not
-    pass.
-    """
+    """One row per target: capriole's rank, best peer, ratio, and who did not pass."""
     rows = []
     for target, found in table.items():
         ours = find(found, OURS)
@@ -134,9 +132,7 @@ def _rates(standing: Standing | None, unit: str) -> str:
 
 
 def target_rows(found: list[Standing], cells: list[CellRecord]) -> Rows:
-    """Every sampler on one target, the ranked ones first; figures of its first seed that passes, or
-    of its first.
-    """
+    """Every sampler on one target, ranked ones first; figures of a seed that passes."""
     rows, rank = [], 0
     for standing in found:
         rank += standing.passed
@@ -166,9 +162,7 @@ def target_rows(found: list[Standing], cells: list[CellRecord]) -> Rows:
 
 
 def cost_rows(table: Table) -> Rows:
-    """What is spent before the first draw, what 10,000 effective draws cost, and when capriole
-    pays.
-    """
+    """Cost before the first draw, cost of 10,000 effective draws, and when capriole pays."""
     rows = []
     for target, found in table.items():
         ours = find(found, OURS)

@@ -1,6 +1,4 @@
-"""Whether draws tell the truth about their target: exact moments, mode weights, or posteriordb's
-reference draws.
-"""
+"""Are draws right? Exact moments, mode weights, or posteriordb's reference draws."""
 
 from typing import Any
 
@@ -16,9 +14,7 @@ type Row = dict[str, Any]
 
 
 def truth(name: str, target: Any, position: np.ndarray, coordinates: int | None) -> Row:
-    """The verdict on ``position`` (chains, draws, dim): kind, largest |z|, ``passed`` (None: no
-    truth is known).
-    """
+    """The verdict on ``position`` (chains, draws, dim); ``passed`` None: nothing is known."""
     if name in POSTERIORS:
         return _against_reference(name.partition("/")[2], target, position)
     if isinstance(target, AbstractExactTarget):
@@ -27,9 +23,7 @@ def truth(name: str, target: Any, position: np.ndarray, coordinates: int | None)
 
 
 def _against_moments(target: Any, position: np.ndarray, coordinates: int | None) -> Row:
-    """Means and variances in standard errors from ESS; coordinates without known moments (NaN) are
-    left out.
-    """
+    """Means and variances in standard errors; coordinates without moments are left out."""
     mean, variance = (
         np.asarray(moment, np.float64)[:coordinates] for moment in (target.mean, target.variance)
     )
@@ -69,9 +63,7 @@ def _against_reference(name: str, target: AbstractPosterior, position: np.ndarra
 
 
 def modes(target: Any, position: np.ndarray) -> Row:
-    """Weights of the modes, their errors in standard errors from ESS, R-hat; a chain that never
-    switches fails.
-    """
+    """Weights of the modes in standard errors, and R-hat; no switches is a failure."""
     exact = np.asarray(target.mode_weights, np.float64)
     flat = jnp.asarray(position.reshape(-1, position.shape[-1]).T)
     labels = np.asarray(target.mode(flat)).reshape(position.shape[:2])
@@ -89,7 +81,5 @@ def modes(target: Any, position: np.ndarray) -> Row:
 
 
 def moments(position: np.ndarray) -> Row:
-    """Means and variances with their standard errors, by which cells without known truth are
-    compared.
-    """
+    """Means, variances and their errors, by which cells without known truth are compared."""
     return diagnostics.moments(position)._asdict()

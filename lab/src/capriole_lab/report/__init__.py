@@ -1,6 +1,4 @@
-"""Figures and pages. Matplotlib and Jinja are imported when something is drawn, without pyplot or
-any global state.
-"""
+"""Figures and pages. Matplotlib and Jinja are imported when something is drawn."""
 
 from ._figures import (
     LABELS,

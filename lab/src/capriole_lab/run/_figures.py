@@ -21,9 +21,7 @@ def write_figures(
     draws: dict[str, np.ndarray],
     gradients_per_step: dict[str, float],
 ) -> None:
-    """``training.png``, ``autocorrelation.png``, and ``chains.png`` (2-d) or ``trace.png`` (worst
-    coordinate).
-    """
+    """``training.png``, ``autocorrelation.png``, and ``chains.png`` (2-d) or ``trace.png``."""
     folder.write_figure("training", training_curve(history))
     main: dict[str, np.ndarray] = {name: draws[name] for name in ("l2hmc", "hmc") if name in draws}
     curves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -54,9 +52,7 @@ def write_figures(
 
 
 def density_bounds(points: np.ndarray) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top of a view of points (num, 2) that leaves out the outermost
-    thousandth.
-    """
+    """Left, right, bottom, top of a view of points (num, 2) without the outermost thousandth."""
     low, high = np.quantile(points, [0.0005, 0.9995], axis=0)
     margin = 0.15 * (high - low)
     return (

@@ -1,6 +1,4 @@
-"""Training never returns a kernel that measures worse than its start, where that start is a good
-one.
-"""
+"""Training never returns a kernel that measures worse than a good start."""
 
 from typing import Any
 

@@ -1,6 +1,4 @@
-"""From settings to what training needs: dynamics, objective, and the plain HMC moves around the
-learned ones.
-"""
+"""From settings to what training needs: dynamics, objective, plain HMC moves."""
 
 import math
 from collections.abc import Callable
@@ -94,9 +92,7 @@ def make_objective(settings: Settings, pilot: Pilot) -> AbstractObjective:
 
 
 def make_dynamics(key: Key, settings: Settings, pilot: Pilot, dim: int) -> LearnedLeapfrog:
-    """What training starts from: networks near HMC, or near a rotation under the pilot's normal
-    surrogate.
-    """
+    """What training starts from: networks near HMC, or near a rotation."""
     surrogate = settings.start == "surrogate"
     turn = rotation_step_sizes(math.pi / 2, settings.num_leapfrogs)
     made = learned_leapfrog(
@@ -112,8 +108,6 @@ def make_dynamics(key: Key, settings: Settings, pilot: Pilot, dim: int) -> Learn
 
 
 def step_size_of(kernel: Any) -> Any:
-    """The step size of a learned leapfrog, the geometric mean of two; of a mixture, that of its
-    first part.
-    """
+    """The step size of a learned leapfrog (a geometric mean); a mixture's first part."""
     learned: Any = kernel.transitions[0] if isinstance(kernel, Mixture) else kernel
     return jnp.exp(jnp.mean(learned.dynamics.log_step_size))

@@ -1,6 +1,4 @@
-"""One target from training to verdict: train, tune HMC, sample both, measure, draw, write
-everything down.
-"""
+"""One target from training to verdict: train, tune HMC, sample both, measure, draw."""
 
 import platform
 import re
@@ -123,9 +121,7 @@ class Run:
 
     @property
     def num_bytes(self) -> int:
-        """Size of all draws that the run writes: positions, 6 floats and 11 bytes of flags and
-        counts per step.
-        """
+        """Bytes of all draws: positions, 6 floats and 11 bytes of flags and counts per step."""
         s, itemsize = self.settings, jnp.zeros(()).dtype.itemsize
         return (
             self._num_samplers
@@ -139,9 +135,7 @@ class Run:
         return 7 if hasattr(self.target, "mode") else 3
 
     def execute(self) -> dict[str, Any]:
-        """All stages; raises KeyboardInterrupt, with everything so far stored, if one was
-        interrupted.
-        """
+        """All stages; raises KeyboardInterrupt, with everything stored, if one was stopped."""
         self.folder.check_space(self.num_bytes)
         result = self.train()
         self.sample(
@@ -229,9 +223,7 @@ class Run:
         return result
 
     def tune_and_sample_hmc(self) -> None:
-        """HMC at the same M, tuned for worst-dimension bulk ESS (``hmc``) and for the paper's ESS
-        (``hmc_paper``).
-        """
+        """HMC at the same M, tuned for worst bulk ESS (``hmc``) and the paper's (``hmc_paper``)."""
         s = self.settings
         starts = self._starts("tuning", s.tuning_chains)
         for name, score in (
@@ -265,9 +257,7 @@ class Run:
         self._keep_the_better()
 
     def _keep_the_better(self) -> None:
-        """Tuning is noisy where HMC hardly mixes: each row shows the better of the two kernels, as
-        finally measured.
-        """
+        """Each row shows the better of the two kernels, as finally measured: tuning is noisy."""
         rows = self.results["samplers"]
         scores = {"hmc": worst_ess, "hmc_paper": lambda row: row["paper_ess_per_step"]}
         best = {
@@ -283,9 +273,7 @@ class Run:
     def sample(
         self, name: str, kernel: AbstractTransition, num_leapfrogs: int, step_size: float
     ) -> None:
-        """Sample from exact starts or, without them, the pilot's; with modes also dispersed and
-        from one mode.
-        """
+        """Sample from exact starts or the pilot's; with modes also dispersed and from one mode."""
         exact = hasattr(self.target, "sample")
         self._sample_once(name, kernel, "exact" if exact else "pilot", num_leapfrogs, step_size)
         if hasattr(self.target, "mode") and name in ("l2hmc", "hmc"):
@@ -309,9 +297,7 @@ class Run:
         self._judge(name, streamed, start, num_leapfrogs, step_size)
 
     def extend(self, num_steps: int) -> dict[str, Any]:
-        """``num_steps`` more draws of the main kernel of a finished run; 0 finishes an extension
-        that was stopped.
-        """
+        """``num_steps`` more draws of a finished run; 0 finishes a stopped extension."""
         results, found = (
             self.folder.read_json("results.json"),
             self.checkpoints.read("sample-l2hmc"),
@@ -361,9 +347,7 @@ class Run:
     def _judge(
         self, name: str, streamed: Streamed, start: str, num_leapfrogs: int, step_size: float
     ) -> None:
-        """Fill the row of a sampler from its draws on disk, and note in the draws themselves what
-        they are.
-        """
+        """Fill the row of a sampler from its draws on disk, and annotate these."""
         keep_from = 0 if start == "exact" else self.settings.num_steps // 4
         item = Sampled.of(
             streamed, num_leapfrogs=num_leapfrogs, step_size=step_size, keep_from=keep_from

@@ -1,4 +1,4 @@
-"""Stages that are stored whole: the pilot, with a fingerprint of the target, and the tuning of HMC."""
+"""Stages that are stored whole: the pilot, with the target's fingerprint; HMC's tuning."""
 
 from typing import Any
 

@@ -11,7 +11,7 @@ from ..targets import AbstractExactTarget
 
 
 def centre_of(target: Any, draws: np.ndarray) -> np.ndarray:
-    """The target's exact mean where it is known, zero where it is NaN; else the mean of the draws."""
+    """The target's exact mean where it is known (zero for NaN), else that of the draws."""
     exact = isinstance(target, AbstractExactTarget)
     return np.nan_to_num(np.asarray(target.mean, np.float64)) if exact else draws.mean(axis=(0, 1))
 

@@ -71,9 +71,7 @@ def arrival(
     *,
     num_steps: int,
 ) -> np.ndarray:
-    """Gradients each chain needs until its log density first lies in the interval; 0 at once, inf
-    if never.
-    """
+    """Gradients until a chain's log density lies in the interval; inf if never."""
     state = kernel.init(starts, jax.random.fold_in(key, 0))
     draws = draw_chains(jax.random.fold_in(key, 1), kernel, state, num_draws=num_steps)
     if not draws.completed:

@@ -1,6 +1,4 @@
-"""One (target, seed) of section 5.1: train L2HMC, tune and run every baseline, measure, store one
-``cell.json``.
-"""
+"""One (target, seed) of section 5.1: train, run every baseline, measure, store."""
 
 import time
 from pathlib import Path
@@ -34,18 +32,14 @@ _PATH_STEPS = 300
 def run_cell(
     name: str, seed: int, preset: str, path: Path, progress: OnProgress = None
 ) -> dict[str, Any]:
-    """Everything of one (target, seed), stored in the folder ``path``; a half-finished folder is
-    begun anew.
-    """
+    """One (target, seed), stored in ``path``; a half-finished folder is begun anew."""
     for folder in (path, path / "burn-in"):
         clear(folder)
     return Cell(name, seed, preset, path, progress).execute()
 
 
 class Cell:
-    """A cell in progress; ``record`` becomes ``cell.json``: a row per sampler, curves and paths for
-    figures, cost.
-    """
+    """A cell in progress; ``record`` becomes ``cell.json``."""
 
     def __init__(self, name: str, seed: int, preset: str, path: Path, progress: OnProgress):
         self.begin, self.begin_cpu = time.perf_counter(), time.process_time()
@@ -76,9 +70,7 @@ class Cell:
         }
 
     def execute(self) -> dict[str, Any]:
-        """All stages; ``cell.json`` is written last, so its presence says that the cell is
-        complete.
-        """
+        """All stages; ``cell.json`` is written last, and says that the cell is complete."""
         kernel = self.learned()
         hmc = self.hmc()
         self.peers()
@@ -95,16 +87,12 @@ class Cell:
         return self.record
 
     def next_key(self) -> jax.Array:
-        """A fresh key; the stages take them in a fixed order. `Run` itself is not asked to sample
-        here.
-        """
+        """A fresh key; the stages take them in a fixed order."""
         self.num_keys += 1
         return jax.random.fold_in(self.run.sample_key, self.num_keys)
 
     def starts(self, kind: str, num: int) -> Vector:
-        """``exact`` draws, the target's own ``dispersed`` starts, or exact draws of ``mode 0`` or
-        ``mode 1``.
-        """
+        """``exact`` draws, the target's ``dispersed`` starts, or draws of ``mode 0`` or ``1``."""
         if kind == "exact":
             return self.target.sample(self.next_key(), num)
         if kind == "dispersed":
@@ -125,9 +113,7 @@ class Cell:
         return kernel
 
     def hmc(self) -> AbstractTransition:
-        """HMC at the paper's M, tuned for bulk ESS and for the paper's ESS; HMC at its own best
-        length.
-        """
+        """HMC at the paper's M, tuned for either ESS; HMC at its own best length."""
         toy, m = self.toy, self.toy.paper_leapfrogs
         tunings = tune_sizes(self)
         for name, tuning in tunings.items():
@@ -193,9 +179,7 @@ class Cell:
         }
 
     def nice(self, recipe: NiceRecipe) -> None:
-        """Train A-NICE-MC, its chains started from N(0, I) as published; sample it from exact draws
-        and either mode.
-        """
+        """Train A-NICE-MC from N(0, I); sample it from exact draws and either mode."""
         starts = jax.random.normal(self.next_key(), (recipe.num_chains, self.target.dim)).T
         result = train_nice(
             self.next_key(), self.target, starts, recipe, progress=self.run.progress
@@ -225,9 +209,7 @@ class Cell:
         kinds: tuple[str, ...],
         num_chains: int,
     ) -> None:
-        """One row per kind of start, ``name`` for exact ones, else ``name kind``; R-hat of the
-        modes over starts.
-        """
+        """A row per kind of start, ``name`` for exact ones, else ``name kind``."""
         labels = []
         for kind in kinds:
             row_name = name if kind == "exact" else f"{name} {kind}"

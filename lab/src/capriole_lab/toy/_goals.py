@@ -1,6 +1,4 @@
-"""The goals of section 5.1 as data, and their verdicts computed from stored cells: medians over
-seeds, with range.
-"""
+"""The goals of section 5.1 as data, and their verdicts: medians over seeds."""
 
 import math
 import statistics
@@ -12,9 +10,7 @@ type Figure = Callable[[CellRecord], float | None]
 
 
 class Goal(NamedTuple):
-    """``measured(cell)`` must be at least, or at most, ``bound``; None (could not be computed)
-    never passes.
-    """
+    """``measured(cell)`` must be at least, or at most, ``bound``; None never passes."""
 
     target: str
     text: str
@@ -24,9 +20,7 @@ class Goal(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """A goal with what was measured: one value per seed, their median, whether the median meets the
-    bound.
-    """
+    """A goal with one value per seed, their median, whether it meets the bound."""
 
     goal: Goal
     values: list[float | None]
@@ -95,9 +89,7 @@ def _rhat(cell: CellRecord) -> float | None:
 
 
 def _mode_rhat(cell: CellRecord) -> float | None:
-    """Over the chains from both modes together, so that chains which all stay where they were
-    cannot pass.
-    """
+    """Over the chains from both modes together: chains that stay cannot pass."""
     return cell["mode_rhat"].get("l2hmc")
 
 
@@ -182,9 +174,7 @@ GOALS: tuple[Goal, ...] = (
 
 
 def judge(goal: Goal, cells: list[CellRecord]) -> Verdict:
-    """The verdict of a goal on the cells of its target; a value that is missing counts as a
-    failure.
-    """
+    """The verdict of a goal on its target's cells; a missing value is a failure."""
     values = [goal.measured(cell) for cell in cells]
     passes = [
         value is not None and math.isfinite(value) and _meets(goal, value) for value in values

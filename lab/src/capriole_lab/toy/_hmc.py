@@ -27,9 +27,7 @@ class LengthTuning(NamedTuple):
 
 
 def tune_sizes(cell: "Cell") -> dict[str, HMCTuning]:
-    """HMC at the paper's M: ``hmc`` for worst-dimension bulk ESS and ``hmc_paper`` for the paper's
-    ESS.
-    """
+    """HMC at the paper's M: ``hmc`` for worst bulk ESS, ``hmc_paper`` for the paper's."""
     scores: dict[str, Callable] = {
         "hmc": worst_score(cell.target),
         "hmc_paper": paper_score(cell.target),

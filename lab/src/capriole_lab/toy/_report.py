@@ -163,7 +163,10 @@ def _curves(cells: Cells, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
 
 
 def _autocorrelation(cells: Cells) -> Section:
-    caption = "Figure 1a: autocorrelation against gradient evaluations of one chain, from exact draws (first seed)."
+    caption = (
+        "Figure 1a: autocorrelation against gradient evaluations of one chain, from exact draws "
+        "(first seed)."
+    )
     return Section(
         "Autocorrelation", [picture(autocorrelation_panels(_curves(cells, _MAIN)), caption)]
     )

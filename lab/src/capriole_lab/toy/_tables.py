@@ -1,6 +1,4 @@
-"""Tables of section 5.1 from stored cells: everything is computed, medians over seeds with their
-range.
-"""
+"""Tables of section 5.1 from stored cells: medians over seeds with their range."""
 
 import math
 import statistics
@@ -120,9 +118,7 @@ def leapfrogs(cells: list[CellRecord], name: str) -> str:
 
 
 def mode_rows(cells: Cells) -> Rows:
-    """Weight of mode 0 from one-mode starts, seed by seed with standard errors; R-hat of the modes;
-    switches.
-    """
+    """Weight of mode 0 from one-mode starts, by seed; R-hat of the modes; switches."""
     rows = []
     for target, found in cells.items():
         for name in found[0]["samplers"]:
@@ -175,9 +171,7 @@ def burn_in_rows(cells: Cells) -> Rows:
 
 
 def cost_rows(cells: Cells) -> Rows:
-    """Training in seconds and gradients, when it has paid for itself, and the seconds of the whole
-    cell.
-    """
+    """Training in seconds and gradients, when it has paid for itself, seconds of the cell."""
     rows = []
     for target, found in cells.items():
         seconds = [_total(cell["training"]) for cell in found]
@@ -210,9 +204,7 @@ def pays_after(cells: list[CellRecord]) -> str:
 
 
 def healthy(cells: list[CellRecord], name: str) -> bool:
-    """Median R-hat at most 1.05, exact moments missed by less than 5 standard errors: else its ESS
-    is not a speed.
-    """
+    """Median R-hat at most 1.05, exact moments missed by less than 5 standard errors."""
     rhat = median(cells, lambda c: get(c, name, "rhat_max"))
     misses = [
         median(cells, lambda c, z=z: get(c, name, z)) for z in ("max_abs_z_mean", "max_abs_z_var")
@@ -234,7 +226,8 @@ def in_words(target: str, cells: list[CellRecord]) -> str:
         rhat = spread([get(c, "l2hmc", "rhat_max") for c in cells], ".3f")
         return f"{target}: L2HMC did not converge (R-hat {rhat}); its efficiency is no speed."
     if rival is None:
-        return f"{target}: L2HMC is the only sampler that converges, with {own:.2g} effective draws per gradient."
+        alone = f"{target}: L2HMC is the only sampler that converges"
+        return f"{alone}, with {own:.2g} effective draws per gradient."
     other: Any = median(cells, lambda c: worst(c, rival))
     verb, factor = ("wins", own / other) if own >= other else ("loses", other / own)
     return (
