@@ -6,10 +6,10 @@ the epoch costs.
     python lab/scripts/dlgm_choices.py pair RUN/l2hmc-3 RUN/hmc-3
 
 The three print the figures of trials.json, last-epoch.json and more-seeds.json, which hold
-differences from a reference trial beside them (from the values in `validation.npy`). Models are judged by AIS on validation
-images, never on test images, and not on those that chose the epoch; `pair` compares finished models
-by their evaluations. A trial has the decoder gradients of the preset's own run, or ``--budget``
-times as many: epochs follow from the cost of a step.
+differences from a reference trial beside them (from the values in `validation.npy`). Models are
+judged by AIS on validation images, never on test images, and not on those that chose the epoch;
+`pair` compares finished models by their evaluations. A trial has the decoder gradients of the
+preset's own run, or ``--budget`` times as many: epochs follow from the cost of a step.
 """
 
 import argparse

@@ -65,7 +65,7 @@ _BY_PRESET: dict[str, dict[str, Any]] = {
 
 def peers_settings(target: str, preset: str = "laptop") -> PeersSettings:
     """The budget of a target under a preset. Raises ValueError for unknown ones."""
-    checkcheck_known(target, BENCH_TARGETS, "target of the peers bench")
+    check_known(target, BENCH_TARGETS, "target of the peers bench")
     return preset_of(PeersSettings(), _BY_PRESET, preset, _BY_TARGET.get(target, {}))
 
 

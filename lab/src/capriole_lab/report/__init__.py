@@ -8,7 +8,7 @@ from ._figures import (
     trace_figure,
     training_curve,
 )
-from ._html import Section, page, picture, points, table, text
+from ._html import Section, claim, image, page, picture, points, table, text
 from ._panels import autocorrelation_panels
 
 __all__ = [
@@ -17,6 +17,8 @@ __all__ = [
     "autocorrelation_figure",
     "autocorrelation_panels",
     "chains_over_density",
+    "claim",
+    "image",
     "page",
     "picture",
     "points",

@@ -1,6 +1,6 @@
 """How fast chains that start far away arrive, with and without the burn-in term of the loss."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,15 +10,13 @@ from capriole.runs import RunFolder
 from capriole.sampling import draw_chains
 
 from ..run._run import Run
-
-if TYPE_CHECKING:
-    from ._cell import Cell
+from ._state import CellState
 
 _COVERAGE = 0.99
 _EXACT_DRAWS = 20_000
 
 
-def burn_in(cell: "Cell", kernel: AbstractTransition, hmc: AbstractTransition) -> dict[str, Any]:
+def burn_in(cell: CellState, kernel: AbstractTransition, hmc: AbstractTransition) -> dict[str, Any]:
     """Gradients until arrival from the target's own over-dispersed starts, for three kernels on the
     same starts.
 
@@ -56,7 +54,7 @@ def burn_in(cell: "Cell", kernel: AbstractTransition, hmc: AbstractTransition) -
     return found
 
 
-def stationary_interval(cell: "Cell") -> tuple[float, float]:
+def stationary_interval(cell: CellState) -> tuple[float, float]:
     """The central 99 % of the log density under exact draws."""
     exact = np.asarray(cell.target(cell.starts("exact", _EXACT_DRAWS)), np.float64)
     low, high = np.quantile(exact, [(1 - _COVERAGE) / 2, (1 + _COVERAGE) / 2])

@@ -9,20 +9,17 @@ import numpy as np
 
 from capriole import diagnostics
 from capriole.kernels import AbstractTransition, Vector
-from capriole.runs import RunFolder, clear
+from capriole.runs import clear
 from capriole.runtime import OnProgress
 from capriole.sampling import Draws, draw_chains
 
 from ..baselines import NiceRecipe, run_peer, train_nice, tune_lookahead
 from ..cells import CELL
 from ..run._measure import measure, measure_peer
-from ..run._run import Run
-from ..run._settings import settings_for
 from ..run._tuning import centre_of, mixed_score
-from ..targets import make_target
 from ._burn_in import burn_in
 from ._hmc import keep_the_better, tune_length, tune_sizes
-from ._settings import ToySettings, toy_settings
+from ._state import CellState
 
 _MAX_LAG_GRADIENTS = 5000
 _CURVE_POINTS = 80
@@ -38,36 +35,8 @@ def run_cell(
     return Cell(name, seed, preset, path, progress).execute()
 
 
-class Cell:
+class Cell(CellState):
     """A cell in progress; ``record`` becomes ``cell.json``."""
-
-    def __init__(self, name: str, seed: int, preset: str, path: Path, progress: OnProgress):
-        self.begin, self.begin_cpu = time.perf_counter(), time.process_time()
-        self.name, self.seed, self.preset, self.path = name, seed, preset, path
-        self.target: Any = make_target(name)
-        self.toy: ToySettings = toy_settings(name, preset)
-        self.settings = settings_for(name, preset, num_chains=self.toy.num_chains)
-        self.run = Run(
-            name,
-            self.target,
-            self.settings,
-            RunFolder(path),
-            preset=preset,
-            seed=seed,
-            progress=progress,
-        )
-        self.num_keys = 0
-        self.record: dict[str, Any] = {
-            **{
-                field: self.run.results[field]
-                for field in ("target", "preset", "seed", "versions", "device", "dtype")
-            },
-            "samplers": {},
-            "curves": {},
-            "paths": {},
-            "tuning": {},
-            "mode_rhat": {},
-        }
 
     def execute(self) -> dict[str, Any]:
         """All stages; ``cell.json`` is written last, and says that the cell is complete."""
@@ -85,19 +54,6 @@ class Cell:
         self.run.folder.tidy(keep=())
         self.run.folder.close()
         return self.record
-
-    def next_key(self) -> jax.Array:
-        """A fresh key; the stages take them in a fixed order."""
-        self.num_keys += 1
-        return jax.random.fold_in(self.run.sample_key, self.num_keys)
-
-    def starts(self, kind: str, num: int) -> Vector:
-        """``exact`` draws, the target's ``dispersed`` starts, or draws of ``mode 0`` or ``1``."""
-        if kind == "exact":
-            return self.target.sample(self.next_key(), num)
-        if kind == "dispersed":
-            return self.target.start(self.next_key(), num)
-        return self.target.sample_mode(self.next_key(), num, int(kind.removeprefix("mode ")))
 
     def learned(self) -> AbstractTransition:
         """Train L2HMC; sample it from exact and from dispersed starts, and from either mode."""
@@ -195,10 +151,6 @@ class Cell:
         self.sample(
             "nice", result.transition, 1, 0.0, ("exact", *self.modes()), self.toy.baseline_chains
         )
-
-    def modes(self) -> tuple[str, ...]:
-        """The one-mode starts of a target with modes."""
-        return ("mode 0", "mode 1") if hasattr(self.target, "mode") else ()
 
     def sample(
         self,

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,9 +12,7 @@ from capriole.kernels import AbstractTransition
 from ..baselines import HMCTuning, TuningError, tune_hmc
 from ..run._run import worst_ess
 from ..run._tuning import mixed_score, paper_score, worst_score
-
-if TYPE_CHECKING:
-    from ._cell import Cell
+from ._state import CellState
 
 
 class LengthTuning(NamedTuple):
@@ -26,7 +24,7 @@ class LengthTuning(NamedTuple):
     scores: dict[int, float]
 
 
-def tune_sizes(cell: "Cell") -> dict[str, HMCTuning]:
+def tune_sizes(cell: CellState) -> dict[str, HMCTuning]:
     """HMC at the paper's M: ``hmc`` for worst bulk ESS, ``hmc_paper`` for the paper's."""
     scores: dict[str, Callable] = {
         "hmc": worst_score(cell.target),
@@ -66,7 +64,7 @@ def keep_the_better(rows: dict[str, Any], *others: dict[str, Any]) -> None:
             table.update({name: table[best[name]] for name in scores})
 
 
-def tune_length(cell: "Cell", at_paper_length: HMCTuning) -> LengthTuning:
+def tune_length(cell: CellState, at_paper_length: HMCTuning) -> LengthTuning:
     """Best ESS per gradient over lengths, each with jittered step sizes over a factor 20 up to the
     largest usable one.
 
