@@ -58,26 +58,16 @@ class CalibrateSettings:
 
 _BY_PRESET: dict[str, dict[str, Any]] = {
     "smoke": {
-        "train_steps": 150,
-        "train_chains": 64,
-        "fit_steps": 40,
-        "num_draws": 10_000,
-        "replicates": 2000,
-        "num_sets": 200,
-        "num_ranked": 19,
-        "num_warmup": 100,
-        "num_probe": 200,
+        "train_steps": 150, "train_chains": 64, "fit_steps": 40, "num_draws": 10_000,
+        "replicates": 2000, "num_sets": 200, "num_ranked": 19, "num_warmup": 100, "num_probe": 200,
         "max_thin": 20,
     },
     "laptop": {},
     "paper": {
-        "train_steps": 10_000,
-        "fit_steps": 1500,
-        "num_draws": 1_000_000,
-        "replicates": 100_000,
+        "train_steps": 10_000, "fit_steps": 1500, "num_draws": 1_000_000, "replicates": 100_000,
         "num_sets": 5000,
     },
-}
+}  # fmt: skip
 
 
 def calibrate_settings(preset: str) -> CalibrateSettings:

@@ -10,23 +10,14 @@ type Cell = dict[str, Any]
 type Cells = dict[str, Cell]
 
 KERNEL_HEADER = [
-    "subject",
-    "procedure",
-    "smallest p",
-    "of",
-    "verdict",
-    "power of the target found",
+    "subject", "procedure", "smallest p", "of", "verdict", "power of the target found",
     "log-det found",
-]
+]  # fmt: skip
 BUG_HEADER = ["planted bug", "procedure", "found on", "missed on"]
 SBC_HEADER = [
-    "model",
-    "draws of",
-    "thinned to every",
-    "ESS of 5 % and median set",
-    "p, parameters",
+    "model", "draws of", "thinned to every", "ESS of 5 % and median set", "p, parameters",
     "p, with data",
-]
+]  # fmt: skip
 DATA_DEPENDENT = ("log likelihood", "log posterior")
 
 

@@ -36,14 +36,9 @@ SAMPLERS = {
 }
 
 SAMPLING_HEADER = [
-    "sampler",
-    "M",
-    "acceptance",
-    "ESS of z/gradient",
-    "ESS of z²/gradient",
-    "smaller of both",
+    "sampler", "M", "acceptance", "ESS of z/gradient", "ESS of z²/gradient", "smaller of both",
     "R-hat",
-]
+]  # fmt: skip
 
 
 def compare_samplers(

@@ -70,13 +70,9 @@ COUNTS = {
 """The first is the one that counts; the others show what hangs on it."""
 
 FIGURES = {
-    "visited": "visited",
-    "reached": "of them true",
-    "spurious": "spurious",
-    "recall": "recall",
-    "spurious_share": "sweeps in spurious ones",
-    "total_variation": "total variation",
-}
+    "visited": "visited", "reached": "of them true", "spurious": "spurious", "recall": "recall",
+    "spurious_share": "sweeps in spurious ones", "total_variation": "total variation",
+}  # fmt: skip
 TRUE_HEADER = ["model", "seed", "z from", "true classes", *FIGURES.values()]
 TRUE_WORDS = (
     "A class is true if the reference, many chains per image of the exact sampler with the missing "

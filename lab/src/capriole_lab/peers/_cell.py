@@ -21,20 +21,10 @@ from ._settings import PeersSettings, peers_settings
 from ._truth import modes, moments, truth
 
 FIGURES = (
-    "num_draws",
-    "steps_per_chain",
-    "acceptance_rate",
-    "rhat_max",
-    "bulk_ess",
-    "bulk_ess_sq",
-    "bulk_ess_per_gradient",
-    "bulk_ess_sq_per_gradient",
-    "ess_per_gradient",
-    "ess_per_second",
-    "num_gradients",
-    "seconds",
-    "compile_seconds",
-)
+    "num_draws", "steps_per_chain", "acceptance_rate", "rhat_max", "bulk_ess", "bulk_ess_sq",
+    "bulk_ess_per_gradient", "bulk_ess_sq_per_gradient", "ess_per_gradient", "ess_per_second",
+    "num_gradients", "seconds", "compile_seconds",
+)  # fmt: skip
 """What a cell without draws does not have."""
 
 

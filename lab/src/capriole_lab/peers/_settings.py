@@ -51,16 +51,12 @@ _BY_TARGET: dict[str, dict[str, Any]] = dict.fromkeys((*TOY, "logistic"), _SINGL
 
 _BY_PRESET: dict[str, dict[str, Any]] = {
     "smoke": {
-        "num_chains": 8,
-        "crowd_chains": 16,
-        "num_draws": 100,
-        "num_warmup": 50,
-        "train_steps": 0,
+        "num_chains": 8, "crowd_chains": 16, "num_draws": 100, "num_warmup": 50, "train_steps": 0,
         "max_gradients": 0.0,
     },
     "laptop": {},
     "paper": {"num_draws": 2000, "train_steps": 10000, "max_gradients": 1e10, "max_values": 2e8},
-}
+}  # fmt: skip
 
 
 def peers_settings(target: str, preset: str = "laptop") -> PeersSettings:

@@ -14,31 +14,13 @@ type Rows = list[list[str]]
 
 GOAL_HEADER = ["goal", "bound", "measured", "targets", "verdict"]
 RANK_HEADER = [
-    "target",
-    "rank",
-    "capriole",
-    "ESS/gradient",
-    "best passing peer",
-    "ESS/gradient",
-    "ratio",
-    "ESS/s",
-    "best peer's",
-    "ratio",
-    "did not pass",
-]
+    "target", "rank", "capriole", "ESS/gradient", "best passing peer", "ESS/gradient", "ratio",
+    "ESS/s", "best peer's", "ratio", "did not pass",
+]  # fmt: skip
 TARGET_HEADER = [
-    "rank",
-    "sampler",
-    "seeds passed",
-    "ESS of x/gradient",
-    "ESS of x²/gradient",
-    "ESS/s",
-    "R-hat",
-    "max |z|",
-    "checked against",
-    "steps per chain",
-    "why not",
-]
+    "rank", "sampler", "seeds passed", "ESS of x/gradient", "ESS of x²/gradient", "ESS/s", "R-hat",
+    "max |z|", "checked against", "steps per chain", "why not",
+]  # fmt: skip
 COST_HEADER = [
     "target",
     "sampler",

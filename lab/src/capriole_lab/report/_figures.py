@@ -30,20 +30,12 @@ COLOURS = {
 }
 OTHERS = ("#56B4E9", "#000000", "#999999")
 LABELS = {
-    "l2hmc": "L2HMC",
-    "hmc": "HMC, tuned for bulk ESS",
-    "hmc_paper": "HMC, tuned for the paper's ESS",
-    "hmc_best": "HMC at its best length",
-    "nuts": "NUTS",
-    "nuts-dense": "NUTS, dense metric",
-    "chees": "ChEES-HMC",
-    "lookahead": "look-ahead HMC",
-    "nice": "A-NICE-MC",
-    "mclmc": "MCLMC",
-    "numpyro-nuts": "NUTS",
-    "nutpie": "NUTS",
-    "flowmc": "flowMC",
-}
+    "l2hmc": "L2HMC", "hmc": "HMC, tuned for bulk ESS",
+    "hmc_paper": "HMC, tuned for the paper's ESS", "hmc_best": "HMC at its best length",
+    "nuts": "NUTS", "nuts-dense": "NUTS, dense metric", "chees": "ChEES-HMC",
+    "lookahead": "look-ahead HMC", "nice": "A-NICE-MC", "mclmc": "MCLMC", "numpyro-nuts": "NUTS",
+    "nutpie": "NUTS", "flowmc": "flowMC",
+}  # fmt: skip
 
 
 def save(figure: "Figure", path: str | Path) -> Path:

@@ -74,30 +74,16 @@ memory.
 
 
 _ROUGH: dict[str, Any] = {
-    "num_leapfrogs": 1,
-    "start": "surrogate",
-    "stopped_force": True,
-    "train_steps": 500,
-    "learning_rate": 1e-3,
-    "acceptance_weight": 1.0,
-}
+    "num_leapfrogs": 1, "start": "surrogate", "stopped_force": True, "train_steps": 500,
+    "learning_rate": 1e-3, "acceptance_weight": 1.0,
+}  # fmt: skip
 
 _FAR_MODES: dict[str, Any] = {
-    "objective": "log_jump",
-    "start_temperature": 60.0,
-    "start_scale": 6.0,
-    "num_leapfrogs": 4,
-    "step_size": 0.1,
-    "width": 32,
-    "squashed": True,
-    "train_chains": 512,
-    "train_steps": 10000,
-    "learning_rate": 3e-3,
-    "companion_moves": 2,
-    "companion_leapfrogs": 3,
-    "companion_range": (0.01, 1.0),
-    "hmc_share": 0.2,
-}
+    "objective": "log_jump", "start_temperature": 60.0, "start_scale": 6.0, "num_leapfrogs": 4,
+    "step_size": 0.1, "width": 32, "squashed": True, "train_chains": 512, "train_steps": 10000,
+    "learning_rate": 3e-3, "companion_moves": 2, "companion_leapfrogs": 3,
+    "companion_range": (0.01, 1.0), "hmc_share": 0.2,
+}  # fmt: skip
 
 _BY_TARGET: dict[str, dict[str, Any]] = {
     "icg": {"width": 100, "train_steps": 1000, "tuning_chains": 6, "tuning_steps": 1000},
@@ -150,17 +136,12 @@ _BY_TARGET: dict[str, dict[str, Any]] = {
 
 _BY_PRESET: dict[str, dict[str, Any]] = {
     "smoke": {
-        "candidates": 1,
-        "train_steps": 60,
-        "train_chains": 32,
-        "num_chains": 16,
-        "num_steps": 200,
-        "tuning_chains": 2,
-        "tuning_steps": 100,
+        "candidates": 1, "train_steps": 60, "train_chains": 32, "num_chains": 16, "num_steps": 200,
+        "tuning_chains": 2, "tuning_steps": 100,
     },
     "laptop": {},
     "paper": {"train_steps": 20000, "num_steps": 5000, "tuning_chains": 50},
-}
+}  # fmt: skip
 
 
 def settings_for(target: str, preset: str = "laptop", **overrides: Any) -> Settings:

@@ -19,15 +19,9 @@ from ._posterior import AbstractPosterior, gathered, named
 from ._priors import Normal
 
 _NAMES = (
-    "theta[1]",
-    "theta[2]",
-    "theta[3]",
-    "theta[4]",
-    "z_init[1]",
-    "z_init[2]",
-    "sigma[1]",
+    "theta[1]", "theta[2]", "theta[3]", "theta[4]", "z_init[1]", "z_init[2]", "sigma[1]",
     "sigma[2]",
-)
+)  # fmt: skip
 _CYCLE = 10.0
 _RATE, _CROSS = Normal(1, 0.5), Normal(0.05, 0.05)
 

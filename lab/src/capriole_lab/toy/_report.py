@@ -35,35 +35,17 @@ from ._tables import (
 
 GOAL_HEADER = ["target", "goal", "bound", "measured", "seeds that meet it", "verdict"]
 PAPER_HEADER = [
-    "target",
-    "M of L2HMC / HMC",
-    "L2HMC",
-    "L2HMC, paper",
-    "HMC",
-    "HMC, paper",
-    "ratio",
+    "target", "M of L2HMC / HMC", "L2HMC", "L2HMC, paper", "HMC", "HMC, paper", "ratio",
     "ratio, paper",
-]
+]  # fmt: skip
 SAMPLER_HEADER = [
-    "sampler",
-    "gradients per step",
-    "acceptance",
-    "paper's ESS/step",
-    "ESS of x/gradient",
-    "ESS of x²/gradient",
-    "ESS/second",
-    "R-hat",
-    "max |z| mean",
-    "max |z| var",
-]
+    "sampler", "gradients per step", "acceptance", "paper's ESS/step", "ESS of x/gradient",
+    "ESS of x²/gradient", "ESS/second", "R-hat", "max |z| mean", "max |z| var",
+]  # fmt: skip
 MODE_HEADER = [
-    "target",
-    "sampler",
-    "exact weight of mode 0",
-    "measured, by seed",
-    "R-hat of both starts",
+    "target", "sampler", "exact weight of mode 0", "measured, by seed", "R-hat of both starts",
     "switches/step",
-]
+]  # fmt: skip
 BURN_IN_HEADER = [
     "target",
     "kernel",
@@ -71,14 +53,9 @@ BURN_IN_HEADER = [
     "chains that arrived",
 ]
 COST_HEADER = [
-    "target",
-    "training s",
-    "training gradients",
-    "paid for after so many effective draws",
-    "A-NICE-MC training s",
-    "whole cell s",
-    "of CPU",
-]
+    "target", "training s", "training gradients", "paid for after so many effective draws",
+    "A-NICE-MC training s", "whole cell s", "of CPU",
+]  # fmt: skip
 # A figure 1a with every baseline would hide its lines behind each other; those of the appendix have
 # their own.
 _MAIN = ("l2hmc", "hmc", "hmc_best", "nuts", "chees")

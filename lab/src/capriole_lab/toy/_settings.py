@@ -78,23 +78,14 @@ _NICE = {
 
 _BY_PRESET: dict[str, dict[str, Any]] = {
     "smoke": {
-        "lengths": (10,),
-        "num_sizes": 4,
-        "tuning_chains": 4,
-        "tuning_steps": 60,
-        "baseline_chains": 8,
-        "baseline_steps": 100,
-        "peers": ("nuts",),
-        "peer_chains": 8,
-        "peer_draws": 50,
-        "peer_warmup": 50,
-        "refreshes": (0.1, 1.0),
-        "burn_in_steps": 100,
+        "lengths": (10,), "num_sizes": 4, "tuning_chains": 4, "tuning_steps": 60,
+        "baseline_chains": 8, "baseline_steps": 100, "peers": ("nuts",), "peer_chains": 8,
+        "peer_draws": 50, "peer_warmup": 50, "refreshes": (0.1, 1.0), "burn_in_steps": 100,
         "num_chains": None,
     },
     "laptop": {},
     "paper": {"tuning_steps": 2000, "baseline_steps": 5000, "burn_in_seeds": 3},
-}
+}  # fmt: skip
 
 
 def toy_settings(target: str, preset: str = "laptop") -> ToySettings:
