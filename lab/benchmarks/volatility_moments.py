@@ -38,12 +38,11 @@ def main():
     jax.config.update("jax_enable_x64", True)
     target = stochastic_volatility(num=args.returns, dtype="float64")
     start = target.start(jax.random.key(0), 64)
-    draws = np.asarray(
-        run_peer(
-            "chees", jax.random.key(1), target, start, num_draws=args.draws, num_warmup=args.draws
-        ).position
-    )
-    draws = draws.reshape(-1, draws.shape[-1]).T
+    draws = np.asarray(start)  # with ``--draws 0`` the grid begins at the starts
+    if args.draws:
+        numbers = {"num_draws": args.draws, "num_warmup": args.draws}
+        found = run_peer("chees", jax.random.key(1), target, start, **numbers)
+        draws = np.asarray(found.position).reshape(-1, target.dim).T
     parents, began, each = (len(draws) - 2, len(draws) - 1), time.perf_counter(), []
     for key in range(args.keys):
         found, _ = profile(jax.random.key(100 + key), target, draws, parents)

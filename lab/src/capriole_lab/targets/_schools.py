@@ -18,12 +18,8 @@ from ._priors import Normal, StudentT
 _MU, _TAU = Normal(0, 5), StudentT(1, 0, 5)
 
 
-class CentredSchools(AbstractPosterior):
-    """``y_j ~ N(theta_j, error_j), theta_j ~ N(mu, tau), mu ~ N(0, 5), tau ~ Cauchy+(0, 5)``; u =
-    (theta, mu, log tau).
-
-    A funnel where tau is small (Rubin 1981; Gelman et al., Bayesian Data Analysis, section 5.5).
-    """
+class AbstractSchools(AbstractPosterior):
+    """Effects with known errors of schools; subclasses are its parametrisations."""
 
     effects: Float[Array, " schools"]
     errors: Float[Array, " schools"]
@@ -34,16 +30,24 @@ class CentredSchools(AbstractPosterior):
         self.effects, self.errors, self.parameters = _checked(effects, errors, dtype)
         self.dim = len(self.parameters)
 
+    def start(self, key: Key, num: int) -> Vector:
+        """N(0, I)."""
+        return normal(key, self.dim, num, self.errors.dtype)
+
+
+class CentredSchools(AbstractSchools):
+    """``y_j ~ N(theta_j, error_j), theta_j ~ N(mu, tau), mu ~ N(0, 5), tau ~ Cauchy+(0, 5)``; u =
+    (theta, mu, log tau).
+
+    A funnel where tau is small (Rubin 1981; Gelman et al., Bayesian Data Analysis, section 5.5).
+    """
+
     def __call__(self, position: Vector) -> Scalar:
         """Log posterior up to a constant."""
         theta, mu, log_tau = position[:-2], position[-2], position[-1]
         spread = jnp.sum((theta - mu) ** 2, axis=0) * jnp.exp(-2 * log_tau)
         hyper = _MU(mu) + _TAU(jnp.exp(log_tau)) - (len(theta) - 1) * log_tau
         return _fit(self.effects, self.errors, theta) - spread / 2 + hyper
-
-    def start(self, key: Key, num: int) -> Vector:
-        """N(0, I)."""
-        return normal(key, self.dim, num, self.errors.dtype)
 
     def constrain(self, position: Vector) -> dict[str, Scalar]:
         """theta, mu and tau."""
@@ -55,17 +59,8 @@ class CentredSchools(AbstractPosterior):
         return jnp.concatenate([values[:-1], jnp.log(values[-1:])])
 
 
-class NonCentredSchools(AbstractPosterior):
+class NonCentredSchools(AbstractSchools):
     """`CentredSchools` in ``u = (e, mu, log tau)``, ``theta_j = mu + tau e_j, e_j ~ N(0, 1)``."""
-
-    effects: Float[Array, " schools"]
-    errors: Float[Array, " schools"]
-    parameters: tuple[str, ...] = eqx.field(static=True)
-    dim: int = eqx.field(static=True)
-
-    def __init__(self, *, effects: ArrayLike, errors: ArrayLike, dtype: Any = None):
-        self.effects, self.errors, self.parameters = _checked(effects, errors, dtype)
-        self.dim = len(self.parameters)
 
     def __call__(self, position: Vector) -> Scalar:
         """Log posterior up to a constant."""
@@ -77,10 +72,6 @@ class NonCentredSchools(AbstractPosterior):
             - jnp.sum(noise**2, axis=0) / 2
             + hyper
         )
-
-    def start(self, key: Key, num: int) -> Vector:
-        """N(0, I)."""
-        return normal(key, self.dim, num, self.errors.dtype)
 
     def constrain(self, position: Vector) -> dict[str, Scalar]:
         """theta, mu and tau."""
