@@ -12,7 +12,7 @@ RATIO, MAX_RHAT, MAX_GAP = 3.0, 1.05, 1.0
 
 GAUSSIAN_SHARE = 0.02
 """No more exactly Gaussian posteriors are taken for others, at the laptop preset's sizes
-(`benchmarks/gaussian_posteriors.py`).
+(`lab/benchmarks/gaussian_posteriors.py`).
 """
 
 RULE = (

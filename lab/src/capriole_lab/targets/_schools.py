@@ -18,8 +18,12 @@ from ._priors import Normal, StudentT
 _MU, _TAU = Normal(0, 5), StudentT(1, 0, 5)
 
 
-class AbstractSchools(AbstractPosterior):
-    """Effects with known errors of schools; subclasses are its parametrisations."""
+class CentredSchools(AbstractPosterior):
+    """``y_j ~ N(theta_j, error_j), theta_j ~ N(mu, tau), mu ~ N(0, 5), tau ~ Cauchy+(0, 5)``; u =
+    (theta, mu, log tau).
+
+    A funnel where tau is small (Rubin 1981; Gelman et al., Bayesian Data Analysis, section 5.5).
+    """
 
     effects: Float[Array, " schools"]
     errors: Float[Array, " schools"]
@@ -30,24 +34,16 @@ class AbstractSchools(AbstractPosterior):
         self.effects, self.errors, self.parameters = _checked(effects, errors, dtype)
         self.dim = len(self.parameters)
 
-    def start(self, key: Key, num: int) -> Vector:
-        """N(0, I)."""
-        return normal(key, self.dim, num, self.errors.dtype)
-
-
-class CentredSchools(AbstractSchools):
-    """``y_j ~ N(theta_j, error_j), theta_j ~ N(mu, tau), mu ~ N(0, 5), tau ~ Cauchy+(0, 5)``; u =
-    (theta, mu, log tau).
-
-    A funnel where tau is small (Rubin 1981; Gelman et al., Bayesian Data Analysis, section 5.5).
-    """
-
     def __call__(self, position: Vector) -> Scalar:
         """Log posterior up to a constant."""
         theta, mu, log_tau = position[:-2], position[-2], position[-1]
         spread = jnp.sum((theta - mu) ** 2, axis=0) * jnp.exp(-2 * log_tau)
         hyper = _MU(mu) + _TAU(jnp.exp(log_tau)) - (len(theta) - 1) * log_tau
         return _fit(self.effects, self.errors, theta) - spread / 2 + hyper
+
+    def start(self, key: Key, num: int) -> Vector:
+        """N(0, I)."""
+        return normal(key, self.dim, num, self.errors.dtype)
 
     def constrain(self, position: Vector) -> dict[str, Scalar]:
         """theta, mu and tau."""
@@ -59,8 +55,17 @@ class CentredSchools(AbstractSchools):
         return jnp.concatenate([values[:-1], jnp.log(values[-1:])])
 
 
-class NonCentredSchools(AbstractSchools):
+class NonCentredSchools(AbstractPosterior):
     """`CentredSchools` in ``u = (e, mu, log tau)``, ``theta_j = mu + tau e_j, e_j ~ N(0, 1)``."""
+
+    effects: Float[Array, " schools"]
+    errors: Float[Array, " schools"]
+    parameters: tuple[str, ...] = eqx.field(static=True)
+    dim: int = eqx.field(static=True)
+
+    def __init__(self, *, effects: ArrayLike, errors: ArrayLike, dtype: Any = None):
+        self.effects, self.errors, self.parameters = _checked(effects, errors, dtype)
+        self.dim = len(self.parameters)
 
     def __call__(self, position: Vector) -> Scalar:
         """Log posterior up to a constant."""
@@ -72,6 +77,10 @@ class NonCentredSchools(AbstractSchools):
             - jnp.sum(noise**2, axis=0) / 2
             + hyper
         )
+
+    def start(self, key: Key, num: int) -> Vector:
+        """N(0, I)."""
+        return normal(key, self.dim, num, self.errors.dtype)
 
     def constrain(self, position: Vector) -> dict[str, Scalar]:
         """theta, mu and tau."""

@@ -95,7 +95,7 @@ def volatility_moments() -> np.ndarray:
     """Mean, variance and their standard errors (parameters, 4) of mu, logit((phi + 1) / 2) and log
     sigma.
 
-    Of `stochastic_volatility`, by integration (`benchmarks/volatility_moments.py`;
+    Of `stochastic_volatility`, by integration (`lab/benchmarks/volatility_moments.py`;
     results/volatility-moments.json).
     """
     return read_table("volatility_moments.csv", (3, 4))
