@@ -18,7 +18,7 @@ from _bench import options, store
 
 from capriole.adaptation import Profile, profile
 from capriole_lab.baselines import run_peer
-from capriole_lab.targets import stochastic_volatility
+from capriole_lab.targets import make_target
 
 PARAMETERS = 3  # mu, logit((phi + 1) / 2), log sigma: the last coordinates
 
@@ -34,9 +34,9 @@ def moments(found: Profile) -> np.ndarray:
 
 def main():
     """Integrate, print and store."""
-    args = options(__doc__, keys=16, draws=500, returns=200)
+    args = options(__doc__, target="volatility", keys=16, draws=500)
     jax.config.update("jax_enable_x64", True)
-    target = stochastic_volatility(num=args.returns, dtype="float64")
+    target = make_target(args.target, dtype="float64")
     start = target.start(jax.random.key(0), 64)
     draws = np.asarray(start)  # with ``--draws 0`` the grid begins at the starts
     if args.draws:
@@ -52,7 +52,7 @@ def main():
         print(f"key {key}: {len(found.mass)} values, {each[-1].round(4).tolist()}", flush=True)
     mean, error = np.mean(each, axis=0), np.std(each, axis=0, ddof=1) / np.sqrt(args.keys)
     result = {
-        "target": "volatility",
+        "target": args.target,
         "parameters": ["mu", "logit((phi + 1) / 2)", "log sigma"],
         "mean": mean[0].tolist(),
         "variance": mean[1].tolist(),

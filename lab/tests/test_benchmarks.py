@@ -18,6 +18,7 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     ["capriole_lab.run", "capriole_lab.baselines", "capriole_lab.dlgm", "capriole.fitting", "zarr"]
 )
+SMALL_POSTERIOR = "posteriordb/eight_schools-eight_schools_noncentered"
 SMALLEST = {
     "dlgm_step": ("--preset", "smoke", "--rounds", "1"),
     "gaussian_posteriors": ("--preset", "smoke", "--num", "20"),
@@ -27,9 +28,8 @@ SMALLEST = {
     "run_overheads": ("--seconds", "1", "--rounds", "1", "--draws", "2000"),
     "scale": ("--seconds", "0.5", "--rounds", "1"),
     "throughput": ("--rounds", "1", "--chains", "50"),
-    "volatility_moments": ("--keys", "2", "--draws", "0", "--returns", "12"),
+    "volatility_moments": ("--keys", "2", "--draws", "100", "--target", SMALL_POSTERIOR),
 }
-SLOW = {"volatility_moments"}  # the integration of one key takes minutes
 
 
 def run(path, words):
@@ -49,10 +49,10 @@ def test_every_benchmark_is_here():
     assert {path.stem for path in BENCHMARKS.glob("[a-z]*.py")} == set(SMALLEST)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in SMALLEST]
-)
-def test_a_benchmark_runs_in_its_smallest_form(name, tmp_path):
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_benchmark_runs_in_its_smallest_form(name, tmp_path, request):
+    if SMALL_POSTERIOR in SMALLEST[name]:
+        request.getfixturevalue("checkout")
     out = tmp_path / "result.json"
     words = [*SMALLEST[name], "--out", str(out)]
     process = SERVER.Process(target=run, args=(BENCHMARKS / f"{name}.py", words))

@@ -86,9 +86,9 @@ class StochasticVolatility(AbstractPosterior):
         return mu + linear_recurrence(innovations, 2 * sigmoid(odds) - 1)
 
 
-def stochastic_volatility(*, num: int = 200, dtype: Any = None) -> StochasticVolatility:
-    """``num`` returns simulated from the model with mu = -1, phi = 0.95, sigma = 0.25."""
-    return StochasticVolatility(returns=_simulated(num, mu=-1.0, phi=0.95, sigma=0.25), dtype=dtype)
+def stochastic_volatility(*, dtype: Any = None) -> StochasticVolatility:
+    """200 returns simulated from the model with mu = -1, phi = 0.95, sigma = 0.25."""
+    return StochasticVolatility(returns=_simulated(200, mu=-1.0, phi=0.95, sigma=0.25), dtype=dtype)
 
 
 def volatility_moments() -> np.ndarray:
