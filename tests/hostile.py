@@ -29,8 +29,8 @@ from capriole.runs import (
 from capriole.runs._checkpoint import fill
 from capriole.runs._found import SEARCH, read_found, write_found
 from capriole.runtime import write_container
-from stored import row, warmup_facts
 from kernels import learned, transport_map
+from stored import row, warmup_facts
 from tiny import KERNEL, KEY, STATE, checkpoints, stop_at, stream
 
 REFUSALS = (KernelFileError, CheckpointError, RunFolderError)

@@ -1,7 +1,7 @@
 """Speed of one training step of the latent-variable model: useful FLOP/s of L2HMC-DLGM over the
 machine's matmul.
 
-    python benchmarks/dlgm_step.py [--preset laptop|paper] [--batch N] [--out results/paper-dlgm/step-64.json]
+    python lab/benchmarks/dlgm_step.py [--preset laptop|paper] [--batch N] [--out FILE]
 
 Steps are timed ten at a time, the way training runs them. Useful operations are those of the matrix
 products that the mathematics needs: per leapfrog and image the decoder forward and backward, both
@@ -13,27 +13,20 @@ decoder's own shapes, ``profile`` the milliseconds per step of the parts of a st
 each timed alone.
 """
 
-import argparse
-import json
-import os
-import platform
-import time
-from pathlib import Path
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from _bench import best_rates, options, store
 
 from capriole.kernels import value_and_grad
-from capriole.models import versions
 from capriole_lab.dlgm import SCHEME_NAMES, ImageLikelihood, build, posterior_kernel, settings_for
 from capriole_lab.dlgm import _schemes as schemes
 from capriole_lab.dlgm._train import CHUNK, _chunk
 
 PIXELS = 784
 REPEATS = 20
-SIZES = ("latent", "hidden", "batch", "elbo_batch", "width", "embedding", "guide", "num_transitions", "num_leapfrogs",
-         "kernel_transitions", "kernel_leapfrogs")  # fmt: skip
+SIZES = ("latent", "hidden", "batch", "elbo_batch", "width", "embedding", "guide",
+         "num_transitions", "num_leapfrogs", "kernel_transitions", "kernel_leapfrogs")  # fmt: skip
 
 
 def useful_flops(settings, model):
@@ -112,9 +105,7 @@ def repeated(function, first, work=1.0):
 
 
 def parts_of(settings):
-    """Products at the decoder's shapes (rates); parts of a step, each with how often a step has it
-    (calls/s).
-    """
+    """Products at the decoder's shapes; parts of a step, with how often a step has each."""
     state, recipe = build("l2hmc", settings, PIXELS, 0)
     model, batch, chain = (
         state.model,
@@ -159,13 +150,15 @@ def parts_of(settings):
     calls = {
         "all transitions and their gradient": (
             1, repeated(lambda z: schemes.follow_and_learn(key, kernel, z, q, recipe), latents)),
-        "of it: decoder, gradient and Hessian-vector product": (chain, repeated(curvature, latents)),
+        "of it: decoder, gradient and Hessian-vector product": (
+            chain, repeated(curvature, latents)),
         "of it: kernel networks": (4 * chain, repeated(kick, latents)),
         "of it: image embeddings": (2 * settings.kernel_transitions, repeated(
             lambda x: eqx.filter_grad(lambda n: jnp.sum(n(x)))(network.embedding), images)),
         "guide: frame": (1, repeated(model.dynamics.guide.frame, images)),
         "guide: gradient": (1, repeated(
-            lambda z: eqx.filter_grad(lambda g: g.misfit(images, z))(model.dynamics.guide), latents)),
+            lambda z: eqx.filter_grad(lambda g: g.misfit(images, z))(model.dynamics.guide),
+            latents)),
         "encoder and its way through the decoder": (1, repeated(encode, images)),
         "decoder": (1, repeated(lambda z: schemes._decode(model.decoder, images, z), latents)),
         "optimizers": (1, repeated(update, jnp.ones(()))),
@@ -174,42 +167,21 @@ def parts_of(settings):
     return products, calls
 
 
-def measure(pieces, rounds):
-    """Best rate of each piece over ``rounds`` rounds in turn, after one call that compiles."""
-    rates = dict.fromkeys(pieces, 0.0)
-    for run, _ in pieces.values():
-        run()
-    for _ in range(rounds):
-        for name, (run, work) in pieces.items():
-            start = time.perf_counter()
-            run()
-            rates[name] = max(rates[name], work / (time.perf_counter() - start))
-    return rates
-
-
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--preset", default="laptop")
-    parser.add_argument(
-        "--batch", type=int, help="images per step of the two samplers, instead of the preset's"
-    )
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--rounds", type=int, default=8)
-    options = parser.parse_args()
-    settings = settings_for(options.preset, batch=options.batch)
+    # ``--batch``: images per step of the two samplers, instead of the preset's.
+    args = options(__doc__, preset="laptop", batch=int, rounds=8)
+    settings = settings_for(args.preset, batch=args.batch)
     pieces, flops = pieces_of(settings)
     products, calls = parts_of(settings)
-    rates = measure(
-        pieces | products | {name: piece for name, (_, piece) in calls.items()}, options.rounds
+    rates = best_rates(
+        pieces | products | {name: piece for name, (_, piece) in calls.items()}, args.rounds
     )
     shares = {name: rates.pop(name) / rates["matmul_flops"] for name in products}
     profile = {name: 1e3 * times / rates.pop(name) for name, (times, _) in calls.items()}
     profile = {"the whole step": 1e3 / rates["l2hmc_steps_per_second"]} | profile
     useful = flops * rates["l2hmc_steps_per_second"]
     result = {
-        "preset": options.preset,
+        "preset": args.preset,
         "settings": {name: getattr(settings, name) for name in SIZES},
         "rates": rates | {"l2hmc_useful_flops": useful},
         "ratios": {
@@ -219,15 +191,8 @@ def main():
         },
         "products": shares,
         "profile": profile,
-        "versions": versions() | {"python": platform.python_version()},
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text + "\n")
+    store(result, args.out)
 
 
 if __name__ == "__main__":

@@ -1,42 +1,30 @@
 """Ten thousand spoiled kernels, checkpoints, configurations and draw stores, and what became of
 reading them.
 
-    python benchmarks/fuzz_files.py [--cases 10000] [--seed 0] [--out results/runs/fuzz_files.json]
+    python lab/benchmarks/fuzz_files.py [--cases 10000] [--seed 0] [--out FILE]
 
-Each case changes one file of a sound run folder in one way (see tests/runs/hostile.py) and reads
+Each case changes one file of a sound run folder in one way (see hostile.py of the tests) and reads
 it. Counted: refused with one of capriole's errors, loaded all the same, any other exception; the
 longest read, the growth of the process's largest memory, and whether any payload was executed.
 """
 
-import argparse
 import collections
-import json
 import os
-import platform
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
+from _bench import ROOT, from_tests, options, store
 
 jax.config.update("jax_enable_x64", True)
-ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "runs")]
-
-import hostile  # noqa: E402
-
-from capriole.models import versions
+hostile = from_tests("hostile")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "runs" / "fuzz_files.json")
-    options = parser.parse_args()
+    args = options(__doc__, "results/runs/fuzz_files.json", cases=10_000, seed=0)
     counts = {kind: collections.Counter() for kind in hostile.KINDS}
     failures: list[str] = []
     longest, begin = 0.0, time.monotonic()
@@ -46,10 +34,10 @@ def main() -> None:
         for kind in hostile.KINDS:
             hostile.read(sound, kind)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        for case in range(options.cases):
+        for case in range(args.cases):
             kind = hostile.KINDS[case % len(hostile.KINDS)]
             hostile.copy(sound, folder, kind)
-            how = hostile.spoil(folder, kind, np.random.default_rng([options.seed, case]))
+            how = hostile.spoil(folder, kind, np.random.default_rng([args.seed, case]))
             start = time.monotonic()
             try:
                 outcome = hostile.read(folder, kind)
@@ -62,21 +50,9 @@ def main() -> None:
         executed = Path("executed").exists()
         os.chdir(ROOT)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024
-    result = {
-        "cases": options.cases,
-        "seed": options.seed,
-        "outcomes": counts,
-        "failures": failures,
-    }
+    result = {"cases": args.cases, "seed": args.seed, "outcomes": counts, "failures": failures}
     result |= {"executed": executed, "longest_read_seconds": longest, "memory_growth_mb": grown}
-    result |= {
-        "seconds": time.monotonic() - begin,
-        "versions": versions() | {"python": platform.python_version()},
-    }
-    result |= {"cores": len(os.sched_getaffinity(0))}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    store(result | {"seconds": time.monotonic() - begin}, args.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How often `capriole.fit` visits tails that fall like a power, over how often it should.
 
-    python benchmarks/heavy_tails.py [--seeds 6] [--out results/fit/heavy-tails.json]
+    python lab/benchmarks/heavy_tails.py [--seeds 6] [--out results/fit/heavy-tails.json]
 
 Student's t with 2, 2.5, 3, 5 and 10 degrees of freedom, alone and five of them at once, 16 chains
 of 2,000 draws, no training, no comparison. For every seed: the share of all numbers beyond the
@@ -8,33 +8,30 @@ central 99, 99.9 and 99.99 %, over 0.01, 0.001 and 0.0001. A share of independen
 the relative standard error that ``error`` has.
 """
 
-import argparse
-import json
-import os
-from pathlib import Path
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _bench import options, store
 from scipy import stats
 
 import capriole
-from capriole.models import versions
 
 SHARES = (1e-2, 1e-3, 1e-4)
 DEGREES = (2.0, 2.5, 3.0, 5.0, 10.0)
 DIMS = (1, 5)
-CHAINS, DRAWS = 16, 2000
+CHAINS = 16
 
 
-def visits(degrees, dim, seed):
+def visits(degrees, dim, seed, draws):
     """Kernel, verdict and ratios of one fit."""
     found = capriole.fit(
         lambda x: -(degrees + 1) / 2 * jnp.sum(jnp.log1p(x**2 / degrees)),
         np.zeros(dim),
         seed=seed,
         num_chains=CHAINS,
-        num_draws=DRAWS,
+        num_draws=draws,
         train_steps=0,
         compare=False,
     )
@@ -42,38 +39,21 @@ def visits(degrees, dim, seed):
     ratios = [float(np.mean(far > stats.t.isf(share / 2, degrees)) / share) for share in SHARES]
     verdict = found.verdict
     worst = verdict.row(verdict.chosen).worst
-    return {
-        "seed": seed,
-        "chosen": verdict.chosen,
-        "failed": verdict.failed,
-        "worst": worst,
-        "ratios": ratios,
-    }
+    about = {"seed": seed, "chosen": verdict.chosen, "failed": verdict.failed}
+    return about | {"worst": worst, "ratios": ratios}
 
 
 def main():
     """Measure, print and store."""
     jax.config.update("jax_enable_x64", True)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=6)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    args = options(__doc__, seeds=6, draws=2000, cases=len(DEGREES) * len(DIMS))
     cases = []
-    for degrees in DEGREES:
-        for dim in DIMS:
-            error = [((1 - share) / share / (CHAINS * DRAWS * dim)) ** 0.5 for share in SHARES]
-            fits = [visits(degrees, dim, seed) for seed in range(options.seeds)]
-            cases.append(
-                {"degrees": degrees, "dim": dim, "shares": SHARES, "error": error, "fits": fits}
-            )
-            for each in fits:
-                print(degrees, dim, json.dumps(each), flush=True)
-    text = json.dumps({"cases": cases, "versions": versions(), "cores": os.cpu_count()}, indent=1)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text + "\n")
+    for degrees, dim in list(itertools.product(DEGREES, DIMS))[: args.cases]:
+        error = [((1 - share) / share / (CHAINS * args.draws * dim)) ** 0.5 for share in SHARES]
+        fits = [visits(degrees, dim, seed, args.draws) for seed in range(args.seeds)]
+        case = {"degrees": degrees, "dim": dim, "shares": SHARES, "error": error, "fits": fits}
+        cases.append(case)
+    store({"cases": cases}, args.out)
 
 
 if __name__ == "__main__":

@@ -1,43 +1,40 @@
 """What surviving costs: checkpoints and streaming as shares of a run's time, and the memory of a
 very long one.
 
-    python benchmarks/run_overheads.py [--seconds 60] [--draws 1000000] [--out results/runs/run_overheads.json]
+    python lab/benchmarks/run_overheads.py [--seconds 60] [--draws 1000000] [--out FILE]
 
 1. training (SCG, M = 10, width 10, 200 chains): seconds inside checkpoint writes over all seconds,
-without compilation; 2. sampling with that kernel, 200 chains, and with an expensive one (M = 25,
-width 100, 16 chains in 50 dimensions):
-   ``waiting`` is the share of the time that drawing waits for the writing thread; ``extra`` is how much longer the same
-   draws take streamed than drawn and thrown away, medians of alternating rounds (so it counts what the thread takes of
-   the processor as well), and ``extra_processor_time`` the same of processor seconds, which other jobs hardly change;
+   without compilation;
+2. sampling with that kernel, 200 chains, and with an expensive one (M = 25, width 100, 16 chains in
+   50 dimensions): ``waiting`` is the share of the time that drawing waits for the writing thread;
+   ``extra`` is how much longer the same draws take streamed than drawn and thrown away, medians of
+   alternating rounds, which counts what the thread takes of the processor as well;
+   ``extra_processor_time`` is the same of processor seconds, which other jobs hardly change;
 3. the worst case, a kernel of one leapfrog: the same, and ``--draws`` draws of 8 chains in 50
-dimensions streamed to
-   disk, with the largest memory of the process before and after.
+   dimensions streamed to disk, with the largest memory of the process before and after.
 
 Checkpoints come every 10 seconds, the default. Everything is a ratio within one run, so a busy
 machine hurts alike.
 """
 
-import argparse
-import json
 import os
 import resource
 import shutil
 import statistics
 import tempfile
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from _bench import options, store
 
 from capriole.kernels import Transition, hmc, learned_leapfrog
-from capriole.models import versions
-from capriole.runs import CheckpointedTrainer, Checkpoints, Stop, _sampling, stream_chains
+from capriole.runs import CheckpointedTrainer, Checkpoints, Stop, stream_chains
 from capriole.sampling import draw_chunks
 from capriole.training import LogJump, Recipe, adam
 from capriole_lab.targets import make_target
-
-ROOT = Path(__file__).parent.parent
 
 
 class Stopwatch:
@@ -70,7 +67,7 @@ def memory() -> float:
 def streaming(
     waiting: Stopwatch, kernel, state, folder: Path, *, rounds: int, seconds: float
 ) -> dict:
-    """Alternating rounds of about ``seconds`` each: draws thrown away, and the same draws streamed."""
+    """Alternating rounds of about ``seconds``: draws thrown away, and the same streamed."""
     key = jax.random.key(1)
 
     def plain(num_draws: int) -> float:
@@ -115,27 +112,22 @@ def streaming(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--draws", type=int, default=1_000_000)
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "results" / "runs" / "run_overheads.json"
-    )
-    options = parser.parse_args()
-    writing, waiting = Stopwatch(Checkpoints, "write"), Stopwatch(_sampling._Writer, "submit")
+    out = "results/runs/run_overheads.json"
+    args = options(__doc__, out, seconds=60.0, rounds=3, draws=1_000_000)
+    writing, waiting = Stopwatch(Checkpoints, "write"), Stopwatch(Future, "result")
     scg, icg, key, result = make_target("scg"), make_target("icg"), jax.random.key(0), {}
     small = Transition(scg, learned_leapfrog(key, dim=2, num_leapfrogs=10, step_size=0.1, width=10))
     large = Transition(
         icg, learned_leapfrog(key, dim=50, num_leapfrogs=25, step_size=0.1, width=100)
     )
     cheap = hmc(icg, step_size=jnp.asarray(0.1), num_leapfrogs=1)
-    with tempfile.TemporaryDirectory(dir=options.out.parent) as place:
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=args.out.parent) as place:
         folder = Path(place)
         checkpoints = Checkpoints(folder / "checkpoints", "overheads")
 
         def train():
-            with Stop(time_budget=options.seconds) as stop:
+            with Stop(time_budget=args.seconds) as stop:
                 run = CheckpointedTrainer(checkpoints)
                 position, recipe = scg.sample(key, 200), Recipe(LogJump(), adam(1e-3))
                 progress = stop.after(lambda _: None)
@@ -147,30 +139,23 @@ def main() -> None:
         kernels = {"small": (small, scg.sample(key, 200)), "large": (large, icg.sample(key, 16))}
         kernels["cheap"] = (cheap, icg.sample(key, 8))
         for name, (kernel, position) in kernels.items():
-            parts = {"rounds": options.rounds, "seconds": options.seconds / options.rounds}
+            parts = {"rounds": args.rounds, "seconds": args.seconds / args.rounds}
             result[name] = streaming(waiting, kernel, kernel.init(position), folder, **parts)
-            print(name, json.dumps(result[name]), flush=True)
         before = memory()
 
         def stream():
             state, path = cheap.init(icg.sample(key, 8)), folder / "long.zarr"
             return stream_chains(
-                key, cheap, state, path, checkpoints, num_draws=options.draws, stage="long"
+                key, cheap, state, path, checkpoints, num_draws=args.draws, stage="long"
             )
 
-        result["long"] = waiting.share(stream) | {"draws": options.draws, "chains": 8, "dim": 50}
+        result["long"] = waiting.share(stream) | {"draws": args.draws, "chains": 8, "dim": 50}
         result["long"] |= {"memory_before_mb": before, "memory_mb": memory()}
         result["long"]["bytes"] = sum(
             path.stat().st_size for path in (folder / "long.zarr").rglob("*")
         )
-    result |= {
-        "seconds": options.seconds,
-        "rounds": options.rounds,
-        "versions": versions(),
-        "dtype": "float32",
-    }
-    result |= {"cores": os.cpu_count(), "load": os.getloadavg()}
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    result |= {"seconds": args.seconds, "rounds": args.rounds, "dtype": "float32"}
+    store(result | {"load": os.getloadavg()}, args.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Speed on one core, as ratios measured side by side in one run.
 
-    python benchmarks/throughput.py [--out results/throughput.json]
+    python lab/benchmarks/throughput.py [--out results/throughput.json]
 
 1. learned leapfrogs per second (SCG, width 10, M = 10, 2,000 chains) over BlackJAX's HMC leapfrogs
 on the same target; 2. network FLOP/s of the learned leapfrog (ICG-50, width 100, 200 chains) over
@@ -16,49 +16,41 @@ import os
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
-import argparse
-import json
-import platform
-import time
-from pathlib import Path
-
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+from _bench import best_rates, options, store
 
 from capriole.kernels import Transition, hmc, learned_leapfrog
-from capriole.models import versions
 from capriole.sampling import draw_chains
-from capriole.training import LogESJD, Recipe, adam, init_train_state
-from capriole.training._loop import _train_chunk
+from capriole.training import LogESJD, Recipe, adam, init_train_state, train_step
 from capriole_lab.targets import make_target
 
-CHAINS, STEPS, LEAPFROGS = 2000, 200, 10
+STEPS, LEAPFROGS, UPDATES = 200, 10, 300
 
 
-def blackjax_hmc(target):
+def blackjax_hmc(target, chains):
     import blackjax
 
     kernel = blackjax.hmc(
         target, step_size=0.1, inverse_mass_matrix=jnp.ones(2), num_integration_steps=LEAPFROGS
     )
-    state = jax.vmap(kernel.init)(target.sample(jax.random.key(0), CHAINS).T)
+    state = jax.vmap(kernel.init)(target.sample(jax.random.key(0), chains).T)
 
     @jax.jit
     def run(key, state):
         def step(state, t):
-            keys = jax.random.split(jax.random.fold_in(key, t), CHAINS)
+            keys = jax.random.split(jax.random.fold_in(key, t), chains)
             state, info = jax.vmap(kernel.step)(keys, state)
             return state, (state.position, info.acceptance_rate)
 
         return jax.lax.scan(step, state, jnp.arange(STEPS))
 
-    return lambda: jax.block_until_ready(run(jax.random.key(1), state)), CHAINS * STEPS * LEAPFROGS
+    return lambda: jax.block_until_ready(run(jax.random.key(1), state)), chains * STEPS * LEAPFROGS
 
 
 def chain_kernel(kernel, chains, steps):
-    """Only the kernel and the positions it visits, as for BlackJAX; the host loop adds 12 recorded
-    figures per step.
-    """
+    """Only the kernel and the positions it visits, as for BlackJAX."""
     state = kernel.init(kernel.logdensity.sample(jax.random.key(0), chains))
 
     @jax.jit
@@ -89,9 +81,7 @@ def matmul():
 
 
 def network_flops(dynamics):
-    """Floating-point operations of the matrix products in one leapfrog step of one chain (4 network
-    evaluations).
-    """
+    """Floating-point operations of the matrix products in one leapfrog step of one chain."""
     networks = (dynamics.momentum_network, dynamics.position_network)
     return sum(2 * 2 * (n.inputs.size + n.hidden.size + n.heads.size) for n in networks)
 
@@ -105,48 +95,40 @@ def training(target):
         burn_in_weight=0.1,
     )
     state = init_train_state(kernel, target.sample(jax.random.key(2), 200), recipe)
-    length = jnp.asarray(300)
-    return lambda: jax.block_until_ready(
-        _train_chunk(jax.random.key(3), state, recipe, length, 300)[1]
-    ), 300
+    arrays, static = eqx.partition(state, eqx.is_array)
 
+    @jax.jit
+    def run(key, arrays):
+        def body(i, arrays):
+            state = eqx.combine(arrays, static)
+            state, _ = train_step(jax.random.fold_in(key, i), state, recipe)
+            return eqx.filter(state, eqx.is_array)
 
-def measure(pieces, rounds):
-    """Best rate of each piece over ``rounds`` rounds in turn, after one call that compiles."""
-    rates = dict.fromkeys(pieces, 0.0)
-    for run, _ in pieces.values():
-        run()
-    for _ in range(rounds):
-        for name, (run, work) in pieces.items():
-            start = time.perf_counter()
-            run()
-            rates[name] = max(rates[name], work / (time.perf_counter() - start))
-    return rates
+        return jax.lax.fori_loop(0, UPDATES, body, arrays)
+
+    return lambda: jax.block_until_ready(run(jax.random.key(3), arrays)), UPDATES
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--rounds", type=int, default=8)
-    options = parser.parse_args()
+    args = options(__doc__, rounds=8, chains=2000)
     scg, icg = make_target("scg"), make_target("icg")
     learned = Transition(scg, learned_leapfrog(jax.random.key(0), dim=2))
     wide = Transition(icg, learned_leapfrog(jax.random.key(0), dim=50, width=100, step_size=0.01))
-    rates = measure(
+    rates = best_rates(
         {
-            "blackjax_hmc_leapfrogs_per_second": blackjax_hmc(scg),
+            "blackjax_hmc_leapfrogs_per_second": blackjax_hmc(scg, args.chains),
             "hmc_leapfrogs_per_second": chain_kernel(
-                hmc(scg, step_size=0.1, num_leapfrogs=LEAPFROGS), CHAINS, STEPS
+                hmc(scg, step_size=0.1, num_leapfrogs=LEAPFROGS), args.chains, STEPS
             ),
-            "learned_leapfrogs_per_second": chain_kernel(learned, CHAINS, STEPS),
-            "learned_leapfrogs_per_second_recorded": through_draw_chains(learned, CHAINS, STEPS),
+            "learned_leapfrogs_per_second": chain_kernel(learned, args.chains, STEPS),
+            "learned_leapfrogs_per_second_recorded": through_draw_chains(
+                learned, args.chains, STEPS
+            ),
             "icg_learned_leapfrogs_per_second": chain_kernel(wide, 200, 40),
             "matmul_flops": matmul(),
             "training_iterations_per_second": training(scg),
         },
-        options.rounds,
+        args.rounds,
     )
     flops = rates["icg_learned_leapfrogs_per_second"] * network_flops(wide.dynamics)
     result = {
@@ -160,15 +142,9 @@ def main():
             / rates["learned_leapfrogs_per_second"],
             "icg_network_over_matmul": flops / rates["matmul_flops"],
         },
-        "versions": versions() | {"python": platform.python_version()},
         "cores_used": 1,
-        "machine": platform.machine(),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text + "\n")
+    store(result, args.out)
 
 
 if __name__ == "__main__":

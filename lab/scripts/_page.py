@@ -1,4 +1,4 @@
-"""What the ``summarise_*.py`` share: Markdown tables, and the block between two markers of a page."""
+"""What the ``summarise_*.py`` share: Markdown tables, the block between two markers."""
 
 import sys
 from pathlib import Path

@@ -1,16 +1,15 @@
 """What lies behind the settings of section 5.2: trials of training settings, and what the choice of
 the epoch costs.
 
-python scripts/dlgm_choices.py trial l2hmc FOLDER --set kernel_leapfrogs=3 --set batch=25   #
-figures of trials.json python scripts/dlgm_choices.py last-epoch RUN/l2hmc-1 RUN/l2hmc-2
-# figures of last-epoch.json python scripts/dlgm_choices.py pair RUN/l2hmc-3 RUN/hmc-3
-# figures of more-seeds.json
+    python lab/scripts/dlgm_choices.py trial l2hmc FOLDER --set kernel_leapfrogs=3 --set batch=25
+    python lab/scripts/dlgm_choices.py last-epoch RUN/l2hmc-1 RUN/l2hmc-2
+    python lab/scripts/dlgm_choices.py pair RUN/l2hmc-3 RUN/hmc-3
 
-The stored files hold these figures beside others that were put together by hand (differences from a
-reference trial, from the values in `validation.npy`). Models are judged by AIS on validation
-images, never on test images, and not on those that chose the epoch; `pair` compares finished models
-by their evaluations. A trial has the decoder gradients of the preset's own run, or ``--budget``
-times as many: epochs follow from the cost of a step.
+The three print the figures of trials.json, last-epoch.json and more-seeds.json, which hold
+differences from a reference trial beside them (from the values in `validation.npy`). Models are
+judged by AIS on validation images, never on test images, and not on those that chose the epoch;
+`pair` compares finished models by their evaluations. A trial has the decoder gradients of the
+preset's own run, or ``--budget`` times as many: epochs follow from the cost of a step.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Is the reference of in-painting right? Its class shares against those of AIS, which needs no
 chain that mixes.
 
-python scripts/dlgm_reference.py RUN/l2hmc-0   # content of results/paper-dlgm/reference.json
+python lab/scripts/dlgm_reference.py RUN/l2hmc-0   # content of results/paper-dlgm/reference.json
 
 On the first images whose kept half is ambiguous. "expected" is the total variation of as many
 independent draws from the reference as AIS's weighted ones are worth: from a reference that is
@@ -62,9 +62,7 @@ def check(folder):
 
 
 def chance(share, num, repeats=200):
-    """Mean total variation between ``share`` and the frequencies of ``num`` independent draws from
-    it.
-    """
+    """Mean total variation between ``share`` and the frequencies of ``num`` draws from it."""
     drawn = np.random.default_rng(0).multinomial(num, share / share.sum(), size=repeats) / num
     return float(total_variation(drawn, share[None]).mean())
 

@@ -1,17 +1,16 @@
 """Write the tables between the ``calibration`` markers of docs/calibration.md from the cells under
 results/calibration.
 
-python scripts/summarise_calibration.py           # rewrite the page, draw the figures beside the
-cells python scripts/summarise_calibration.py --check   # exit 1 if the page does not agree with the
-files
+python lab/scripts/summarise_calibration.py           # rewrite the page, draw the figures
+python lab/scripts/summarise_calibration.py --check   # exit 1 if it does not agree with the files
 """
 
 import sys
 
 from _page import ROOT, rewrite, table
 
-from capriole_lab.experiments._calibrate_report import figures, lead, load_cells
-from capriole_lab.experiments._calibrate_tables import (
+from capriole_lab.calibration._report import figures, lead, load_cells
+from capriole_lab.calibration._tables import (
     BUG_HEADER,
     KERNEL_HEADER,
     SBC_HEADER,

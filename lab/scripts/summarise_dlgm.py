@@ -1,8 +1,8 @@
 """Write the tables between the ``dlgm`` markers of docs/paper-dlgm.md from the files under
 results/paper-dlgm.
 
-python scripts/summarise_dlgm.py           # rewrite the page
-python scripts/summarise_dlgm.py --check   # exit 1 if the page does not agree with the files
+python lab/scripts/summarise_dlgm.py           # rewrite the page
+python lab/scripts/summarise_dlgm.py --check   # exit 1 if the page does not agree with the files
 """
 
 import json
@@ -10,6 +10,7 @@ import sys
 
 from _page import ROOT, rewrite, table
 
+from capriole_lab.cells import named
 from capriole_lab.dlgm._burn_in import BURN_IN_HEADER, burn_in_row
 from capriole_lab.dlgm._figures import LABELS
 from capriole_lab.dlgm._goals import RULE, verdicts
@@ -18,10 +19,10 @@ from capriole_lab.dlgm._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
 from capriole_lab.dlgm._stages import INPAINTING_ROWS
 from capriole_lab.dlgm._true_classes import COUNTS_HEADER, TRUE_HEADER, count_rows, true_rows
 from capriole_lab.dlgm._words import mean_and_se, plus_minus
-from capriole_lab.experiments._hardware import named
 
 LIKELIHOOD_HEADER = [
-    "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)", "train log p(x)", "sandwich gap",
+    "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)",
+    "train log p(x)", "sandwich gap",
 ]  # fmt: skip
 STEPS = ("step-256.json", "step-64.json", "step-25.json")
 
@@ -58,9 +59,7 @@ def inpainting_rows(models):
 
 
 def speed(steps):
-    """Words on the training step's speed, and where its time goes, for one or several sizes of the
-    batch.
-    """
+    """Words on the training step's speed, and where its time goes."""
     lines = []
     for step in steps:
         rates, ratios, batch = step["rates"], step["ratios"], step["settings"]["batch"]
@@ -71,10 +70,9 @@ def speed(steps):
         lines += [
             f"A training step of L2HMC-DLGM on {batch} images does {useful} of useful work, "
             f"{ratios['l2hmc_useful_flops_over_matmul']:.2f} of the matrix product's {machine} in "
-            "the same run "
-            f"(goal: at least 0.5), and takes {ratios['l2hmc_over_hmc_seconds']:.1f} times as long "
-            "as one of HMC-DLGM. "
-            f"Single products of the decoder's two larger matrices reach {shapes} of that rate.",
+            f"the same run (goal: at least 0.5), and takes {ratios['l2hmc_over_hmc_seconds']:.1f} "
+            "times as long as one of HMC-DLGM. Single products of the decoder's two larger "
+            f"matrices reach {shapes} of that rate.",
             "",
         ]
     names = [f"ms, {step['settings']['batch']} images" for step in steps]
@@ -95,8 +93,7 @@ def block(folder):
     seeds = f"{num_seeds} seed" if num_seeds == 1 else f"{num_seeds} seeds"
     words = (
         f"{met} of {len(found)} goals are met ({seeds}, {named(first['device'])}, {first['cores']} "
-        "cores, "
-        f"jax {first['versions']['jax']}). {RULE}"
+        f"cores, jax {first['versions']['jax']}). {RULE}"
     )
     rows = [[v.goal, v.bound, v.measured, "met" if v.passed else "**not met**"] for v in found]
     lines = [words, "", *table(["goal", "bound", "measured", "verdict"], rows)]

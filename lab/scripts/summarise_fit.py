@@ -1,7 +1,7 @@
 """Write the table between the ``tails`` markers of docs/fit.md from results/fit/heavy-tails.json.
 
-python scripts/summarise_fit.py           # rewrite the page
-python scripts/summarise_fit.py --check   # exit 1 if the page does not agree with the file
+python lab/scripts/summarise_fit.py           # rewrite the page
+python lab/scripts/summarise_fit.py --check   # exit 1 if the page does not agree with the file
 """
 
 import json

@@ -1,18 +1,18 @@
 """Write the tables between the ``peers`` markers of docs/peers.md from the cells under
 results/peers.
 
-python scripts/summarise_peers.py           # rewrite the page, draw the figure beside the cells
-python scripts/summarise_peers.py --check   # exit 1 if the page does not agree with the files
+python lab/scripts/summarise_peers.py           # rewrite the page, draw the figure beside the cells
+python lab/scripts/summarise_peers.py --check   # exit 1 if the page does not agree with the files
 """
 
 import sys
 
 from _page import ROOT, rewrite, table
 
-from capriole_lab.experiments._peers_goals import Table, verdicts
-from capriole_lab.experiments._peers_judge import Cells, standings
-from capriole_lab.experiments._peers_report import lead, load_cells, rates_figure
-from capriole_lab.experiments._peers_tables import (
+from capriole_lab.peers._goals import Table, verdicts
+from capriole_lab.peers._judge import Cells, standings
+from capriole_lab.peers._report import lead, load_cells, rates_figure
+from capriole_lab.peers._tables import (
     COST_HEADER,
     GOAL_HEADER,
     RANK_HEADER,

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from _page import ROOT, rewrite
 
-from capriole_lab.experiments._hardware import named
-from capriole_lab.experiments._peers_goals import verdicts
-from capriole_lab.experiments._peers_judge import (
+from capriole_lab.cells import named
+from capriole_lab.peers._goals import verdicts
+from capriole_lab.peers._judge import (
     NUTS,
     best_peer,
     cheaper_than_nuts,
@@ -22,18 +22,16 @@ from capriole_lab.experiments._peers_judge import (
     ratio,
     standings,
 )
-from capriole_lab.experiments._peers_report import load_cells
-from capriole_lab.experiments._peers_settings import OURS
-from capriole_lab.experiments._peers_tables import short
-from capriole_lab.experiments._toy_goals import worst
-from capriole_lab.experiments._toy_report import load_cells as load_toy
-from capriole_lab.experiments._toy_tables import best_rival, healthy, label, median
+from capriole_lab.peers._report import load_cells
+from capriole_lab.peers._settings import OURS
+from capriole_lab.peers._tables import short
+from capriole_lab.toy._goals import worst
+from capriole_lab.toy._report import load_cells as load_toy
+from capriole_lab.toy._tables import best_rival, healthy, label, median
 
 
 def load(root: Path) -> dict[str, list[dict]]:
-    """Results by target, seeds in order: runs under results/foundation, and cells of section 5.1
-    for other targets.
-    """
+    """Results by target, seeds in order: of results/foundation, else of section 5.1."""
     runs: dict[str, list[dict]] = defaultdict(list)
     for path in sorted(root.glob("foundation/*/results.json")):
         results = json.loads(path.read_text(encoding="utf-8"))
@@ -77,8 +75,7 @@ def main_table(runs: dict[str, list[dict]]) -> list[str]:
     """One line per target: L2HMC against HMC at the same number of leapfrogs."""
     lines = [
         "| target | seeds | M (HMC's) | paper's ESS/step | over HMC | bulk ESS of x/gradient | "
-        "over HMC "
-        "| bulk ESS of x²/gradient | over HMC | max \\|z\\| | training s |",
+        "over HMC | bulk ESS of x²/gradient | over HMC | max \\|z\\| | training s |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for target, found in runs.items():
@@ -109,8 +106,7 @@ def mode_table(runs: dict[str, list[dict]]) -> list[str]:
     """One line per target with modes: weights from a one-mode start."""
     lines = [
         "| target, all chains started in mode 0 | weight of mode 0: exact | L2HMC, by seed | HMC, "
-        "by seed "
-        "| mode switches/step |",
+        "by seed | mode switches/step |",
         "|---|---|---|---|---|",
     ]
     for target, found in runs.items():
@@ -135,22 +131,17 @@ def block(runs: dict[str, list[dict]]) -> str:
     v = first["versions"]
     intro = (
         "The learned leapfrog, trained with `capriole.train`, against HMC. Measured with `make "
-        "results` (laptop "
-        f"preset; median and range over seeds; {named(first['device'])}, several jobs at a time; "
-        f"{first['dtype']}, jax {v['jax']}, Python {v['python']}; files under `results/`). "
-        "HMC has the M in brackets, the paper's 10 where the paper has the target, and the best "
-        "step size of a "
-        "two-stage grid, chosen anew for each measure; training seconds include compilation and "
-        "were taken on a busy "
-        "machine."
+        f"results` (laptop preset; median and range over seeds; {named(first['device'])}, several "
+        f"jobs at a time; {first['dtype']}, jax {v['jax']}, Python {v['python']}; files under "
+        "`results/`). HMC has the M in brackets, the paper's 10 where the paper has the target, "
+        "and the best step size of a two-stage grid, chosen anew for each measure; training "
+        "seconds include compilation and were taken on a busy machine."
     )
     return "\n".join([intro, "", *main_table(runs), "", *mode_table(runs)])
 
 
 def against_rivals(root: Path) -> str:
-    """L2HMC's ESS per gradient over that of the best other sampler that converges, from the cells
-    of section 5.1.
-    """
+    """L2HMC's ESS per gradient over that of the best other sampler of section 5.1."""
     alone, others = [], []
     for target, cells in load_toy(root / "paper-toy").items():
         own, rival = median(cells, lambda c: worst(c, "l2hmc")), best_rival(cells)
@@ -163,11 +154,9 @@ def against_rivals(root: Path) -> str:
             others.append(f"{target} {own / theirs:.2g} ({label(rival)})")
     return (
         "HMC with ten leapfrogs is the paper's rival and no strong one. Against the best of NUTS, "
-        "ChEES-HMC, HMC at "
-        "its best length, look-ahead HMC and A-NICE-MC, ESS per gradient (the smaller of x and x²) "
-        "is in the ratio "
-        f"{', '.join(others)}; on {', '.join(alone)} L2HMC alone converges "
-        "([paper-toy.md](paper-toy.md))."
+        "ChEES-HMC, HMC at its best length, look-ahead HMC and A-NICE-MC, ESS per gradient (the "
+        f"smaller of x and x²) is in the ratio {', '.join(others)}; on {', '.join(alone)} L2HMC "
+        "alone converges ([paper-toy.md](paper-toy.md))."
     )
 
 
@@ -191,10 +180,8 @@ def against_peers(root: Path) -> list[str]:
     each = ratios["gradients"]
     return [
         "`capriole.fit` against NUTS (BlackJAX, diagonal and dense metric; NumPyro; nutpie), "
-        "ChEES-HMC, MCLMC and "
-        f"flowMC on {len(cells)} targets, three seeds; "
-        "samplers whose draws are wrong or have not mixed are not ranked "
-        "([peers.md](peers.md)):",
+        f"ChEES-HMC, MCLMC and flowMC on {len(cells)} targets, three seeds; samplers whose draws "
+        "are wrong or have not mixed are not ranked ([peers.md](peers.md)):",
         "",
         f"- It passes on {passed} of {len(cells)} targets, on {len(alone)} of them alone "
         f"({'; '.join(alone)}).",
@@ -202,17 +189,14 @@ def against_peers(root: Path) -> list[str]:
         f"{min(each):.2g} to "
         f"{max(each):.2g} times those of the best one, median {statistics.median(each):.2g}.",
         "- Effective draws per second: at least twice the best one's on "
-        f"{sum(r >= 2 for r in ratios['seconds'])} of "
-        f"{len(ratios['seconds'])}, at worst {min(ratios['seconds']):.2g} times. 10,000 effective "
-        "draws, "
-        f"with the search and compilation, take less time than BlackJAX's NUTS on {sooner} of the "
-        f"{len(nuts)} where "
+        f"{sum(r >= 2 for r in ratios['seconds'])} of {len(ratios['seconds'])}, at worst "
+        f"{min(ratios['seconds']):.2g} times. 10,000 effective draws, with the search and "
+        f"compilation, take less time than BlackJAX's NUTS on {sooner} of the {len(nuts)} where "
         "that passes. (Seconds are of two machines and partly of shared cores: see there.)",
         "- The kernel that was chosen has networks in "
-        f"{sum('network' in name for name in kernels)} of {len(kernels)} "
-        "runs: exact rotations in white coordinates, transport maps and jumps between modes come "
-        "first, which need "
-        "next to no training.",
+        f"{sum('network' in name for name in kernels)} of {len(kernels)} runs: exact rotations in "
+        "white coordinates, transport maps and jumps between modes come first, which need next to "
+        "no training.",
         f"- {sum(v.passed for v in goals)} of the {len(goals)} goals set beforehand are met.",
     ]
 

@@ -1,17 +1,17 @@
 """Write the tables between the ``toy`` markers of docs/paper-toy.md from the cells under
 results/paper-toy.
 
-python scripts/summarise_toy.py           # rewrite the page
-python scripts/summarise_toy.py --check   # exit 1 if the page does not agree with the files
+python lab/scripts/summarise_toy.py           # rewrite the page
+python lab/scripts/summarise_toy.py --check   # exit 1 if the page does not agree with the files
 """
 
 import sys
 
 from _page import ROOT, rewrite, table
 
-from capriole_lab.experiments._hardware import named
-from capriole_lab.experiments._toy_goals import verdicts
-from capriole_lab.experiments._toy_report import (
+from capriole_lab.cells import named
+from capriole_lab.toy._goals import verdicts
+from capriole_lab.toy._report import (
     BURN_IN_HEADER,
     COST_HEADER,
     GOAL_HEADER,
@@ -19,7 +19,7 @@ from capriole_lab.experiments._toy_report import (
     PAPER_HEADER,
     load_cells,
 )
-from capriole_lab.experiments._toy_tables import (
+from capriole_lab.toy._tables import (
     Cells,
     burn_in_rows,
     cost_rows,
@@ -38,8 +38,7 @@ def block(cells: Cells) -> str:
     words = (
         f"{sum(v.passed for v in found)} of {len(found)} goals are met ({first['preset']} preset, "
         f"{named(first['device'])}, {first['dtype']}, jax {first['versions'].get('jax', '?')}; "
-        "medians over seeds with "
-        "their range)."
+        "medians over seeds with their range)."
     )
     lines = [words, "", *table(GOAL_HEADER, goal_rows(found))]
     lines += [*(f"- {in_words(target, each)}" for target, each in cells.items()), ""]

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from capriole.cli._app import app
-from capriole.cli._fit import _target, read_config
+from capriole.cli._fit import read_config
+from capriole.cli._origin import target_of
 from capriole.coordinates import Whitened, identity
 from capriole.fitting import Verdict, _api
 from capriole.kernels import Rotation, Transition
@@ -109,9 +110,9 @@ def test_bad_input_is_status_2(tmp_path, spec):
 @pytest.mark.parametrize("change", [{"dim": 2}, {"spread": 50.0}], ids=str)
 def test_what_has_starts_of_its_own_takes_no_dimension_or_spread(change):
     origin = {"function": "scg", "dim": None, "spread": 1.0, "float64": True}
-    assert _target(origin, "scg", {"scg": 7}.get) == 7
+    assert target_of(origin, "scg", {"scg": 7}.get) == 7
     with pytest.raises(ValueError, match="scg has a dimension and starts of its own: leave out"):
-        _target(origin | change, "scg", {"scg": 7}.get)
+        target_of(origin | change, "scg", {"scg": 7}.get)
 
 
 def test_out_of_time_resumed_extended_and_shown(tmp_path, spec, stored):

@@ -19,8 +19,8 @@ from capriole.runs import CheckpointedFit, RunFolder
 from capriole.runs._store import DrawStore
 from capriole.runtime import Progress, to_plain
 from capriole.runtime._container import digest
-from stored import row, stored_found, warmup_facts
 from kills import SERVER
+from stored import row, stored_found, warmup_facts
 
 INIT = {"a": 0.0, "b": np.zeros(2)}
 OPTIONS = {

@@ -1,3 +1,1 @@
-"""The laboratory: targets, baselines, peers, the paper's experiments, latent-variable models,
-calibration.
-"""
+"""The laboratory: targets, baselines, peers, the paper's experiments, calibration."""

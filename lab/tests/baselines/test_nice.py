@@ -1,4 +1,4 @@
-"""A-NICE-MC: an exact kernel whatever its networks, and a training that does what its formulas say."""
+"""A-NICE-MC: an exact kernel whatever its networks; training does what its formulas say."""
 
 import itertools
 

@@ -216,7 +216,7 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path):
 def test_a_function_that_is_called_as_a_target_has_no_settings_of_it(tmp_path, monkeypatch):
     from capriole.cli import Machines, Options
     from capriole_lab.cli import _run
-    from capriole_lab.experiments import settings_for
+    from capriole_lab.run import settings_for
 
     made = []
     monkeypatch.setattr(_run, "_go", lambda prepare, act, out, options: made.append(prepare()))

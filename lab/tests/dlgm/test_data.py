@@ -58,7 +58,7 @@ def nowhere(monkeypatch, tmp_path):
     """No cache, no environment, no shared folder, no network."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("CAPRIOLE_DATA", raising=False)
-    monkeypatch.setattr(_idx, "__file__", str(tmp_path / "a/b/c/d.py"))
+    monkeypatch.setattr(_idx, "__file__", str(tmp_path / "a/b/c/d/e.py"))
     monkeypatch.setitem(_idx.MIRRORS, "mnist", ((tmp_path / "none").as_uri() + "/",))
 
 

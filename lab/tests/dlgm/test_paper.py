@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from capriole.cli._app import app
+from capriole_lab.cli._app import app
 from capriole_lab.dlgm import PosteriorDraws, build, settings_for, write_report
 from capriole_lab.dlgm._files import plain, read_json, write_json
 from capriole_lab.dlgm._sampling import GRIDS, tune_hmc
@@ -36,8 +36,8 @@ def finished(tmp_path_factory):
 def test_the_whole_section_runs_and_its_report_has_every_figure(finished):
     page = (finished / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 7  # 2, 3a three times, 3b, 4, 5
-    assert page.count("<strong>The paper:</strong>") == 4
-    assert not re.search(r'(src|href)="(?!data:)', page), "one file, nothing fetched"
+    assert page.count("<p>The paper: ") == 4
+    assert not re.search(r'(src|href)="(?!data:|#)', page), "one file, nothing fetched"
     assert re.search(r"sizes\); median \|skewness\| \d\.\d\d\.", page)
     results = read_json(finished / "results.json")
     assert [m["scheme"] for m in results["models"]] == ["elbo", "hmc", "l2hmc"]

@@ -74,15 +74,21 @@ def results(gain=1.0, error=0.2, gap=0.5, ratio=4.0, rhat=1.01, classes=3.0, wor
                 "sampling": {
                     "ess_per_gradient_over_hmc": ratio,
                     "worse_per_gradient_over_hmc": worse,
-                    "kernel": {"ess_per_gradient": 0.1, "worse_per_gradient": 0.1, "max_rhat": rhat},
+                    "kernel": {
+                        "ess_per_gradient": 0.1, "worse_per_gradient": 0.1, "max_rhat": rhat
+                    },
                     "hmc": {"ess_per_gradient": 0.02, "worse_per_gradient": 0.02},
                 },
                 "inpainting": {
-                    "sampler": {"distinct_classes": one | {"mean": classes}}, "encoder": {"distinct_classes": one},
+                    "sampler": {"distinct_classes": one | {"mean": classes}},
+                    "encoder": {"distinct_classes": one},
                     "difference": {"distinct_classes": {"mean": classes - 2.0, "se": 0.15}},
                 },
                 "posterior": {
-                    "many_images": {"num_images": 9, "non_gaussian_share": share, "non_gaussian_share_se": 0.1 * share}
+                    "many_images": {
+                        "num_images": 9, "non_gaussian_share": share,
+                        "non_gaussian_share_se": 0.1 * share,
+                    }
                 },
             }
         ],
@@ -97,9 +103,9 @@ def test_goals_are_met_by_good_results():
 
 @pytest.mark.parametrize(
     ("change", "index"),
-    [({"gain": 0.3}, 0), ({"gain": -1.0}, 0), ({"gap": 1.2}, 1), ({"ratio": 2.9}, 2), ({"worse": 2.0}, 3),
-     ({"ratio": None}, 2), ({"worse": None}, 3), ({"rhat": 1.06}, 4), ({"rhat": None}, 4), ({"classes": 2.2}, 5),
-     ({"share": 1.1 * GAUSSIAN_SHARE}, 6)],
+    [({"gain": 0.3}, 0), ({"gain": -1.0}, 0), ({"gap": 1.2}, 1), ({"ratio": 2.9}, 2),
+     ({"worse": 2.0}, 3), ({"ratio": None}, 2), ({"worse": None}, 3), ({"rhat": 1.06}, 4),
+     ({"rhat": None}, 4), ({"classes": 2.2}, 5), ({"share": 1.1 * GAUSSIAN_SHARE}, 6)],
 )  # fmt: skip
 def test_each_goal_can_be_missed(change, index):
     assert [i for i, v in enumerate(verdicts(results(**change))) if not v.passed] == [index]

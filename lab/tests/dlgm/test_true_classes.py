@@ -128,7 +128,10 @@ def test_the_goal_takes_all_seeds_together():
         figures["difference"] = {"mean": more, "se": 0.1}
         return {
             "scheme": "l2hmc", "evaluation": None, "sampling": None, "posterior": None,
-            "inpainting": {name: {"distinct_classes": figure} | dict(counted) for name, figure in figures.items()},
+            "inpainting": {
+                name: {"distinct_classes": figure} | dict(counted)
+                for name, figure in figures.items()
+            },
         }  # fmt: skip
 
     def goal(*more, counted=()):

@@ -121,9 +121,8 @@ def test_eight_samplers_have_eight_colours():
 
 def test_importing_and_drawing_leave_pyplot_out():
     code = (
-        "import sys, numpy as np; from capriole import report; assert 'matplotlib' not in "
-        "sys.modules;"
-        "report.trace_figure({'hmc': np.arange(3.0)}, 'x'); sys.exit('matplotlib.pyplot' in "
-        "sys.modules)"
+        "import sys, numpy as np; from capriole_lab import report; assert 'matplotlib' not in "
+        "sys.modules;report.trace_figure({'hmc': np.arange(3.0)}, 'x'); "
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -29,7 +29,7 @@ every_posterior = pytest.mark.parametrize("name", NAMES)
 
 @functools.cache
 def case(name):
-    """A posterior, its reference draws by name and as positions (dim, draws), and the score there."""
+    """A posterior, its reference draws by name and as positions (dim, draws), the score there."""
     target, reference = make_target(PREFIX + name), reference_draws(name)
     draws = target.unconstrain(reference).reshape(target.dim, -1)
     return target, reference, np.asarray(draws), np.asarray(value_and_grad(target, draws)[1])
@@ -256,7 +256,7 @@ def test_registry_names_are_found_and_hinted():
 @pytest.mark.parametrize("log_scale", [0.0, -3.0, -20.0])
 @pytest.mark.parametrize("narrow", [0, 1])
 def test_a_mixture_is_right_where_one_scale_is_tiny(log_scale, narrow):
-    """A scale of exp(-20) once gave a log density of +1e6: the narrow component's sums cancelled."""
+    """At a scale of exp(-20) the narrow component's sums must not cancel."""
     from capriole_lab.targets._series import NormalMixture
 
     values = np.random.default_rng(0).normal(size=200) * 2

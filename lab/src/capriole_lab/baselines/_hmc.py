@@ -1,4 +1,4 @@
-"""HMC at a fixed trajectory length, tuned on a fine grid of step sizes. The best measured ESS wins."""
+"""HMC at a fixed trajectory length, tuned on a fine grid of step sizes by measured ESS."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -16,9 +16,7 @@ from ._trial import Score, Trial, TuningError
 
 
 class HMCTuning(NamedTuple):
-    """The winner and the whole grid: one row per step size, scores as measured, gradients spent on
-    tuning.
-    """
+    """The winner and the whole grid: a row per step size, and the gradients of the tuning."""
 
     transition: AbstractTransition
     step_size: float
@@ -86,9 +84,7 @@ def _best(sizes: np.ndarray, scores: np.ndarray) -> int:
 def _grid(
     key: Key, logdensity: AbstractLogDensity, position: Vector, *, num_leapfrogs: int
 ) -> np.ndarray:
-    """24 step sizes, log-spaced over a factor 1,000 up to the largest that a coarse scan sees
-    accepted.
-    """
+    """24 step sizes, log-spaced over a factor 1,000 up to the largest that a scan sees accepted."""
     coarse = np.geomspace(1e-6, 1e3, 64)
     chains = position.shape[1]
     per_chain = jnp.repeat(jnp.asarray(coarse, position.dtype), chains)

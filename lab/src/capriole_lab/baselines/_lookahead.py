@@ -1,6 +1,4 @@
-"""Look-Ahead HMC (Sohl-Dickstein, Mudigonda and DeWeese 2014): momentum persists, rejections become
-longer moves.
-"""
+"""Look-Ahead HMC (Sohl-Dickstein, Mudigonda and DeWeese 2014): momentum persists."""
 
 from typing import NamedTuple
 
@@ -37,7 +35,8 @@ def reach(energy: Float[Array, "points *chains"]) -> Float[Array, "looks *chains
     """Probability of having moved by look a = 1..K at the latest, from the energies of zeta, L
     zeta, ..., L^K zeta::
 
-        pi_a(zeta) = min( 1 - sum_{b<a} pi_b(zeta),  exp(H(zeta) - H(L^a zeta)) (1 - sum_{b<a} pi_b(F L^a zeta)) )
+        pi_a(zeta) = min( 1 - sum_{b<a} pi_b(zeta),
+                          exp(H(zeta) - H(L^a zeta)) (1 - sum_{b<a} pi_b(F L^a zeta)) )
 
     The sums seen from F L^a zeta run back over the same points, so all of them are cumulative sums
     between two points of one trajectory. They are filled in by distance: ``there[i]`` is that from
@@ -56,9 +55,7 @@ def reach(energy: Float[Array, "points *chains"]) -> Float[Array, "looks *chains
 
 
 def _move(reached: Array, log_ratio: Array, reached_back: Array) -> Array:
-    """``min(1 - reached, exp(log_ratio) (1 - reached_back))``; 0 between two points of infinite
-    energy.
-    """
+    """``min(1 - reached, exp(log_ratio) (1 - reached_back))``; 0 if both energies are infinite."""
     ratio = jnp.exp(jnp.minimum(jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio), 60))
     return jnp.minimum(1 - reached, ratio * (1 - reached_back))
 
@@ -67,7 +64,8 @@ class LookAhead(AbstractTransition):
     """HMC that, where it would reject, looks up to K trajectories ahead before it turns round (K =
     ``num_looks``)::
 
-        move to L^a zeta with probability pi_a, a = 1..K (see `reach`), L being M leapfrog steps; momentum is kept
+        move to L^a zeta with probability pi_a, a = 1..K (see `reach`), momentum kept;
+        L is M leapfrog steps
         else v <- -v
         then v <- sqrt(1 - refresh) v + sqrt(refresh) n,   n ~ N(0, I)
 

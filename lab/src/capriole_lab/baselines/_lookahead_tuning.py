@@ -1,6 +1,4 @@
-"""Look-Ahead HMC tuned on a grid of step sizes and refresh rates. The best measured ESS per
-gradient wins.
-"""
+"""Look-Ahead HMC tuned over step sizes and refresh rates, by measured ESS per gradient."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,6 +1,4 @@
-"""A-NICE-MC's proposal (Song, Zhao and Ermon 2017): additive couplings of position and momentum,
-volume preserving.
-"""
+"""A-NICE-MC's proposal (Song, Zhao and Ermon 2017): additive couplings, volume preserving."""
 
 import equinox as eqx
 import jax
@@ -103,8 +101,6 @@ class Nice(AbstractDynamics):
 
 
 def nice(key: Key, *, dim: int, width: int = 400, dtype: jnp.dtype | None = None) -> Nice:
-    """An untrained proposal with the paper's nets for 2-d targets: one hidden layer of ``width``
-    units each.
-    """
+    """An untrained proposal with the paper's nets: one hidden layer of ``width`` units each."""
     sizes = (dim, width, dim)
     return Nice(*(Dense(k, sizes, dtype=dtype) for k in jax.random.split(key, 3)))

@@ -1,4 +1,4 @@
-"""Adversarial training of A-NICE-MC's proposal on a bootstrap buffer (Song, Zhao and Ermon 2017)."""
+"""Adversarial training of A-NICE-MC's proposal on a buffer (Song, Zhao and Ermon 2017)."""
 
 import math
 from collections.abc import Callable
@@ -46,9 +46,7 @@ class NiceRecipe(NamedTuple):
 
 
 class Buffer(NamedTuple):
-    """Draws to learn from, the first ``filled`` columns of an array that keeps its shape (so
-    nothing recompiles).
-    """
+    """Draws to learn from: the first ``filled`` columns of an array that keeps its shape."""
 
     position: Vector
     filled: Int[Array, ""]
@@ -121,7 +119,8 @@ def fake_pairs(
     """Pairs (later, earlier) of states that should look like two independent draws, and mean ``v^2
     / 2``::
 
-        x1 = f^b(noise);   x2 = f^m(data);   x3 = f^m(x1 with its gradient stopped);   pairs (x2, data) and (x3, x1)
+        x1 = f^b(noise);   x2 = f^m(data);   x3 = f^m(x1 with its gradient stopped)
+        pairs (x2, data) and (x3, x1)
 
     Both rollout lengths, b and m, are at most those of the recipe.
     """
@@ -137,9 +136,7 @@ def fake_pairs(
 def _critic_loss(
     critic: Dense, key: Key, real: Vector, fake: Vector, recipe: NiceRecipe
 ) -> Float[Array, ""]:
-    """``mean D(real) - mean D(fake) + penalty mean (|grad D| - 1)^2`` on random mixtures: low on
-    real pairs.
-    """
+    """``mean D(real) - mean D(fake) + penalty mean (|grad D| - 1)^2`` on random mixtures."""
     share = jax.random.uniform(key, (), real.dtype)
     mixed = share * real + (1 - share) * fake
     slope = jax.grad(lambda y: jnp.sum(critic(y)))(mixed)
@@ -152,9 +149,7 @@ def _critic_loss(
 def nice_step(
     key: Key, state: NiceState, buffer: Buffer, recipe: NiceRecipe
 ) -> tuple[NiceState, NiceMetrics]:
-    """``critic_steps`` updates of the critic, then one of the proposal; rollout lengths are drawn
-    once (pure).
-    """
+    """``critic_steps`` updates of the critic, then one of the proposal."""
     length_key, own_key, *critic_keys = jax.random.split(key, 2 + recipe.critic_steps)
     burn_key, mix_key = jax.random.split(length_key)
     lengths = (
@@ -258,9 +253,7 @@ def train_nice(
 def _refill(
     key: Key, kernel: AbstractTransition, position: Vector, buffer: Buffer, recipe: NiceRecipe
 ) -> tuple[Buffer, int]:
-    """The buffer with a random part dropped and fresh draws of ``kernel`` put in front; gradients
-    spent.
-    """
+    """The buffer with fresh draws of ``kernel`` in place of a random part; gradients spent."""
     drop_key, run_key = jax.random.split(key)
     state = kernel.init(position[:, : recipe.num_chains])
     draws = draw_chains(run_key, kernel, state, num_draws=recipe.num_warmup + recipe.num_draws)

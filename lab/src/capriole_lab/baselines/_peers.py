@@ -1,6 +1,4 @@
-"""Peers under one protocol: other libraries' samplers, with their own adaptation, gradients counted
-the same way.
-"""
+"""Peers under one protocol: other libraries' samplers, their own adaptation, gradients counted."""
 
 import difflib
 import importlib.metadata
@@ -27,9 +25,7 @@ MIN_WARMUP = 20
 
 
 class Peer(NamedTuple):
-    """One line of the registry: how to run it, what to call it, where it comes from, and the
-    package it needs.
-    """
+    """A line of the registry: how to run a peer, its name, source and package."""
 
     run: Callable[..., PeerDraws]
     label: str

@@ -63,7 +63,7 @@ def chees(
     bits = int(np.ceil(np.log2(num_warmup + num_draws)))
 
     def num_leapfrogs(index: Array, length: Array) -> Array:
-        """``length`` jittered by the same Halton sequence as in the warm-up, whose index goes on."""
+        """``length`` jittered by the Halton sequence of the warm-up, whose index goes on."""
         return jnp.ceil(dynamic_hmc.halton_sequence(index, bits) * length).astype(int)
 
     kernel = dynamic_hmc.build_kernel(

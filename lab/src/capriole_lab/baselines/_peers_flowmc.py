@@ -1,6 +1,4 @@
-"""flowMC: local Langevin steps and global proposals from a normalising flow that is trained on the
-chains.
-"""
+"""flowMC: local Langevin steps and global proposals from a flow that is trained on the chains."""
 
 from typing import Any
 

@@ -1,6 +1,4 @@
-"""Many settings of one sampler side by side, in one compiled run: each setting gets its own copy of
-the chains.
-"""
+"""Many settings of one sampler in one compiled run: each has its own copy of the chains."""
 
 from collections.abc import Callable
 from typing import NamedTuple

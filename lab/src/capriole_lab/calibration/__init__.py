@@ -1,6 +1,4 @@
-"""Is a kernel exact? Statistical tests with a stated rate of false alarms, and the planted bugs
-they must find.
-"""
+"""Is a kernel exact? Statistical tests with a stated level, and the bugs they must find."""
 
 from ._controls import BUGS, Bug, bugs_of, spoiled, stirred
 from ._exact import Sequential, reversible_path, sequential

@@ -1,6 +1,4 @@
-"""Planted bugs: kernels that are wrong in one way, which a test must notice before its silence
-means anything.
-"""
+"""Planted bugs: kernels that are wrong in one way, which a test must notice."""
 
 import zlib
 from typing import NamedTuple
@@ -30,9 +28,7 @@ from capriole.kernels import (
 
 
 class Bug(NamedTuple):
-    """What is added to the log ratio: multiples of itself, of the log-det, of the gain in kinetic
-    energy; and whether every chain goes forward.
-    """
+    """What is added to the log ratio: multiples of its parts; whether every chain goes forward."""
 
     ratio: float = 0.0
     log_det: float = 0.0
@@ -130,9 +126,7 @@ def spoiled(kernel: AbstractTransition, bug: Bug) -> AbstractTransition:
 
 
 def stirred(key: Key, kernel: AbstractTransition, *, scale: float = 0.5) -> AbstractTransition:
-    """``kernel`` with noise in the last layers of its networks: as exact, with log-dets that leave
-    bugs no cover.
-    """
+    """``kernel`` with noise in the last layers of its networks: as exact, with large log-dets."""
 
     def stir(path: tuple, leaf: Array) -> Array:
         name = jax.tree_util.keystr(path)

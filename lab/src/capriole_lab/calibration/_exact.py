@@ -1,6 +1,4 @@
-"""The exact tests of Gandy and Scott (2020, arXiv:2001.06465): joint draws and a posterior's
-kernel.
-"""
+"""The exact tests of Gandy and Scott (2020, arXiv:2001.06465)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -51,9 +49,7 @@ def reversible_path(
 
 
 class Sequential(NamedTuple):
-    """The outcome of `sequential`: whether it passed, the last stage's p-values, the stages and
-    replicates it took.
-    """
+    """The outcome of `sequential`: verdict, last p-values, stages and replicates taken."""
 
     passed: bool
     p_values: dict[str, float]
@@ -77,8 +73,10 @@ def sequential(
     """Reject a correct kernel with probability at most ``level``, yet look closer where a first
     look is unclear::
 
-        beta = level / stages,  gamma = beta^(1 / stages);  q = (number of p-values) (smallest of them)
-        reject if q <= beta;  pass if q > gamma + beta;  else beta <- beta / gamma, and again with new replicates
+        beta = level / stages,  gamma = beta^(1 / stages)
+        q = (number of p-values) (smallest of them)
+        reject if q <= beta;  pass if q > gamma + beta
+        else beta <- beta / gamma, and again with new replicates
 
     ``p_values(stage, num)`` computes them from ``num`` fresh replicates: ``first``, later
     ``growth`` times as many. Source: Gandy and Scott 2020, Algorithm 3.

@@ -1,6 +1,4 @@
-"""Models that can be simulated: parameters from a prior, data given parameters, and the posterior
-of many data sets.
-"""
+"""Models that can be simulated: prior, data given parameters, posterior of many data sets."""
 
 from abc import abstractmethod
 
@@ -25,9 +23,7 @@ from capriole.kernels import (
 
 
 class AbstractModel(eqx.Module):
-    """A joint distribution of unconstrained parameters ``(dim, *chains)`` and data ``(rows,
-    *chains)``.
-    """
+    """A joint density of unconstrained parameters ``(dim, *chains)``, data ``(rows, *chains)``."""
 
     names: eqx.AbstractVar[tuple[str, ...]]
 
@@ -59,7 +55,7 @@ class AbstractModel(eqx.Module):
         return position, self.draw_data(data_key, position)
 
     def quantities(self, position: Vector, data: Array) -> dict[str, Scalar]:
-        """What is ranked: every parameter, and what depends on the data too (Modrak et al. 2023)."""
+        """What is ranked: parameters, and what depends on the data (Modrak et al. 2023)."""
         fit = self.log_likelihood(position, data)
         found = dict(zip(self.names, position, strict=True))
         return found | {"log likelihood": fit, "log posterior": fit + self.log_prior(position)}
@@ -90,9 +86,7 @@ class Posterior(AbstractLogDensity):
 
 
 class NormalModel(AbstractModel):
-    """Conjugate: ``s^2 ~ InvGamma(6, 5), mu | s ~ N(0, 4 s^2), y_i ~ N(mu, s^2)`` for 6 rows;
-    position (mu, log s).
-    """
+    """``s^2 ~ InvGamma(6, 5), mu | s ~ N(0, 4 s^2), y_i ~ N(mu, s^2)``, 6 rows; (mu, log s)."""
 
     names: tuple[str, ...] = eqx.field(static=True, default=("mean", "log scale"))
     shape: float = 6.0

@@ -1,6 +1,4 @@
-"""Arrays in, p-values out: distances between distributions (bounds) and uniformity of ranks
-(exact).
-"""
+"""Arrays in, p-values out: distances between distributions and uniformity of ranks."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -81,9 +79,7 @@ def randomised_ranks(
 
 
 def chi_square_p(ranks: Ranks, num_values: int) -> float:
-    """Pearson's test that ranks are uniform on 0 to num_values - 1. Raises ValueError below 5
-    expected per value.
-    """
+    """Pearson's test of uniform ranks. Raises ValueError below 5 expected per value."""
     if len(ranks) < 5 * num_values:
         raise ValueError(
             f"chi-square needs 5 ranks per value, got {len(ranks)} for {num_values} values"
@@ -102,7 +98,8 @@ def ecdf_p(ranks: Ranks, num_values: int) -> float:
     """Exact p-value of the distribution function of ranks, uniform on 0 to num_values - 1 if all is
     well::
 
-        C_i = #{ranks < i} ~ Binomial(N, i / num_values);    g = min_i 2 min(P(C <= C_i), P(C >= C_i))
+        C_i = #{ranks < i} ~ Binomial(N, i / num_values)
+        g = min_i 2 min(P(C <= C_i), P(C >= C_i))
 
     The p-value is the probability of a g as small: the smallest level whose simultaneous band the
     ranks leave. Below about 1e-9 it is Bonferroni's bound. Source: Saeilynoja, Buerkner and Vehtari
@@ -121,9 +118,7 @@ def ecdf_p(ranks: Ranks, num_values: int) -> float:
 
 
 def ecdf_band(num_ranks: int, num_values: int, level: float) -> RankBand:
-    """The band that `ecdf_p` leaves at ``level``: simultaneous over all points, by bisection of the
-    pointwise level.
-    """
+    """The simultaneous band that `ecdf_p` leaves at ``level``, by bisection."""
     low, high = np.log(level / num_values), np.log(level)
     for _ in range(20):
         middle = (low + high) / 2
@@ -144,9 +139,7 @@ def _band(n: int, num_values: int, pointwise: float, *, strict: bool = False) ->
 
 
 def _inside(band: RankBand, n: int, num_values: int) -> float:
-    """Probability that the counts of n uniform ranks stay in the band: a Markov chain from point to
-    point.
-    """
+    """Probability that the counts of n uniform ranks stay in the band, by a Markov chain."""
     state, weights, log_factorial = (
         np.array([0]),
         np.array([1.0]),

@@ -16,9 +16,7 @@ _DIRECTIONS = 4
 
 
 class Walk(NamedTuple):
-    """Where the chains ended, (dim, n) in the user's coordinates; mean acceptance; spread of the
-    last log-dets.
-    """
+    """Where the chains ended, (dim, n); mean acceptance; spread of the last log-dets."""
 
     end: np.ndarray
     acceptance_rate: float
@@ -26,9 +24,7 @@ class Walk(NamedTuple):
 
 
 def walk(key: Key, kernel: AbstractTransition, start: Vector, *, num_steps: int) -> Walk:
-    """``num_steps`` transitions from ``start`` (dim, n), in the user's coordinates, by the
-    library's own loop.
-    """
+    """``num_steps`` transitions from ``start`` (dim, n), in the user's coordinates."""
     init_key, draw_key = jax.random.split(key)
     state = kernel.init(from_user(kernel.target, start), init_key)
     draws = draw_chains(draw_key, kernel, state, num_draws=1, thin=num_steps, chunk_size=1)

@@ -164,9 +164,7 @@ def resume(
     num_processes: NumProcesses = None,
     process_id: ProcessId = None,
 ) -> None:
-    """Go on with a run that was stopped, killed or out of time; the draws are those of a run that
-    never was.
-    """
+    """Go on with a run that was stopped, killed or out of time; the draws are the same."""
     from ._run import go_on
 
     machines = Machines(None, coordinator, num_processes, process_id)
@@ -187,9 +185,7 @@ def extend(
     num_processes: NumProcesses = None,
     process_id: ProcessId = None,
 ) -> None:
-    """Add draws of the main kernel to a finished run; the same draws as if it had been longer from
-    the start.
-    """
+    """Add draws of the main kernel to a finished run, as if it had been longer."""
     from ._run import go_on
 
     machines = Machines(None, coordinator, num_processes, process_id)

@@ -1,11 +1,13 @@
-"""``capriole calibrate``: trained kernels put on trial, and planted bugs that the trial must find."""
+"""``capriole-lab calibrate``: trained kernels on trial, and bugs that the trial must find."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Preset = Annotated[str, typer.Option(help="smoke (minutes), laptop (a few minutes) or paper.")]
+from ._cells import Jobs, Out, OutFor, Preset, carry_out, names_in, run_one
+
 Only = Annotated[
     str,
     typer.Option(
@@ -13,56 +15,36 @@ Only = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Jobs = Annotated[
-    int, typer.Option(min=1, help="Cells to run at a time, each in a process of its own.")
-]
-Out = Annotated[Path, typer.Option(help="Folder of the cell.")]
-OutFor = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder for cells, figures and report, runs/calibration-PRESET; finished cells in it are kept."
-    ),
-]
 
 
 def calibrate(
     preset: Preset = "laptop", only: Only = "", seed: Seed = 0, jobs: Jobs = 2, out: OutFor = None
 ) -> None:
-    """Statistical trial of trained kernels: invariance, exact tests, simulation-based calibration;
-    planted bugs too.
+    """Statistical trial of trained kernels: invariance, exact tests, simulation-based calibration.
+
+    Planted bugs are on trial, too. Leaves with status 3 if anything is not as it must be.
     """
-    from capriole.cli import fail
+    from ..calibration._report import write_report
+    from ..calibration._settings import plan
+    from ..cells import command_of, run_cells
 
-    from ..experiments._calibrate import REPORT, plan, run_calibration
-    from ..experiments._calibrate_report import write_report
+    folder, passed = out or Path("runs") / f"calibration-{preset}", True
 
-    out = out or Path("runs") / f"calibration-{preset}"
-    try:
-        specs = plan([name.strip() for name in only.split(",") if name.strip()], seed, preset, out)
-        left = sum(not spec.done for spec in specs)
-        typer.echo(f"{left} of {len(specs)} cells to run, {jobs} at a time", err=True)
-        failed = run_calibration(
-            specs, preset, jobs=jobs, on_event=lambda event: typer.echo(event.line(), err=True)
-        )
-        found = write_report(out / "cells", out / REPORT)
-    except KeyboardInterrupt:
-        typer.secho(
-            f"stopped; finished cells are kept in {out}, the same command goes on",
-            fg="yellow",
-            err=True,
-        )
-        raise typer.Exit(130) from None
-    except (ValueError, OSError) as error:
-        fail(str(error))
-    for line in found.lines:
-        typer.echo(line)
-    typer.echo(f"the report is {found.path}")
-    if failed:
-        fail(
-            f"{len(failed)} of {len(specs)} cells failed: "
-            f"{', '.join(spec.path.name for spec in failed)}"
-        )
-    if not found.passed:
+    def report() -> Path:
+        nonlocal passed
+        found = write_report(folder / "cells", folder / "calibration.html")
+        passed = found.passed
+        typer.echo("\n".join(found.lines))
+        return found.path
+
+    carry_out(
+        lambda: plan(names_in(only), seed, preset, folder),
+        partial(run_cells, start=command_of("calibrate-cell", preset=preset)),
+        report,
+        jobs=jobs,
+        out=folder,
+    )
+    if not passed:
         raise typer.Exit(3)
 
 
@@ -70,12 +52,6 @@ def calibrate_cell(
     name: str, seed: int, preset: Preset = "laptop", out: Out = Path("cell")
 ) -> None:
     """One target or model (what `calibrate` runs in a process of its own)."""
-    import jax
+    from ..calibration._cell import run_cell
 
-    from capriole.cli import LiveProgress
-
-    from ..experiments._calibrate import run_cell
-
-    jax.config.update("jax_enable_x64", True)
-    with LiveProgress() as live:
-        run_cell(name, seed, preset, out, live.update)
+    run_one(run_cell, name, seed, preset, out, float64=True)

@@ -1,4 +1,4 @@
-"""Commands of the latent-variable models: ``capriole dlgm ...`` and ``capriole paper dlgm``."""
+"""Commands of the latent-variable models: ``dlgm ...`` and ``paper dlgm``."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,9 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random in the run.")
 Data = Annotated[
     Path | None, typer.Option("--data", help="Folder with the images' IDX files (.gz or not).")
 ]
-Folder = Annotated[Path, typer.Argument(help="A model's folder, written by `capriole dlgm train`.")]
+Folder = Annotated[
+    Path, typer.Argument(help="A model's folder, written by `capriole-lab dlgm train`.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the stage's JSON.")]
 
 
@@ -48,7 +50,8 @@ def train(
         images = load_dataset(settings.dataset, data)
         loaded = train_stage(scheme, settings, images, seed=seed, folder=place, progress=progress)
         last = loaded.history[-1]
-        return f"{len(loaded.history)} epochs, ELBO {last['elbo']:.2f}, {last['seconds']:.0f} s; everything is in {place}"
+        done = f"{len(loaded.history)} epochs, ELBO {last['elbo']:.2f}, {last['seconds']:.0f} s"
+        return f"{done}; everything is in {place}"
 
     _guarded(work, note="finished epochs are kept; run the same command to go on")
 
@@ -63,7 +66,8 @@ def evaluate(folder: Folder, data: Data = None, as_json: AsJson = False) -> None
 
         found = evaluate_stage(*_model(folder, data), progress=progress)
         test, gap = found["test"], found["sandwich"]
-        short = f"test log p(x) {plus_minus(test['log_likelihood'], test['se'])} (AIS error {number(test['ais_error'])})"
+        short = f"test log p(x) {plus_minus(test['log_likelihood'], test['se'])}"
+        short += f" (AIS error {number(test['ais_error'])})"
         return _shown(
             found, as_json, f"{short}, sandwich gap {plus_minus(gap['gap'], gap['gap_se'])}"
         )
@@ -154,14 +158,15 @@ def paper_dlgm(
         ),
     ] = None,
 ) -> None:
-    """Section 5.2: VAE, HMC-DLGM and L2HMC-DLGM, log-likelihoods, in-painting, posteriors, report."""
+    """Section 5.2: VAE, HMC-DLGM and L2HMC-DLGM; likelihoods, in-painting, posteriors."""
 
     def work(progress: Callable) -> str:
         from ..dlgm import load_dataset, run_paper, settings_for
 
         settings = settings_for(preset, seeds=seeds)
         place = out or Path("runs") / f"paper-dlgm-{preset}"
-        return f"report: {run_paper(settings, load_dataset(settings.dataset, data), place, progress=progress)}"
+        images = load_dataset(settings.dataset, data)
+        return f"report: {run_paper(settings, images, place, progress=progress)}"
 
     _guarded(work, note="what was finished is kept; run the same command to go on")
 
@@ -178,9 +183,7 @@ def _shown(found: dict[str, Any], as_json: bool, short: str) -> str:
 
 
 def _guarded(work: Callable[[Callable], str], note: str = "") -> None:
-    """Run with live progress and print the answer. Status 130 after Ctrl-C, 2 after bad input or
-    data.
-    """
+    """Run with progress and print the answer. Status 130 after Ctrl-C, 2 after bad input."""
     from capriole.cli import LiveProgress, fail
 
     try:

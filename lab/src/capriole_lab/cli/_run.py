@@ -21,9 +21,7 @@ from ._show import show_file
 
 
 class Job(NamedTuple):
-    """What to run. ``origin`` says how to make it again: command, function, dim, spread, precision,
-    devices.
-    """
+    """What to run; ``origin`` says how to make it again."""
 
     target: str
     preset: str
@@ -33,9 +31,7 @@ class Job(NamedTuple):
 
 
 def origin_of(target: str, *, dim: int | None, spread: float, float64: bool) -> dict[str, Any]:
-    """How to make the target again. Raises ValueError for a dimension where there is one already,
-    or none.
-    """
+    """How to make the target again. Raises ValueError unless it has exactly one dimension."""
     if ".py:" not in target:
         if dim is not None or spread != 1:
             raise ValueError(
@@ -66,7 +62,7 @@ def start(
     """A new run in a new folder."""
     from capriole.runs import RunFolder
 
-    from ..experiments import settings_for
+    from ..run import settings_for
 
     def prepare() -> tuple[Any, Job, Any]:
         made_by = origin | options.machines.origin()
@@ -139,7 +135,8 @@ def _job(config: dict[str, Any]) -> Job:
     """Read and check a config.json."""
     from capriole.runs import RunFolderError
 
-    from ..experiments import PRESETS, settings_from
+    from ..cells import PRESETS
+    from ..run import settings_from
 
     origin, seed = config.get("origin"), config.get("seed")
     if not isinstance(origin, dict) or origin.get("command") not in ("run", "sample"):
@@ -190,7 +187,7 @@ def _go(
     """Prepare, act, print."""
     from capriole.runs import size
 
-    from ..experiments import Run
+    from ..run import Run
 
     def ready() -> tuple[Any, Work]:
         folder, job, target = prepare()

@@ -29,10 +29,8 @@ RATIOS = (
 
 
 def show_targets() -> None:
-    """One line per target; the posteriors of posteriordb with a note on how to get their data where
-    there are none.
-    """
-    from capriole_lab.targets import MODELS, POSTERIORS, TARGETS, PosteriordbError, find_posteriordb
+    """One line per target, and where the data of posteriordb are."""
+    from ..targets import MODELS, POSTERIORS, TARGETS, PosteriordbError, find_posteriordb
 
     console = Console()
     table = Table("target", "what it is", "source")
@@ -51,12 +49,10 @@ def show_targets() -> None:
 
 
 def show_file(path: Path) -> None:
-    """The table of a results.json, whoever wrote it. Raises ValueError or OSError with one line if
-    it has none.
-    """
+    """The table of a results.json. Raises ValueError or OSError if it has none."""
     from rich.errors import MarkupError
 
-    from ..runs import read_json
+    from capriole.runs import read_json
 
     try:
         show_results(read_json(path))
@@ -70,7 +66,8 @@ def show_results(results: dict[str, Any]) -> None:
     """The table of a run: one row per sampler, ratios, cost of training, warnings."""
     console = Console()
     samplers = results["samplers"]
-    title = f"{results['target']} ({results['preset']}, seed {results['seed']}, {results['device']}, {results['dtype']})"
+    made = (results["preset"], f"seed {results['seed']}", results["device"], results["dtype"])
+    title = f"{results['target']} ({', '.join(made)})"
     table = Table(
         "", *(name.replace("_", " ") for name in samplers), title=title, title_justify="left"
     )
@@ -93,8 +90,7 @@ def summary(results: dict[str, Any]) -> list[str]:
         seconds, compiling = training["seconds"], training["compile_seconds"]
         lines.append(
             f"training: {training['steps']} steps, {training['num_gradients']:.3g} gradients, "
-            f"{seconds:.1f} s (and "
-            f"{compiling:.1f} s compiling)"
+            f"{seconds:.1f} s (and {compiling:.1f} s compiling)"
         )
     if all(ratios.get(name) for name in RATIOS):
         paper, mean, square = (ratios[name] for name in RATIOS)

@@ -48,7 +48,7 @@ from ._schemes import (
     l2hmc_step,
     posterior_kernel,
 )
-from ._settings import PRESETS, SCHEME_NAMES, Settings, settings_for
+from ._settings import SCHEME_NAMES, Settings, settings_for
 from ._stages import evaluate_stage, inpaint_stage, posterior_stage, train_stage
 from ._train import build, gradients_per_image, train_dlgm, tune_step_size
 from ._true_classes import (
@@ -64,7 +64,6 @@ from ._true_classes import (
 
 __all__ = [
     "DATASETS",
-    "PRESETS",
     "SCHEME_NAMES",
     "AISPlan",
     "AISResult",

@@ -2,9 +2,10 @@
 
 The path from the prior to the posterior is ``f_b(z) = p(z) p(x | z)^b``, b from 0 to 1 in K steps::
 
-    forward   z ~ p;         for k = 1..K: log w += (b_k - b_(k-1)) log p(x | z), then z moves by HMC under f_(b_k)
+    forward   z ~ p;         for k = 1..K: log w += (b_k - b_(k-1)) log p(x | z),
+                             then z moves by HMC under f_(b_k)
     reverse   z ~ p(z | x);  for k = K..1: z moves by HMC under f_(b_k), then log w += the same
-    E[w] = p(x) forward and E[1 / w] = 1 / p(x) reverse, so the means bound log p(x) from below and from above
+    E[w] = p(x) forward and E[1 / w] = 1 / p(x) reverse, so the means bound log p(x)
 
 An exact draw of the posterior is at hand only for simulated images: z ~ p, x ~ p(x | z). Step
 sizes, one per temperature and image, come from a pilot pass over other particles and are then
@@ -51,9 +52,7 @@ class AISResult(NamedTuple):
 
 
 class AISPlan(NamedTuple):
-    """Temperatures ``powers`` from 0 to 1, (K + 1,); frozen ``step_sizes``, (K, images); leapfrogs
-    per transition.
-    """
+    """Temperatures (K + 1,), frozen step sizes (K, images), leapfrogs per transition."""
 
     powers: Float[Array, " temperatures"]
     step_sizes: Float[Array, "steps images"]
@@ -62,7 +61,7 @@ class AISPlan(NamedTuple):
 
 
 def sigmoid_schedule(num_temperatures: int) -> Float[np.ndarray, " temperatures"]:
-    """``b_k = (s_k - s_0) / (s_K - s_0)``, ``s_k = sigmoid(4 (2 k / K - 1))``: slow at both ends."""
+    """``b_k = (s_k - s_0) / (s_K - s_0)``, ``s_k = sigmoid(4 (2 k / K - 1))``: slow at the ends."""
     if num_temperatures < 1:
         raise ValueError(f"AIS needs at least one temperature, got {num_temperatures}")
     s = 1 / (1 + np.exp(-4 * (2 * np.arange(num_temperatures + 1) / num_temperatures - 1)))
@@ -133,9 +132,7 @@ def run_reverse_ais(
     *,
     num_chains: int = 16,
 ) -> AISResult:
-    """Reverse pass from one exact posterior draw per image, (latent, images): in expectation an
-    upper bound.
-    """
+    """Reverse pass from one exact draw per image, (latent, images): an upper bound."""
     start = jnp.repeat(posterior_draws, num_chains, axis=1)
     _, log_weights, acceptance = _anneal(key, likelihood, plan, start, reverse=True)
     result = _summary(-np.asarray(log_weights, np.float64), float(acceptance), plan, num_chains)
@@ -224,9 +221,7 @@ def _hmc(
     num_leapfrogs: int,
     state: State,
 ) -> tuple[Vector, Array]:
-    """One HMC step on ``f_b`` with a step size per image: new positions and acceptance
-    probabilities.
-    """
+    """One HMC step on ``f_b`` with a step size per image: positions, acceptance."""
     per_chain = jnp.repeat(sizes, state.position.shape[1] // sizes.shape[0])
     kernel = Transition(LatentPosterior(likelihood, power), Leapfrog(per_chain, num_leapfrogs))
     new, info = kernel.step(key, state)
@@ -245,9 +240,7 @@ def _summary(
 def log_mean_exp(
     log_weights: Float[np.ndarray, "images chains"],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``log mean exp`` over chains, its standard error by the delta method, and the effective
-    number of chains.
-    """
+    """``log mean exp`` over chains, its standard error, the effective number of chains."""
     peak = log_weights.max(axis=1, keepdims=True)
     weights = np.exp(log_weights - peak)
     mean, num = weights.mean(axis=1), log_weights.shape[1]

@@ -34,9 +34,7 @@ type Square = Float[Array, "latent latent images"]
 
 
 class Curved(AbstractDynamics):
-    """``dynamics`` that belongs into the frame of each image's curvature, where `posterior_kernel`
-    puts it.
-    """
+    """``dynamics`` in the frame of each image's curvature; see `posterior_kernel`."""
 
     dynamics: AbstractDynamics
 
@@ -73,24 +71,20 @@ def quick_cost(sizes: tuple[int, int, int, int], num_pixels: int) -> int:
 
 
 def fresh_cost(sizes: tuple[int, int, int, int]) -> int:
-    """What `fresh_frame` costs: a gradient and the curvature from all pixels, at every step and at
-    its end.
-    """
+    """Gradients that `fresh_frame` costs: one, and the curvature, at every step and at its end."""
     return (NEWTON_STEPS + 1) * (1 + quick_cost(sizes, sizes[3]))
 
 
 @eqx.filter_jit
 def fresh_frame(decoder: Decoder, images: Images, q: Diagonal, units: Diagonal) -> Frame:
-    """Mode and curvature of every image's posterior, in ``units``, by damped Newton steps from q's
-    mean.
-    """
+    """Mode and curvature of every posterior, in ``units``, by damped Newton steps."""
     mode, precision = newton(decoder, images, q.mean, NEWTON_STEPS)
     return jax.lax.stop_gradient(_frame(units.standardise(mode), precision, units))
 
 
 @eqx.filter_jit
 def quick_frame(decoder: Decoder, q: Diagonal, units: Diagonal, num_pixels: int) -> Frame:
-    """The frame at q's mean, with the curvature there from the ``num_pixels`` least certain pixels."""
+    """The frame at q's mean, with the curvature of the ``num_pixels`` least certain pixels."""
     precision = precision_at(decoder, q.mean, num_pixels)
     return jax.lax.stop_gradient(_frame(units.standardise(q.mean), precision, units))
 

@@ -1,4 +1,4 @@
-"""Data sets of grey images, features first: MNIST, Fashion-MNIST, and 8 x 8 digits for quick runs."""
+"""Data sets of grey images, features first: MNIST, Fashion-MNIST, small 8 x 8 digits."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +12,7 @@ DATASETS = ("mnist", "mnist-10k", "fashion-mnist", "digits")
 
 
 class Dataset(NamedTuple):
-    """Grey images in [0, 1] of shape (pixels, images), float32, and their classes; images are
-    ``side`` x ``side``.
-    """
+    """Grey images in [0, 1], (pixels, images), float32, and their classes."""
 
     train: Float[np.ndarray, "pixels train"]
     train_labels: Int[np.ndarray, " train"]

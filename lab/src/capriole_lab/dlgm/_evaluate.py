@@ -1,6 +1,4 @@
-"""How good a decoder is: log p(x) by AIS on fixed images, its error by the sandwich, and a cheap
-bound.
-"""
+"""How good a decoder is: log p(x) by AIS, its error by the sandwich, a cheap bound."""
 
 import time
 from collections.abc import Callable
@@ -88,9 +86,7 @@ def sandwich(
     num_chains: int,
     num_leapfrogs: int,
 ) -> tuple[AISResult, AISResult]:
-    """Lower and upper estimates of log p(x) on images drawn from the model, where an exact
-    posterior draw is known.
-    """
+    """Lower and upper estimates of log p(x) on images drawn from the model."""
     latent_key, image_key, plan_key, forward_key, reverse_key = jax.random.split(key, 5)
     dtype = decoder.network.biases[0].dtype
     latents = jax.random.normal(latent_key, (num_images, latent), dtype).T
@@ -116,9 +112,7 @@ def _pilot_chains(num_chains: int) -> int:
 def importance_bound(
     key: Key, model: Model, images: Images, *, num_samples: int
 ) -> Float[np.ndarray, " images"]:
-    """``log mean_S p(x, z_s) / q(z_s | x)``, z_s ~ q: a lower bound in expectation, tight only
-    where q is good.
-    """
+    """``log mean_S p(x, z_s) / q(z_s | x)``, z_s ~ q: a lower bound."""
     chunk = 50
     columns = []
     for first in range(0, num_samples, chunk):
@@ -151,9 +145,7 @@ def evaluate(
     *,
     progress: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """The figures of one model: AIS on train and test images, the sandwich on simulated ones, the
-    cheap bound.
-    """
+    """The figures of one model: AIS on train and test images, the sandwich, the cheap bound."""
     s = settings
     keys = jax.random.split(key, 4)
     effort = {
@@ -189,9 +181,7 @@ def evaluate(
 
 
 def summary(found: AISResult) -> dict[str, Any]:
-    """Means over images: ``se`` is over images, ``ais_error`` the mean standard error of one
-    image's estimate.
-    """
+    """Means over images; ``ais_error`` is the mean standard error of one image's estimate."""
     values = found.log_likelihood
     return {
         "num_images": len(values),
@@ -208,9 +198,7 @@ def summary(found: AISResult) -> dict[str, Any]:
 def curve_point(
     key: Key, model: Model, train: np.ndarray, validation: np.ndarray, settings: Settings
 ) -> dict[str, float]:
-    """Quick AIS on a few images, for the curves of figure 2 and for choosing the epoch whose model
-    is kept.
-    """
+    """Quick AIS on a few images: figure 2's curves, and the choice of the epoch."""
     s, out = settings, {}
     for i, (name, pixels) in enumerate((("train", train), ("validation", validation))):
         found = log_likelihood(

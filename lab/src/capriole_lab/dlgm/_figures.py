@@ -1,6 +1,4 @@
-"""Figures 2 to 5 of the paper, drawn from what was measured here. Each function returns a
-Matplotlib figure.
-"""
+"""Figures 2 to 5 of the paper from what was measured; each function returns a figure."""
 
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -70,9 +68,7 @@ def likelihood_curves(histories: dict[str, list[list[dict[str, Any]]]]) -> "Figu
 def inpainting_figure(
     rows: dict[str, dict[int, np.ndarray]], *, side: int, num_images: int = 5
 ) -> "Figure":
-    """Figure 3a: per method and image, the picture after kept sweeps; ``rows[method][sweep]`` is
-    (pixels, images).
-    """
+    """Figure 3a: pictures after kept sweeps; ``rows[method][sweep]`` is (pixels, images)."""
     sweeps = sorted(next(iter(rows.values())))
     figure = _figure(0.62 * len(sweeps) * len(rows) + 0.4, 0.66 * num_images + 0.7)
     panels: Any = figure.subplots(1, len(rows))
@@ -93,9 +89,7 @@ def inpainting_figure(
 
 
 def posterior_figure(projected: Float[np.ndarray, "chains draws"]) -> "Figure":
-    """Figure 3b: draws along the direction of highest variance, and the Gaussian with their mean
-    and variance.
-    """
+    """Figure 3b: draws along the direction of highest variance, and their Gaussian."""
     values = projected.ravel()
     mean, sd = values.mean(), values.std()
     grid = np.linspace(values.min(), values.max(), 300)

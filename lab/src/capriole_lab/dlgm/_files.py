@@ -65,9 +65,7 @@ def plain(value: Any) -> Any:
 
 
 def save_checkpoint(path: Path, tree: Any, facts: dict[str, Any]) -> Path:
-    """Write every array of ``tree`` under its path in the tree, with ``facts`` (plain values) in
-    the header.
-    """
+    """Write every array of ``tree`` under its path, with ``facts`` in the header."""
     arrays = {name: np.asarray(leaf) for name, leaf in _named(tree)}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_container(path, {"format": FORMAT, "facts": json.dumps(plain(facts))}, arrays)

@@ -38,7 +38,9 @@ JUDGED_BY: dict[str, tuple[str, ...]] = {
         "kernel_learning_rate",
         "validation_images",
     ),
-    "inpainting.json": ("inpaint_", "classifier_", "ais_temperatures", "ais_leapfrogs", "curve_chains"),
+    "inpainting.json": (
+        "inpaint_", "classifier_", "ais_temperatures", "ais_leapfrogs", "curve_chains",
+    ),
     "posterior.json": ("posterior_", "shape_"),
 }  # fmt: skip
 """Settings, or how their names begin, that a stage's figures depend on, besides those of the
@@ -109,9 +111,7 @@ def claim(folder: Path, scheme: str, settings: Settings, seed: int) -> None:
 
 
 def check_alike(folder: Path, scheme: str, settings: Settings, seed: int) -> None:
-    """Raises `CheckpointError` if the folder holds a model that was trained otherwise, or something
-    else.
-    """
+    """Raises `CheckpointError` if the folder holds a model trained otherwise."""
     if (folder / CONFIG).exists():
         odd = differing(read_config(folder), scheme, settings, seed)
         if odd and (folder / CHECKPOINT).exists():
@@ -122,9 +122,7 @@ def check_alike(folder: Path, scheme: str, settings: Settings, seed: int) -> Non
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Scheme, seed and settings. Raises `CheckpointError` for a folder that is not of
-    `train_stage`.
-    """
+    """Scheme, seed and settings. Raises `CheckpointError` for any other folder."""
     path = folder / CONFIG
     stored = read_json(path)
     try:
@@ -139,9 +137,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def load_model(folder: Path, data: Dataset | None = None) -> Loaded:
-    """The model in a folder written by `train_stage`. Raises `CheckpointError` if there is none or
-    it is damaged.
-    """
+    """The model in a folder of `train_stage`. Raises `CheckpointError` without a sound one."""
     facts, settings = read_facts(folder / CHECKPOINT), settings_in(folder)
     data = load_dataset(settings.dataset) if data is None else data
     state, _ = build(facts["scheme"], settings, data.train.shape[0], facts["seed"])
@@ -162,9 +158,7 @@ def settings_in(folder: Path) -> Settings:
 def once(
     loaded: Loaded, name: str, compute: Callable[[], dict[str, Any]], **more: int
 ) -> dict[str, Any]:
-    """The content of ``name`` if it belongs to this very model and these choices, else computed and
-    written.
-    """
+    """The content of ``name`` if it is of this model and these choices, else computed."""
     stored = loaded.stage(name)
     if stored is not None and all(stored.get(key) == value for key, value in more.items()):
         return stored

@@ -1,6 +1,4 @@
-"""What section 5.2 must show, and whether stored results show it. Works on the plain values of
-``results.json``.
-"""
+"""What section 5.2 must show, and whether stored results show it."""
 
 from typing import Any, NamedTuple
 
@@ -14,14 +12,13 @@ RATIO, MAX_RHAT, MAX_GAP = 3.0, 1.05, 1.0
 
 GAUSSIAN_SHARE = 0.02
 """No more exactly Gaussian posteriors are taken for others, at the laptop preset's sizes
-(`benchmarks/gaussian_posteriors.py`).
+(`lab/benchmarks/gaussian_posteriors.py`).
 """
 
 RULE = (
     "A difference counts if it exceeds two standard errors, the larger of those over images and "
-    "over seeds. Over three "
-    "seeds that is a weak rule: |t| with 2 degrees of freedom exceeds 2 in 18 % of cases without "
-    "any difference."
+    "over seeds. Over three seeds that is a weak rule: |t| with 2 degrees of freedom exceeds 2 in "
+    "18 % of cases without any difference."
 )
 
 
@@ -78,7 +75,8 @@ def _sampling(stored: dict[str, Any]) -> list[Verdict]:
     found = []
     for figure, words in (("ess", "ESS of z"), ("worse", "smaller of the ESS of z and of z²")):
         ratio = stored[f"{figure}_per_gradient_over_hmc"]  # None: HMC never moved
-        shown = f"{number(ratio)} ({kernel[f'{figure}_per_gradient']:.4f} over {hmc[f'{figure}_per_gradient']:.4f})"
+        each = (rates[f"{figure}_per_gradient"] for rates in (kernel, hmc))
+        shown = f"{number(ratio)} ({' over '.join(f'{rate:.4f}' for rate in each)})"
         goal = f"{words}, per gradient, trained kernel over tuned HMC"
         found.append(Verdict(goal, f"≥ {RATIO:g}", shown, (ratio or 0.0) >= RATIO))
     return [
@@ -91,9 +89,7 @@ def _sampling(stored: dict[str, Any]) -> list[Verdict]:
 
 
 def _inpainting(by_seed: list[dict[str, Any]]) -> Verdict:
-    """The plain count decides; beside it, where it was measured, the count of classes that the
-    images have.
-    """
+    """The plain count decides; beside it the count of classes that the images have."""
     kernel, q = (
         np.mean([stored[name]["distinct_classes"]["mean"] for stored in by_seed])
         for name in ("sampler", "encoder")
@@ -108,16 +104,15 @@ def _inpainting(by_seed: list[dict[str, Any]]) -> Verdict:
         true, spurious = (
             _over_seeds([count[name] for count in counts]) for name in ("reached", "spurious")
         )
-        shown += f"; true ones {true[0]:+.2f} ± {true[1]:.2f}, spurious {spurious[0]:+.2f} ± {spurious[1]:.2f}"
+        shown += f"; true ones {true[0]:+.2f} ± {true[1]:.2f}"
+        shown += f", spurious {spurious[0]:+.2f} ± {spurious[1]:.2f}"
     return Verdict(
         "digit classes per in-painted image, kernel less q", "> 0", shown, mean > 2 * error
     )
 
 
 def _over_seeds(figures: list[dict[str, float]]) -> tuple[float, float]:
-    """Mean, and the larger of two errors: that over seeds, and the mean of those over images, which
-    all seeds share.
-    """
+    """Mean, and the larger of the errors over seeds and over images."""
     means = [figure["mean"] for figure in figures]
     over_seeds = np.std(means, ddof=1) / np.sqrt(len(means)) if len(means) > 1 else 0.0
     return float(np.mean(means)), float(

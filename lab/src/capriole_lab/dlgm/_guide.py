@@ -20,9 +20,7 @@ from ._model import Feedforward
 
 
 class Frame(eqx.Module):
-    """Per column the affine coordinates ``y = R (u - centre)``, R lower triangular with a positive
-    diagonal.
-    """
+    """Affine coordinates ``y = R (u - centre)`` per column, R lower triangular."""
 
     centre: Vector
     factor: Float[Array, "dim dim *columns"]
@@ -49,7 +47,7 @@ class InFrame(AbstractLogDensity):
 
 
 class Guide(eqx.Module):
-    """Image to centre and R of a Gaussian with precision ``R^T R``; near N(0, I) before training."""
+    """Image to centre and R of a Gaussian with precision ``R^T R``; N(0, I) before training."""
 
     network: Feedforward
     latent: int = eqx.field(static=True)
@@ -126,9 +124,7 @@ class Framed(AbstractDynamics):
 
 
 class Guided(AbstractDynamics):
-    """``dynamics`` in the frame of a guide. ``context`` is the images, which condition the dynamics
-    as well.
-    """
+    """``dynamics`` in the frame of a guide; ``context`` is the images."""
 
     guide: Guide
     dynamics: AbstractDynamics

@@ -64,9 +64,7 @@ def parse_idx(content: bytes, origin: str = "the file") -> UInt8[np.ndarray, "..
 
 
 def read_checked(path: Path, md5: str) -> UInt8[np.ndarray, "..."]:
-    """An IDX file, packed by gzip or not, whose unpacked bytes have this MD5. Raises `DataError` if
-    they do not.
-    """
+    """An IDX file, packed or not, with this MD5. Raises `DataError` for another."""
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
@@ -105,13 +103,11 @@ def find_file(
 
 
 def places(dataset: str) -> list[Path]:
-    """Folders searched without ``--data``: CAPRIOLE_DATA, beside the checkout, the system's
-    package, the cache.
-    """
+    """Folders searched without ``--data``, in this order."""
     roots = []
     if given := os.environ.get("CAPRIOLE_DATA"):
         roots += [Path(given), Path(given) / dataset]
-    checkout = Path(__file__).parents[3]
+    checkout = Path(__file__).parents[4]
     if (checkout / "pyproject.toml").is_file():
         roots.append(checkout.parent / "shared" / "data" / dataset)
     if dataset in DEBIAN:
@@ -125,9 +121,7 @@ def cache_folder() -> Path:
 
 
 def fetch(dataset: str, name: str, into: Path, *, timeout: float = 60.0) -> Path:
-    """Fetch ``name.gz`` from the first mirror that has it; the file appears checked and complete,
-    or not at all.
-    """
+    """Fetch ``name.gz`` from the first mirror that has it; it appears complete or not at all."""
     target, errors = into / f"{name}.gz", []
     into.mkdir(parents=True, exist_ok=True)
     temporary = into / f".{os.getpid()}.{name}.gz"

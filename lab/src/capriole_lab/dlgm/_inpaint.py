@@ -1,6 +1,4 @@
-"""In-painting by block Gibbs: z given the image, then the missing pixels given z, over and over
-(paper, figure 3a).
-"""
+"""In-painting by block Gibbs: latents given the image, missing pixels given latents."""
 
 import time
 from typing import Any, Literal, NamedTuple
@@ -37,9 +35,7 @@ type DrawWith = Literal["sampler", "encoder", "kept"]
 
 
 class Inpainted(NamedTuple):
-    """What a classifier saw after every sweep, pictures (probabilities) after `KEPT` sweeps, the
-    last binary images.
-    """
+    """Classes seen after every sweep, pictures after `KEPT` sweeps, the last images."""
 
     classes: Int[np.ndarray, "sweeps images"]
     confidence: Float[np.ndarray, "sweeps images"]
@@ -112,9 +108,7 @@ def _sweep(
     num_transitions: int,
     draw_with: DrawWith,
 ) -> tuple[Array, Array, Array, tuple[Array, Array]]:
-    """New image and latents, the image with probabilities for its missing pixels, and the class
-    seen with its share.
-    """
+    """New image and latents, probabilities of missing pixels, the class seen and its share."""
     latent_key, pixel_key = jax.random.split(key)
     if draw_with == "kept":
         latents = _given_kept(latent_key, model, image, latents, known)
@@ -164,9 +158,7 @@ def _given_kept(key: Key, model: Model, image: Array, latents: Array, known: Arr
 def class_shares(
     found: Inpainted, num_classes: int, *, above: float = 0.0
 ) -> Float[np.ndarray, "images classes"]:
-    """Share of an image's sweeps, without the first fifth, that show a class with more than
-    ``above`` of the judge.
-    """
+    """Share of sweeps, without the first fifth, that show a class with more than ``above``."""
     settled = _settled(found)
     seen, sure = found.classes[settled], found.confidence[settled] > above
     return np.stack([np.mean((seen == c) & sure, axis=0) for c in range(num_classes)], axis=1)

@@ -21,9 +21,7 @@ type Images = Float[Array, "pixels *images"]
 
 @jax.custom_jvp
 def softplus(x: Array) -> Array:
-    """``log(1 + exp(x))`` without overflow; its derivative is the logistic function, so any order
-    is cheap.
-    """
+    """``log(1 + exp(x))`` without overflow, and cheap derivatives of any order."""
     small = jnp.exp(-jnp.abs(x))
     return jnp.maximum(x, 0) + (_log1p(small) if x.dtype == jnp.float32 else jnp.log1p(small))
 
@@ -137,9 +135,7 @@ class Diagonal(NamedTuple):
 
 
 class Encoder(eqx.Module):
-    """q(z | x): two hidden layers of softplus units, mean and log standard deviation of a diagonal
-    Gaussian.
-    """
+    """q(z | x): two hidden layers of softplus units, a diagonal Gaussian."""
 
     network: Feedforward
 
@@ -211,7 +207,7 @@ _log_bernoulli.defvjp(_log_bernoulli_forward, _log_bernoulli_backward)
 
 
 def _by_image(images: Array, columns: Array, combine: Callable) -> Array:
-    """``combine(image, column)`` for every column, where the columns of one image lie side by side."""
+    """``combine(image, column)`` for every column; those of one image lie side by side."""
     if images.shape == columns.shape:
         return combine(images, columns)
     return combine(images[:, :, None], columns.reshape(*images.shape, -1)).reshape(columns.shape)
@@ -222,9 +218,7 @@ CERTAIN = -30.0
 
 
 class KeptPixels(eqx.Module):
-    """A decoder of the ``kept`` pixels alone, of shape (pixels, 1): those that are missing must be
-    0 in the image.
-    """
+    """A decoder of the ``kept`` pixels (pixels, 1) alone: missing ones must be 0."""
 
     decoder: Decoder
     kept: Bool[Array, "pixels 1"]

@@ -1,6 +1,4 @@
-"""Everything of section 5.2 in one call: all schemes and seeds, all stages, the report. Interrupt
-it, call it again.
-"""
+"""Section 5.2 in one call: schemes, seeds, stages, report. Interrupted, it goes on."""
 
 from collections.abc import Callable
 from pathlib import Path

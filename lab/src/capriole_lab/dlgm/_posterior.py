@@ -1,6 +1,4 @@
-"""The shape of the posterior of a latent: is it the Gaussian that an encoder assumes? (paper,
-figure 3b)
-"""
+"""The shape of a latent's posterior: is it the Gaussian of an encoder? (paper, figure 3b)"""
 
 from typing import Any, NamedTuple
 
@@ -17,7 +15,7 @@ from ._schemes import Model, posterior_kernel, repeated
 
 
 class PosteriorDraws(NamedTuple):
-    """Draws of every image's posterior, (images, chains, draws, latent), and the mean acceptance."""
+    """Draws of every posterior, (images, chains, draws, latent), and mean acceptance."""
 
     draws: Float[np.ndarray, "images chains draws latent"]
     acceptance_rate: float
@@ -68,9 +66,7 @@ def chains_from_q(
 def draw_posterior(
     key: Key, model: Model, images: Images, *, num_chains: int, num_steps: int, thin: int = 1
 ) -> PosteriorDraws:
-    """``num_chains`` chains per image, from q, for ``num_steps`` steps of the model's kernel; drops
-    the first half.
-    """
+    """``num_chains`` chains per image, from q; the first half of the steps is dropped."""
     kernel, start, chain_key = chains_from_q(key, model, images, num_chains)
     position, rates = _drawn(chain_key, kernel, start, num_steps // thin, thin)
     position, rates = position[len(position) // 2 :], rates[len(rates) // 2 :]
@@ -82,9 +78,7 @@ def draw_posterior(
 
 @eqx.filter_jit
 def _drawn(key: Key, kernel: Any, start: Array, num_draws: int, thin: int) -> tuple[Array, Array]:
-    """Latents (draws, latent, chains) and mean acceptance of every draw; a program for all calls of
-    the same shapes.
-    """
+    """Latents (draws, latent, chains) and mean acceptance of every draw."""
 
     def draw(state: Any, t: Array) -> tuple[Any, tuple[Array, Array]]:
         def step(state: Any, i: Array) -> tuple[Any, Array]:
@@ -100,9 +94,7 @@ def _drawn(key: Key, kernel: Any, start: Array, num_draws: int, thin: int) -> tu
 
 
 def posterior_shape(draws: Float[np.ndarray, "chains draws latent"]) -> Shape:
-    """The shape along the direction of highest variance of one image's draws; needs at least 4
-    chains.
-    """
+    """The shape along the direction of highest variance; needs at least 4 chains."""
     if len(draws) < 4:
         raise ValueError(f"standard errors over chains need at least 4 of them, got {len(draws)}")
     draws = np.asarray(draws, np.float64)
@@ -119,9 +111,7 @@ def posterior_shape(draws: Float[np.ndarray, "chains draws latent"]) -> Shape:
 
 
 def _jackknife(values: Float[np.ndarray, "chains draws"], power: int) -> tuple[float, float]:
-    """Standardised central moment (less 3 if the fourth) of all draws; its standard error by
-    leaving chains out.
-    """
+    """Standardised central moment (less 3 if the fourth), its error by leaving chains out."""
     raw = np.stack([np.mean(values**p, axis=1) for p in range(1, power + 1)])
 
     def moment(means: np.ndarray) -> np.ndarray:

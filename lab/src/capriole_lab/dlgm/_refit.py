@@ -25,7 +25,7 @@ from ._train import objective_of
 
 
 class Refitted(NamedTuple):
-    """The kernel, the rotation that it started as, and what both cost in gradients of log p(x | z)."""
+    """The kernel, the rotation it started as, and what both cost in gradients of log p(x | z)."""
 
     dynamics: Curved
     angle: float
@@ -82,9 +82,7 @@ def refit_kernel(key: Key, model: Model, pixels: np.ndarray, settings: Settings)
 
 
 def _cost(model: Model, num_leapfrogs: int, batch: int, s: Settings) -> int:
-    """Of the tuning, whose every length takes as many gradients, and of the steps (the decoder's
-    own not taken).
-    """
+    """Gradients of the tuning and of the steps."""
     frame = fresh_cost(model.decoder.sizes)
     lengths, angles = GRIDS["guided_hmc"]
     chains = TUNING_IMAGES * s.sampling_chains * len(angles)

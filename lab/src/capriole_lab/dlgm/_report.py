@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from . import _page as html
+from .. import report as html
+from ..report import Section
 from ._burn_in import BURN_IN_HEADER, burn_in_row
 from ._data import Dataset, load_dataset
 from ._figures import LABELS, decoder_means, diagram, likelihood_curves
@@ -28,6 +29,8 @@ from ._true_classes import (
 )
 from ._words import mean_and_se, number, plus_minus
 
+type Blocks = list[dict[str, Any]]
+
 INPAINTING_FIGURES = {
     "distinct_classes": "distinct classes per image",
     "confident_classes": "of them sure",
@@ -46,7 +49,7 @@ def write_report(folder: Path, data: Dataset | None = None) -> Path:
     places = sorted(path.parent for path in folder.glob(f"*/{CHECKPOINT}"))
     if not places:
         raise CheckpointError(
-            f"no trained model in subfolders of {folder}; run `capriole dlgm train` first"
+            f"no trained model in subfolders of {folder}; run `capriole-lab dlgm train` first"
         )
     settings = common_settings(places)
     data = load_dataset(settings.dataset) if data is None else data
@@ -70,11 +73,13 @@ def write_report(folder: Path, data: Dataset | None = None) -> Path:
             "Figure 3a: in-painting": _inpainting(by_scheme),
             "Figure 3b: the shape of a posterior": _posterior(by_scheme),
             "Figure 4: the model": [
-                html.picture(save_figure(folder / "diagram.png", diagram()), "L2HMC-DLGM")
+                html.image(save_figure(folder / "diagram.png", diagram()), "L2HMC-DLGM")
             ],
             "Figure 5: decoder means": _means(folder, by_scheme, data.side),
         }
-    page = html.page("Latent-variable models trained with a learned sampler", sections)
+    lead = "Section 5.2 of Levy, Hoffman and Sohl-Dickstein (ICLR 2018), measured."
+    title = "Latent-variable models trained with a learned sampler"
+    page = html.page(title, lead, [Section(name, blocks) for name, blocks in sections.items()])
     return write_bytes(folder / "report.html", page.encode("utf-8"))
 
 
@@ -90,9 +95,8 @@ def common_settings(places: list[Path]) -> Settings:
             if other != value:
                 raise ValueError(
                     f"{where} and {place} were not trained alike: {name} is {other} and {value}; a "
-                    "report compares "
-                    "models of one data set and the same settings, so move one of them to another "
-                    "folder"
+                    "report compares models of one data set and the same settings, so move one of "
+                    "them to another folder"
                 )
     return replace(settings_in(places[0]), **{name: value for name, (value, _) in used.items()})
 
@@ -150,7 +154,7 @@ def _error(values: np.ndarray) -> float:
     return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
-def _goals(results: dict[str, Any]) -> list[str]:
+def _goals(results: dict[str, Any]) -> Blocks:
     rows = [
         [v.goal, v.bound, v.measured, "met" if v.passed else "not met"] for v in verdicts(results)
     ]
@@ -161,21 +165,18 @@ def _goals(results: dict[str, Any]) -> list[str]:
 
 def _table_of(
     by_scheme: dict[str, list[Loaded]], name: str, header: list[str], words: str, rows_of: Any
-) -> list[str]:
-    """Words and a table with the rows that ``rows_of(model, stored)`` makes of every model's stage
-    ``name``.
-    """
+) -> Blocks:
+    """Words and a table of the rows that ``rows_of`` makes of every model's stage ``name``."""
     every = [m for models in by_scheme.values() for m in models]
     rows = [row for m in every if (stored := m.stage(name)) for row in rows_of(m, stored)]
     return [html.text(words), html.table(header, rows)] if rows else [html.text("Not run.")]
 
 
-def _sampling(by_scheme: dict[str, list[Loaded]]) -> list[str]:
+def _sampling(by_scheme: dict[str, list[Loaded]]) -> Blocks:
     words = (
         "Posteriors of test images under L2HMC-DLGM's decoder: bulk ESS of the worst latent over "
-        "gradients, mean over "
-        "images. Both kinds of HMC are tuned in length and step size on the first of these images, "
-        "which favours them."
+        "gradients, mean over images. Both kinds of HMC are tuned in length and step size on the "
+        "first of these images, which favours them."
     )
 
     def rows(_: Loaded, stored: dict[str, Any]) -> list[list[str]]:
@@ -186,11 +187,10 @@ def _sampling(by_scheme: dict[str, list[Loaded]]) -> list[str]:
     return _table_of(by_scheme, "sampling.json", SAMPLING_HEADER, words, rows)
 
 
-def _burn_in(by_scheme: dict[str, list[Loaded]]) -> list[str]:
+def _burn_in(by_scheme: dict[str, list[Loaded]]) -> Blocks:
     words = (
         "Nats by which log p(x, z) of latents after so many transitions from q falls short of long "
-        "chains', on test "
-        "images: the decoder learns from latents after K transitions."
+        "chains', on test images: the decoder learns from latents after K transitions."
     )
 
     def rows(model: Loaded, stored: dict[str, Any]) -> list[list[str]]:
@@ -199,24 +199,18 @@ def _burn_in(by_scheme: dict[str, list[Loaded]]) -> list[str]:
     return _table_of(by_scheme, "burn_in.json", BURN_IN_HEADER, words, rows)
 
 
-def _setting(s: Settings, models: list[Loaded]) -> list[str]:
+def _setting(s: Settings, models: list[Loaded]) -> Blocks:
     words = (
         f"Data: {s.dataset}; {s.validation_images} of its training images are held out and choose "
-        "the epoch whose "
-        f"model is kept. Images are binarised anew for every minibatch of {s.batch} (VAE: "
-        f"{s.elbo_batch}). Latent "
-        f"dimension {s.latent}, two hidden layers of {s.hidden} softplus units. HMC: K = "
-        f"{s.num_transitions} "
-        f"transitions of {s.num_leapfrogs} leapfrogs; learned kernel: {s.kernel_transitions} of "
-        f"{s.kernel_leapfrogs}, "
-        f"networks of width {s.width}, frame by {s.frame}. HMC's step size is tuned anew for every "
-        "epoch, by squared jumps over a grid, and these gradients count, on top of those of its "
-        "steps. The presets' "
-        "steps spend the same decoder gradients in all three schemes, the VAE's through more "
-        "epochs, a curvature "
-        "counting as many gradients as it has multiplications; Hessian-vector products of L2HMC's "
-        "training are not "
-        "counted, and show in the seconds."
+        "the epoch whose model is kept. Images are binarised anew for every minibatch of "
+        f"{s.batch} (VAE: {s.elbo_batch}). Latent dimension {s.latent}, two hidden layers of "
+        f"{s.hidden} softplus units. HMC: K = {s.num_transitions} transitions of {s.num_leapfrogs} "
+        f"leapfrogs; learned kernel: {s.kernel_transitions} of {s.kernel_leapfrogs}, networks of "
+        f"width {s.width}, frame by {s.frame}. HMC's step size is tuned anew for every epoch, by "
+        "squared jumps over a grid, and these gradients count, on top of those of its steps. The "
+        "presets' steps spend the same decoder gradients in all three schemes, the VAE's through "
+        "more epochs, a curvature counting as many gradients as it has multiplications; "
+        "Hessian-vector products of L2HMC's training are not counted, and show in the seconds."
     )
     rows = []
     for m in models:
@@ -250,7 +244,7 @@ def _setting(s: Settings, models: list[Loaded]) -> list[str]:
     return pieces
 
 
-def _likelihood(folder: Path, by_scheme: dict[str, list[Loaded]]) -> list[str]:
+def _likelihood(folder: Path, by_scheme: dict[str, list[Loaded]]) -> Blocks:
     curves = likelihood_curves(
         {scheme: [m.history for m in models] for scheme, models in by_scheme.items()}
     )
@@ -260,7 +254,7 @@ def _likelihood(folder: Path, by_scheme: dict[str, list[Loaded]]) -> list[str]:
             "HMC-DLGM, on train and "
             "held-out images (shown as curves; MNIST's 60,000 images, 300 epochs)."
         ),
-        html.picture(
+        html.image(
             save_figure(folder / "figure2.png", curves),
             "Quick AIS on a few images while training; a lower bound",
         ),
@@ -296,21 +290,18 @@ def _likelihood(folder: Path, by_scheme: dict[str, list[Loaded]]) -> list[str]:
     pieces.append(
         html.text(
             "± is the standard error over images, which all models share; differences between "
-            "models on the same "
-            "images are far more certain. The gap is that between the upper and lower bounds on "
-            "images drawn from the "
-            "model."
+            "models on the same images are far more certain. The gap is that between the upper and "
+            "lower bounds on images drawn from the model."
         )
     )
     return pieces
 
 
-def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
+def _inpainting(by_scheme: dict[str, list[Loaded]]) -> Blocks:
     pieces = [
         html.claim(
             "in-painting the top half by block Gibbs, the sampler moves between digits where q "
-            "stays near one "
-            "(pictures)."
+            "stays near one (pictures)."
         )
     ]
     rows, true, counted = [], [], []
@@ -335,7 +326,7 @@ def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
                             ]
                         )
                 if m.seed == models[0].seed:
-                    pieces.append(html.picture(m.folder / "inpainting.png", LABELS[scheme]))
+                    pieces.append(html.image(m.folder / "inpainting.png", LABELS[scheme]))
     if not rows:
         return [*pieces, html.text("Not run.")]
     header = ["model", "seed", "z from", *INPAINTING_FIGURES.values(), "classifier accuracy"]
@@ -348,7 +339,7 @@ def _inpainting(by_scheme: dict[str, list[Loaded]]) -> list[str]:
     return pieces
 
 
-def _posterior(by_scheme: dict[str, list[Loaded]]) -> list[str]:
+def _posterior(by_scheme: dict[str, list[Loaded]]) -> Blocks:
     pieces = [
         html.claim(
             "posteriors are not Gaussian (one image's histogram along the direction of highest "
@@ -360,28 +351,25 @@ def _posterior(by_scheme: dict[str, list[Loaded]]) -> list[str]:
             if stored := m.stage("posterior.json"):
                 one, many = stored["one_image"], stored["many_images"]
                 pieces.append(
-                    html.picture(m.folder / "posterior.png", f"{LABELS[m.scheme]}, seed {m.seed}")
+                    html.image(m.folder / "posterior.png", f"{LABELS[m.scheme]}, seed {m.seed}")
                 )
                 pieces.append(
                     html.text(
                         f"This image: skewness {one['skewness']:.2f} ± {one['skewness_se']:.2f}, "
-                        "excess kurtosis "
-                        f"{one['kurtosis']:.2f} ± {one['kurtosis_se']:.2f}. Of "
-                        f"{many['num_images']} images, "
-                        f"{many['non_gaussian_share']:.0%} have a skewness or kurtosis more than 4 "
-                        "standard errors "
-                        f"from a Gaussian's (of exactly Gaussian ones up to {GAUSSIAN_SHARE:.1%} "
-                        "have, at the laptop "
+                        f"excess kurtosis {one['kurtosis']:.2f} ± {one['kurtosis_se']:.2f}. Of "
+                        f"{many['num_images']} images, {many['non_gaussian_share']:.0%} have a "
+                        "skewness or kurtosis more than 4 standard errors from a Gaussian's (of "
+                        f"exactly Gaussian ones up to {GAUSSIAN_SHARE:.1%} have, at the laptop "
                         f"preset's sizes); median |skewness| {many['median_abs_skewness']:.2f}."
                     )
                 )
     return pieces if len(pieces) > 1 else [*pieces, html.text("Not run.")]
 
 
-def _means(folder: Path, by_scheme: dict[str, list[Loaded]], side: int) -> list[str]:
+def _means(folder: Path, by_scheme: dict[str, list[Loaded]], side: int) -> Blocks:
     means = {scheme: decoder_pictures(models[0]) for scheme, models in by_scheme.items()}
     path = save_figure(folder / "figure5.png", decoder_means(means, side=side))
     return [
         html.claim("samples of L2HMC-DLGM are sharper than the VAE's (pictures)."),
-        html.picture(path, "E[x | z] for the same latents"),
+        html.image(path, "E[x | z] for the same latents"),
     ]

@@ -1,6 +1,4 @@
-"""What the trained kernel is worth on posteriors of held-out images: effective draws per gradient
-against tuned HMC.
-"""
+"""The trained kernel on posteriors of held-out images: ESS per gradient against HMC."""
 
 from typing import Any
 
@@ -38,14 +36,9 @@ SAMPLERS = {
 }
 
 SAMPLING_HEADER = [
-    "sampler",
-    "M",
-    "acceptance",
-    "ESS of z/gradient",
-    "ESS of z²/gradient",
-    "smaller of both",
+    "sampler", "M", "acceptance", "ESS of z/gradient", "ESS of z²/gradient", "smaller of both",
     "R-hat",
-]
+]  # fmt: skip
 
 
 def compare_samplers(
@@ -122,9 +115,7 @@ def _plain(model: Model, name: str, size: Array, num_leapfrogs: int | Array) -> 
 def tune_hmc(
     key: Key, model: Model, images: Images, name: str, settings: Settings
 ) -> AbstractDynamics:
-    """The best of `GRIDS`, by the smaller of ESS of z and of z^2 per gradient; every length costs
-    as many gradients.
-    """
+    """The best of `GRIDS` by the smaller ESS of z and z^2 per gradient."""
     lengths, sizes = GRIDS[name]
     chains, num = settings.sampling_chains, images.shape[1]
     scores = {}

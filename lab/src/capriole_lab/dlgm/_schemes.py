@@ -116,9 +116,7 @@ def init_state(model: Model, recipe: Recipe) -> DLGMState:
 def elbo_step(
     key: Key, state: DLGMState, pixels: Images, recipe: Recipe
 ) -> tuple[DLGMState, StepMetrics]:
-    """VAE: encoder and decoder step on the ELBO. ``pixels`` in [0, 1], shape (pixels, batch),
-    binarised anew here.
-    """
+    """VAE: encoder and decoder step on the ELBO; ``pixels`` (pixels, batch) are binarised here."""
     binary_key, encode_key = jax.random.split(key)
     images, model = binarise(binary_key, pixels), state.model
 
@@ -137,9 +135,7 @@ def elbo_step(
 def hmc_step(
     key: Key, state: DLGMState, pixels: Images, recipe: Recipe
 ) -> tuple[DLGMState, StepMetrics]:
-    """HMC-DLGM: the encoder steps on the ELBO, the decoder on log p(x | z_K), z_K from K
-    transitions of plain HMC.
-    """
+    """HMC-DLGM: the encoder steps on the ELBO, the decoder on log p(x | z_K)."""
     binary_key, encode_key, chain_key = jax.random.split(key, 3)
     images = binarise(binary_key, pixels)
     elbo, encoder_grads, q, z0 = _encode(state.model, images, encode_key)
@@ -155,9 +151,7 @@ def hmc_step(
 def l2hmc_step(
     key: Key, state: DLGMState, pixels: Images, recipe: Recipe
 ) -> tuple[DLGMState, StepMetrics]:
-    """L2HMC-DLGM: as `hmc_step` with learned transitions, whose networks step on the loss of all K
-    of them.
-    """
+    """L2HMC-DLGM: as `hmc_step` with learned transitions, which step on the loss of all K."""
     binary_key, encode_key, chain_key = jax.random.split(key, 3)
     images = binarise(binary_key, pixels)
     elbo, encoder_grads, q, z0 = _encode(state.model, images, encode_key)
@@ -232,18 +226,14 @@ def repeated[T](columns: T, num_chains: int) -> T:
 
 
 def units_of(q: Diagonal) -> Diagonal:
-    """Constant units of length from q: its deviation, bounded from below by 0.01 as in the released
-    code.
-    """
+    """Constant units of length from q: its deviation, at least 0.01."""
     return jax.lax.stop_gradient(Diagonal(q.mean, jnp.log(jnp.exp(2 * q.log_sd) + 1e-4) / 2))
 
 
 def follow(
     key: Key, kernel: Transition, start: Vector, q: Diagonal, num_transitions: int
 ) -> tuple[Vector, tuple[Array, Array]]:
-    """K transitions from latents ``start``: final latents; mean over K of acceptance and scaled
-    jump, per chain.
-    """
+    """K transitions from ``start``: final latents; mean acceptance and scaled jump."""
     units = kernel.target.units  # type: ignore[attr-defined]
 
     def body(state: State, k: Array) -> tuple[State, tuple[Array, Array]]:
@@ -302,7 +292,7 @@ def follow_and_learn(
 
 
 def scaled_jump(state: State, info: Info, kernel: Transition, q: Diagonal) -> Array:
-    """``A sum_i (z_i - z'_i)^2 / (var_q,i + 1e-4)`` per chain; 0 where the proposal was not finite."""
+    """``A sum_i (z_i - z'_i)^2 / (var_q,i + 1e-4)`` per chain; 0 for a proposal not finite."""
     unit = jnp.exp(kernel.target.units.log_sd - units_of(q).log_sd)  # type: ignore[attr-defined]
     squared = jnp.sum(((info.proposal.position - state.position) * unit) ** 2, axis=0)
     return jnp.where(info.acceptance_rate > 0, info.acceptance_rate * squared, 0)

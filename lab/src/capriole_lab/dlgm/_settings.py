@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from ..cells import check_known
+
 SCHEME_NAMES = ("elbo", "hmc", "l2hmc")
 
 
@@ -93,15 +95,11 @@ class Settings:
         return self.elbo_epochs if scheme == "elbo" else self.epochs
 
     def batch_of(self, scheme: str) -> int:
-        """Images in a minibatch: the samplers' steps are dear, so that small batches, hence more
-        steps, serve them.
-        """
+        """Images in a minibatch: a sampler's steps are dear, and small batches serve them."""
         return self.elbo_batch if scheme == "elbo" else self.batch
 
     def training_of(self, scheme: str) -> dict[str, Any]:
-        """What the training of a scheme depends on: the rest may change between a run and its
-        continuation.
-        """
+        """What the training of a scheme depends on; the rest may change when it goes on."""
         unused = {*_UNUSED[scheme], *_UNUSED_IN.get(self.frame, ())}
         if scheme == "l2hmc" and self.frame == "none":
             unused.remove("step_size")
@@ -114,9 +112,7 @@ class Settings:
         return {name: value for name, value in asdict(self).items() if name.startswith(beginnings)}
 
     def learning_rates_of(self, scheme: str) -> tuple[float, float]:
-        """Of encoder and decoder: a VAE's start together and low, else its latents collapse onto
-        the prior.
-        """
+        """Of encoder and decoder: a VAE's are equal, else its latents collapse."""
         if scheme == "elbo":
             return self.elbo_learning_rate, self.elbo_learning_rate
         return self.encoder_learning_rate, self.learning_rate
@@ -127,33 +123,16 @@ class Settings:
 
 
 _JUDGING = (
-    "ais_",
-    "simulated_",
-    "importance_",
-    "refit_",
-    "sampling_",
-    "inpaint_",
-    "classifier_",
-    "posterior_",
-    "shape_",
-    "seeds",
-)
+    "ais_", "simulated_", "importance_", "refit_", "sampling_", "inpaint_", "classifier_",
+    "posterior_", "shape_", "seeds",
+)  # fmt: skip
 _OF_ELBO = ("elbo_batch", "elbo_epochs", "elbo_curve_every", "elbo_learning_rate")
 _OF_SAMPLERS = ("batch", "epochs", "curve_every", "learning_rate", "encoder_learning_rate")
 _OF_HMC = ("num_transitions", "num_leapfrogs", "step_size", "tuning_images")
 _OF_KERNEL = (
-    "width",
-    "embedding",
-    "guide",
-    "kernel_learning_rate",
-    "clip",
-    "objective",
-    "rotation",
-    "frame",
-    "curvature_pixels",
-    "kernel_transitions",
-    "kernel_leapfrogs",
-)
+    "width", "embedding", "guide", "kernel_learning_rate", "clip", "objective", "rotation", "frame",
+    "curvature_pixels", "kernel_transitions", "kernel_leapfrogs",
+)  # fmt: skip
 _UNUSED = {
     "elbo": (*_OF_SAMPLERS, *_OF_HMC, *_OF_KERNEL),
     "hmc": (*_OF_ELBO, *_OF_KERNEL),
@@ -166,113 +145,42 @@ _UNUSED_IN = {
     "none": ("guide", "rotation", "curvature_pixels"),
 }
 _AT_LEAST_TWO = {
-    "ais_images",
-    "ais_train_images",
-    "simulated_images",
-    "inpaint_images",
-    "inpaint_chains",
+    "ais_images", "ais_train_images", "simulated_images", "inpaint_images", "inpaint_chains",
     "shape_images",
-}
+}  # fmt: skip
 
 _BY_PRESET: dict[str, dict[str, Any]] = {
     "smoke": {
-        "dataset": "digits",
-        "latent": 4,
-        "hidden": 32,
-        "width": 16,
-        "embedding": 16,
-        "guide": 16,
-        "batch": 100,
-        "elbo_batch": 100,
-        "epochs": 2,
-        "elbo_epochs": 2,
-        "num_transitions": 2,
-        "num_leapfrogs": 3,
-        "kernel_transitions": 2,
-        "kernel_leapfrogs": 3,
-        "tuning_images": 16,
-        "validation_images": 100,
-        "curve_every": 1,
-        "elbo_curve_every": 1,
-        "curve_images": 10,
-        "curve_temperatures": 20,
-        "curve_chains": 4,
-        "curve_leapfrogs": 3,
-        "ais_images": 10,
-        "ais_train_images": 10,
-        "ais_temperatures": 20,
-        "ais_chains": 4,
-        "ais_leapfrogs": 3,
-        "simulated_images": 10,
-        "importance_samples": 20,
-        "refit_steps": 5,
-        "refit_batch": 10,
-        "refit_transitions": 2,
-        "sampling_images": 4,
-        "sampling_chains": 4,
-        "sampling_steps": 40,
-        "inpaint_images": 6,
-        "inpaint_sweeps": 10,
-        "inpaint_transitions": 1,
-        "inpaint_chains": 4,
-        "classifier_epochs": 5,
-        "posterior_chains": 16,
-        "posterior_steps": 40,
-        "shape_images": 5,
-        "shape_chains": 8,
-        "shape_steps": 40,
-        "seeds": 1,
+        "dataset": "digits", "latent": 4, "hidden": 32, "width": 16, "embedding": 16, "guide": 16,
+        "batch": 100, "elbo_batch": 100, "epochs": 2, "elbo_epochs": 2, "num_transitions": 2,
+        "num_leapfrogs": 3, "kernel_transitions": 2, "kernel_leapfrogs": 3, "tuning_images": 16,
+        "validation_images": 100, "curve_every": 1, "elbo_curve_every": 1, "curve_images": 10,
+        "curve_temperatures": 20, "curve_chains": 4, "curve_leapfrogs": 3, "ais_images": 10,
+        "ais_train_images": 10, "ais_temperatures": 20, "ais_chains": 4, "ais_leapfrogs": 3,
+        "simulated_images": 10, "importance_samples": 20, "refit_steps": 5, "refit_batch": 10,
+        "refit_transitions": 2, "sampling_images": 4, "sampling_chains": 4, "sampling_steps": 40,
+        "inpaint_images": 6, "inpaint_sweeps": 10, "inpaint_transitions": 1, "inpaint_chains": 4,
+        "classifier_epochs": 5, "posterior_chains": 16, "posterior_steps": 40, "shape_images": 5,
+        "shape_chains": 8, "shape_steps": 40, "seeds": 1,
     },
     "laptop": {
-        "dataset": "mnist-10k",
-        "latent": 20,
-        "hidden": 200,
-        "width": 64,
-        "embedding": 128,
-        "guide": 200,
-        "batch": 64,
-        "elbo_batch": 250,
-        "epochs": 92,
-        "elbo_epochs": 1196,
-        "learning_rate": 2e-3,
-        "num_transitions": 2,
-        "kernel_transitions": 2,
-        "validation_images": 500,
-        "curve_every": 23,
-        "elbo_curve_every": 299,
-        "curve_temperatures": 200,
-        "curve_chains": 4,
-        "curve_leapfrogs": 3,
-        "ais_images": 300,
-        "ais_train_images": 50,
-        "ais_temperatures": 400,
-        "ais_chains": 8,
-        "ais_leapfrogs": 3,
-        "simulated_images": 25,
-        "importance_samples": 500,
-        "refit_steps": 200,
-        "refit_batch": 50,
-        "sampling_images": 20,
-        "sampling_steps": 1000,
-        "inpaint_images": 200,
-        "inpaint_sweeps": 200,
-        "posterior_steps": 2000,
-        "shape_images": 100,
-        "shape_chains": 16,
-        "shape_steps": 500,
+        "dataset": "mnist-10k", "latent": 20, "hidden": 200, "width": 64, "embedding": 128,
+        "guide": 200, "batch": 64, "elbo_batch": 250, "epochs": 92, "elbo_epochs": 1196,
+        "learning_rate": 2e-3, "num_transitions": 2, "kernel_transitions": 2,
+        "validation_images": 500, "curve_every": 23, "elbo_curve_every": 299,
+        "curve_temperatures": 200, "curve_chains": 4, "curve_leapfrogs": 3, "ais_images": 300,
+        "ais_train_images": 50, "ais_temperatures": 400, "ais_chains": 8, "ais_leapfrogs": 3,
+        "simulated_images": 25, "importance_samples": 500, "refit_steps": 200, "refit_batch": 50,
+        "sampling_images": 20, "sampling_steps": 1000, "inpaint_images": 200, "inpaint_sweeps": 200,
+        "posterior_steps": 2000, "shape_images": 100, "shape_chains": 16, "shape_steps": 500,
     },
     "paper": {},
-}
-
-PRESETS = tuple(_BY_PRESET)
+}  # fmt: skip
 
 
 def settings_for(preset: str = "laptop", **overrides: Any) -> Settings:
-    """Settings of a preset, with overrides (None: keep). Raises ValueError for an unknown preset or
-    setting.
-    """
-    if preset not in _BY_PRESET:
-        raise ValueError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    """Settings of a preset with overrides (None: keep). Raises ValueError for unknown ones."""
+    check_known(preset, _BY_PRESET, "preset")
     chosen = {name: value for name, value in overrides.items() if value is not None}
     return settings_from(_BY_PRESET[preset] | chosen)
 

@@ -1,4 +1,4 @@
-"""The stages of a run, each on one model's folder: train, evaluate, in-paint, look at posteriors."""
+"""The stages of a run on one model's folder: train, evaluate, in-paint, posteriors."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,9 +139,7 @@ def sampling_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
 
 
 def burn_in_stage(loaded: Loaded, data: Dataset) -> dict[str, Any]:
-    """``burn_in.json``: by how many nats the latents after a few transitions fall short of the
-    posterior's.
-    """
+    """``burn_in.json``: by how many nats latents after a few transitions fall short."""
     s = loaded.settings
     images = fixed_binary(data.test, min(s.shape_images, data.test.shape[1]))
     sizes = {"num_chains": s.sampling_chains, "num_steps": s.shape_steps}
@@ -299,8 +297,6 @@ def save_figure(path: Path, figure: "Figure") -> Path:
 
 
 def decoder_pictures(loaded: Loaded, num: int = 60) -> np.ndarray:
-    """E[x | z] for ``num`` latents z ~ N(0, I), the same for every model of one size: (pixels,
-    num).
-    """
+    """E[x | z] for ``num`` latents z ~ N(0, I), the same for all models: (pixels, num)."""
     latents = jax.random.normal(jax.random.key(5), (num, loaded.settings.latent)).T
     return np.asarray(jax.nn.sigmoid(loaded.model.decoder(latents.astype(np.float32))))

@@ -1,6 +1,4 @@
-"""Training: a host loop over jitted chunks of a scheme's step, one checkpoint per epoch, resumable
-to the bit.
-"""
+"""Training: a host loop over chunks of a scheme's step, one checkpoint per epoch."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +42,8 @@ CHUNK = 10
 STEP_SIZES = tuple(float(size) for size in np.geomspace(0.02, 1.5, 14))
 
 PURPOSES = (
-    "build", *SCHEME_NAMES, "curve", "evaluate", "inpaint", "posterior", "sampling", "burn_in", "refit", "reference",
+    "build", *SCHEME_NAMES, "curve", "evaluate", "inpaint", "posterior", "sampling", "burn_in",
+    "refit", "reference",
 )  # fmt: skip
 
 type OnEpoch = Callable[[Model, int], dict[str, float]]
@@ -93,9 +92,7 @@ def build(
 
 
 def _dynamics(key: Key, scheme: str, s: Settings, pixels: int) -> AbstractDynamics | None:
-    """What moves the latents; the untrained learned kernel turns by ``rotation`` in the frame of
-    its guide.
-    """
+    """What moves the latents; the untrained kernel turns by ``rotation`` in its frame."""
     match scheme:
         case "hmc":
             return Leapfrog(jnp.asarray(s.step_size, jnp.float32), s.num_leapfrogs)
@@ -252,9 +249,7 @@ def train_dlgm(
 
 
 def fresh(scheme: str, settings: Settings, data: Dataset, seed: int) -> tuple[DLGMState, Recipe]:
-    """The state that training on ``data`` starts from. Raises ValueError for settings that cannot
-    be trained.
-    """
+    """The state that training starts from. Raises ValueError for impossible settings."""
     num_images, batch = data.train.shape[1], settings.batch_of(scheme)
     if batch > num_images:
         raise ValueError(
@@ -265,9 +260,7 @@ def fresh(scheme: str, settings: Settings, data: Dataset, seed: int) -> tuple[DL
 
 
 def differing(stored: dict[str, Any], scheme: str, settings: Settings, seed: int) -> str:
-    """In what a stored run (scheme, seed, settings) trains otherwise, in words; nothing if it is
-    the same run.
-    """
+    """In what a stored run trains otherwise, in words."""
     ours: dict[str, Any] = {"scheme": scheme, "seed": seed}
     theirs = {name: stored[name] for name in ours}
     if ours == theirs:
@@ -340,9 +333,7 @@ def _jump_by_size(
 
 
 def _check_finite(scheme: str, state: DLGMState, record: dict[str, Any], kept: str) -> None:
-    """Raises ValueError if the state at the end of an epoch, or the ELBO in the epoch's record, is
-    not finite.
-    """
+    """Raises ValueError if state or ELBO at the end of an epoch is not finite."""
     parts = {
         "encoder": state.model.encoder,
         "decoder": state.model.decoder,
@@ -362,8 +353,7 @@ def _check_finite(scheme: str, state: DLGMState, record: dict[str, Any], kept: s
         )
         raise ValueError(
             f"training {scheme} failed in epoch {record['epoch']}: not finite are "
-            f"{', '.join(bad)}; use a smaller "
-            f"{rates}, in another folder ({kept})"
+            f"{', '.join(bad)}; use a smaller {rates}, in another folder ({kept})"
         )
 
 
@@ -373,7 +363,7 @@ def _is_finite(tree: Any) -> bool:
 
 
 def _skipped(state: DLGMState, recipe: Recipe) -> int:
-    """Updates of the kernel that were left out until now, their gradient not being finite (`adam`)."""
+    """Updates of the kernel left out until now, their gradient not being finite (`adam`)."""
     return 0 if recipe.kernel is None else int(state.opt_states[2].total_notfinite)
 
 
@@ -393,9 +383,7 @@ def _step_size(model: Model) -> float:
 
 
 def _means(chunks: list[StepMetrics]) -> dict[str, float]:
-    """Means over steps: of the ELBO, which every scheme has, over all of them, else over those that
-    have the figure.
-    """
+    """Means over the steps that have the figure."""
     joined = {
         name: np.concatenate([getattr(chunk, name) for chunk in chunks])
         for name in StepMetrics._fields

@@ -36,27 +36,21 @@ AMBIGUOUS = 0.9
 
 
 class ClassShares(NamedTuple):
-    """Shares of an image's draws: of ``every`` draw, and of those alone that the classifier is
-    ``sure`` of.
-    """
+    """Shares of an image's draws: of ``every`` draw, and of those that are ``sure``."""
 
     every: Float[np.ndarray, "images classes"]
     sure: Float[np.ndarray, "images classes"]
 
 
 class Reference(NamedTuple):
-    """Class shares over all chains, and total variation between one half of the chains and the
-    other, per image.
-    """
+    """Class shares over all chains, and total variation between their halves, per image."""
 
     shares: ClassShares
     error: Float[np.ndarray, " images"]
 
 
 class Count(NamedTuple):
-    """What is counted: a class is true from ``threshold`` of the reference's draws on, visited from
-    ``visited``.
-    """
+    """What is counted: a class is true from ``threshold`` on, visited from ``visited``."""
 
     words: str
     threshold: float = 0.01
@@ -76,34 +70,27 @@ COUNTS = {
 """The first is the one that counts; the others show what hangs on it."""
 
 FIGURES = {
-    "visited": "visited",
-    "reached": "of them true",
-    "spurious": "spurious",
-    "recall": "recall",
-    "spurious_share": "sweeps in spurious ones",
-    "total_variation": "total variation",
-}
+    "visited": "visited", "reached": "of them true", "spurious": "spurious", "recall": "recall",
+    "spurious_share": "sweeps in spurious ones", "total_variation": "total variation",
+}  # fmt: skip
 TRUE_HEADER = ["model", "seed", "z from", "true classes", *FIGURES.values()]
 TRUE_WORDS = (
     "A class is true if the reference, many chains per image of the exact sampler with the missing "
-    "pixels integrated "
-    "out, sees it in at least 1 % of its draws. Visited is a class seen in at least 5 % of the "
-    "sweeps; recall is the "
-    "share of the true classes visited; total variation is that between the classes seen and the "
-    "reference's."
+    "pixels integrated out, sees it in at least 1 % of its draws. Visited is a class seen in at "
+    "least 5 % of the sweeps; recall is the share of the true classes visited; total variation is "
+    "that between the classes seen and the reference's."
 )
 COUNTS_HEADER = ["model", "seed", "the sampler less q", "images", "true classes", *FIGURES.values()]
 COUNTS_WORDS = (
     "What hangs on these choices: the sampler less q, paired over images, by other rules. An image "
-    "is ambiguous if no "
-    "class has 90 % of the reference's draws."
+    "is ambiguous if no class has 90 % of the reference's draws."
 )
 
 
 def true_rows(
     label: str, seed: int, stored: dict[str, Any], names: dict[str, str]
 ) -> list[list[str]]:
-    """Rows under `TRUE_HEADER` of a stored stage, one per method; ``names`` has the words for them."""
+    """Rows under `TRUE_HEADER` of a stored stage, one per method; ``names`` has their words."""
     if "reference" not in stored:  # a file of an earlier version
         return []
     there = mean_and_se(stored["reference"]["true_classes"]["true"])
@@ -153,9 +140,7 @@ def find_reference(
     num_chains: int,
     progress: OnProgress | None = None,
 ) -> Reference:
-    """``num_chains`` chains per image of the exact sampler of z given the kept pixels alone
-    (`inpaint`, ``kept``).
-    """
+    """``num_chains`` chains per image of the exact sampler of z given the kept pixels."""
     many = jnp.repeat(images, num_chains, axis=1)
     found = inpaint(
         key,
@@ -293,9 +278,7 @@ def counts(
 
 
 def reference_facts(reference: Reference) -> dict[str, Any]:
-    """Images and true classes per image for every count, and the total variation between halves of
-    the chains.
-    """
+    """Images, true classes per image, total variation between halves, for every count."""
     r = {
         name: _counted(reference.shares, reference.shares, count)
         for name, count in _usable(reference.shares).items()

@@ -1,9 +1,5 @@
-"""Figures and pages. Matplotlib and Jinja are imported when something is drawn, without pyplot or
-any global state.
-"""
+"""Figures and pages. Matplotlib and Jinja are imported when something is drawn."""
 
-from ._bench import cost_panels, rates_by_target
-from ._calibration import p_value_chart, rank_panels
 from ._figures import (
     LABELS,
     autocorrelation_figure,
@@ -12,7 +8,7 @@ from ._figures import (
     trace_figure,
     training_curve,
 )
-from ._html import Section, page, picture, points, table, text
+from ._html import Section, claim, image, page, picture, points, table, text
 from ._panels import autocorrelation_panels
 
 __all__ = [
@@ -21,13 +17,11 @@ __all__ = [
     "autocorrelation_figure",
     "autocorrelation_panels",
     "chains_over_density",
-    "cost_panels",
-    "p_value_chart",
+    "claim",
+    "image",
     "page",
     "picture",
     "points",
-    "rank_panels",
-    "rates_by_target",
     "save",
     "table",
     "text",

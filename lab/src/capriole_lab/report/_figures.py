@@ -30,20 +30,12 @@ COLOURS = {
 }
 OTHERS = ("#56B4E9", "#000000", "#999999")
 LABELS = {
-    "l2hmc": "L2HMC",
-    "hmc": "HMC, tuned for bulk ESS",
-    "hmc_paper": "HMC, tuned for the paper's ESS",
-    "hmc_best": "HMC at its best length",
-    "nuts": "NUTS",
-    "nuts-dense": "NUTS, dense metric",
-    "chees": "ChEES-HMC",
-    "lookahead": "look-ahead HMC",
-    "nice": "A-NICE-MC",
-    "mclmc": "MCLMC",
-    "numpyro-nuts": "NUTS",
-    "nutpie": "NUTS",
-    "flowmc": "flowMC",
-}
+    "l2hmc": "L2HMC", "hmc": "HMC, tuned for bulk ESS",
+    "hmc_paper": "HMC, tuned for the paper's ESS", "hmc_best": "HMC at its best length",
+    "nuts": "NUTS", "nuts-dense": "NUTS, dense metric", "chees": "ChEES-HMC",
+    "lookahead": "look-ahead HMC", "nice": "A-NICE-MC", "mclmc": "MCLMC", "numpyro-nuts": "NUTS",
+    "nutpie": "NUTS", "flowmc": "flowMC",
+}  # fmt: skip
 
 
 def save(figure: "Figure", path: str | Path) -> Path:
@@ -126,9 +118,7 @@ def training_curve(history: dict[str, np.ndarray]) -> "Figure":
 
 
 def autocorrelation_figure(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> "Figure":
-    """Autocorrelation against gradient evaluations (paper, figure 1a); ``curves[name] = (gradients,
-    values)``.
-    """
+    """Autocorrelation against gradients (figure 1a): ``curves[name] = (gradients, values)``."""
     figure = _figure(7, 4)
     axes = figure.subplots()
     colours = _colours(curves)
@@ -187,9 +177,7 @@ def chains_over_density(
 def _grid(
     logdensity: Callable[[np.ndarray], np.ndarray], bounds: tuple[float, float, float, float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coordinates and log density relative to its peak; far below every contour outside the
-    support.
-    """
+    """Coordinates and log density relative to its peak; far below outside the support."""
     left, right, bottom, top = bounds
     xs, ys = np.meshgrid(np.linspace(left, right, 241), np.linspace(bottom, top, 241))
     values = np.asarray(logdensity(np.stack([xs.ravel(), ys.ravel()])), np.float64).reshape(

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -20,13 +21,18 @@ def text(content: str) -> dict[str, Any]:
     return {"kind": "text", "text": content}
 
 
+def claim(words: str) -> dict[str, Any]:
+    """What the paper says."""
+    return text(f"The paper: {words}")
+
+
 def points(items: list[str]) -> dict[str, Any]:
     """A list of sentences."""
     return {"kind": "points", "items": items}
 
 
 def table(
-    header: list[str], rows: list[list[str]], *, caption: str = "", folded: bool = False
+    header: list[str], rows: list[list[Any]], *, caption: str = "", folded: bool = False
 ) -> dict[str, Any]:
     """A table; the first cell of a row is its heading, cells that say pass or fail are coloured.
 
@@ -46,7 +52,16 @@ def picture(figure: "Figure", caption: str, *, form: str = "svg") -> dict[str, A
     figure.savefig(
         buffer, format=form, metadata=metadata
     )  # no date: the same figures give the same page
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return _embedded(buffer.getvalue(), media, caption)
+
+
+def image(path: Path, caption: str) -> dict[str, Any]:
+    """The PNG at ``path``, inlined."""
+    return _embedded(path.read_bytes(), "image/png", caption)
+
+
+def _embedded(content: bytes, media: str, caption: str) -> dict[str, Any]:
+    data = base64.b64encode(content).decode("ascii")
     return {"kind": "picture", "media": media, "data": data, "caption": caption}
 
 

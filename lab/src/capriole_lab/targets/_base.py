@@ -14,17 +14,13 @@ from capriole.kernels import AbstractLogDensity, Key, Vector
 
 
 class AbstractTarget(AbstractLogDensity):
-    """A log density with a dimension and starting positions; final subclasses are built from
-    keywords alone.
-    """
+    """A log density with a dimension and starting positions, built from keywords alone."""
 
     dim: eqx.AbstractVar[int]
 
     @abstractmethod
     def start(self, key: Key, num: int) -> Float[jax.Array, "dim num"]:
-        """Starting positions that are not draws from the target: N(0, I), or wider where that would
-        miss modes.
-        """
+        """Over-dispersed starting positions: N(0, I), or wider where that would miss modes."""
 
 
 class AbstractExactTarget(AbstractTarget):
@@ -63,9 +59,7 @@ class AbstractMultimodalTarget(AbstractExactTarget):
 
     @abstractmethod
     def sample_mode(self, key: Key, num: int, index: int) -> Float[jax.Array, "dim num"]:
-        """Exact draws of one mode alone, for starts in one mode. Raises ValueError if there is no
-        such mode.
-        """
+        """Exact draws of one mode. Raises ValueError if there is no such mode."""
 
 
 class Entry(NamedTuple):
@@ -100,7 +94,7 @@ def default_dtype(dtype: Any) -> np.dtype:
 
 
 def check_mode(index: int, num_modes: int) -> None:
-    """Raises ValueError unless mode ``index`` exists: JAX would clamp it silently to the last one."""
+    """Raises ValueError unless mode ``index`` exists: JAX would clamp it to the last one."""
     if not 0 <= index < num_modes:
         raise ValueError(f"there is no mode {index}; pass 0 to {num_modes - 1}")
 

@@ -87,7 +87,5 @@ class BinomialHierarchy(AbstractPosterior):
 
 
 def batting_averages(*, dtype: Any = None) -> BinomialHierarchy:
-    """Hits of 18 players in their first 45 at bats of 1970 (Efron and Morris 1975, table 1): 20
-    dimensions.
-    """
+    """Hits of 18 players in 45 at bats of 1970 (Efron and Morris 1975): 20 dimensions."""
     return BinomialHierarchy(hits=_HITS, trials=_AT_BATS, dtype=dtype)

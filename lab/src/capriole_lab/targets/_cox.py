@@ -83,9 +83,7 @@ class CoxProcess(AbstractPosterior):
 
 
 def coal_disasters(*, dtype: Any = None) -> CoxProcess:
-    """191 explosions in British coal mines from 1851 to 1962 in 50 cells; variance 1, length 20
-    years.
-    """
+    """191 explosions in British coal mines, 1851 to 1962, in 50 cells."""
     dates = read_table("coal_disasters.csv", (191, 1))[:, 0]
     counts, edges = np.histogram(dates, bins=50, range=(1851, 1963))
     return CoxProcess(

@@ -80,9 +80,7 @@ def rough_well(*, dtype: Any = None) -> RoughWell:
 
 
 def rougher_well(*, dtype: Any = None) -> RoughWell:
-    """The released code's formula: ``eta cos(x / eta^2)``, eta = 0.01; the gradient is noise of
-    size 100.
-    """
+    """The released code's ``eta cos(x / eta^2)``, eta = 0.01: its gradient is noise of size 100."""
     return RoughWell(wavelength=1e-4, dtype=dtype)
 
 

@@ -165,9 +165,7 @@ class GaussianMixture(AbstractMultimodalTarget):
         return jax.scipy.special.logsumexp(self._log_parts(position), axis=0)
 
     def start(self, key: Key, num: int) -> Vector:
-        """N(0, s^2 I) with s the distance from 0 to the outermost mode and its edge: covers all
-        modes.
-        """
+        """N(0, s^2 I) with s the distance to the outermost mode's edge: covers all modes."""
         return self.start_scale * normal(key, self.dim, num, self.means.dtype)
 
     def sample(self, key: Key, num: int) -> Vector:
@@ -212,9 +210,7 @@ def mog(*, dtype: Any = None) -> GaussianMixture:
 
 
 def mog_asym(*, dtype: Any = None) -> GaussianMixture:
-    """MoG-asym of the comparison with A-NICE-MC: two equally likely modes 10 apart, variances 3 and
-    0.05.
-    """
+    """MoG-asym of A-NICE-MC: two equally likely modes 10 apart, variances 3 and 0.05."""
     return GaussianMixture(means=[[-5.0, 0.0], [5.0, 0.0]], variances=[3.0, 0.05], dtype=dtype)
 
 

@@ -43,9 +43,8 @@ class PoissonProcessRegression(AbstractPosterior):
         if dtype != np.float64:
             raise ValueError(
                 f"this Gaussian process needs float64, got {dtype}: its Cholesky factor is NaN on "
-                "much of the "
-                "posterior otherwise; set jax.config.update('jax_enable_x64', True), or run with "
-                "--float64"
+                "much of the posterior otherwise; set jax.config.update('jax_enable_x64', True), "
+                "or run with --float64"
             )
         self.squares = jnp.asarray((inputs[:, None] - inputs) ** 2, dtype)
         self.counts = jnp.asarray(counts, dtype)

@@ -1,6 +1,4 @@
-"""Reads posteriordb (Magnusson et al. 2025): data of real posteriors and reference draws, from a
-local checkout.
-"""
+"""Reads posteriordb (Magnusson et al. 2025): data and reference draws, from a checkout."""
 
 import difflib
 import json
@@ -65,9 +63,7 @@ def find_posteriordb(path: str | os.PathLike | None = None) -> Path:
 
 
 def read_data(name: str, *, path: str | os.PathLike | None = None) -> dict[str, Any]:
-    """The data of posterior ``name`` as the database has them: numbers and nested lists by Stan's
-    names.
-    """
+    """The data of posterior ``name`` as the database has them, by Stan's names."""
     root = find_posteriordb(path)
     file = root / "data" / "data" / f"{_entry(root, name, 'data_name')}.json.zip"
     data = _read_zip(file)

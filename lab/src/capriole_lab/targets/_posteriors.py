@@ -88,9 +88,7 @@ def _kilpisjarvi(data: Data, dtype: Any) -> NormalRegression:
 
 
 def _diamonds(data: Data, dtype: Any) -> NormalRegression:
-    """Columns centred as brms does; the intercept, named last of the coefficients, is that of
-    centred columns.
-    """
+    """Columns centred as brms does; the intercept is that of centred columns."""
     columns = np.array(data["X"])[:, 1:]
     num = columns.shape[1]
     return NormalRegression(

@@ -19,15 +19,9 @@ from ._posterior import AbstractPosterior, gathered, named
 from ._priors import Normal
 
 _NAMES = (
-    "theta[1]",
-    "theta[2]",
-    "theta[3]",
-    "theta[4]",
-    "z_init[1]",
-    "z_init[2]",
-    "sigma[1]",
+    "theta[1]", "theta[2]", "theta[3]", "theta[4]", "z_init[1]", "z_init[2]", "sigma[1]",
     "sigma[2]",
-)
+)  # fmt: skip
 _CYCLE = 10.0
 _RATE, _CROSS = Normal(1, 0.5), Normal(0.05, 0.05)
 
@@ -36,7 +30,8 @@ class LotkaVolterra(AbstractPosterior):
     """Prey u and predators v, seen once a time unit with log-normal errors (Carpenter 2018, a Stan
     case study)::
 
-        u' = (theta_1 - theta_2 v) u,  v' = (theta_4 u - theta_3) v,  log y_t ~ N(log z_t, sigma),  z = (u, v)
+        u' = (theta_1 - theta_2 v) u,  v' = (theta_4 u - theta_3) v
+        log y_t ~ N(log z_t, sigma),  z = (u, v)
         theta_1, theta_3 ~ N+(1, 0.5),  theta_2, theta_4 ~ N+(0.05, 0.05)
         log sigma ~ N(-1, 1),  log z_init ~ N(log 10, 1)
 
@@ -119,7 +114,5 @@ class LotkaVolterra(AbstractPosterior):
 
 
 def lynx_hare(*, dtype: Any = None) -> LotkaVolterra:
-    """Pelts of hares and lynxes, in thousands, that the Hudson's Bay Company bought from 1900 to
-    1920.
-    """
+    """Pelts of hares and lynxes, in thousands, bought by the Hudson's Bay Company 1900 to 1920."""
     return LotkaVolterra(counts=read_table("lynx_hare.csv", (21, 3))[:, 1:], dtype=dtype)

@@ -1,6 +1,4 @@
-"""Prior densities up to constants, element by element; of a scale parameter they are the half
-densities.
-"""
+"""Prior densities up to constants; of a scale they are the half densities."""
 
 from abc import abstractmethod
 

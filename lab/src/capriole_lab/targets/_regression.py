@@ -21,7 +21,8 @@ class NormalRegression(AbstractPosterior):
     """``y ~ N(X b, sigma^2)`` in ``u = (b, log sigma)``; with X = Q R, the least-squares b* and its
     residual r::
 
-        -rows log sigma - (|R (b - b*)|^2 + |r|^2) / (2 sigma^2) + log prior(b) + log prior(sigma) + log sigma
+        -rows log sigma - (|R (b - b*)|^2 + |r|^2) / (2 sigma^2)
+            + log prior(b) + log prior(sigma) + log sigma
 
     which is the log posterior exactly, at a cost that does not grow with the rows, and better
     conditioned than ``|y - X b|^2``. ``priors`` are blocks ``(num, prior)`` of coefficients in
@@ -92,9 +93,7 @@ class NormalRegression(AbstractPosterior):
         return value - (self.rows - 1) * log_scale
 
     def start(self, key: Key, num: int) -> Vector:
-        """The least-squares estimate plus noise of twice its standard error: over-dispersed,
-        whatever the units.
-        """
+        """The least-squares estimate plus noise of twice its standard error."""
         noise = 2 * normal(key, self.dim, num, self.root.dtype)
         scale = jnp.sqrt(self.residual / (self.rows - self.dim + 1))
         coefs = self.estimate[:, None] + scale * jax.scipy.linalg.solve_triangular(

@@ -56,9 +56,7 @@ class CentredSchools(AbstractPosterior):
 
 
 class NonCentredSchools(AbstractPosterior):
-    """The posterior of `CentredSchools` in ``u = (e, mu, log tau)`` with ``theta_j = mu + tau e_j,
-    e_j ~ N(0, 1)``.
-    """
+    """`CentredSchools` in ``u = (e, mu, log tau)``, ``theta_j = mu + tau e_j, e_j ~ N(0, 1)``."""
 
     effects: Float[Array, " schools"]
     errors: Float[Array, " schools"]

@@ -1,6 +1,4 @@
-"""Posteriors of series and mixtures: GARCH(1, 1), a two-state hidden Markov model, a two-component
-mixture.
-"""
+"""Posteriors of series and mixtures: GARCH(1, 1), two-state HMM, two components."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -115,9 +113,7 @@ class HiddenMarkov(AbstractPosterior):
         return named(self.parameters, jnp.concatenate([rows, self._means(position)]))
 
     def unconstrain(self, parameters: Mapping[str, ArrayLike]) -> Vector:
-        """The inverse of `constrain`; of each row both elements count, so that neither loses its
-        digits near 1.
-        """
+        """The inverse of `constrain`; both elements of a row count, so that digits near 1 last."""
         values = gathered(parameters, self.parameters, self.series.dtype)
         odds = jnp.log(values[0:4:2]) - jnp.log(values[1:4:2])
         return jnp.concatenate([odds, jnp.log(values[4:5]), jnp.log(values[5:6] - values[4:5])])
@@ -182,9 +178,7 @@ class NormalMixture(AbstractPosterior):
 
 
 def _series(values: ArrayLike, dtype: Any) -> Array:
-    """The data as an array. Raises ValueError unless they are one finite series of at least two
-    values.
-    """
+    """The data as an array. Raises ValueError unless it is one finite series of two or more."""
     series = np.asarray(values, np.float64)
     if series.ndim != 1 or len(series) < 2 or not np.isfinite(series).all():
         raise ValueError(

@@ -23,7 +23,7 @@ class StochasticVolatility(AbstractPosterior):
     """``y_t ~ N(0, exp(h_t))``, log variances an autoregression (Kim, Shephard and Chib 1998)::
 
         h_1 ~ N(mu, sigma^2 / (1 - phi^2)),  h_t ~ N(mu + phi (h_{t-1} - mu), sigma^2)
-        mu ~ N(0, 10),  (phi + 1) / 2 ~ Beta(20, 1.5),  sigma^2 ~ InverseGamma(2.5, 0.025)    (10 is a variance)
+        mu ~ N(0, variance 10),  (phi + 1) / 2 ~ Beta(20, 1.5),  sigma^2 ~ InverseGamma(2.5, 0.025)
 
     in ``u = (e_1, ..., e_T, mu, logit((phi + 1) / 2), log sigma)``, e the standardised innovations
     of h. Raises ValueError unless the returns are one finite series of at least two values.
@@ -58,9 +58,7 @@ class StochasticVolatility(AbstractPosterior):
         return priors - mu**2 / 20 - jnp.sum(misfit, axis=0) / 2
 
     def start(self, key: Key, num: int) -> Vector:
-        """N(0, I), but mu around the log of the mean square, phi around 0.9, sigma around 0.2, both
-        narrow: wide volatilities would overflow.
-        """
+        """N(0, I), but narrow around plausible mu, phi and sigma: wide volatilities overflow."""
         noise = normal(key, self.dim, num, self.squares.dtype)
         mu, odds, log_sigma = noise[-3:]
         tail = jnp.stack([mu + jnp.log(jnp.mean(self.squares)), odds / 2 + 3, log_sigma / 4 - 1.5])
@@ -89,7 +87,7 @@ class StochasticVolatility(AbstractPosterior):
 
 
 def stochastic_volatility(*, dtype: Any = None) -> StochasticVolatility:
-    """200 returns simulated from the model with mu = -1, phi = 0.95, sigma = 0.25: 203 dimensions."""
+    """200 returns simulated from the model with mu = -1, phi = 0.95, sigma = 0.25."""
     return StochasticVolatility(returns=_simulated(200, mu=-1.0, phi=0.95, sigma=0.25), dtype=dtype)
 
 
@@ -97,14 +95,14 @@ def volatility_moments() -> np.ndarray:
     """Mean, variance and their standard errors (parameters, 4) of mu, logit((phi + 1) / 2) and log
     sigma.
 
-    Of `stochastic_volatility`, by integration (`benchmarks/volatility_moments.py`;
+    Of `stochastic_volatility`, by integration (`lab/benchmarks/volatility_moments.py`;
     results/volatility-moments.json).
     """
     return read_table("volatility_moments.csv", (3, 4))
 
 
 def _simulated(num: int, *, mu: float, phi: float, sigma: float) -> np.ndarray:
-    """Returns from a fixed seed of NumPy's legacy generator, whose stream never changes (NEP 19)."""
+    """Returns from a fixed seed of NumPy's legacy generator, whose stream never changes."""
     stream = np.random.RandomState(19980701)
     noise, innovations = stream.standard_normal(num), sigma * stream.standard_normal(num)
     innovations[0] /= np.sqrt(1 - phi**2)

@@ -10,7 +10,7 @@ from typing import Any
 
 from capriole.runtime import write_atomically
 
-from ..experiments._cells import CellSpec, Event, run_cells
+from ..cells import CellSpec, Event, run_cells
 from ._cell import CELL, as_json, give_up
 from ._table import UNSEEN, check_name
 

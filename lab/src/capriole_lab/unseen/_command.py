@@ -8,7 +8,7 @@ import typer
 from capriole.cli import fail
 
 if TYPE_CHECKING:
-    from ..experiments._cells import Event
+    from ..cells import Event
 
 TrainSteps = Annotated[int, typer.Option(min=0, help="Training iterations of a network; 0: none.")]
 
