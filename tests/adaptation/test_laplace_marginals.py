@@ -1,5 +1,7 @@
 """Marginals of parents by Laplace's approximation and importance weights."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from scipy import stats
 
 from capriole.adaptation import _laplace_marginals as _profile
 from capriole.adaptation import profile
+from capriole.adaptation._thresholds import MARGINALS
 from capriole.kernels import AbstractLogDensity, PerChain
 from densities import Funnel, Gaussian
 
@@ -29,7 +32,7 @@ def test_the_marginal_of_a_funnels_parent_is_exact_where_no_draw_was():
         np.testing.assert_allclose(found.quantile(0, level), 3 * stats.norm.ppf(level), atol=0.03)
     np.testing.assert_allclose(found.mass.sum(), 1)
     rows = len(found.mass)
-    assert spent == rows * (_profile._NEWTON * (2 * 5 + len(_profile._DAMPING)) + _profile._SAMPLES)
+    assert spent == rows * (MARGINALS.newton * (2 * 5 + len(MARGINALS.damping)) + MARGINALS.samples)
 
 
 def test_its_draws_are_those_of_the_target():
@@ -102,5 +105,5 @@ def test_a_grid_without_an_end_is_given_up(monkeypatch):
     draws = RNG.normal(size=(3, 1000))
     found, _ = profile(KEY, Gaussian(jnp.ones(3)), draws, (0,))
     assert len(found.mass) > 10
-    monkeypatch.setattr(_profile, "_MOST_ROWS", 10)
+    monkeypatch.setattr(_profile, "MARGINALS", dataclasses.replace(MARGINALS, most_rows=10))
     assert profile(KEY, Gaussian(jnp.ones(3)), draws, (0,))[0] is None

@@ -8,7 +8,8 @@ import pytest
 
 import capriole
 from capriole import PerChain
-from capriole.fitting import THRESHOLDS, Kind
+from capriole.fitting import Kind
+from capriole.fitting._thresholds import THRESHOLDS
 from capriole.fitting.proposers import _mode_jumps
 from capriole.fitting.proposers._mode_jumps import (
     Gaussians,

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from capriole.coordinates import Whitened, identity
-from capriole.fitting import THRESHOLDS, Addition, Kind
+from capriole.fitting import Addition, Kind
 from capriole.fitting._budget import Account
+from capriole.fitting._thresholds import THRESHOLDS
 from capriole.fitting.proposers import _networks
 from capriole.fitting.proposers._networks import Plan, _with_mixture, plans, train_candidate
 from capriole.kernels import CrankNicolson, Rotation, Transition

@@ -153,6 +153,40 @@ def sample(
     start(function, kernel, asked, spread=spread, out=folder, options=options)
 
 
+def _go_on(out: Path, function: str | None, options: Options, *, more: int = 0) -> None:
+    """Resume the run in a folder, or extend it by draws.
+
+    Args:
+        out: the folder.
+        function: the ``FILE.py:FUNCTION`` of the run, named again.
+        options: how to run.
+        more: further draws per chain of a finished run.
+
+    Raises:
+        typer.Exit: as the command that began the run.
+    """
+    from ..runs import RunFolderError, read_json
+    from . import _fit, _sample, _train
+
+    try:
+        command = read_json(out / "config.json").get("command")
+    except RunFolderError as error:
+        fail(str(error))
+    if command == "train":
+        if more:
+            fail(
+                f"{out} holds a training, which has no draws; draw from its kernel with: "
+                f"{options.program} sample FILE.py:FUNCTION --kernel {out / _train.KERNEL}"
+            )
+        _train.resume(out, function, options)
+    elif command == "sample":
+        _sample.resume(out, function, options, more=more)
+    elif command in (None, "fit"):  # `read_config` says what is wrong with a file that names none
+        _fit.resume(out, function, options, more=more)
+    else:
+        fail(f"{out} holds no run of this command, but one of {str(command)[:80]!r}")
+
+
 @app.command()
 def resume(
     folder: Folder,
@@ -162,9 +196,7 @@ def resume(
     checkpoint_every: Every = 10.0,
 ) -> None:
     """Go on with a run that was stopped; its draws are those of a run without a stop."""
-    from ._resume import go_on
-
-    go_on(folder, function, Options(as_json, time_budget, checkpoint_every))
+    _go_on(folder, function, Options(as_json, time_budget, checkpoint_every))
 
 
 @app.command()
@@ -177,9 +209,7 @@ def extend(
     checkpoint_every: Every = 10.0,
 ) -> None:
     """Add draws to a finished `fit` or `sample`; the draws are those of a longer run."""
-    from ._resume import go_on
-
-    go_on(folder, function, Options(as_json, time_budget, checkpoint_every), more=num_draws)
+    _go_on(folder, function, Options(as_json, time_budget, checkpoint_every), more=num_draws)
 
 
 @app.command()

@@ -13,14 +13,13 @@ from ._evaluation import judge
 from ._final_run import Keeper, Point, on_draws, phase_of
 from ._search import Found, Proposer
 from ._settings import Settings, settings_from
-from ._thresholds import RUN_MULTIPLIERS, SCOUTS, THRESHOLDS
+from ._thresholds import RUN_MULTIPLIERS, SCOUTS
 from ._verdict import Verdict
 
 __all__ = [
     "NUTS",
     "RUN_MULTIPLIERS",
     "SCOUTS",
-    "THRESHOLDS",
     "Addition",
     "Coordinates",
     "Cost",
