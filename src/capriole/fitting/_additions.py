@@ -17,6 +17,7 @@ from ..kernels import (
 )
 from ._budget import Account
 from ._candidate import Addition, Candidate
+from ._thresholds import LADDER
 
 _HMC_LEAPFROGS = 5
 """Leapfrog steps of a plain HMC move."""
@@ -71,28 +72,32 @@ def with_small_steps(candidate: Candidate, step_size: float, account: Account) -
 
 
 def with_finer_steps(candidate: Candidate, account: Account) -> Candidate | None:
-    """The candidate with its rotations in half as many leapfrogs again, not measured yet.
+    """The candidate with its rotations one rung up the ladder of lengths, not measured yet.
 
     Args:
         candidate: What is made finer. One that has finer steps already is replaced.
         account: Where its costs go.
 
     Returns:
-        The finer one; None if it has no rotations.
+        The finer one; None if it has no rotations, or the longest.
     """
 
     def is_rotation(node: object) -> bool:
         return isinstance(node, Rotation)
 
     def finer(node: Any) -> Any:
-        return Rotation(node.angle, _finer(node.num_leapfrogs)) if is_rotation(node) else node
+        if not is_rotation(node):
+            return node
+        above = _rung_above(int(node.num_leapfrogs)) or int(node.num_leapfrogs)
+        return Rotation(node.angle, jnp.asarray(above))
 
-    kernel = candidate.kernel
-    if not any(map(is_rotation, jax.tree.leaves(kernel, is_leaf=is_rotation))):
+    kernel, length = candidate.kernel, candidate.num_leapfrogs or 1
+    rotations = [n for n in jax.tree.leaves(kernel, is_leaf=is_rotation) if is_rotation(n)]
+    if all(_rung_above(int(rotation.num_leapfrogs)) is None for rotation in rotations):
         return None
     changes: dict[str, Any] = {
         "transition": jax.tree.map(finer, kernel, is_leaf=is_rotation),
-        "num_leapfrogs": _finer(candidate.num_leapfrogs),
+        "num_leapfrogs": _rung_above(length) or length,
         "found": None,
     }
     if Addition.FINER_STEPS in candidate.additions:
@@ -101,5 +106,5 @@ def with_finer_steps(candidate: Candidate, account: Account) -> Candidate | None
     return candidate.with_addition(Addition.FINER_STEPS, account=account, shared=shared, **changes)
 
 
-def _finer(num_leapfrogs: Any) -> Any:
-    return (3 * num_leapfrogs + 1) // 2
+def _rung_above(num_leapfrogs: int) -> int | None:
+    return next((m for m in LADDER if m > num_leapfrogs), None)

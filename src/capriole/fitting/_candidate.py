@@ -61,14 +61,10 @@ class Kind(Enum):
     """Which candidate of a family it is; the value is its name for people."""
 
     ROTATION = "rotation"
-    JITTERED_ROTATION = "jittered rotation"
-    LONGER_ROTATION = "longer rotation"
     PCN = "Crank-Nicolson"
     MODE_JUMP = "jumps between modes"
     SMALL_NETWORK = "small network"
     LARGER_NETWORK = "larger network"
-    TAIL_NETWORK = "network for tails"
-    MODE_NETWORK = "network for modes"
     NUTS = "NUTS"
 
     @property
@@ -79,14 +75,10 @@ class Kind(Enum):
 
 _FAMILIES = {
     Kind.ROTATION: Family.ROTATION,
-    Kind.JITTERED_ROTATION: Family.ROTATION,
-    Kind.LONGER_ROTATION: Family.ROTATION,
     Kind.PCN: Family.PCN,
     Kind.MODE_JUMP: Family.MODE_JUMP,
     Kind.SMALL_NETWORK: Family.NETWORK,
     Kind.LARGER_NETWORK: Family.NETWORK,
-    Kind.TAIL_NETWORK: Family.NETWORK,
-    Kind.MODE_NETWORK: Family.NETWORK,
     Kind.NUTS: Family.NUTS,
 }
 

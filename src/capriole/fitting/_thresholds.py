@@ -14,12 +14,12 @@ class Thresholds:
     Attributes:
         good_rate: Rate from which on a rotation is neither refined nor compared with a
             Crank-Nicolson move: two gradients for an effective draw leave little to gain.
-        no_networks_rate: Rate above which neither jitter, nor a transport map, nor networks are
-            tried. On the bench networks gained at most 8 % between this and ``good_rate``.
+        no_networks_rate: Rate above which neither a transport map nor networks are tried. On the
+            bench networks gained at most 8 % between this and ``good_rate``.
         no_networks_rate_transported: The same in a transport map's coordinates. On garch11
             networks made 0.39 of 0.21.
-        hard_rate: Rate below which longer rotations are tried, and any candidate is measured
-            again in a long run, as its chains may have stuck unseen in a short one.
+        hard_rate: Rate below which any candidate is measured again in a long run, as its chains may
+            have stuck unseen in a short one, and the longest of similar rotations is taken.
         nuts_rate: Rate that NUTS did not reach on any target of the bench (0.14 at most).
         tie: Share of the best score from which on the simpler candidate is chosen.
         unmixed_rhat: R-hat from which on chains have told nothing of one another.
@@ -29,6 +29,8 @@ class Thresholds:
             (stochastic volatility).
         short_run_share: Share of a short run's figure below which a long run's is news.
         flat_gain: Gain of a training round below which training is flat.
+        worthwhile_gain: Gain of the small network over what is there without networks from which
+            on the larger one is trained.
         hopeless_share: Share of the rate to beat below which training ends after one round.
         most_moved: Coordinates that a training may move, times leapfrogs. Networks that moved more
             took minutes and lost to rotations (stochastic volatility in 203 dimensions).
@@ -50,6 +52,7 @@ class Thresholds:
     risky_nonfinite: float = 0.01
     short_run_share: float = 0.5
     flat_gain: float = 1.03
+    worthwhile_gain: float = 1.1
     hopeless_share: float = 0.6
     most_moved: float = 2.2e8
     most_jump_dim: int = 50
@@ -60,6 +63,8 @@ class Thresholds:
 
 THRESHOLDS = Thresholds()
 
+LADDER = (1, 2, 3, 4, 6, 9, 14, 21)
+"""Leapfrogs of a rotation: tried in this order, and climbed where long runs show faults."""
 RUN_MULTIPLIERS = (1, 4, 16)
 """How many times as long the passes of a final run are, thinned to as many draws."""
 WARMUP_DRAWS = 200

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -27,7 +27,6 @@ from ...kernels import (
     AbstractDynamics,
     AbstractTransition,
     CrankNicolson,
-    Jittered,
     Key,
     Rotation,
     Transition,
@@ -39,13 +38,8 @@ from .._budget import Account, Budget, Cost
 from .._candidate import Candidate, Coordinates, Kind
 from .._context import SearchContext, Stream
 from .._evaluation import judge, validate_best
-from .._thresholds import THRESHOLDS
+from .._thresholds import LADDER, THRESHOLDS
 from ._pcn import with_rotation
-
-LENGTHS = (1, 2, 3, 4)
-"""Leapfrogs per proposal that are tried, in this order."""
-LONGER = (6, 9, 14)
-"""Leapfrogs that are tried where all shorter rotations are slow."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +57,8 @@ class Grid:
         finer: Factor around the best angle in which a second grid lies.
         promising: Share of the best quick ESS below which an angle's exact ESS is not computed.
         decline: Share of the best score below which longer rotations are not tried.
-        longest_share: Share of the best score that the longest rotation must have to be taken.
-        jitter: Relative jitter of a jittered rotation's angle.
+        longest_share: Share of the best score that a longer rotation must have to be taken where
+            all are slow: chains of large steps may stick unseen in a run as short as a grid's.
     """
 
     angles: int = 8
@@ -78,7 +72,6 @@ class Grid:
     promising: float = 0.25
     decline: float = 0.8
     longest_share: float = 0.6
-    jitter: float = 0.25
 
 
 GRID = Grid()
@@ -153,17 +146,17 @@ def rotations(
     *,
     fisher: Whitening | None = None,
     refinements: int = 2,
-    longer: bool = True,
     remap: bool = True,
     progress: OnProgress = None,
     coordinates: Coordinates = Coordinates.AFFINE,
 ) -> list[Candidate]:
-    """The best rotation, the same jittered, and the best Crank-Nicolson move.
+    """The best rotation on the ladder of lengths, and the best Crank-Nicolson move.
 
-    Every length is tried with a grid of angles side by side. The score is the worst dimension's
-    bulk ESS of x and of x^2 per gradient, in the user's coordinates. Where no rotation is good, a
-    Crank-Nicolson move is tried, too, and coordinates are estimated anew by the grid's draws, which
-    are more and less dependent than the warm-up's. Where all are slow, longer rotations are tried.
+    Each length is tried with a grid of angles side by side, shorter ones first, while longer ones
+    may gain. The score is the worst dimension's bulk ESS of x and of x^2 per gradient, in the
+    user's coordinates. Where no rotation is good, a Crank-Nicolson move is tried, too, and
+    coordinates are estimated anew by the grid's draws, which are more and less dependent than the
+    warm-up's.
 
     Args:
         key: Key of all runs.
@@ -172,7 +165,6 @@ def rotations(
         budget: The ledger.
         fisher: Another whitening, kept if the shortest rotation does better in it.
         refinements: How often coordinates may be estimated anew.
-        longer: Whether longer rotations may be tried.
         remap: Whether a transport map may be estimated anew.
         progress: Whom to tell.
         coordinates: What to call the coordinates.
@@ -224,38 +216,7 @@ def rotations(
         here = to_user(target, np.asarray(position))
         places = np.concatenate([here, best.turned.draws], axis=1)
         free = with_rotation(jax.random.fold_in(key, 500), free, turned, places, crowd)
-    found = [turned]
-    if max(turned.worst, free.worst) < THRESHOLDS.no_networks_rate:
-        turn, low, high = rotation(length), 1 - GRID.jitter, 1 + GRID.jitter
-        account, kind = budget.open(), Kind.JITTERED_ROTATION
-        jittered = candidate(
-            1, kind, best.turned, length, lambda a: Jittered(turn(a), low, high), account
-        )
-        found.append(replace(jittered, shared=(accounts.turned,)))
-    is_slow = max(c.worst for c in (*found, free)) < THRESHOLDS.hard_rate
-    if longer and refinements and is_slow:
-        account = budget.open()
-        m, trial = _longer(jax.random.fold_in(key, 400), target, position, account)
-        found.append(candidate(3, Kind.LONGER_ROTATION, trial, m, rotation(m), account))
-    return [*found, free]
-
-
-def _longer(key: Key, target: Whitened, position: Vector, account: Account) -> tuple[int, Trial]:
-    """The longest rotation that is not much worse than the best.
-
-    Chains of larger steps may stick in a long run, which a grid is too short to show.
-    """
-    found: dict[int, Trial] = {}
-    for m in LONGER:
-        angles = np.geomspace(GRID.smallest, GRID.largest, GRID.angles)
-        found[m] = _best_angle(
-            jax.random.fold_in(key, m), target, position, partial(_rotation, m), m, angles, account
-        )
-        top = max(trial.score for trial in found.values())
-        if found[m].score < GRID.longest_share * top:
-            break
-    length = max(m for m, trial in found.items() if trial.score >= GRID.longest_share * top)
-    return length, found[length]
+    return [turned, free]
 
 
 def _search(
@@ -267,10 +228,10 @@ def _search(
     clock: CompileClock,
     progress: OnProgress,
 ) -> _Best:
-    """Grids of angles for every length, and for the Crank-Nicolson move."""
+    """Grids of angles on the ladder of lengths, and for the Crank-Nicolson move."""
     trials: dict[int, Trial] = {}
     chosen = False
-    for m in LENGTHS:
+    for m in LADDER:
         # Squares of a rotation's draws are not antithetic, so m gradients give one effective draw
         # of x^2 at most.
         if trials and max(t.score for t in trials.values()) >= 1 / m:
@@ -287,10 +248,12 @@ def _search(
                 trials[m], target, position, chosen = second, other, start, True
         if progress is not None:
             figures = {"angle": trials[m].angle, "ess_per_gradient": trials[m].score}
-            progress(Progress("rotations", m, len(LENGTHS), clock.elapsed, figures))
-        if m > 1 and trials[m].score < GRID.decline * max(t.score for t in trials.values()):
+            progress(Progress("rotations", m, LADDER[-1], clock.elapsed, figures))
+        top = max(t.score for t in trials.values())
+        enough = GRID.decline if top >= THRESHOLDS.hard_rate else GRID.longest_share
+        if m > 1 and trials[m].score < enough * top:
             break
-    best = max(trials, key=lambda m: trials[m].score)
+    best = _chosen_length({m: trial.score for m, trial in trials.items()})
     free = None
     if trials[best].score < THRESHOLDS.good_rate:
         angles = np.geomspace(GRID.smallest, GRID.per_leapfrog, GRID.angles)
@@ -320,6 +283,14 @@ def _refined(key: Key, best: _Best, position: Vector, remap: bool, accounts: _Ac
     if max(t.score for t in (turned, free) if t) < max(t.score for t in trials):
         return best
     return _Best(target, best.by_gradients, m, turned, free)
+
+
+def _chosen_length(scores: dict[int, float]) -> int:
+    """The best length; where all are slow the longest that is not much worse."""
+    top = max(scores.values())
+    if top >= THRESHOLDS.hard_rate:
+        return max(scores, key=lambda m: scores[m])
+    return max(m for m, score in scores.items() if score >= GRID.longest_share * top)
 
 
 def _whitened_anew(

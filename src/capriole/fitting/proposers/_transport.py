@@ -131,7 +131,7 @@ def transported(context: SearchContext) -> Elsewhere | None:
     white = Whitened(there, reusable(inside.whitening, inside.sharp))
     fisher = inside.sharp if pilot.agreed else None
     context = replace(context, warmup=pilot)
-    found = _searched(jax.random.fold_in(key, 100), white, context, fisher, longer=True)
+    found = _searched(jax.random.fold_in(key, 100), white, context, fisher)
     for i in range(_AGAIN if pilot.profile is None else 0):
         best = max(found, key=lambda c: c.worst)
         if best.worst > THRESHOLDS.good_rate:
@@ -145,7 +145,7 @@ def transported(context: SearchContext) -> Elsewhere | None:
         white = Whitened(again, padded(whitening, dim))
         if not np.isfinite(from_user(white, np.asarray(pilot.position))).all():
             break
-        others = _searched(jax.random.fold_in(key, 101 + i), white, context, None, longer=False)
+        others = _searched(jax.random.fold_in(key, 101 + i), white, context, None)
         is_better = max(c.worst for c in others) > best.worst
         for candidate in found if is_better else others:
             context.budget.absorb(candidate.account)
@@ -265,7 +265,7 @@ def _profile_of(
 
 
 def _searched(
-    key: Key, white: Whitened, context: SearchContext, fisher: Whitening | None, *, longer: bool
+    key: Key, white: Whitened, context: SearchContext, fisher: Whitening | None
 ) -> list[Candidate]:
     return rotations(
         key,
@@ -274,7 +274,6 @@ def _searched(
         context.budget,
         fisher=fisher,
         refinements=_REFINEMENTS,
-        longer=longer,
         remap=context.warmup.profile is None,
         progress=context.progress,
         coordinates=Coordinates.TRANSPORT,
