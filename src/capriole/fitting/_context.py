@@ -187,6 +187,17 @@ class SearchContext:
         return jnp.asarray(from_user(coordinates, positions))
 
     @property
+    def marginals(self) -> tuple[Marginal, ...]:
+        """Marginals of a funnel's parents; none where there are several modes.
+
+        A marginal is integrated around one mode, so it says nothing of the others.
+        """
+        found = self.warmup
+        if found.profile is None or is_multimodal(found.apart, len(found.modes.log_mass)):
+            return ()
+        return found.profile.marginals()
+
+    @property
     def facts(self) -> WarmupFacts:
         """What a verdict needs of the warm-up."""
         found, common = self.warmup, self.budget.common.cost
@@ -204,7 +215,7 @@ class SearchContext:
             num_gradients=common.num_gradients,
             seconds=common.seconds,
             compile_seconds=common.compile_seconds,
-            marginals=() if found.profile is None else found.profile.marginals(),
+            marginals=self.marginals,
             moments=moments(found.draws) if found.agreed else None,
             modes=places(found.modes, found.draws),
         )

@@ -173,8 +173,7 @@ class _Validator:
 
     def __init__(self, context: SearchContext, key: Key, crowd: np.ndarray):
         self.context, self.key, self.crowd = context, key, crowd
-        profile = context.warmup.profile
-        self.marginals = () if profile is None else profile.marginals()
+        self.marginals = context.marginals
         self.dtype = context.warmup.position.dtype
 
     def run(self, candidate: Candidate, num_draws: int = 1000) -> Candidate:

@@ -168,7 +168,7 @@ def _from_everywhere(context: SearchContext) -> tuple[SearchContext, np.ndarray]
         places = np.concatenate([places, worthy], axis=1)
     if not warmup.agreed:
         crowd = spread_out(places, warmup.position.shape[1]).astype(warmup.position.dtype)
-        marginals = context.facts.marginals
+        marginals = context.marginals
         context = context.with_candidates(
             revalidated(context.key, c, crowd, marginals) for c in context.candidates
         )
