@@ -113,7 +113,7 @@ def test_a_row_pays_for_the_common_costs_its_own_and_those_it_shares():
         own, shared = budget.open(), budget.open()
         own.add(Cost(10, 2.0, 1.0))
         shared.add(Cost(30, 5.0, 0.0))
-        made = candidate(Kind.JITTERED_ROTATION, account=own, shared=(shared,))
+        made = candidate(Kind.PCN, account=own, shared=(shared,))
         row = made.report(Cost(100, 20.0, 10.0))
     assert row.fixed_gradients == 140
     assert row.fixed_seconds == 33, "seconds of shared accounts overlap with its own"

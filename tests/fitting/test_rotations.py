@@ -1,4 +1,4 @@
-"""Rotations as candidates: the best angle, whitening, longer ones."""
+"""Rotations as candidates: the best angle, whitening, the ladder of lengths."""
 
 from dataclasses import replace
 
@@ -10,8 +10,9 @@ import pytest
 from capriole.coordinates import Whitened, Whitening, identity
 from capriole.fitting import Kind
 from capriole.fitting._budget import Budget
+from capriole.fitting._thresholds import LADDER
 from capriole.fitting.proposers import _rotations
-from capriole.fitting.proposers._rotations import LONGER, rotations, smoothed_best
+from capriole.fitting.proposers._rotations import _chosen_length, rotations, smoothed_best
 from densities import Gaussian
 from stored import PLANE
 
@@ -47,18 +48,39 @@ def test_a_sharper_whitening_is_kept_where_it_is_better():
     assert found[0].worst > 0.6
 
 
-def test_more_leapfrogs_are_tried_where_few_do_badly(monkeypatch):
+def test_the_ladder_is_climbed_while_all_are_slow(monkeypatch):
     limits = replace(_rotations.THRESHOLDS, hard_rate=10.0, good_rate=10.0)
     monkeypatch.setattr(_rotations, "THRESHOLDS", limits)
+    tried = []
+    grid = _rotations._best_angle
+
+    def watched(key, target, position, build, num_leapfrogs, angles, account):
+        tried.append(num_leapfrogs)
+        trial = grid(key, target, position, build, num_leapfrogs, angles, account)
+        return trial._replace(score=0.01)
+
+    monkeypatch.setattr(_rotations, "_best_angle", watched)
     target = Whitened(PLANE, identity(2, DTYPE))
     start = jax.random.normal(jax.random.key(1), (2, 16))
     with Budget() as budget:
-        found = rotations(jax.random.key(0), target, start, budget, refinements=1)
-    (longer,) = [c for c in found if c.kind is Kind.LONGER_ROTATION]
-    assert longer.num_leapfrogs in LONGER
-    assert longer.account.cost.num_gradients > 0
+        found = rotations(jax.random.key(0), target, start, budget, refinements=0)
+    assert tried == [*LADDER, 1], "the last is the Crank-Nicolson move"
+    assert [c.kind for c in found] == [Kind.ROTATION, Kind.PCN]
+    assert found[0].num_leapfrogs == LADDER[-1], "of similar slow ones the longest"
     accounts = {id(c.account): c.account.cost.num_gradients for c in found}
     assert budget.total.num_gradients == sum(accounts.values())
+
+
+@pytest.mark.parametrize(
+    ("scores", "length"),
+    [
+        ({1: 0.2, 2: 0.5, 3: 0.45}, 2),  # the best
+        ({1: 0.01, 2: 0.05, 3: 0.04, 4: 0.031, 6: 0.02}, 4),  # slow: the longest of similar ones
+        ({1: 0.0, 2: 0.0}, 2),
+    ],
+)
+def test_the_length_that_is_chosen(scores, length):
+    assert _chosen_length(scores) == length
 
 
 def test_the_best_angle_is_read_off_smooth_curves():

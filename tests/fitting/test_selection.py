@@ -16,7 +16,7 @@ def named(rows, criterion="gradients"):
 
 def test_chains_that_never_moved_do_not_win():
     """64 frozen chains of 500 draws have an ESS of 64, which is 0.002 per gradient."""
-    frozen = row(Kind.LONGER_ROTATION, 0.002, rhat_max=12.0)
+    frozen = row(Kind.ROTATION, 0.002, rhat_max=12.0)
     assert choose([frozen, row(worst=0.0015, rhat_max=1.2)], "gradients").kind is Kind.ROTATION
     assert choose([frozen, row(worst=0.001, rhat_max=9.0)], "gradients") is frozen
 
@@ -76,7 +76,10 @@ def test_nuts_is_no_choice_where_plain_hmc_disagreed_and_a_candidates_chains_met
     """NUTS in one of two modes: R-hat 1.01, and more effective draws than a network that moves
     between them.
     """
-    nuts, network = row(Kind.NUTS, 0.13, rhat_max=1.01), row(Kind.MODE_NETWORK, 0.02, rhat_max=1.01)
+    nuts, network = (
+        row(Kind.NUTS, 0.13, rhat_max=1.01),
+        row(Kind.SMALL_NETWORK, 0.02, rhat_max=1.01),
+    )
     rows = [row(worst=0.13, rhat_max=1.5), network, nuts]
     assert may_be_chosen(rows, agreed=False) == rows[:2]
     assert may_be_chosen(rows, agreed=True) == rows

@@ -1,5 +1,6 @@
 """Networks as candidates: what is planned, how training goes on and ends, what is mixed in."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import jax
@@ -8,14 +9,14 @@ import numpy as np
 import pytest
 
 from capriole.coordinates import Whitened, identity
-from capriole.fitting import Addition, Kind
+from capriole.fitting import Addition, Kind, NoteKind
 from capriole.fitting._budget import Account
 from capriole.fitting._thresholds import THRESHOLDS
 from capriole.fitting.proposers import _networks
-from capriole.fitting.proposers._networks import Plan, _with_mixture, plans, train_candidate
+from capriole.fitting.proposers._networks import Plan, _with_mixture, plans_for, train_candidate
 from capriole.kernels import CrankNicolson, Rotation, Transition
 from densities import Banana
-from stored import PLANE, candidate, context, judgement
+from stored import PLANE, candidate, context, exploration, judgement
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -23,33 +24,40 @@ WHITE = Whitened(PLANE, identity(2, jnp.zeros(()).dtype))
 SMALL = Plan(Kind.SMALL_NETWORK, 2, 16, (0.8, 0.7), 50)
 
 
-def planned(dim, agreed, num_steps=3000):
-    options = {"num_leapfrogs": 3, "angle": 1.5, "step_size": 0.3}
-    return plans(dim=dim, agreed=agreed, num_steps=num_steps, **options)
+def planned(dim, num_steps=3000):
+    kernel = Transition(WHITE, Rotation(jnp.asarray(1.5), jnp.asarray(3)))
+    return plans_for(candidate(transition=kernel, num_leapfrogs=3), dim, num_steps)
 
 
 def test_networks_are_for_tens_of_dimensions_not_for_hundreds():
-    def left_out(dim, agreed):
-        limit = THRESHOLDS.most_moved
-        return [plan.name for plan in planned(dim, agreed) if plan.moved(dim) > limit]
+    def left_out(dim):
+        return [p.name for p in planned(dim) if p.moved(dim) > THRESHOLDS.most_moved]
 
-    assert left_out(10, True) == left_out(10, False) == left_out(50, True) == []
-    assert left_out(203, True) == ["small network", "larger network"]
-    assert left_out(203, False) == ["small network", "network for tails", "network for modes"]
+    assert left_out(10) == left_out(50) == []
+    assert left_out(203) == ["small network", "larger network"]
 
 
-def test_hard_targets_get_other_networks():
-    easy, hard = planned(5, True, 100), planned(5, False, 100)
-    assert [plan.num_leapfrogs for plan in easy] == [2, 3]
-    assert [p.kind for p in hard] == [Kind.SMALL_NETWORK, Kind.TAIL_NETWORK, Kind.MODE_NETWORK]
-    assert all(plan.squashed and plan.hmc_share for plan in hard[1:])
+def test_networks_have_fewer_leapfrogs_than_the_rotation_or_as_many():
+    small, large = planned(5, 100)
+    assert (small.num_leapfrogs, large.num_leapfrogs) == (2, 3)
+    assert small.width < large.width
+
+
+def test_no_network_is_trained_where_chains_of_the_warmup_disagree(monkeypatch):
+    monkeypatch.setattr(_networks, "train_candidate", lambda *_, **__: pytest.fail("trained"))
+    before = context([candidate(worst=0.01)], warmup=exploration(rhat_max=2.0))
+    before = dataclasses.replace(before, settings=before.settings._replace(train_steps=100))
+    after = _networks.Networks().propose(before)
+    assert after.candidates == before.candidates
+    assert [note.kind for note in after.notes] == [NoteKind.LEFT_OUT]
+    assert "disagreed" in after.notes[0].text
 
 
 def test_a_trained_candidate_is_the_best_that_was_measured():
     target = Whitened(Banana(), identity(2, jnp.zeros(()).dtype))
     position = jnp.asarray(Banana().draw(np.random.default_rng(0), 64))
     plan, account = SMALL._replace(num_steps=20), Account()
-    found = train_candidate(jax.random.key(1), plan, target, position, account, step_size=0.2)
+    found = train_candidate(jax.random.key(1), plan, target, position, account)
     assert found.name == "small network"
     assert found.account is account
     assert account.cost.num_gradients > 20 * 64
@@ -59,18 +67,17 @@ def test_a_trained_candidate_is_the_best_that_was_measured():
 
 
 @pytest.mark.parametrize(
-    ("scores", "patient", "to_beat", "kept", "rounds"),
+    ("scores", "to_beat", "kept", "rounds"),
     [
         # Two rounds that gain nothing end it; the best is kept.
-        ((0.2, 0.5, 0.3, 0.4, 0.9), False, 0.0, 1, 4),
-        ((0.2, 0.5, 0.3, 0.4, 0.9), True, 0.0, 4, 5),  # unless the plan is patient
-        ((0.2, 0.5, 0.501, 0.8, 0.7), False, 0.0, 3, 5),  # one flat round is no end
-        ((0.5, 0.9, 0.9, 0.9, 0.9), False, 0.9, 0, 1),  # hopeless beside what there is
-        ((0.5, 0.9, 0.4, 0.4, 0.4), False, 0.8, 1, 4),
+        ((0.2, 0.5, 0.3, 0.4, 0.9), 0.0, 1, 4),
+        ((0.2, 0.5, 0.501, 0.8, 0.7), 0.0, 3, 5),  # one flat round is no end
+        ((0.5, 0.9, 0.9, 0.9, 0.9), 0.9, 0, 1),  # hopeless beside what there is
+        ((0.5, 0.9, 0.4, 0.4, 0.4), 0.8, 1, 4),
     ],
 )
 def test_training_keeps_the_best_as_measured_and_ends_when_it_gains_nothing(
-    monkeypatch, scores, patient, to_beat, kept, rounds
+    monkeypatch, scores, to_beat, kept, rounds
 ):
     """Training and measuring are scripted: round i makes a kernel of i + 1 leapfrogs that scores
     ``scores[i]``.
@@ -90,9 +97,8 @@ def test_training_keeps_the_best_as_measured_and_ends_when_it_gains_nothing(
 
     monkeypatch.setattr(_networks, "train_kernel", train)
     monkeypatch.setattr(_networks, "judge", judge)
-    plan, account = SMALL._replace(rounds=5, patient=patient), Account()
-    options = {"step_size": 0.2, "to_beat": to_beat}
-    found = train_candidate(jax.random.key(1), plan, WHITE, position, account, **options)
+    plan, account = SMALL._replace(rounds=5), Account()
+    found = train_candidate(jax.random.key(1), plan, WHITE, position, account, to_beat=to_beat)
     assert found.transition.dynamics.num_leapfrogs == kept + 1
     assert found.worst == scores[kept]
     assert len(made) == rounds
