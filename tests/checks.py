@@ -65,7 +65,7 @@ def phase_points(dim, chains=32, seed=0, dtype="float64"):
     return jnp.asarray(position), jnp.asarray(momentum), jnp.asarray(np.arange(chains) % 2 == 0)
 
 
-def examine(transition, points) -> Evidence:
+def diagnose_logdensity(transition, points) -> Evidence:
     """Proposals from ``points = (position, momentum, forward)``, their reversals and Jacobians."""
     there, jacobian, logdensity = _move(transition, *points)
     back, _, end_logdensity = _move(transition, there.end.position, there.end.momentum, ~points[2])

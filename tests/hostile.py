@@ -15,8 +15,8 @@ import numpy as np
 
 from capriole import KernelFileError, load, save
 from capriole.coordinates import Transported, Whitened, estimate_whitening
-from capriole.diagnostics import LEVELS, Marginal, Place, moments
-from capriole.fitting import Cost, Found, Kind, Note, NoteKind
+from capriole.diagnostics import LEVELS, Marginal, ModeSummary, moments
+from capriole.fitting import Cost, Kind, Note, NoteKind, SearchResult
 from capriole.kernels import CrankNicolson, Jittered, Mixture, Rotation, Transition, hmc
 from capriole.runs import (
     CheckpointError,
@@ -27,7 +27,7 @@ from capriole.runs import (
     open_draws,
 )
 from capriole.runs._checkpoint import fill
-from capriole.runs._found import SEARCH, read_found, write_found
+from capriole.runs._found import SEARCH, read_search, write_search
 from capriole.runtime import write_container
 from kernels import learned, transport_map
 from stored import row, warmup_facts
@@ -43,7 +43,7 @@ CONFIG = {
     "num_draws": 10,
     "spread": 1.0,
     "train_steps": 0,
-    "num_pilot_chains": 16,
+    "num_warmup_chains": 16,
     "compare": False,
     "criterion": "gradients",
     "origin": {"function": "model.py:f", "dim": 2, "spread": 1.0, "float64": True},
@@ -88,7 +88,7 @@ def make(folder: Path) -> Path:
     for old in sorted((folder / "checkpoints").iterdir())[:-1]:
         old.unlink()
     (folder / "found").mkdir()
-    write_found(
+    write_search(
         checkpoints(folder / "found"),
         folder / "found" / KERNELS["kernel"],
         KERNEL.logdensity,
@@ -114,19 +114,19 @@ def whitened() -> Mixture:
     return Mixture(parts, (0.5, 0.3, 0.2))
 
 
-def found() -> Found:
+def found() -> SearchResult:
     """What the search of `capriole.fit` might find, every field filled."""
     rows = (row(Kind.JITTERED_ROTATION), row(Kind.NUTS, measured_gradients=900))
     starts, spent = STATE.position[:, :4], Cost(9000, 2.5, 1.5)
     notes = (Note(NoteKind.LEFT_OUT, "no network was trained: rotations suffice"),)
     draws = np.random.default_rng(1).normal(size=(4, 200, 2))
-    place = Place((0.0, 1.0), (1.0, 2.0), 1.0)
+    place = ModeSummary((0.0, 1.0), (1.0, 2.0), 1.0)
     warmup = warmup_facts(
         marginals=(Marginal(1, tuple(np.linspace(-2, 2, len(LEVELS)).tolist())),),
         moments=moments(draws),
         modes=(place,),
     )
-    return Found(
+    return SearchResult(
         rows[0].name,
         rows[0].name,
         whitened(),
@@ -201,7 +201,7 @@ def _read_config(folder: Path) -> None:
 def _read_found(folder: Path) -> None:
     stored, kernel = checkpoints(folder).read(SEARCH), folder / KERNELS["kernel"]
     assert stored is not None
-    read_found(stored, kernel, KERNEL.logdensity, num_chains=4, position=STATE.position)
+    read_search(stored, kernel, KERNEL.logdensity, num_chains=4, position=STATE.position)
 
 
 def spoil(folder: Path, kind: str, rng: np.random.Generator) -> str:

@@ -25,7 +25,7 @@ def tiny_run(folder: Path) -> None:
 
     import capriole
     from capriole.kernels import Transition, learned_leapfrog
-    from capriole.runs import CheckpointedTrainer, RunFolder, stream_chains
+    from capriole.runs import CheckpointedTrainer, RunFolder, draw_chains_to_disk
     from capriole.training import LogJump, Recipe, adam
     from densities import Correlated
 
@@ -47,7 +47,7 @@ def tiny_run(folder: Path) -> None:
     )
     kernel = trained.transition
     capriole.save(folder / "kernel.safetensors", kernel)
-    stream_chains(
+    draw_chains_to_disk(
         jax.random.key(3),
         kernel,
         kernel.init(position),

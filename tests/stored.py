@@ -11,10 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from capriole.adaptation import Exploration
+from capriole.adaptation import WarmupResult
 from capriole.coordinates import Whitened, Whitening, identity
 from capriole.diagnostics import Modes
-from capriole.fitting import NUTS, Cost, Found, Judgement, Kind, Row, WarmupFacts, _final_run
+from capriole.fitting import (
+    NUTS,
+    Cost,
+    KernelMetrics,
+    Kind,
+    SamplerReport,
+    SearchResult,
+    WarmupFacts,
+    _final_run,
+)
 from capriole.fitting._budget import Account, Budget
 from capriole.fitting._candidate import Candidate, Coordinates
 from capriole.fitting._context import SearchContext
@@ -23,7 +32,7 @@ from capriole.fitting._settings import Settings
 from capriole.fitting.proposers import _nuts
 from capriole.kernels import Rotation, Transition
 from capriole.runtime import Progress
-from capriole.sampling import PeerDraws
+from capriole.sampling import CountedDraws
 from densities import Gaussian
 
 SCALE = np.array([1.0, 30.0, 0.02])
@@ -38,15 +47,17 @@ def settings(**changes: Any) -> Settings:
     return Settings(8, 300, 1.0, 0, 16, True, "gradients")._replace(**changes)
 
 
-def judgement(worst: float = 0.3, **changes: Any) -> Judgement:
+def metrics(worst: float = 0.3, **changes: Any) -> KernelMetrics:
     """Figures of a kernel with ``worst`` effective draws per gradient."""
-    return Judgement(worst, worst, 1.0, 0.9, 1.0, 0.0, 100, 110, 1.0, 0.0)._replace(**changes)
+    return KernelMetrics(worst, worst, 1.0, 0.9, 1.0, 0.0, 100, 110, 1.0, 0.0)._replace(**changes)
 
 
-def row(kind: Kind = Kind.ROTATION, worst: float = 0.3, **changes: Any) -> Row:
+def row(kind: Kind = Kind.ROTATION, worst: float = 0.3, **changes: Any) -> SamplerReport:
     """A row of the verdict with ``worst`` effective draws per gradient."""
     num_leapfrogs = None if kind is Kind.NUTS else 1
-    made = Row(kind, Coordinates.AFFINE, (), num_leapfrogs, worst, worst, 1.0, 0.9, 1.0, 4000, 1.5)
+    made = SamplerReport(
+        kind, Coordinates.AFFINE, (), num_leapfrogs, worst, worst, 1.0, 0.9, 1.0, 4000, 1.5
+    )
     return made._replace(**changes)
 
 
@@ -55,26 +66,26 @@ def candidate(
 ) -> Candidate:
     """A candidate, as if it had been measured."""
     values = {"num_leapfrogs": 1, "account": Account()} | changes
-    return Candidate(kind=kind, transition=transition, judgement=judgement(worst), **values)
+    return Candidate(kind=kind, transition=transition, metrics=metrics(worst), **values)
 
 
-def exploration(dim: int = 2, num_chains: int = 16, **changes: Any) -> Exploration:
+def exploration(dim: int = 2, num_chains: int = 16, **changes: Any) -> WarmupResult:
     """A warm-up on N(0, I) whose chains agreed."""
     draws = np.random.default_rng(0).normal(size=(num_chains, 50, dim))
     white = identity(dim, jnp.zeros(()).dtype)
-    made = Exploration(
+    made = WarmupResult(
         position=jnp.asarray(draws[:, -1].T),
         draws=draws,
         whitening=white,
-        sharp=None,
+        fisher=None,
         rhat_max=1.0,
-        apart=1.0,
+        max_separation=1.0,
         step_size=0.3,
         acceptance_rate=0.9,
         num_windows=2,
-        num_lost=0,
-        num_frozen=0,
-        num_left=0,
+        num_negligible=0,
+        num_stuck=0,
+        num_missed=0,
         modes=Modes(np.zeros(num_chains, int), np.zeros(1)),
         num_gradients=1000,
         seconds=1.0,
@@ -87,7 +98,7 @@ def context(
     candidates: Sequence[Candidate] = (),
     *,
     target: Any = PLANE,
-    warmup: Exploration | None = None,
+    warmup: WarmupResult | None = None,
     **changes: Any,
 ) -> SearchContext:
     """What a search knows after a warm-up on N(0, I)."""
@@ -107,7 +118,7 @@ def warmup_facts(**changes: Any) -> WarmupFacts:
 
 def stored_found(
     target: Any, scale: Any = SCALE, *, num_chains: int = 8, kernel: Any = None, **changes: Any
-) -> Found:
+) -> SearchResult:
     """What a search finds on a Gaussian of these scales: one rotation, in white coordinates."""
     scale = np.asarray(scale)
     dim = len(scale)
@@ -118,13 +129,13 @@ def stored_found(
     starts = jnp.asarray(
         np.random.default_rng(0).normal(size=(dim, max(8, num_chains))) * scale[:, None]
     )
-    made = Found(
+    made = SearchResult(
         chosen="rotation",
-        own="rotation",
+        best_candidate="rotation",
         kernel=kernel,
         rows=(row(),),
         starts=starts[:, :num_chains],
-        crowd=starts[:, :8],
+        dispersed_starts=starts[:, :8],
         notes=(),
         spent=SEARCH_COST,
         compared=None,
@@ -138,9 +149,11 @@ def stored_found(
 def search_of(scale: Any = SCALE, **changes: Any) -> Any:
     """What stands for the search of `fit`: it says that it began, and finds what is stored."""
 
-    def search(keys: Any, target: Any, position: Any, settings: Settings, progress: Any) -> Found:
+    def search(
+        keys: Any, target: Any, position: Any, settings: Settings, progress: Any
+    ) -> SearchResult:
         if progress is not None:
-            progress(Progress("pilot", 1, 1, 0.1, {}))
+            progress(Progress("warmup", 1, 1, 0.1, {}))
         return stored_found(target, scale, num_chains=settings.num_chains, **changes)
 
     return search
@@ -161,22 +174,22 @@ class Stored(InMemory):
     def __init__(self, scale: Any = SCALE, **changes: Any):
         self.scale, self.changes = scale, changes
 
-    def search(self, target: Any, find: Any) -> Found:
+    def search(self, target: Any, find: Any) -> SearchResult:
         """What was stored."""
         return stored_found(target, self.scale, **self.changes)
 
 
-def peer(position: np.ndarray, **changes: Any) -> PeerDraws:
+def peer(position: np.ndarray, **changes: Any) -> CountedDraws:
     """Draws of NUTS with these positions, ten gradients each."""
     num = 10 * position.shape[0] * position.shape[1]
-    return PeerDraws(position, num, 100, 1.0, 1.0, 0.5, 0.8, 0, {})._replace(**changes)
+    return CountedDraws(position, num, 100, 1.0, 1.0, 0.5, 0.8, 0, {})._replace(**changes)
 
 
 def quick_nuts(monkeypatch: Any, scale: Any = SCALE) -> list[int]:
     """Independent draws of a Gaussian in the place of NUTS's; returns the lengths of its runs."""
     lengths: list[int] = []
 
-    def draw(key: Any, target: Any, starts: Any, *, num_draws: int) -> PeerDraws:
+    def draw(key: Any, target: Any, starts: Any, *, num_draws: int) -> CountedDraws:
         lengths.append(num_draws)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         noise = rng.normal(size=(starts.shape[1], num_draws, len(scale)))

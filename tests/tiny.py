@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from capriole.kernels import Transition
-from capriole.runs import CheckpointedTrainer, Checkpoints, DrawStore, stream_chains
+from capriole.runs import CheckpointedTrainer, Checkpoints, DrawStore, draw_chains_to_disk
 from capriole.sampling import draw_chains
 from capriole.training import LogJump, Recipe, adam
 from densities import Banana
@@ -23,7 +23,7 @@ def checkpoints(folder, identity="this run"):
 
 
 def stream(folder, *, num_draws=NUM, key=KEY, state=STATE, kernel=KERNEL, **options):
-    return stream_chains(
+    return draw_chains_to_disk(
         key,
         kernel,
         state,

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from _bench import options, store
 
 from capriole.kernels import Transition, hmc, learned_leapfrog
-from capriole.runs import CheckpointedTrainer, Checkpoints, Stop, stream_chains
+from capriole.runs import CheckpointedTrainer, Checkpoints, Stop, draw_chains_to_disk
 from capriole.sampling import draw_chunks
 from capriole.training import LogJump, Recipe, adam
 from capriole_lab.targets import make_target
@@ -86,7 +86,7 @@ def streaming(
         times["plain"].append(plain(num_draws))
         cpu["plain"] += time.process_time() - before
         before, waiting.seconds, start = time.process_time(), 0.0, time.perf_counter()
-        stream_chains(
+        draw_chains_to_disk(
             key,
             kernel,
             state,
@@ -145,7 +145,7 @@ def main() -> None:
 
         def stream():
             state, path = cheap.init(icg.sample(key, 8)), folder / "long.zarr"
-            return stream_chains(
+            return draw_chains_to_disk(
                 key, cheap, state, path, checkpoints, num_draws=args.draws, stage="long"
             )
 

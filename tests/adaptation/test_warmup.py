@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from capriole import PerChain
-from capriole.adaptation import _warmup, by_gradients, explore, start_state
+from capriole.adaptation import _warmup, explore, start_state, whiten_by_gradients
 from capriole.adaptation._thresholds import WARMUP
-from capriole.adaptation._warmup import _scouted, _Window, _without_the_lost, change
+from capriole.adaptation._warmup import _explored_ends, _Window, _without_the_lost, change
 from capriole.coordinates import (
     Whitened,
     Whitening,
@@ -52,7 +52,7 @@ def test_gradients_that_do_not_vary_give_no_whitening():
     ):
         fisher_whitening(draws, grads)
     target = PerChain(lambda x: jnp.where(x[0] > 0, -x[0], -jnp.inf))
-    assert by_gradients(target, draws[:1], jnp.ones((1, 8)))[0] is None
+    assert whiten_by_gradients(target, draws[:1], jnp.ones((1, 8)))[0] is None
 
 
 def test_change_is_one_for_the_same_map_and_the_ratio_of_scales_else():
@@ -97,7 +97,7 @@ def test_chains_in_a_place_without_mass_are_taken_out_and_others_are_not(depth, 
     near = jax.random.normal(jax.random.key(1), (2, 28))
     starts = jnp.concatenate([near, 20 + near[:, :4]], axis=1)
     found = explore(jax.random.key(0), two_places(depth), starts, max_windows=4)
-    assert found.num_lost == lost
+    assert found.num_negligible == lost
     assert found.agreed == (lost > 0)
 
 
@@ -128,8 +128,8 @@ def test_under_a_bell_a_frozen_chain_far_out_is_lost_unless_it_is_dense_there(de
     lp = rng.normal(size=(100, 16)) / 10
     lp[:, 5] = density
     window = _Window(draws, lp, draws[:, -1], 0.3, 0.8, 1)
-    assert _without_the_lost(window, bell=False)[1] == 0
-    kept, num = _without_the_lost(window, bell=True)
+    assert _without_the_lost(window, gaussianized=False)[1] == 0
+    kept, num = _without_the_lost(window, gaussianized=True)
     assert num == lost
     assert (kept.last[:, 5] == 9).all() == (not lost)
 
@@ -141,10 +141,10 @@ def test_scouts_stay_in_a_narrow_mode(monkeypatch):
     target, ends = Mixture2(centre=5.0, wide=3**0.5, narrow=0.05**0.5), []
 
     def watched(*arguments):
-        ends.append(_scouted(*arguments)[0])
+        ends.append(_explored_ends(*arguments)[0])
         return ends[-1], 0
 
-    monkeypatch.setattr(_warmup, "_scouted", watched)
+    monkeypatch.setattr(_warmup, "_explored_ends", watched)
     for seed in range(3):
         starts = 6.73 * jax.random.normal(jax.random.key(seed), (256, 2)).T
         _warmup.explore(jax.random.key(seed + 9), target, starts, max_windows=1)

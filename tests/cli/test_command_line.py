@@ -169,7 +169,7 @@ def test_a_run_folder_never_chooses_code_to_run(tmp_path):
         "num_draws": 10,
         "spread": 1.0,
         "train_steps": 0,
-        "num_pilot_chains": 16,
+        "num_warmup_chains": 16,
         "compare": False,
         "criterion": "gradients",
     }

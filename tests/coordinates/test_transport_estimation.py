@@ -17,9 +17,9 @@ from capriole.coordinates import (
     estimate_transport,
     estimate_whitening,
     from_user,
+    in_coordinates_of,
     maps,
     refitted,
-    seen_from,
     to_user,
     users,
 )
@@ -49,7 +49,7 @@ def test_coordinates_of_coordinates():
     np.testing.assert_allclose(draws[:, 0].T, x, rtol=1e-12)
     assert users(target) is inner.logdensity
     assert [type(step).__name__ for step in maps(target)] == ["Whitening", "TransportMap"]
-    np.testing.assert_allclose(seen_from(target, Banana())(z), target(z), rtol=1e-12)
+    np.testing.assert_allclose(in_coordinates_of(target, Banana())(z), target(z), rtol=1e-12)
     expected = Banana()(x) + inner.transport.log_det(target.whitening.forward(z))
     np.testing.assert_allclose(target(z), expected, rtol=1e-10)
 

@@ -189,13 +189,13 @@ def test_z_scores_without_a_standard_error():
 
 def test_mode_summary_by_hand():
     labels = np.array([[0, 0, 1, 1], [0, 1, 0, 1], [0, 0, 0, 0], [2, 2, 0, 1]])
-    summary = diagnostics.mode_summary(labels, 3)
+    summary = diagnostics.mode_occupation(labels, 3)
     occupation = np.array([[0.5, 0.5, 0], [0.5, 0.5, 0], [1, 0, 0], [0.25, 0.25, 0.5]])
     np.testing.assert_allclose(summary.weights, occupation.mean(axis=0))
     np.testing.assert_allclose(summary.errors, occupation.std(axis=0, ddof=1) / 2)
     assert summary.switches_per_step == pytest.approx((1 + 3 + 0 + 2) / 12)
     assert summary.saw_all == 0.25
-    assert np.isnan(diagnostics.mode_summary(labels[:1], 3).errors).all()
+    assert np.isnan(diagnostics.mode_occupation(labels[:1], 3).errors).all()
 
 
 @pytest.mark.parametrize("label", [-1, 2])
@@ -203,7 +203,7 @@ def test_mode_summary_refuses_labels_out_of_range(label):
     labels = np.zeros((4, 10), int)
     labels[1, 2] = label
     with pytest.raises(ValueError, match=f"0 to 1, got .*{label}"):
-        diagnostics.mode_summary(labels, 2)
+        diagnostics.mode_occupation(labels, 2)
 
 
 def test_mode_rhat():
@@ -373,7 +373,7 @@ def test_ess_rewards_failure_and_the_modes_tell():
     labels = (draws[:, :, 0] > 0).astype(int)
     assert diagnostics.bulk_ess(draws).min() > 0.5 * 8 * 500
     assert diagnostics.rhat(draws).max() < 1.01
-    summary = diagnostics.mode_summary(labels, 2)
+    summary = diagnostics.mode_occupation(labels, 2)
     np.testing.assert_array_equal(summary.weights, [1, 0])
     assert (summary.switches_per_step, summary.saw_all) == (0, 0)
     assert diagnostics.mode_rhat(labels, 2) == 1  # blind to it: no chain disagrees

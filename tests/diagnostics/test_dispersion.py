@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from capriole.diagnostics import APART, Met, farthest, left_behind
+from capriole.diagnostics import SEPARATION, ExploredPoints, farthest, missed_high_density_points
 
 
 def test_one_chain_of_many_in_another_mode_is_noticed():
@@ -10,7 +10,7 @@ def test_one_chain_of_many_in_another_mode_is_noticed():
     assert farthest(draws)[0] < 1
     draws[5, :, 1] += 10
     apart, frozen = farthest(draws)
-    assert apart > APART
+    assert apart > SEPARATION
     assert frozen == 0
 
 
@@ -24,6 +24,6 @@ def test_a_frozen_chain_is_counted_and_sits_nowhere():
 
 def test_a_place_denser_than_a_gaussians_mode_is_noticed():
     draws = -np.random.default_rng(0).chisquare(5, size=(100, 64)) / 2
-    met = Met(np.arange(4.0)[None], np.array([-30.0, -1.0, 0.0, 3.5]))
-    assert left_behind(met, draws).tolist() == [[3.0]]
-    assert left_behind(met, np.full((2, 2), -np.inf)).size == 0
+    met = ExploredPoints(np.arange(4.0)[None], np.array([-30.0, -1.0, 0.0, 3.5]))
+    assert missed_high_density_points(met, draws).tolist() == [[3.0]]
+    assert missed_high_density_points(met, np.full((2, 2), -np.inf)).size == 0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from capriole.diagnostics import Modes, find_modes, labelled, places
+from capriole.diagnostics import Modes, assign_modes, find_modes, summarise_modes
 
 RNG = np.random.default_rng(0)
 
@@ -47,7 +47,7 @@ def test_a_rough_surface_has_no_modes_to_count():
     draws, lp = chains([[30.0 * i, 0.0] for i in range(17)])
     modes = find_modes(draws, lp)
     assert modes.label.tolist() == [-1] * 17
-    assert places(modes, draws) == ()
+    assert summarise_modes(modes, draws) == ()
     assert len(find_modes(draws[:16], lp[:16]).log_mass) == 16
 
 
@@ -61,7 +61,7 @@ def test_chains_that_stand_still_are_in_no_mode():
 def test_a_mass_that_is_no_number_is_left_out():
     draws, lp = chains([[0.0, 0.0]] * 2 + [[30.0, 0.0]] * 2)
     lp[2:, 0] = np.nan
-    (only,) = places(find_modes(draws, lp), draws)
+    (only,) = summarise_modes(find_modes(draws, lp), draws)
     assert only.share == 1
     assert abs(only.centre[0]) < 1
 
@@ -74,7 +74,7 @@ def test_masses_of_few_draws_go_by_variances():
 
 def test_draws_belong_to_the_place_that_they_are_near_in_its_own_scale():
     draws, _ = chains([[0.0, 0.0]] * 2 + [[20.0, 0.0]] * 2)
-    found = places(Modes(np.array([0, 0, 1, 1]), np.log([0.2, 0.8])), draws)
+    found = summarise_modes(Modes(np.array([0, 0, 1, 1]), np.log([0.2, 0.8])), draws)
     assert [round(place.share, 3) for place in found] == [0.8, 0.2], "the greatest mass first"
-    label = labelled(np.array([[[0.5, 0.0], [19.0, 1.0]], [[9.0, 0.0], [12.0, 0.0]]]), found)
+    label = assign_modes(np.array([[[0.5, 0.0], [19.0, 1.0]], [[9.0, 0.0], [12.0, 0.0]]]), found)
     np.testing.assert_array_equal(label, [[1, 0], [1, 0]])

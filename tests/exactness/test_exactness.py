@@ -26,7 +26,9 @@ LEARNED = "learned-2-mog"
 @cache
 def evidence(name, dtype="float64"):
     case = BY_NAME[name]
-    return checks.examine(case.transition(dtype), checks.phase_points(case.dim, dtype=dtype))
+    return checks.diagnose_logdensity(
+        case.transition(dtype), checks.phase_points(case.dim, dtype=dtype)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -76,7 +78,9 @@ def _masked(transition, fill):
 
 @pytest.mark.parametrize("fill", [True, False])
 def test_masks_that_are_all_true_or_all_false(fill):
-    found = checks.examine(_masked(BY_NAME[LEARNED].transition(), fill), checks.phase_points(2))
+    found = checks.diagnose_logdensity(
+        _masked(BY_NAME[LEARNED].transition(), fill), checks.phase_points(2)
+    )
     checks.check_round_trip(found, atol=1e-10)
     checks.check_log_det(found, atol=1e-10)
     checks.check_log_ratio(found)

@@ -29,7 +29,7 @@ def kernel(target=TARGET):
 @cache
 def evidence(bug):
     subject = kernel() if bug is None else mutate(kernel(), bug)
-    return checks.examine(subject, checks.phase_points(2))
+    return checks.diagnose_logdensity(subject, checks.phase_points(2))
 
 
 def positions(chains=400):

@@ -65,7 +65,7 @@ def test_the_gradients_of_a_whole_fit_are_those_that_were_computed():
 @pytest.mark.slow
 def test_so_they_are_where_a_transport_map_and_a_marginal_are_made():
     verdict, told, computed = told_and_counted(funnel, 3)
-    assert verdict.settings["pilot"]["marginals"]
+    assert verdict.settings["warmup"]["marginals"]
     assert abs(computed - told) < 0.02 * told
 
 
@@ -81,7 +81,7 @@ def test_networks_are_trained_from_the_rotation_measured_and_paid_for(monkeypatc
     assert network is not None
     assert network.worst > 0
     trained = 40 * 200 * network.num_leapfrogs
-    assert network.fixed_gradients > settings["pilot"]["num_gradients"] + trained
+    assert network.fixed_gradients > settings["warmup"]["num_gradients"] + trained
     assert settings["training"]["num_gradients"] > trained
     assert abs(computed - told) < 0.02 * told, "but for those of the first checks and of starts"
 

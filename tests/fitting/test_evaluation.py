@@ -7,7 +7,7 @@ from capriole.coordinates import (
     Whitened,
     estimate_whitening,
 )
-from capriole.fitting import judge
+from capriole.fitting import evaluate
 from capriole.kernels import hmc
 from densities import Correlated
 
@@ -18,7 +18,7 @@ def test_the_judge_measures_in_the_users_coordinates():
         target, estimate_whitening(np.asarray(target.sample(jax.random.key(0), 10_000)))
     )
     kernel = hmc(white, step_size=0.5, num_leapfrogs=3)
-    found = judge(
+    found = evaluate(
         jax.random.key(1), kernel, white.whitening.inverse(target.sample(jax.random.key(2), 32))
     )
     assert 0.05 < found.worst < 1

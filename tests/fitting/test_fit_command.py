@@ -93,7 +93,7 @@ def test_bad_input_is_status_2(tmp_path, spec):
     assert found.exit_code == 2
     assert "--dim" in found.output
     assert run("scgg", *QUICK, "--out", tmp_path / "other").exit_code == 2
-    apart = run(
+    max_separation = run(
         spec,
         "--dim",
         1,
@@ -103,8 +103,10 @@ def test_bad_input_is_status_2(tmp_path, spec):
         "--out",
         tmp_path / "third",
     )
-    assert apart.exit_code == 2
-    assert "spread must be one positive finite number, got 0.0" in " ".join(apart.output.split())
+    assert max_separation.exit_code == 2
+    assert "spread must be one positive finite number, got 0.0" in " ".join(
+        max_separation.output.split()
+    )
 
 
 @pytest.mark.parametrize("change", [{"dim": 2}, {"spread": 50.0}], ids=str)
@@ -187,7 +189,7 @@ def test_configurations_are_checked_field_by_field(change):
         "num_draws": 60,
         "spread": 1.0,
         "train_steps": 0,
-        "num_pilot_chains": 64,
+        "num_warmup_chains": 64,
     }
     sound |= {"compare": True, "criterion": "gradients", "origin": origin}
     read_config(sound)

@@ -37,7 +37,7 @@ def test_a_funnel_is_sampled_in_the_coordinates_of_a_transport_map(unfolded):
 
 
 def test_a_funnels_parent_is_explored_by_its_marginal(unfolded):
-    (marginal,) = unfolded.verdict.settings["pilot"]["marginals"]
+    (marginal,) = unfolded.verdict.settings["warmup"]["marginals"]
     assert marginal["dimension"] == 0
     np.testing.assert_allclose(marginal["quantiles"], 3 * norm.ppf(LEVELS), atol=0.05)
 

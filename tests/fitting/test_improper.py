@@ -74,19 +74,19 @@ def test_where_the_warmup_breaks_down_the_density_is_asked(monkeypatch, error):
 
     monkeypatch.setattr(_search, "explore", run_away)
     with pytest.raises(ValueError, match="along dimension 1, 2, so it has no finite integral"):
-        capriole.fit(IMPROPER["dimension 1, 2,"], np.zeros(3), num_pilot_chains=16)
+        capriole.fit(IMPROPER["dimension 1, 2,"], np.zeros(3), num_warmup_chains=16)
     with pytest.raises(type(error), match=str(error)):
-        capriole.fit(PROPER["exponential"], np.zeros(3), num_pilot_chains=16)
+        capriole.fit(PROPER["exponential"], np.zeros(3), num_warmup_chains=16)
 
 
 def test_where_chains_of_the_warmup_disagree_the_density_is_asked(monkeypatch):
-    apart = exploration(3, apart=100.0)
-    monkeypatch.setattr(_search, "explore", lambda *args, **options: apart)
+    max_separation = exploration(3, max_separation=100.0)
+    monkeypatch.setattr(_search, "explore", lambda *args, **options: max_separation)
     with pytest.raises(ValueError, match="along dimension 1, 2, so it has no finite integral"):
-        capriole.fit(IMPROPER["dimension 1, 2,"], np.zeros(3), num_pilot_chains=16)
+        capriole.fit(IMPROPER["dimension 1, 2,"], np.zeros(3), num_warmup_chains=16)
 
 
 @pytest.mark.slow
 def test_fit_refuses_at_once_what_chains_run_away_on():
     with pytest.raises(ValueError, match="along dimension 1, 2, so it has no finite integral"):
-        capriole.fit(IMPROPER["dimension 1, 2,"], np.zeros(3), num_pilot_chains=16, train_steps=0)
+        capriole.fit(IMPROPER["dimension 1, 2,"], np.zeros(3), num_warmup_chains=16, train_steps=0)

@@ -8,7 +8,7 @@ import pytest
 import capriole
 from capriole.diagnostics import ProblemKind, not_mixed
 from capriole.fitting import NoteKind, _api
-from capriole.fitting._final_run import InMemory, KernelSampler, NutsSampler, lengthened
+from capriole.fitting._final_run import InMemory, KernelSampler, NutsSampler, run_until_mixed
 from capriole.kernels import Rotation, Transition
 from stored import BY_NUTS, GAUSSIAN, PLANE, Stored, peer, quick_nuts
 
@@ -73,7 +73,7 @@ def test_ctrl_c_in_a_longer_pass_leaves_what_has_more_steps(chunks, kept):
 
     start = 3 * jax.random.normal(jax.random.key(1), (2, 4))
     sampler = KernelSampler(jax.random.key(0), kernel, start, 1000, Stopped(), stop, ())
-    final = lengthened(sampler)
+    final = run_until_mixed(sampler)
     assert not final.completed
     assert final.thin == kept
     assert final.num_steps == (1000 if kept == 1 else 1200)
@@ -101,9 +101,9 @@ def stopped_in_the_second_pass(key, target, starts, *, num_draws):
     """Chains of NUTS that do not meet in the first pass."""
     if num_draws > 300:
         raise KeyboardInterrupt
-    apart = np.arange(starts.shape[1])[:, None, None]
+    max_separation = np.arange(starts.shape[1])[:, None, None]
     rng = np.random.default_rng(0)
-    return peer(apart + rng.normal(size=(starts.shape[1], num_draws, starts.shape[0])))
+    return peer(max_separation + rng.normal(size=(starts.shape[1], num_draws, starts.shape[0])))
 
 
 def test_ctrl_c_in_a_longer_pass_of_nuts_leaves_the_one_before_and_is_said(monkeypatch):
@@ -124,6 +124,6 @@ def test_ctrl_c_in_a_longer_pass_of_nuts_is_raised_where_a_run_can_go_on(monkeyp
     sampler = NutsSampler(jax.random.key(0), GAUSSIAN, starts, 300, (), **options)
     if resumable:
         with pytest.raises(KeyboardInterrupt):
-            lengthened(sampler)
+            run_until_mixed(sampler)
     else:
-        assert not lengthened(sampler).completed
+        assert not run_until_mixed(sampler).completed

@@ -105,14 +105,14 @@ def test_weights_worth_nothing_change_nothing():
     jax.tree.map(np.testing.assert_array_equal, same, far)
 
 
-APART = exploration(position=jnp.asarray(starts(16)), apart=100.0)
+SEPARATION = exploration(position=jnp.asarray(starts(16)), max_separation=100.0)
 
 
 @pytest.mark.parametrize(
     "warmup",
     [
-        exploration(THRESHOLDS.most_jump_dim + 1, apart=100.0),
-        exploration(apart=1.0),
+        exploration(THRESHOLDS.most_jump_dim + 1, max_separation=100.0),
+        exploration(max_separation=1.0),
     ],
     ids=["many dimensions", "chains agreed"],
 )
@@ -123,20 +123,20 @@ def test_no_maxima_are_climbed_to(monkeypatch, warmup):
 
 
 def test_what_was_climbed_for_nothing_counts():
-    before = context([candidate()], target=PerChain(one), warmup=APART)
+    before = context([candidate()], target=PerChain(one), warmup=SEPARATION)
     after = ModeJumps().propose(before)
     assert after.candidates == before.candidates
     assert after.budget.total.num_gradients == after.budget.common.cost.num_gradients > 16
 
 
 def test_jumps_come_with_small_hmc_steps_and_an_account_of_their_own():
-    after = ModeJumps().propose(context([candidate()], target=PerChain(two), warmup=APART))
+    after = ModeJumps().propose(context([candidate()], target=PerChain(two), warmup=SEPARATION))
     rotation, jump = after.candidates
     assert rotation.kind is Kind.ROTATION
     assert jump.name == "jumps between modes and HMC"
     assert jump.shared == ()
     spent = jump.account.cost.num_gradients
-    assert spent == after.budget.total.num_gradients > 4096 + jump.judgement.spent_gradients
+    assert spent == after.budget.total.num_gradients > 4096 + jump.metrics.spent_gradients
 
 
 def test_the_jump_is_between_the_modes_in_order():
@@ -153,7 +153,7 @@ def test_fit_jumps_between_modes_that_hmc_does_not_connect(tmp_path):
     """The narrow mode is one that the warm-up's steps do not enter; with the right share of the
     draws, and saved.
     """
-    options = {"seed": 1, "num_draws": 500, "num_pilot_chains": 32, "compare": False}
+    options = {"seed": 1, "num_draws": 500, "num_warmup_chains": 32, "compare": False}
     found = capriole.fit(two, np.zeros(2), spread=20.0, **options)
     verdict = found.verdict
     assert verdict.row(verdict.chosen).kind is Kind.MODE_JUMP, verdict.table()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from capriole.diagnostics import FITTED, LEVELS, Marginal, ProblemKind, fatal
+from capriole.diagnostics import FIT_REMEDIES, LEVELS, Marginal, ProblemKind, fatal
 from capriole.fitting import Cost, _api, _final_run
-from capriole.fitting._final_run import Final, NutsSampler, lengthened
+from capriole.fitting._final_run import Final, NutsSampler, run_until_mixed
 from stored import PLANE, peer, stored_found, warmup_facts
 
 DRAWS = np.random.default_rng(0).normal(size=(8, 1000, 2))
@@ -24,7 +24,7 @@ def test_draws_without_trouble_have_no_problems():
     assert problems() == []
 
 
-@pytest.mark.parametrize("name", ["num_frozen", "num_left"])
+@pytest.mark.parametrize("name", ["num_stuck", "num_missed"])
 def test_a_place_that_the_warmup_left_makes_nuts_doubtful(name):
     (said,) = problems(**{name: 2})
     assert said.is_fatal
@@ -40,7 +40,9 @@ def test_nuts_is_held_to_the_rule_on_chains_that_stand_still():
         return problems(position, thin)
 
     assert standing(190, 1) == []
-    words = f"1 of 8 chains rejected 200 proposals in a row, at most 229 of 999: {FITTED.stuck}"
+    words = (
+        f"1 of 8 chains rejected 200 proposals in a row, at most 229 of 999: {FIT_REMEDIES.stuck}"
+    )
     assert [str(problem) for problem in fatal(standing(230, 1))] == [words]
     (said,) = standing(60, 4)
     assert said.kind is ProblemKind.STUCK
@@ -71,7 +73,7 @@ def test_nuts_is_run_longer_while_its_chains_disagree_or_miss_an_end(monkeypatch
 
     monkeypatch.setattr(_final_run, "draw_nuts", run)
     sampler = NutsSampler(jax.random.key(0), PLANE, jnp.zeros((2, 8)), 100, marginals)
-    final = lengthened(sampler)
+    final = run_until_mixed(sampler)
     assert lengths == [100, 400, 1600]
     assert final.thin == 16
     assert final.position.shape == (8, 100, 2)

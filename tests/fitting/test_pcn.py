@@ -12,10 +12,10 @@ from scipy import stats
 
 import capriole
 from capriole.coordinates import Whitened, estimate_whitening
-from capriole.fitting import Addition, Coordinates, Kind, judge
+from capriole.fitting import Addition, Coordinates, Kind, evaluate
 from capriole.fitting._budget import Account
 from capriole.fitting._candidate import Candidate
-from capriole.fitting.proposers._pcn import gradient_free, held, with_rotation
+from capriole.fitting.proposers._pcn import acceptance_ratio, gradient_free, with_rotation
 from capriole.kernels import CrankNicolson, Mixture, Rotation, Transition
 from densities import Gaussian
 
@@ -32,7 +32,7 @@ class Student(capriole.AbstractLogDensity):
         return student(position)
 
 
-def places(target):
+def positions(target):
     rng = np.random.default_rng(0)
     if isinstance(target, Student):
         return rng.standard_t(2.5, size=(2, 20_000))
@@ -41,39 +41,39 @@ def places(target):
 
 def candidate(target, **changes):
     """The Crank-Nicolson move, measured."""
-    white = Whitened(target, estimate_whitening(places(target)))
+    white = Whitened(target, estimate_whitening(positions(target)))
     kernel = Transition(white, CrankNicolson(jnp.asarray(1.5)))
-    crowd = jax.random.normal(KEY, (2, 64))
+    dispersed_starts = jax.random.normal(KEY, (2, 64))
     made = Candidate(
         kind=Kind.PCN,
         transition=kernel,
-        judgement=judge(KEY, kernel, crowd),
+        metrics=evaluate(KEY, kernel, dispersed_starts),
         num_leapfrogs=1,
         account=Account(),
         **changes,
     )
-    return made, crowd
+    return made, dispersed_starts
 
 
 def test_proposals_lighter_than_the_target_hold_chains_in_its_tails():
     free, _ = candidate(Student())
-    assert held(KEY, free.transition, places(Student())) > 50
+    assert acceptance_ratio(KEY, free.transition, positions(Student())) > 50
 
 
 def test_a_place_where_the_log_density_is_no_number_holds_nobody():
     free, _ = candidate(WIDE)
-    odd = np.concatenate([places(WIDE), np.full((2, 20_000), np.nan)], axis=1)
-    assert held(KEY, free.transition, odd) < 4
+    odd = np.concatenate([positions(WIDE), np.full((2, 20_000), np.nan)], axis=1)
+    assert acceptance_ratio(KEY, free.transition, odd) < 4
 
 
 def test_a_rotation_that_may_be_held_goes_with_one_that_may_not():
-    free, crowd = candidate(Student(), coordinates=Coordinates.TRANSPORT)
+    free, dispersed_starts = candidate(Student(), coordinates=Coordinates.TRANSPORT)
     rotation = Transition(free.transition.target, Rotation(jnp.asarray(0.8), 3))
     account = Account()
     turned = replace(
         free, kind=Kind.ROTATION, transition=rotation, num_leapfrogs=3, account=account
     )
-    mixed = with_rotation(KEY, free, turned, places(Student()), crowd)
+    mixed = with_rotation(KEY, free, turned, positions(Student()), dispersed_starts)
     assert mixed.name == "transported Crank-Nicolson and rotation"
     assert mixed.additions == (Addition.ROTATION,)
     assert isinstance(mixed.transition, Mixture)
@@ -81,7 +81,7 @@ def test_a_rotation_that_may_be_held_goes_with_one_that_may_not():
     alone, other = mixed.transition.probabilities
     assert 3 * other / (alone + 3 * other) == pytest.approx(0.25)
     assert mixed.account is free.account
-    assert mixed.account.cost.num_gradients == mixed.judgement.spent_gradients + 8192
+    assert mixed.account.cost.num_gradients == mixed.metrics.spent_gradients + 8192
     assert account.cost.num_gradients == 0
     assert gradient_free([turned, mixed]).transition is free.transition
     assert gradient_free([turned, mixed]).name == free.name
@@ -89,9 +89,9 @@ def test_a_rotation_that_may_be_held_goes_with_one_that_may_not():
 
 
 def test_a_gradient_free_rotation_that_goes_everywhere_stays_alone():
-    free, crowd = candidate(WIDE)
-    assert held(KEY, free.transition, places(WIDE)) < 1.1
-    kept = with_rotation(KEY, free, free, places(WIDE), crowd)
+    free, dispersed_starts = candidate(WIDE)
+    assert acceptance_ratio(KEY, free.transition, positions(WIDE)) < 1.1
+    kept = with_rotation(KEY, free, free, positions(WIDE), dispersed_starts)
     assert kept is free
     assert kept.account.cost.num_gradients == 8192
 

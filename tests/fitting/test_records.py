@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from capriole.diagnostics import Moments, Problem, ProblemKind, Severity, moments
-from capriole.fitting import Cost, Note, NoteKind, Row, WarmupFacts
+from capriole.fitting import Cost, Note, NoteKind, SamplerReport, WarmupFacts
 from capriole.runtime import from_plain, to_plain
 from capriole.runtime._records import MOST_CHARACTERS, MOST_ITEMS
 from stored import row, warmup_facts
@@ -77,7 +77,7 @@ def test_numbers_that_are_not_finite_become_none_and_come_back_as_nan():
         assert plain["share"] is None
         assert math.isnan(from_plain(Inner, plain).share)
     assert from_plain(Outer, PLAIN | {"maybe": None}).maybe is None
-    assert math.isnan(from_plain(Row, through_json(row(rhat_max=math.nan))).rhat_max)
+    assert math.isnan(from_plain(SamplerReport, through_json(row(rhat_max=math.nan))).rhat_max)
 
 
 def test_numbers_of_numpy_become_plain_ones():
@@ -155,10 +155,10 @@ def test_arrays_of_moments_are_lists_of_numbers():
 
 def test_a_row_that_says_nothing_of_ends_is_read():
     plain = through_json(row(reach=0.25))
-    assert from_plain(Row, plain).reach == 0.25
-    assert from_plain(Row, {n: v for n, v in plain.items() if n != "reach"}).reach == 1
+    assert from_plain(SamplerReport, plain).reach == 0.25
+    assert from_plain(SamplerReport, {n: v for n, v in plain.items() if n != "reach"}).reach == 1
     with pytest.raises(ValueError, match="reach is 'far', expected a number"):
-        from_plain(Row, plain | {"reach": "far"})
+        from_plain(SamplerReport, plain | {"reach": "far"})
 
 
 def test_a_type_without_a_reader_is_a_programming_error():

@@ -8,9 +8,9 @@ from capriole.diagnostics import (
     Severity,
     find_modes,
     moments,
-    places,
     reference_check,
     sticky_tails,
+    summarise_modes,
 )
 
 RNG = np.random.default_rng(1)
@@ -18,7 +18,7 @@ RNG = np.random.default_rng(1)
 
 def warmup_of(draws, lp, *, agreed=True):
     """Moments and modes as a warm-up with these draws knows them."""
-    return moments(draws) if agreed else None, places(find_modes(draws, lp), draws)
+    return moments(draws) if agreed else None, summarise_modes(find_modes(draws, lp), draws)
 
 
 def checked(draws, warmup, judges_moments=True):

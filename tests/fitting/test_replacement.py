@@ -13,7 +13,7 @@ from capriole.coordinates import Whitened, identity
 from capriole.diagnostics import (
     LEVELS,
     Marginal,
-    Place,
+    ModeSummary,
     Problem,
     ProblemKind,
     Severity,
@@ -36,7 +36,7 @@ from stored import (
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
-APART = not_mixed(1.3, 1.01)
+SEPARATION = not_mixed(1.3, 1.01)
 OPTIONS = {"seed": 3, "num_chains": 8, "num_draws": 300, "train_steps": 0}
 
 
@@ -68,7 +68,7 @@ def test_draws_of_a_kernel_that_passes_are_its_own(monkeypatch):
 
 def test_nuts_draws_where_the_kernel_fails_in_its_final_run(monkeypatch):
     quick_nuts(monkeypatch)
-    monkeypatch.setattr(_api, "_kernel_problems", lambda *args: [APART])
+    monkeypatch.setattr(_api, "_kernel_problems", lambda *args: [SEPARATION])
     given_up = fit()
     verdict = given_up.verdict
     assert verdict.chosen == "NUTS"
@@ -79,18 +79,21 @@ def test_nuts_draws_where_the_kernel_fails_in_its_final_run(monkeypatch):
     assert words in verdict.notes[-1].text
     assert verdict.recommendation().startswith(f"The draws are NUTS's: {words}")
     assert_normal(given_up)
-    apart = fit(compare=False)
-    assert apart.verdict.failed
-    assert apart.transition is not None
-    paid = spent(apart.verdict, "preparation", "warmup") + apart.verdict.final.num_gradients
+    max_separation = fit(compare=False)
+    assert max_separation.verdict.failed
+    assert max_separation.transition is not None
+    paid = (
+        spent(max_separation.verdict, "preparation", "warmup")
+        + max_separation.verdict.final.num_gradients
+    )
     assert spent(verdict, "preparation") == paid, "the run that was given up is paid for, too"
 
 
-@pytest.mark.parametrize("found", [{"warmup": warmup_facts(apart=40.0, num_modes=2)}, {}])
+@pytest.mark.parametrize("found", [{"warmup": warmup_facts(max_separation=40.0, num_modes=2)}, {}])
 def test_the_kernel_keeps_its_draws_where_nuts_is_no_choice_or_fails_too(monkeypatch, found):
     quick_nuts(monkeypatch)
-    monkeypatch.setattr(_api, "_kernel_problems", lambda *args: [APART])
-    monkeypatch.setattr(_api, "_nuts_problems", lambda *args: [APART])
+    monkeypatch.setattr(_api, "_kernel_problems", lambda *args: [SEPARATION])
+    monkeypatch.setattr(_api, "_nuts_problems", lambda *args: [SEPARATION])
     kept = fit(found)
     assert kept.verdict.chosen == "rotation"
     assert kept.verdict.failed
@@ -101,7 +104,7 @@ def test_the_kernel_keeps_its_draws_where_nuts_is_no_choice_or_fails_too(monkeyp
 @pytest.mark.parametrize("kernel_fails", [False, True])
 def test_the_best_candidate_draws_where_nuts_was_chosen_and_fails(monkeypatch, kernel_fails):
     quick_nuts(monkeypatch)
-    monkeypatch.setattr(_api, "_nuts_problems", lambda *args: [APART])
+    monkeypatch.setattr(_api, "_nuts_problems", lambda *args: [SEPARATION])
     if kernel_fails:
         problem = Problem(ProblemKind.STUCK, Severity.FATAL, "this one as well")
         monkeypatch.setattr(_api, "_kernel_problems", lambda *args: [problem])
@@ -122,7 +125,7 @@ def test_the_best_candidate_draws_where_nuts_was_chosen_and_fails(monkeypatch, k
 
 def test_draws_of_nuts_that_failed_are_kept_where_no_kernel_stands_by(monkeypatch):
     quick_nuts(monkeypatch)
-    monkeypatch.setattr(_api, "_nuts_problems", lambda *args: [APART])
+    monkeypatch.setattr(_api, "_nuts_problems", lambda *args: [SEPARATION])
 
     class WithoutKernel(Stored):
         def search(self, target, find):
@@ -165,7 +168,7 @@ def test_the_verdict_counts_modes_and_fails_where_one_is_missed(monkeypatch, los
             self.changes["kernel"] = Transition(white, made(modes, 1.4, np.dtype(float)))
             return super().search(target, find)
 
-    real = _api.lengthened
+    real = _api.run_until_mixed
 
     def of_one_mode(sampler):
         final = real(sampler)
@@ -175,9 +178,11 @@ def test_the_verdict_counts_modes_and_fails_where_one_is_missed(monkeypatch, los
         return final._replace(position=record.position, draws=draws)
 
     if lost:
-        monkeypatch.setattr(_api, "lengthened", of_one_mode)
-    modes = tuple(Place((c, c), (1.0, 1.0), 0.5) for c in (20.0, -20.0))
-    keeper = Jumping(np.full(2, 20.0), warmup=warmup_facts(modes=modes, apart=40.0, num_modes=2))
+        monkeypatch.setattr(_api, "run_until_mixed", of_one_mode)
+    modes = tuple(ModeSummary((c, c), (1.0, 1.0), 0.5) for c in (20.0, -20.0))
+    keeper = Jumping(
+        np.full(2, 20.0), warmup=warmup_facts(modes=modes, max_separation=40.0, num_modes=2)
+    )
     options = OPTIONS | {"num_draws": 100, "compare": False}
     verdict = capriole.fit(logdensity, np.full(2, 20.0), resume=keeper, **options).verdict
     assert verdict.failed == lost, verdict.problems
@@ -213,7 +218,7 @@ def test_nuts_that_raises_costs_nothing_that_was_found(monkeypatch):
     assert "NUTS was not compared" in found.verdict.recommendation()
     text = "NUTS could not be measured: FloatingPointError: too far out"
     assert f"Note: {text}." in found.verdict.table()
-    monkeypatch.setattr(_api, "_kernel_problems", lambda *args: [APART])
+    monkeypatch.setattr(_api, "_kernel_problems", lambda *args: [SEPARATION])
     failed = fit()
     assert_normal(failed)
     assert failed.verdict.failed
@@ -229,7 +234,7 @@ def test_nuts_wins_and_draws(monkeypatch):
 
     monkeypatch.setattr(_search, "nuts_cannot_win", lambda *args: False)
     monkeypatch.setattr(_search, "choose", nuts_first)
-    options = settings(num_pilot_chains=16)._asdict()
+    options = settings(num_warmup_chains=16)._asdict()
     found = capriole.fit(GAUSSIAN, np.zeros(3), seed=3, **options)
     verdict = found.verdict
     assert (verdict.chosen, verdict.failed) == ("NUTS", False)

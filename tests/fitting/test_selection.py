@@ -68,8 +68,10 @@ def test_nuts_is_left_out_where_chains_sat_in_several_modes():
     slow = row(worst=0.05)
     for num_modes, expected in ((2, True), (1, False)):
         modes = Modes(np.arange(16) % num_modes, np.zeros(num_modes))
-        apart = context(warmup=exploration(apart=100.0, modes=modes))
-        assert nuts_cannot_win([slow], apart) == expected, "NUTS may cross what one mode's do not"
+        max_separation = context(warmup=exploration(max_separation=100.0, modes=modes))
+        assert nuts_cannot_win([slow], max_separation) == expected, (
+            "NUTS may cross what one mode's do not"
+        )
 
 
 def test_nuts_is_no_choice_where_plain_hmc_disagreed_and_a_candidates_chains_met():

@@ -109,7 +109,7 @@ def test_where_no_likely_parent_has_a_marginal_those_that_bend_the_curvature_are
         return (marginal if parents == (0,) else None), 10
 
     monkeypatch.setattr(_transported, "profile", only_of_the_neck)
-    monkeypatch.setattr(_transported, "likely_parents", lambda draws: [1])
+    monkeypatch.setattr(_transported, "parent_candidates", lambda draws: [1])
     estimate = Estimate(transport_map(3, [2]), 1.0)
     found, spent = _transported._profile_of(KEY, Funnel(), draws, estimate)
     assert found is marginal

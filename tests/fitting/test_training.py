@@ -16,7 +16,7 @@ from capriole.fitting.proposers import _networks
 from capriole.fitting.proposers._networks import Plan, _with_mixture, plans_for, train_candidate
 from capriole.kernels import CrankNicolson, Rotation, Transition
 from densities import Banana
-from stored import PLANE, candidate, context, exploration, judgement
+from stored import PLANE, candidate, context, exploration, metrics
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -91,12 +91,12 @@ def test_training_keeps_the_best_as_measured_and_ends_when_it_gains_nothing(
             transition=made[-1], chains=state, completed=True, num_gradients=1000
         )
 
-    def judge(key, kernel, position):
+    def evaluate(key, kernel, position):
         assert position[0, 0] == len(made), "measured where its chains ended"
-        return judgement(scores[len(made) - 1])
+        return metrics(scores[len(made) - 1])
 
     monkeypatch.setattr(_networks, "train_kernel", train)
-    monkeypatch.setattr(_networks, "judge", judge)
+    monkeypatch.setattr(_networks, "evaluate", evaluate)
     plan, account = SMALL._replace(rounds=5), Account()
     found = train_candidate(jax.random.key(1), plan, WHITE, position, account, to_beat=to_beat)
     assert found.transition.dynamics.num_leapfrogs == kept + 1
@@ -128,7 +128,7 @@ def test_the_best_network_is_tried_with_the_gradient_free_rotation_mixed_in(mixe
     assert made.additions == (Addition.PCN,)
     assert made.transition.transitions == (known[1].transition, known[0].transition)
     assert made.shared == (known[1].account,)
-    figures = made.judgement
+    figures = made.metrics
     assert made.account.cost.num_gradients == figures.spent_gradients > figures.num_gradients > 0
     assert after.budget.total.num_gradients == figures.spent_gradients
 

@@ -6,7 +6,7 @@ import pytest
 from capriole.adaptation import Profile
 from capriole.fitting import Addition, Coordinates, Kind, NoteKind
 from capriole.fitting.proposers import TransportMaps, _transport
-from capriole.fitting.proposers._transport import Elsewhere
+from capriole.fitting.proposers._transport import TransportSearch
 from stored import candidate, context
 
 KNOWN = Profile((0,), np.zeros((1, 1)), np.ones(1), np.ones(1), np.zeros((1, 1, 2)))
@@ -20,12 +20,12 @@ def proposed(monkeypatch):
         known = context([candidate(worst=before, **changes)])
         account = known.budget.open()
         account.charge(30)
-        warmup = known.warmup._replace(profile=KNOWN, num_frozen=0 if agreed else 1)
+        warmup = known.warmup._replace(profile=KNOWN, num_stuck=0 if agreed else 1)
         there = candidate(worst=worst, account=account, coordinates=Coordinates.TRANSPORT)
 
         def transported(context):
             context.budget.common.charge(400)
-            return Elsewhere(warmup, [there], 1.0, (0,))
+            return TransportSearch(warmup, [there], 1.0, (0,))
 
         monkeypatch.setattr(_transport, "transported", transported)
         monkeypatch.setattr(_transport, "validate_best", lambda context, *args: context)

@@ -17,7 +17,7 @@ from capriole.fitting._search import _worth_a_visit
 from capriole.fitting._selection import choose
 from capriole.fitting.proposers import _nuts
 from capriole.sampling import Record
-from stored import PLANE, candidate, context, exploration, judgement, peer
+from stored import PLANE, candidate, context, exploration, metrics, peer
 
 PLACES = np.zeros((2, 32))
 SMALL, LARGE = Kind.SMALL_NETWORK, Kind.LARGER_NETWORK
@@ -34,8 +34,8 @@ LONG_RUN = {
 def chosen(monkeypatch):
     """Candidates of a kind, with a rate, as validated; and notes."""
 
-    def again(key, c, crowd, marginals, *, num_draws):
-        return replace(c, judgement=judgement(LONG_RUN[c.name]))
+    def again(key, c, dispersed_starts, marginals, *, num_draws):
+        return replace(c, metrics=metrics(LONG_RUN[c.name]))
 
     monkeypatch.setattr(_evaluation, "revalidated", again)
     monkeypatch.setattr(
@@ -105,7 +105,7 @@ def test_a_kernel_that_would_fail_in_its_final_run_gives_way(monkeypatch, stuck)
         figures[Record._fields.index("nonfinite")] = figures[Record._fields.index("diverging")] = 0
         if still:
             figures[Record._fields.index("accepted"), 3, 100:300] = 0
-        return judgement(rate), Record(*figures)._replace(position=draws)
+        return metrics(rate), Record(*figures)._replace(position=draws)
 
     def small(c, step_size, account):
         added = {"transition": kernel("network and HMC"), "account": account}
@@ -155,6 +155,6 @@ def test_nuts_is_held_against_the_marginals_too(monkeypatch):
 def test_places_that_a_kernel_ran_away_to_are_not_visited():
     warmup = exploration()
     far = [[1e3, 1e200, np.nan], [0.0, 1e200, 0.0]]
-    places = np.concatenate([np.asarray(warmup.position), far], axis=1)
-    kept = _worth_a_visit(PLANE, places, warmup)
+    positions = np.concatenate([np.asarray(warmup.position), far], axis=1)
+    kept = _worth_a_visit(PLANE, positions, warmup)
     np.testing.assert_array_equal(kept, np.asarray(warmup.position))

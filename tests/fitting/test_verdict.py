@@ -6,14 +6,14 @@ import json
 import pytest
 
 from capriole.diagnostics import Difference, ModeShare, Problem, ProblemKind, Severity, not_mixed
-from capriole.fitting import Coordinates, Kind, Note, NoteKind, Row, Verdict
+from capriole.fitting import Coordinates, Kind, Note, NoteKind, SamplerReport, Verdict
 from capriole.fitting._verdict import break_even, cheaper_until
-from stored import judgement
+from stored import metrics
 
 
 def row(kind=Kind.ROTATION, *, ess=0.4, sq=0.3, second=1000.0, gradients=100_000, seconds=20.0):
     figures = (ess, sq, second, 0.9, 1.001, gradients, seconds)
-    return Row(kind, Coordinates.AFFINE, (), 2, *figures)
+    return SamplerReport(kind, Coordinates.AFFINE, (), 2, *figures)
 
 
 NUTS = row(Kind.NUTS, ess=0.1, sq=0.06, second=500.0, gradients=10_000, seconds=10.0)
@@ -26,7 +26,7 @@ def verdict(*rows, chosen="rotation", problems=(), failed=False, **changes):
 
 
 def final(ess, sq, num_gradients):
-    return judgement(ess_per_gradient=ess, ess_sq_per_gradient=sq, num_gradients=num_gradients)
+    return metrics(ess_per_gradient=ess, ess_sq_per_gradient=sq, num_gradients=num_gradients)
 
 
 def test_break_even_is_where_the_total_costs_cross():
@@ -185,7 +185,7 @@ def test_whatever_a_file_says_is_shown_or_refused(field, value):
             assert isinstance(Verdict.read(changed).table(), str)
 
 
-@pytest.mark.parametrize("field", Row._fields)
+@pytest.mark.parametrize("field", SamplerReport._fields)
 @pytest.mark.parametrize("value", [-1, 0, None, "x", 1e308, 2**62, []], ids=str)
 def test_whatever_a_row_of_a_file_says_is_shown_or_refused(field, value):
     content = full().as_dict()

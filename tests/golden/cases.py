@@ -18,7 +18,7 @@ import numpy as np
 import capriole
 from capriole.runs import CheckpointedFit, RunFolder
 
-SMALL = {"seed": 1, "num_chains": 4, "num_draws": 200, "num_pilot_chains": 32}
+SMALL = {"seed": 1, "num_chains": 4, "num_draws": 200, "num_warmup_chains": 32}
 
 
 def gaussian(x):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from capriole import PerChain
-from capriole.models import examine
+from capriole.models import diagnose_logdensity
 
 
 def healthy(x):
@@ -92,7 +92,9 @@ def findings(function, dim=3, spread=1.0):
     with jax.numpy_dtype_promotion("standard"):
         return {
             f.name: f
-            for f in examine(PerChain(function), dim=dim, key=jax.random.key(0), spread=spread)
+            for f in diagnose_logdensity(
+                PerChain(function), dim=dim, key=jax.random.key(0), spread=spread
+            )
         }
 
 

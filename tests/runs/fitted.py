@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import capriole
-from capriole.fitting import Found, _api
+from capriole.fitting import SearchResult, _api
 from capriole.runs import CheckpointedFit, RunFolder
 from capriole.runs._store import DrawStore
 from capriole.runtime import Progress, to_plain
@@ -27,7 +27,7 @@ OPTIONS = {
     "seed": 3,
     "num_chains": 4,
     "num_draws": 700,
-    "num_pilot_chains": 16,
+    "num_warmup_chains": 16,
     "train_steps": 0,
     "compare": False,
 }
@@ -43,7 +43,7 @@ ROW = to_plain(row())
 HOSTILE = [
     ("chosen", "__import__('os')", r"__import__\('os'\).* as chosen, which is none of its cand"),
     ("chosen", None, r"search.chosen is 'None', expected a text"),
-    ("own", "NUTS, or so", "'NUTS, or so' as chosen, which is none of its candidates"),
+    ("best_candidate", "NUTS, or so", "'NUTS, or so' as chosen, which is none of its candidates"),
     ("rows", [[]] * 10**4, r"rows\[0\] is .*, expected the fields of Row"),
     ("rows", [ROW] * 10**4, "more than 100 samplers or notes"),
     ("rows", [ROW | {"num_leapfrogs": 10**30}], r"num_leapfrogs is 'a number of 100 bits'"),
@@ -84,7 +84,7 @@ HOSTILE = [
     ("decided", "yes", "search.decided is 'yes', expected true or false"),
     ("starts", np.zeros((3, 5)), "has 5 starts, the run 4 chains"),
     ("starts", np.full((3, 4), np.nan), "has starts that are not finite"),
-    ("crowd", np.zeros((2, 8)), "has no crowd of 3 coordinates"),
+    ("dispersed_starts", np.zeros((2, 8)), "has no crowd of 3 coordinates"),
     ("fingerprint/values", np.zeros(3, np.int8), "is not the one this run began with"),
     ("fingerprint/values", np.zeros(0), "has no fingerprint of its log density"),
     ("fingerprint/points", np.zeros((3, 3), np.int8), "has no fingerprint of its log density"),
@@ -99,7 +99,7 @@ def logdensity(p):
 def search(keys, target, position, settings, progress):
     """What stands for the search of `capriole.fit`; it takes 0.3 seconds in a run to be killed."""
     for step in range(3):
-        progress(Progress("pilot", step + 1, 3, 0.1, {}))
+        progress(Progress("warmup", step + 1, 3, 0.1, {}))
         time.sleep(float(os.environ.get("CAPRIOLE_TEST_PAUSE", "0")))
     return stored_found(target, num_chains=settings.num_chains)
 
@@ -191,7 +191,7 @@ def rewrite(folder: Path, field: str, value: object) -> None:
     path.write_bytes(save(arrays, header))
 
 
-def by_hand() -> Found:
+def by_hand() -> SearchResult:
     """What a search might find on a density whose chains need a few steps to mix."""
     flat = capriole.PerChain(lambda x: -jnp.sum(x**4) / 2)
     return stored_found(flat, [2.0, 0.5], num_chains=4)

@@ -15,17 +15,17 @@ import capriole
 from capriole import diagnostics, save
 from capriole.diagnostics import not_mixed
 from capriole.fitting import Cost, Kind, Note, NoteKind, _api
-from capriole.fitting._final_run import InMemory, KernelSampler, lengthened
+from capriole.fitting._final_run import InMemory, KernelSampler, run_until_mixed
 from capriole.kernels import hmc
 from capriole.runs import CheckpointError, RunFolder, RunFolderError
-from capriole.runs._found import read_found, write_found
+from capriole.runs._found import read_search, write_search
 from capriole.runs._store import open_draws
 from capriole.runtime import to_plain
 from stored import BY_NUTS, quick_nuts, row, stored_found
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
-APART = not_mixed(1.3, 1.01)
+SEPARATION = not_mixed(1.3, 1.01)
 """What the checks of draws say where they are made to fail."""
 
 
@@ -59,7 +59,7 @@ def test_the_folder_holds_what_memory_would(whole):
     events = [
         json.loads(line)["stage"] for line in (folder / "metrics.jsonl").read_text().splitlines()
     ]
-    assert events[0] == "pilot"
+    assert events[0] == "warmup"
     assert events[-1] == "sample"
 
 
@@ -88,7 +88,7 @@ def test_extended_is_longer(whole, tmp_path):
         fitted.tiny_fit(folder, progress=fitted.stop_at("sample", 200))
     with pytest.raises(RunFolderError, match="not finished; resume it before"):
         fitted.tiny_fit(folder, more=50)
-    fitted.tiny_fit(folder, progress=fitted.never("pilot"))
+    fitted.tiny_fit(folder, progress=fitted.never("warmup"))
     assert_same(fitted.drawn(folder), whole[1])
     with pytest.raises(KeyboardInterrupt):
         fitted.tiny_fit(folder, more=300, progress=fitted.stop_at("sample", num + 200))
@@ -133,9 +133,9 @@ def test_the_search_before_serves_where_the_one_with_nuts_is_damaged(tmp_path):
     kernel = tmp_path / "kernel.safetensors"
     rows = (row(), row(Kind.NUTS, measured_gradients=900))
     target = found.kernel.target.logdensity
-    write_found(folder.checkpoints, kernel, target, found._replace(rows=rows[:1]))
+    write_search(folder.checkpoints, kernel, target, found._replace(rows=rows[:1]))
     for _ in range(4):
-        write_found(
+        write_search(
             folder.checkpoints,
             kernel,
             target,
@@ -146,7 +146,7 @@ def test_the_search_before_serves_where_the_one_with_nuts_is_damaged(tmp_path):
         newest.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         stored = folder.checkpoints.read("search")
         assert stored.step == 1
-        again = read_found(stored, kernel, target, num_chains=4, position=found.starts)
+        again = read_search(stored, kernel, target, num_chains=4, position=found.starts)
         assert [row.name for row in again.rows] == ["rotation"]
     (tmp_path / "other").mkdir()
     other = save(
@@ -157,14 +157,14 @@ def test_the_search_before_serves_where_the_one_with_nuts_is_damaged(tmp_path):
     with pytest.raises(
         RunFolderError, match="is not the kernel that the search of this run left there"
     ):
-        read_found(stored, other, target, num_chains=4, position=found.starts)
+        read_search(stored, other, target, num_chains=4, position=found.starts)
     folder.close()
 
 
 def test_draws_that_a_verdict_was_given_on_are_never_nutss(whole, tmp_path, monkeypatch):
     folder = fitted.copied(whole[0], tmp_path / "run")
     before = fitted.drawn(folder)
-    monkeypatch.setattr(_api, "_kernel_problems", lambda *args: [APART])
+    monkeypatch.setattr(_api, "_kernel_problems", lambda *args: [SEPARATION])
     monkeypatch.setattr(_api, "NutsSampler", lambda *args, **_: pytest.fail("NUTS is not to draw"))
     extended = fitted.tiny_fit(folder, more=100)
     assert extended.verdict.failed
@@ -173,7 +173,7 @@ def test_draws_that_a_verdict_was_given_on_are_never_nutss(whole, tmp_path, monk
         np.testing.assert_array_equal(values[:, :700], before[name], err_msg=name)
     keeper = fitted.Watched(RunFolder(folder, new=False))
     run = _api._Run([None, None], "3", None, None, keeper, None)
-    drawn = _api._Drawn(None, (APART,), None, 1, True, Cost(), Cost())
+    drawn = _api._Drawn(None, (SEPARATION,), None, 1, True, Cost(), Cost())
     found = fitted.by_hand()._replace(compared=Cost(1, 0.0, 0.0))
     same, kept = run.compared(found, drawn)
     assert same is found
@@ -183,7 +183,7 @@ def test_draws_that_a_verdict_was_given_on_are_never_nutss(whole, tmp_path, monk
 
 def test_a_kernel_in_the_place_of_nuts_that_failed_is_kept(tmp_path, monkeypatch):
     quick_nuts(monkeypatch)
-    monkeypatch.setattr(_api, "_nuts_problems", lambda *args: [APART])
+    monkeypatch.setattr(_api, "_nuts_problems", lambda *args: [SEPARATION])
     first = fitted.tiny_fit(tmp_path / "run", compare=True, search=nuts_first)
     assert first.verdict.chosen == "rotation"
     assert (tmp_path / "run" / "kernel.safetensors").is_file()
@@ -203,7 +203,7 @@ def test_thinned_passes_go_on_where_they_were(tmp_path, monkeypatch, passes):
 
     def final_run(keeper, progress):
         key, start = jax.random.key(1), found.starts
-        return lengthened(KernelSampler(key, found.kernel, start, 400, keeper, progress, ()))
+        return run_until_mixed(KernelSampler(key, found.kernel, start, 400, keeper, progress, ()))
 
     def run(name, stops):
         rhats = {pass_: (2.0 if pass_ < passes - 1 else 1.0) for pass_ in range(3)}
@@ -266,7 +266,7 @@ def assert_same(one, other):
 
 def test_nuts_in_the_place_of_a_kernel_that_failed_is_kept(tmp_path, monkeypatch):
     quick_nuts(monkeypatch)
-    monkeypatch.setattr(_api, "_kernel_problems", lambda *args: [APART])
+    monkeypatch.setattr(_api, "_kernel_problems", lambda *args: [SEPARATION])
     options = {"num_chains": 16, "num_draws": 500, "compare": True}
     first = fitted.tiny_fit(tmp_path / "run", **options)
     assert first.verdict.chosen == "NUTS"

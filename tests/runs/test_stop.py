@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from capriole.runs import OUT_OF_TIME, Stop
+from capriole.runs import EXIT_OUT_OF_TIME, Stop
 from tiny import assert_holds, stream, whole
 
 
@@ -52,7 +52,7 @@ def test_a_budget_ends_the_run(tmp_path):
         streamed = stream(tmp_path, progress=stop.after(lambda *_: None))
     assert not streamed.completed
     assert streamed.store.committed == 10
-    assert stop.exit_code == OUT_OF_TIME == 75
+    assert stop.exit_code == EXIT_OUT_OF_TIME == 75
     assert "1e-06 s" in stop.reason
 
 

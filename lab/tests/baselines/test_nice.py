@@ -129,6 +129,6 @@ def test_it_mixes_equal_modes_ten_apart():
         jax.random.key(4), result.transition, state, num_draws=2000
     ).record.position[:, 500:]
     labels = np.asarray(target.mode(position.reshape(-1, 2).T)).reshape(position.shape[:2])
-    summary = diagnostics.mode_summary(labels, 2)
+    summary = diagnostics.mode_occupation(labels, 2)
     assert abs(summary.weights[0] - 0.5) < 0.03
     assert diagnostics.mode_rhat(labels, 2) < 1.01

@@ -117,7 +117,7 @@ def test_levels_of_all_rows_that_must_pass_add_up(examination, monkeypatch):
     of_target = _calibrate_target.examine_target(Banana(), kernel, jax.random.key(0), SMALL)["rows"]
     of_model = Unexamined(
         examination.model, examination.kernel, jax.random.key(0), SMALL
-    ).examine()["rows"]
+    ).diagnose_logdensity()["rows"]
     num = [sum(row["expected"] == "pass" for row in rows) for rows in (of_target, of_model)]
     assert (len(TARGETS) * num[0] + len(MODELS) * num[1]) * SHARE == pytest.approx(LEVEL)
 

@@ -20,7 +20,7 @@ BY_NAME = dict(zip(NAMES, CASES, strict=True))
 @cache
 def evidence(name):
     case = BY_NAME[name]
-    return checks.examine(case.transition(), checks.phase_points(case.dim))
+    return checks.diagnose_logdensity(case.transition(), checks.phase_points(case.dim))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,7 +16,7 @@ import pytest
 from peers_cells import all_cells, cell
 from typer.testing import CliRunner
 
-from capriole.sampling import PeerDraws
+from capriole.sampling import CountedDraws
 from capriole_lab.cells import PRESETS, run_cells
 from capriole_lab.cli._app import app
 from capriole_lab.peers import _plan as _peers
@@ -237,7 +237,9 @@ def test_what_a_flow_learned_from_dispersed_starts_is_asked_from_one_mode(monkey
 
     def peer(name, key, target, starts, *, num_draws, num_warmup, draw_from=None):
         seen[name] = np.asarray(starts), draw_from
-        return PeerDraws(np.zeros((len(starts.T), num_draws, 2)), 1, 1, 1.0, 1.0, 1.0, 0.9, 0, {})
+        return CountedDraws(
+            np.zeros((len(starts.T), num_draws, 2)), 1, 1, 1.0, 1.0, 1.0, 0.9, 0, {}
+        )
 
     monkeypatch.setattr(_peers_runs, "run_peer", peer)
     target, settings = make_target("mog"), peers_settings("mog", "smoke")

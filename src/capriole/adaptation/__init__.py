@@ -7,19 +7,19 @@ have been) and `_properness`.
 from ._laplace_marginals import Profile, bending, profile
 from ._logdensities import logdensities
 from ._properness import refuse_improper
-from ._thresholds import CHUNK, LOST
-from ._warmup import Exploration, by_gradients, explore, start_state
+from ._thresholds import CHUNK, NEGLIGIBLE_NATS
+from ._warmup import WarmupResult, explore, start_state, whiten_by_gradients
 
 __all__ = [
     "CHUNK",
-    "LOST",
-    "Exploration",
+    "NEGLIGIBLE_NATS",
     "Profile",
+    "WarmupResult",
     "bending",
-    "by_gradients",
     "explore",
     "logdensities",
     "profile",
     "refuse_improper",
     "start_state",
+    "whiten_by_gradients",
 ]

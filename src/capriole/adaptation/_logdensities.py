@@ -6,11 +6,11 @@ import numpy as np
 from ..kernels import AbstractLogDensity, Vector, state_at
 
 
-def logdensities(logdensity: AbstractLogDensity, places: np.ndarray, like: Vector) -> np.ndarray:
+def logdensities(logdensity: AbstractLogDensity, positions: np.ndarray, like: Vector) -> np.ndarray:
     """Log densities at places (dim, n), as many at a time as there are positions in ``like``."""
     dim, chains = like.shape
-    num = places.shape[1]
-    padded_places = np.resize(places.T, (-(-num // chains) * chains, dim)).T.astype(like.dtype)
+    num = positions.shape[1]
+    padded_places = np.resize(positions.T, (-(-num // chains) * chains, dim)).T.astype(like.dtype)
     blocks = np.split(padded_places, padded_places.shape[1] // chains, axis=1)
     values = [np.asarray(state_at(logdensity, jnp.asarray(block)).logdensity) for block in blocks]
     return np.concatenate(values)[:num]

@@ -108,5 +108,5 @@ PROPERNESS = PropernessSettings()
 
 CHUNK = WARMUP.chunk
 """Steps of a compiled run of the warm-up and of the search after it."""
-LOST = WARMUP.lost_nats
+NEGLIGIBLE_NATS = WARMUP.lost_nats
 """Nats from which on the estimated mass of a chain's place counts as none."""

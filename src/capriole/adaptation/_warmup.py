@@ -21,15 +21,15 @@ from ..coordinates import (
     spread,
 )
 from ..diagnostics import (
-    APART,
-    Met,
+    SEPARATION,
+    ExploredPoints,
     Modes,
     farthest,
+    farthest_point_subset,
+    fast_max_rhat,
     find_modes,
-    left_behind,
-    put_back,
-    spread_out,
-    worst_rhat,
+    missed_high_density_points,
+    reseed_chains,
 )
 from ..kernels import (
     AbstractLogDensity,
@@ -48,23 +48,23 @@ from ._logdensities import logdensities
 from ._thresholds import CHUNK, WARMUP
 
 
-class Exploration(NamedTuple):
+class WarmupResult(NamedTuple):
     """What a warm-up found. Its draws are adaptive and are never returned as a sample.
 
     Attributes:
         position: The chains' last positions (dim, chains), in the user's coordinates.
         draws: Draws of the last window (chains, draws, dim), in the user's coordinates.
         whitening: White coordinates by these draws.
-        sharp: White coordinates by their gradients; None where they are too few.
+        fisher: White coordinates by their gradients; None where they are too few.
         rhat_max: R-hat of the last window, worst dimension.
-        apart: Largest distance of a chain's mean from that of the others, in its own standard
-            deviations; chains that hardly moved are left out.
+        max_separation: Largest distance of a chain's mean from that of the others, in its own
+            standard deviations; chains that hardly moved are left out.
         step_size: The adapted step size of plain HMC, in white coordinates.
         acceptance_rate: Its mean acceptance.
         num_windows: Windows of adaptation.
-        num_lost: Chains that were taken out of places without mass.
-        num_frozen: Chains that hardly moved.
-        num_left: Positions met early that are denser than all that the last window saw, as in a
+        num_negligible: Chains that were taken out of places without mass.
+        num_stuck: Chains that hardly moved.
+        num_missed: Positions met early that are denser than all that the last window saw, as in a
             narrow mode that chains jumped out of.
         modes: The modes in which chains of the last window sit.
         num_gradients: Gradients spent.
@@ -76,15 +76,15 @@ class Exploration(NamedTuple):
     position: Vector
     draws: Float[np.ndarray, "chains draws dim"]
     whitening: Whitening
-    sharp: Whitening | None
+    fisher: Whitening | None
     rhat_max: float
-    apart: float
+    max_separation: float
     step_size: float
     acceptance_rate: float
     num_windows: int
-    num_lost: int
-    num_frozen: int
-    num_left: int
+    num_negligible: int
+    num_stuck: int
+    num_missed: int
     modes: Modes
     num_gradients: int
     seconds: float
@@ -94,12 +94,12 @@ class Exploration(NamedTuple):
     @property
     def agreed(self) -> bool:
         """Whether all chains saw the same distribution, so that there is one mode."""
-        met = self.rhat_max < WARMUP.slow_rhat and self.apart < APART
-        return met and not self.num_frozen and not self.num_left
+        met = self.rhat_max < WARMUP.slow_rhat and self.max_separation < SEPARATION
+        return met and not self.num_stuck and not self.num_missed
 
 
 class _Window(NamedTuple):
-    """A window of the pilot: draws (dim, draws, chains), their log densities and last positions,
+    """A window of the warm-up: draws (dim, draws, chains), their log densities and last positions,
     whitened.
     """
 
@@ -118,9 +118,9 @@ def explore(
     *,
     num_chains: int = 64,
     max_windows: int = 8,
-    bell: bool = False,
+    gaussianized: bool = False,
     progress: Callable[[Progress], None] | None = None,
-) -> Exploration:
+) -> WarmupResult:
     """Windows of plain HMC: from rough starts to the typical set, in coordinates that are white.
 
     Exploratory chains run for a few steps, so that a mode which few starts lead to is met: the
@@ -137,7 +137,7 @@ def explore(
         position: Starts (dim, n): those of the chains, then those of the exploratory chains.
         num_chains: Chains.
         max_windows: Windows at most.
-        bell: Whether the density should be nearly Gaussian here, as in a transport map's
+        gaussianized: Whether the density should be nearly Gaussian here, as in a transport map's
             coordinates. A chain that stands still far out is then in a place without mass.
         progress: Called after every window.
 
@@ -146,8 +146,14 @@ def explore(
     """
     dim, chains = position.shape[0], min(num_chains, position.shape[1])
     with CompileClock() as clock:
-        whitening, count, gradients, settled, num_lost = _from_starts(position), 0, 0, False, 0
-        met = Met(np.zeros((dim, 0)), np.zeros(0))
+        whitening, count, gradients, settled, num_negligible = (
+            _from_starts(position),
+            0,
+            0,
+            False,
+            0,
+        )
+        met = ExploredPoints(np.zeros((dim, 0)), np.zeros(0))
         position, others = (
             jnp.asarray(np.asarray(position)[:, :chains]),
             np.asarray(position)[:, chains:],
@@ -159,19 +165,19 @@ def explore(
             white = Whitened(logdensity, whitening)
             window = _window(jax.random.fold_in(key, count), white, start, WARMUP.steps)
             gradients, count = gradients + window.num_gradients, count + 1
-            if bell or count >= WARMUP.leave_from:
-                window, lost = _without_the_lost(window, bell=bell)
-                num_lost += lost
-            rhat = worst_rhat(window.draws.transpose(2, 1, 0))
+            if gaussianized or count >= WARMUP.leave_from:
+                window, lost = _without_the_lost(window, gaussianized=gaussianized)
+                num_negligible += lost
+            rhat = fast_max_rhat(window.draws.transpose(2, 1, 0))
             position = jnp.asarray(host.forward(window.last))
             pooled = host.forward(window.draws.reshape(dim, -1))
             draws = pooled.reshape(window.draws.shape).transpose(2, 1, 0)
             updated = estimate_whitening(
                 pooled, num_independent=chains * WARMUP.steps / 10, dtype=position.dtype
             )
-            apart, num_frozen = farthest(draws)
-            mixed = rhat < WARMUP.mixed_rhat and apart < APART and not num_frozen
-            left = left_behind(met, window.lp)
+            max_separation, num_stuck = farthest(draws)
+            mixed = rhat < WARMUP.mixed_rhat and max_separation < SEPARATION and not num_stuck
+            left = missed_high_density_points(met, window.lp)
             settled = (
                 not others.size
                 and mixed
@@ -179,31 +185,35 @@ def explore(
                 and not left.size
             )
             if others.size:
-                ends, spent = _scouted(jax.random.fold_in(key, 1000), white, host, others, chains)
-                places = np.concatenate([np.asarray(position), ends], axis=1)
-                met = Met(places, logdensities(logdensity, places, position))
-                position = jnp.asarray(spread_out(places, chains, num_far=chains // 4))
-                gradients, others = gradients + spent + places.shape[1], others[:, :0]
+                ends, spent = _explored_ends(
+                    jax.random.fold_in(key, 1000), white, host, others, chains
+                )
+                positions = np.concatenate([np.asarray(position), ends], axis=1)
+                met = ExploredPoints(positions, logdensities(logdensity, positions, position))
+                position = jnp.asarray(
+                    farthest_point_subset(positions, chains, num_far=chains // 4)
+                )
+                gradients, others = gradients + spent + positions.shape[1], others[:, :0]
             elif left.size:
-                position = jnp.asarray(put_back(np.asarray(position), left))
+                position = jnp.asarray(reseed_chains(np.asarray(position), left))
             whitening = updated
             if progress is not None:
                 figures = {"acceptance_rate": window.acceptance_rate, "rhat": rhat}
-                progress(Progress("pilot", count, max_windows, clock.elapsed, figures))
-        sharp, spent = by_gradients(logdensity, pooled, position)
-    return Exploration(
+                progress(Progress("warmup", count, max_windows, clock.elapsed, figures))
+        fisher, spent = whiten_by_gradients(logdensity, pooled, position)
+    return WarmupResult(
         position=position,
         draws=np.ascontiguousarray(draws),
         whitening=whitening,
-        sharp=sharp,
+        fisher=fisher,
         rhat_max=rhat,
-        apart=apart,
+        max_separation=max_separation,
         step_size=math.sqrt(2 * math.tan(window.turn / 2) * math.sin(window.turn)),
         acceptance_rate=window.acceptance_rate,
         num_windows=count,
-        num_lost=num_lost,
-        num_frozen=num_frozen,
-        num_left=left.shape[1],
+        num_negligible=num_negligible,
+        num_stuck=num_stuck,
+        num_missed=left.shape[1],
         modes=find_modes(draws, window.lp.T),
         num_gradients=gradients + spent,
         seconds=clock.seconds,
@@ -277,7 +287,7 @@ def start_state(kernel: AbstractTransition, position: Vector) -> State:
     )
 
 
-def _without_the_lost(window: _Window, *, bell: bool) -> tuple[_Window, int]:
+def _without_the_lost(window: _Window, *, gaussianized: bool) -> tuple[_Window, int]:
     """The window with chains in places without mass replaced by others; and their number.
 
     With the mean log density of a chain and its deviations, the mass of its place is about::
@@ -294,7 +304,7 @@ def _without_the_lost(window: _Window, *, bell: bool) -> tuple[_Window, int]:
     volume = np.sum(np.log(np.maximum(window.draws.std(axis=1, dtype=np.float64), 1e-300)), axis=0)
     mass = window.lp.mean(axis=0) + np.where(moves > 0.1, volume, np.median(volume))
     out = ~(mass > np.median(mass) - WARMUP.lost_nats)
-    if bell:
+    if gaussianized:
         middle, scale = spread(window.draws.reshape(len(window.draws), -1))
         distance = np.sum(((window.last - middle[:, None]) / scale[:, None]) ** 2, axis=0)
         far = distance > chdtri(len(middle), WARMUP.far_share)
@@ -308,7 +318,7 @@ def _without_the_lost(window: _Window, *, bell: bool) -> tuple[_Window, int]:
     return window._replace(draws=draws, lp=lp, last=last), int(lost.size)
 
 
-def _scouted(
+def _explored_ends(
     key: Key, target: Whitened, host: Whitening, starts: np.ndarray, chains: int
 ) -> tuple[np.ndarray, int]:
     """Where short runs from ``starts`` (dim, n), ``chains`` at a time, end, in the user's
@@ -332,7 +342,7 @@ def _scouted(
     return np.concatenate(ends or [starts[:, :0]], axis=1), spent
 
 
-def by_gradients(
+def whiten_by_gradients(
     logdensity: AbstractLogDensity, draws: np.ndarray, position: Vector
 ) -> tuple[Whitening | None, int]:
     """The whitening by gradients at some of the draws.

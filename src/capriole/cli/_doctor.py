@@ -16,7 +16,7 @@ def diagnose(function: str, *, dim: int, spread: float, seed: int, float64: bool
     """
     import jax
 
-    from ..models import examine
+    from ..models import diagnose_logdensity
     from ._user import import_function, user_target
 
     jax.config.update("jax_enable_x64", float64)
@@ -33,7 +33,7 @@ def diagnose(function: str, *, dim: int, spread: float, seed: int, float64: bool
         title_justify="left",
     )
     verdicts = set()
-    for finding in examine(target, dim=dim, key=jax.random.key(seed), spread=spread):
+    for finding in diagnose_logdensity(target, dim=dim, key=jax.random.key(seed), spread=spread):
         verdicts.add(finding.verdict)
         verdict = f"[{COLOURS[finding.verdict]}]{finding.verdict}[/]"
         table.add_row(finding.name, verdict, escape(finding.found), escape(finding.remedy))

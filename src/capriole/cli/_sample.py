@@ -130,7 +130,7 @@ def _started(transition: "AbstractTransition", asked: dict[str, Any]) -> tuple["
     from ..coordinates import from_user, users
     from ..kernels import State
     from ..models import check_starts
-    from ..sampling import as_key, prepare, run_pilot
+    from ..sampling import as_key, prepare, run_hmc_warmup
 
     start_key, warmup_key, sample_key = jax.random.split(as_key(asked["seed"]), 3)
     logdensity, init_key = transition.target, jax.random.fold_in(start_key, 1)
@@ -141,7 +141,7 @@ def _started(transition: "AbstractTransition", asked: dict[str, Any]) -> tuple["
     check_starts(state)
     if not (num_steps := asked["num_warmup"]):
         return sample_key, state
-    warm = run_pilot(
+    warm = run_hmc_warmup(
         warmup_key, logdensity, position, num_leapfrogs=WARMUP_LEAPFROGS, num_steps=num_steps
     ).state
     same = isinstance(state, State)
@@ -157,14 +157,14 @@ def _work(
     more: int = 0,
 ) -> Work:
     def work(live: LiveProgress, progress: Callable[[Any], None]) -> None:
-        from ..runs import stream_chains
+        from ..runs import draw_chains_to_disk
 
         def watched(event: Any, _: Any) -> None:
             folder.metrics.write(event)
             progress(event)
 
         key, state = started
-        streamed = stream_chains(
+        streamed = draw_chains_to_disk(
             key,
             transition,
             state,

@@ -6,19 +6,19 @@ parents, which children), `_transport_parts` and `_transport_mixing` (the fits o
 `_user_coordinates` (from a kernel's coordinates to the user's and back), and `_thresholds`.
 """
 
-from ._parent_candidates import likely_parents
+from ._parent_candidates import parent_candidates
 from ._transport_estimation import Estimate, estimate_transport, refitted
 from ._transport_map import BENDS, Transported, TransportMap
 from ._user_coordinates import (
-    drawn_to_user,
+    draws_and_lp_to_user,
     draws_to_user,
     from_user,
+    in_coordinates_of,
     maps,
-    seen_from,
     to_user,
     users,
 )
-from ._whitening import Whitened, Whitening, identity, on_host, padded, reusable
+from ._whitening import Whitened, Whitening, identity, on_host, pad_for_reuse, padded
 from ._whitening_estimation import diagonal, estimate_whitening, fisher_whitening, spread
 
 __all__ = [
@@ -29,20 +29,20 @@ __all__ = [
     "Whitened",
     "Whitening",
     "diagonal",
-    "drawn_to_user",
+    "draws_and_lp_to_user",
     "draws_to_user",
     "estimate_transport",
     "estimate_whitening",
     "fisher_whitening",
     "from_user",
     "identity",
-    "likely_parents",
+    "in_coordinates_of",
     "maps",
     "on_host",
+    "pad_for_reuse",
     "padded",
+    "parent_candidates",
     "refitted",
-    "reusable",
-    "seen_from",
     "spread",
     "to_user",
     "users",

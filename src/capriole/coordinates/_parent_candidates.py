@@ -6,7 +6,7 @@ from ._thresholds import THRESHOLDS
 from ._whitening_estimation import spread
 
 
-def likely_parents(draws: np.ndarray) -> list[int]:
+def parent_candidates(draws: np.ndarray) -> list[int]:
     """Coordinates on which the scales of the others depend most, best first.
 
     Args:

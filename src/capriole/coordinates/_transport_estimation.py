@@ -31,7 +31,7 @@ def estimate_transport(
     *,
     even: np.ndarray | None = None,
     along: tuple[int, ...] = (),
-    sharp: bool = True,
+    reliable: bool = True,
     dtype: Any = None,
 ) -> Estimate | None:
     """Estimate the map under which draws are most nearly Gaussian.
@@ -47,7 +47,7 @@ def estimate_transport(
         even: draws spread evenly over the values of the parents, if there are any. They determine
             the effect of the parents; it is the same under any distribution of the parents.
         along: the parents along which ``even`` is spread.
-        sharp: whether chains agree, so that narrow slices of the draws can be trusted. A first
+        reliable: whether chains agree, so that narrow slices of the draws can be trusted. A first
             parent then only needs `Thresholds.min_part_gain`. False for chains that stick or sit in
             several modes.
         dtype: floating type of the map; by default JAX's.
@@ -67,14 +67,14 @@ def estimate_transport(
     draws = draws[:, :: -(-num // THRESHOLDS.max_draws)]
     fitted, judged = split_blocks(draws)
     order = np.argsort(-scale_influence(draws))
-    least = THRESHOLDS.min_part_gain if sharp else THRESHOLDS.min_parent_gain
+    least = THRESHOLDS.min_part_gain if reliable else THRESHOLDS.min_parent_gain
     try:
         if dim > THRESHOLDS.max_dense_dim:
             parents, children, gain = _some_children(draws, even, order, along)
         else:
             parents, children, gain = _all_children(fitted, judged, order, least=least)
         found = (
-            _fit_map(draws, parents, children, reliable=sharp, even=even)
+            _fit_map(draws, parents, children, reliable=reliable, even=even)
             if gain > THRESHOLDS.min_map_gain
             else None
         )

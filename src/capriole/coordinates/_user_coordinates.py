@@ -62,10 +62,12 @@ def draws_to_user(
         Draws of the same shape. Each draw is mapped on its own, so its digits do not depend on how
         many are mapped together.
     """
-    return drawn_to_user(logdensity, position, np.zeros(position.shape[:2], position.dtype))[0]
+    return draws_and_lp_to_user(logdensity, position, np.zeros(position.shape[:2], position.dtype))[
+        0
+    ]
 
 
-def drawn_to_user(
+def draws_and_lp_to_user(
     logdensity: AbstractLogDensity,
     position: Float[np.ndarray, "chains draws dim"],
     lp: Float[np.ndarray, "chains draws"],
@@ -140,7 +142,7 @@ def users(logdensity: AbstractLogDensity) -> AbstractLogDensity:
     return logdensity
 
 
-def seen_from(
+def in_coordinates_of(
     coordinates: AbstractLogDensity, logdensity: AbstractLogDensity
 ) -> AbstractLogDensity:
     """Another log density in the coordinates of the first.

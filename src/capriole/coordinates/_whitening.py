@@ -144,14 +144,14 @@ def padded(whitening: Whitening, rank: int) -> Whitening:
     )
 
 
-def reusable(whitening: Whitening, sharp: Whitening | None = None) -> Whitening:
+def pad_for_reuse(whitening: Whitening, fisher: Whitening | None = None) -> Whitening:
     """The same map at full rank where a shared program saves more than the products cost.
 
     That is in up to `Thresholds.max_full_rank_dim` dimensions, and wherever two maps are compared.
 
     Args:
         whitening: the map.
-        sharp: the map estimated from gradients that it will be compared with, or None.
+        fisher: the map estimated from gradients that it will be compared with, or None.
 
     Returns:
         The map, padded or unchanged.
@@ -159,6 +159,6 @@ def reusable(whitening: Whitening, sharp: Whitening | None = None) -> Whitening:
     dim = whitening.location.shape[0]
     return (
         padded(whitening, dim)
-        if sharp is not None or dim <= THRESHOLDS.max_full_rank_dim
+        if fisher is not None or dim <= THRESHOLDS.max_full_rank_dim
         else whitening
     )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-APART = 6.0
+SEPARATION = 6.0
 """Distance of a chain's mean from the others, in its standard deviations, that shows another mode:
 chance does not produce it.
 """
@@ -36,7 +36,7 @@ def floored_scale(scale: np.ndarray, location: np.ndarray) -> np.ndarray:
     return np.maximum(scale, SMALLEST_SCALE * (1 + np.abs(location)))
 
 
-class Met(NamedTuple):
+class ExploredPoints(NamedTuple):
     """Positions where the first chains ended.
 
     Attributes:
@@ -48,7 +48,7 @@ class Met(NamedTuple):
     lp: np.ndarray
 
 
-def left_behind(met: Met, lp: np.ndarray) -> np.ndarray:
+def missed_high_density_points(met: ExploredPoints, lp: np.ndarray) -> np.ndarray:
     """Positions that are denser than anything that the draws show::
 
         log p > max(densest draw + 1,  mean log p + var log p + 2)
@@ -74,7 +74,7 @@ def left_behind(met: Met, lp: np.ndarray) -> np.ndarray:
     return met.places[:, met.lp > dense]
 
 
-def put_back(position: np.ndarray, left: np.ndarray) -> np.ndarray:
+def reseed_chains(position: np.ndarray, left: np.ndarray) -> np.ndarray:
     """Move the first chains, at most a quarter of all, to missed positions.
 
     Args:
@@ -88,7 +88,7 @@ def put_back(position: np.ndarray, left: np.ndarray) -> np.ndarray:
     return np.concatenate([left[:, :num], position[:, num:]], axis=1)
 
 
-def spread_out(places: np.ndarray, num: int, num_far: int | None = None) -> np.ndarray:
+def farthest_point_subset(places: np.ndarray, num: int, num_far: int | None = None) -> np.ndarray:
     """Choose ``num`` of many positions so that all modes are among them.
 
     ``num_far`` are chosen by farthest-first traversal in robustly scaled coordinates, so a mode

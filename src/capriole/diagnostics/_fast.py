@@ -13,7 +13,7 @@ BLOCK = 25
 """Draws per average: long enough to tell fast dimensions from slow ones in a few hundred draws."""
 
 
-def worst_ess(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fast_min_ess(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bulk ESS of the `NUM_DIMENSIONS` dimensions that look slowest.
 
     Args:
@@ -26,7 +26,7 @@ def worst_ess(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return bulk_ess(_slowest(centred)), bulk_ess(_slowest(squares))
 
 
-def quick_ess(draws: np.ndarray) -> float:
+def fast_ess(draws: np.ndarray) -> float:
     """A rough ESS of the worst dimension, the smaller of x and of (x - mean)^2::
 
         ESS = number of draws / (25 r),   r = variance of averages over 25 draws / variance
@@ -43,7 +43,7 @@ def quick_ess(draws: np.ndarray) -> float:
     return draws.shape[0] * draws.shape[1] / (BLOCK * slowest) if 0 < slowest < np.inf else 0.0
 
 
-def worst_rhat(draws: np.ndarray) -> float:
+def fast_max_rhat(draws: np.ndarray) -> float:
     """Largest R-hat of the `NUM_DIMENSIONS` dimensions in which chains differ most.
 
     Chains are compared by their averages of x and of |x - mean|. Where every dimension must be

@@ -26,7 +26,7 @@ class Remedies(NamedTuple):
     diverging: str
 
 
-TRAINED = Remedies(
+TRAINING_REMEDIES = Remedies(
     still="start from a smaller step size, or from points of higher log density",
     slow="train longer or start from a smaller step size",
     stuck=(
@@ -37,7 +37,7 @@ TRAINED = Remedies(
     diverging="train longer or start from a smaller step size",
 )
 """For those who choose step sizes and training themselves."""
-FITTED = Remedies(
+FIT_REMEDIES = Remedies(
     still="start elsewhere (init, spread), or reparameterise",
     slow="reparameterise, or start wider (spread)",
     stuck="draw more, start wider (spread), or reparameterise",
@@ -145,13 +145,13 @@ def health(
     mode_weights: Float[np.ndarray, " modes"] | None = None,
     mode_rhat: float | None = None,
     mode_switches: float | None = None,
-    remedies: Remedies = TRAINED,
+    remedies: Remedies = TRAINING_REMEDIES,
 ) -> list[Problem]:
     """Problems of a run, each with its value and a remedy; empty if all is well.
 
     A fine ESS does not make a run healthy: chains that all sit in one of several modes have a fine
     ESS. Figures are those of `tally`, ``thin`` steps between two draws; for draws that do not fit
-    into memory count them with it, block by block, and ask `health_of`.
+    into memory count them with it, block by block, and ask `health_of_tally`.
     """
     if not acceptance_rate.shape == accepted.shape == diverging.shape:
         raise ValueError(
@@ -161,7 +161,7 @@ def health(
     counted = tally(
         acceptance_rate, accepted, diverging, num_nonfinite, thin=thin, logdensity=logdensity
     )
-    return health_of(
+    return health_of_tally(
         counted,
         rhat_max=rhat_max,
         rhat_limit=rhat_limit,
@@ -172,7 +172,7 @@ def health(
     )
 
 
-def health_of(
+def health_of_tally(
     counted: Tally,
     *,
     rhat_max: float | None = None,
@@ -180,7 +180,7 @@ def health_of(
     mode_weights: Float[np.ndarray, " modes"] | None = None,
     mode_rhat: float | None = None,
     mode_switches: float | None = None,
-    remedies: Remedies = TRAINED,
+    remedies: Remedies = TRAINING_REMEDIES,
 ) -> list[Problem]:
     """`health` of steps that were counted; ``mode_switches`` is per step."""
     found = _movement(counted, remedies) + _numerics(counted, remedies)

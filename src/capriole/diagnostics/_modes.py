@@ -6,11 +6,11 @@ from typing import NamedTuple, Self
 import numpy as np
 from jaxtyping import Float, Int
 
-from ._dispersion import APART, floored_scale, has_moved
+from ._dispersion import SEPARATION, floored_scale, has_moved
 
-MOST_MODES = 16
+MAX_MODES = 16
 """Largest number of modes: more groups of chains come from a rough surface or from stuck chains."""
-_UNSETTLED = APART / 2
+_UNSETTLED = SEPARATION / 2
 """Distance of a chain's halves, in standard deviations, that shows that it was still on its way."""
 _DRAWS_PER_DIM = 20
 """Draws per dimension that an estimate of a mode's covariance needs."""
@@ -23,7 +23,7 @@ class Modes(NamedTuple):
 
     Attributes:
         label: mode of every chain; -1: it went from one mode to another, or hardly moved. All are
-            -1 where there are more than `MOST_MODES`.
+            -1 where there are more than `MAX_MODES`.
         log_mass: log mass of each mode, up to a constant.
     """
 
@@ -36,14 +36,14 @@ def find_modes(
 ) -> Modes:
     """Group chains into modes, and estimate the mass of each.
 
-    Two chains are in one mode if their means are less than `APART` standard deviations (the larger
-    of both) apart in every coordinate, directly or through other chains. A mode's mass is that of
-    a Gaussian::
+    Two chains are in one mode if their means are less than `SEPARATION` standard deviations (the
+    larger of both) apart in every coordinate, directly or through other chains. A mode's mass is
+    that of a Gaussian::
 
         log mass = mean log p + log det(covariance) / 2
 
-    with variances alone if there are few draws. A chain whose halves differ by `APART` / 2 of their
-    standard deviations was on its way, and connects nothing.
+    with variances alone if there are few draws. A chain whose halves differ by `SEPARATION` / 2 of
+    their standard deviations was on its way, and connects nothing.
 
     Args:
         draws: draws of all chains.
@@ -66,11 +66,11 @@ def find_modes(
         while edge:
             j = edge.pop()
             distance = np.max(np.abs(means - means[j]) / np.maximum(scale, scale[j]), axis=1)
-            near = np.flatnonzero(settled & (label < 0) & (distance < APART))
+            near = np.flatnonzero(settled & (label < 0) & (distance < SEPARATION))
             label[near] = label[i]
             edge.extend(near)
     num = label.max() + 1
-    if num > MOST_MODES:
+    if num > MAX_MODES:
         return Modes(np.full(len(draws), -1), np.zeros(0))
     members = [draws[label == k].reshape(-1, draws.shape[2]) for k in range(num)]
     few = min(map(len, members), default=0) < _DRAWS_PER_DIM * draws.shape[2]
@@ -91,7 +91,7 @@ def _log_det(draws: np.ndarray, *, diagonal: bool) -> float:
     return float(np.linalg.slogdet(np.atleast_2d(np.cov(draws.T.astype(np.float64))))[1])
 
 
-class Place(NamedTuple):
+class ModeSummary(NamedTuple):
     """Summary of a mode, in the user's coordinates.
 
     Attributes:
@@ -113,7 +113,9 @@ class Place(NamedTuple):
         return self
 
 
-def places(modes: Modes, draws: Float[np.ndarray, "chains draws dim"]) -> tuple[Place, ...]:
+def summarise_modes(
+    modes: Modes, draws: Float[np.ndarray, "chains draws dim"]
+) -> tuple[ModeSummary, ...]:
     """The modes, the largest mass first; those without a finite mass are left out.
 
     Args:
@@ -131,12 +133,12 @@ def places(modes: Modes, draws: Float[np.ndarray, "chains draws dim"]) -> tuple[
         member = draws[modes.label == k].reshape(-1, draws.shape[2]).astype(np.float64)
         scale = floored_scale(member.std(axis=0), member.mean(axis=0))
         centre = tuple(member.mean(axis=0).tolist())
-        found.append(Place(centre, tuple(scale.tolist()), float(share[k])))
+        found.append(ModeSummary(centre, tuple(scale.tolist()), float(share[k])))
     return tuple(found)
 
 
-def labelled(
-    draws: Float[np.ndarray, "chains draws dim"], found: Sequence[Place]
+def assign_modes(
+    draws: Float[np.ndarray, "chains draws dim"], found: Sequence[ModeSummary]
 ) -> Int[np.ndarray, "chains draws"]:
     """Assign every draw to the mode in which it has the highest density::
 
@@ -159,7 +161,7 @@ def labelled(
     return np.argmax(scores, axis=0)
 
 
-class ModeSummary(NamedTuple):
+class ModeOccupation(NamedTuple):
     """How often chains visit the modes.
 
     Attributes:
@@ -175,7 +177,7 @@ class ModeSummary(NamedTuple):
     saw_all: float
 
 
-def mode_summary(labels: Int[np.ndarray, "chains draws"], num_modes: int) -> ModeSummary:
+def mode_occupation(labels: Int[np.ndarray, "chains draws"], num_modes: int) -> ModeOccupation:
     """How often chains visit the modes::
 
         error = sd of the chains' weights / sqrt(chains)
@@ -202,7 +204,7 @@ def mode_summary(labels: Int[np.ndarray, "chains draws"], num_modes: int) -> Mod
         else np.full(num_modes, np.nan)
     )
     switches = float(np.mean(labels[:, 1:] != labels[:, :-1])) if labels.shape[1] > 1 else 0.0
-    return ModeSummary(
+    return ModeOccupation(
         per_chain.mean(axis=0), errors, switches, float(np.mean((per_chain > 0).all(axis=1)))
     )
 
@@ -210,7 +212,7 @@ def mode_summary(labels: Int[np.ndarray, "chains draws"], num_modes: int) -> Mod
 def mode_rhat(labels: Int[np.ndarray, "chains draws"], num_modes: int) -> float:
     """Largest split R-hat of the mode indicators.
 
-    It does not see modes that no chain visits: read it together with `mode_summary`.
+    It does not see modes that no chain visits: read it together with `mode_occupation`.
 
     Args:
         labels: mode of every draw.

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ._agreement import Z_LIMIT
-from ._modes import Place, labelled, mode_summary
+from ._modes import ModeSummary, assign_modes, mode_occupation
 from ._problems import Problem, ProblemKind, Severity
 from ._statistics import Moments, moments
 from ._thresholds import THRESHOLDS
@@ -60,7 +60,7 @@ class ReferenceCheck(NamedTuple):
 def reference_check(
     draws: Float[np.ndarray, "chains draws dim"],
     reference: Moments | None,
-    modes: Sequence[Place],
+    modes: Sequence[ModeSummary],
     *,
     judges_moments: bool,
 ) -> ReferenceCheck:
@@ -93,7 +93,7 @@ def reference_check(
         problems.append(Problem(kind, Severity.WARNING, text, remedy))
     if len(modes) < 2:
         return ReferenceCheck(difference, tuple(ModeShare(*m, 1.0) for m in modes), problems)
-    summary = mode_summary(labelled(draws, modes), len(modes))
+    summary = mode_occupation(assign_modes(draws, modes), len(modes))
     weights, least = summary.weights, THRESHOLDS.reported_mode_share
     held = [w > 0 and mode.share >= least for mode, w in zip(modes, weights, strict=True)]
     if sum(held) > 1 and not summary.switches_per_step:
@@ -129,6 +129,6 @@ def _difference(draws: np.ndarray, reference: Moments) -> Difference | None:
     return Difference(float(z[of, dimension]), ("mean", "variance")[of], int(dimension))
 
 
-def _where(mode: Place) -> str:
+def _where(mode: ModeSummary) -> str:
     first = ", ".join(f"{x:.3g}" for x in mode.centre[:4])
     return f"({first}{', ...' if len(mode.centre) > 4 else ''})"

@@ -7,39 +7,39 @@ candidate), `_selection` (the choice), `_final_run` and `_verdict`.
 from ._additions import hmc_move
 from ._api import Fit, fit
 from ._budget import Cost
-from ._candidate import NUTS, Addition, Coordinates, Family, Judgement, Kind, Row
+from ._candidate import NUTS, Addition, Coordinates, Family, KernelMetrics, Kind, SamplerReport
 from ._context import Note, NoteKind, WarmupFacts
-from ._evaluation import judge
-from ._final_run import Keeper, Point, on_draws, phase_of
-from ._search import Found, Proposer
+from ._evaluation import evaluate
+from ._final_run import PassState, RunStore, on_draws, phase_of
+from ._search import Proposer, SearchResult
 from ._settings import Settings, settings_from
-from ._thresholds import RUN_MULTIPLIERS, SCOUTS
+from ._thresholds import EXPLORATORY_RATIO, RUN_MULTIPLIERS
 from ._verdict import Verdict
 
 __all__ = [
+    "EXPLORATORY_RATIO",
     "NUTS",
     "RUN_MULTIPLIERS",
-    "SCOUTS",
     "Addition",
     "Coordinates",
     "Cost",
     "Family",
     "Fit",
-    "Found",
-    "Judgement",
-    "Keeper",
+    "KernelMetrics",
     "Kind",
     "Note",
     "NoteKind",
-    "Point",
+    "PassState",
     "Proposer",
-    "Row",
+    "RunStore",
+    "SamplerReport",
+    "SearchResult",
     "Settings",
     "Verdict",
     "WarmupFacts",
+    "evaluate",
     "fit",
     "hmc_move",
-    "judge",
     "on_draws",
     "phase_of",
     "settings_from",

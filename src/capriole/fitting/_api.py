@@ -12,7 +12,7 @@ import numpy as np
 from .. import diagnostics
 from ..coordinates import from_user
 from ..diagnostics import (
-    FITTED,
+    FIT_REMEDIES,
     Problem,
     ProblemKind,
     ReferenceCheck,
@@ -26,16 +26,16 @@ from ..diagnostics import (
 )
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector, state_at
 from ..runtime import OnProgress, Progress, to_plain
-from ..sampling import Draws, PeerDraws, as_key, health_arrays, prepare, to_datatree, to_tree
+from ..sampling import CountedDraws, Draws, as_key, prepare, tally_arguments, to_datatree, to_tree
 from ._budget import Cost
-from ._candidate import NUTS, Judgement, Row
+from ._candidate import NUTS, KernelMetrics, SamplerReport
 from ._context import NoteKind, WarmupFacts
-from ._final_run import Final, InMemory, Keeper, KernelSampler, NutsSampler, lengthened
-from ._search import Found, search, with_nuts
+from ._final_run import Final, InMemory, KernelSampler, NutsSampler, RunStore, run_until_mixed
+from ._search import SearchResult, search, with_nuts
 from ._settings import Settings
-from ._thresholds import SCOUTS, THRESHOLDS
+from ._thresholds import EXPLORATORY_RATIO, THRESHOLDS
 from ._verdict import RATES, Verdict
-from .proposers._nuts import in_short
+from .proposers._nuts import first_line
 
 if TYPE_CHECKING:
     import xarray
@@ -64,11 +64,11 @@ def fit(
     num_draws: int = 1000,
     spread: float = 1.0,
     train_steps: int = 3000,
-    num_pilot_chains: int = 64,
+    num_warmup_chains: int = 64,
     compare: bool = True,
     criterion: str = "gradients",
     progress: Callable[[Progress], None] | None = None,
-    resume: Keeper | None = None,
+    resume: RunStore | None = None,
 ) -> Fit:
     """Find a good kernel for ``logdensity``, say what it is worth, and draw with it.
 
@@ -91,7 +91,7 @@ def fit(
         num_draws: Draws of each chain, at least 8 (R-hat needs them).
         spread: Standard deviation of the starts around ``init``, in the user's coordinates.
         train_steps: Training steps of a network; 0: no networks.
-        num_pilot_chains: Chains of the warm-up.
+        num_warmup_chains: Chains of the warm-up.
         compare: Whether NUTS is measured, at the latest for the verdict.
         criterion: "gradients" or "seconds": per which an effective draw counts.
         progress: Called with every `Progress` event.
@@ -108,14 +108,14 @@ def fit(
         Levy, Hoffman and Sohl-Dickstein, ICLR 2018; docs/fit.md.
     """
     settings = Settings(
-        num_chains, num_draws, spread, train_steps, num_pilot_chains, compare, criterion
+        num_chains, num_draws, spread, train_steps, num_warmup_chains, compare, criterion
     ).checked()
     keeper = InMemory() if resume is None else resume
     root = as_key(seed)
     # A split would be one more program to compile.
     keys = [jax.random.fold_in(root, i) for i in range(6)]
-    chains = settings.num_pilot_chains
-    starts = {"num_chains": chains, "num_more": SCOUTS * chains}
+    chains = settings.num_warmup_chains
+    starts = {"num_chains": chains, "num_more": EXPLORATORY_RATIO * chains}
     target, position = prepare(logdensity, init, keys[0], spread=spread, **starts)
     progress = keeper.begin(_config(seed, position, settings), position, progress)
     found = keeper.search(target, lambda: search(keys[1:5], target, position, settings, progress))
@@ -130,7 +130,7 @@ def fit(
             text = "interrupted while NUTS was measured or drew, so it is left out"
             found = found.with_note(NoteKind.NUTS_NOT_MEASURED, text)
     verdict = _verdict(found, drawn, settings, repr(seed))
-    kernel = None if found.by_nuts else found.kernel
+    kernel = None if found.uses_nuts else found.kernel
     return Fit(keeper.finish(_stamped(drawn.tree, verdict), verdict), verdict, kernel)
 
 
@@ -157,7 +157,7 @@ class _Drawn(NamedTuple):
     spent: Cost
     run: Cost
     seconds_after: float = 0.0
-    final: Judgement | None = None
+    final: KernelMetrics | None = None
     ess_per_draw: float = math.nan
 
 
@@ -170,16 +170,16 @@ class _Run:
         seed: str,
         target: AbstractLogDensity,
         settings: Settings,
-        keeper: Keeper,
+        keeper: RunStore,
         progress: OnProgress,
     ):
         self.nuts_key, self.key = keys
         self.seed, self.target, self.settings = seed, target, settings
         self.keeper, self.progress = keeper, progress
 
-    def draw(self, found: Found) -> _Drawn:
+    def draw(self, found: SearchResult) -> _Drawn:
         """Draws of what was chosen."""
-        if found.by_nuts or found.kernel is None:
+        if found.uses_nuts or found.kernel is None:
             return self.draw_nuts(found)
         start = jnp.asarray(from_user(found.kernel.target, np.asarray(found.starts)))
         sampler = KernelSampler(
@@ -191,9 +191,9 @@ class _Run:
             self.progress,
             found.marginals,
         )
-        return _of_a_kernel(lengthened(sampler), found, self.target, self.settings, self.seed)
+        return _of_a_kernel(run_until_mixed(sampler), found, self.target, self.settings, self.seed)
 
-    def draw_nuts(self, found: Found) -> _Drawn:
+    def draw_nuts(self, found: SearchResult) -> _Drawn:
         """Draws of NUTS."""
         sampler = NutsSampler(
             self.key,
@@ -203,9 +203,9 @@ class _Run:
             found.marginals,
             resumable=self.keeper.resumable,
         )
-        return _of_nuts(lengthened(sampler), found, self.target)
+        return _of_nuts(run_until_mixed(sampler), found, self.target)
 
-    def compared(self, found: Found, drawn: _Drawn) -> tuple[Found, _Drawn]:
+    def compared(self, found: SearchResult, drawn: _Drawn) -> tuple[SearchResult, _Drawn]:
         """NUTS measured, if it was not yet; and who draws instead of a sampler that failed.
 
         A kernel draws instead of NUTS that failed. NUTS draws instead of a kernel that failed if it
@@ -215,18 +215,18 @@ class _Run:
         if found.compared is None:
             found = with_nuts(self.nuts_key, self.target, found)
             keeper.compared(self.target, found)
-        if keeper.judged or not fatal(drawn.problems):
+        if keeper.has_verdict or not fatal(drawn.problems):
             return found, drawn
-        if found.by_nuts and found.kernel is not None:
-            found = _replaced(found, drawn, found.own, NoteKind.NUTS_FAILED)
+        if found.uses_nuts and found.kernel is not None:
+            found = _replaced(found, drawn, found.best_candidate, NoteKind.NUTS_FAILED)
             keeper.compared(self.target, found)
             return found, self.draw(found)
-        if found.by_nuts or found.warmup.is_multimodal:
+        if found.uses_nuts or found.warmup.is_multimodal:
             return found, drawn
         try:
             instead = self.draw_nuts(found)
         except Exception as error:  # the user's own log density's: draws must not be lost by it
-            text = f"NUTS could not draw instead: {in_short(error)}"
+            text = f"NUTS could not draw instead: {first_line(error)}"
             return found.with_note(NoteKind.NUTS_NOT_MEASURED, text), drawn
         if fatal(instead.problems):
             return found, drawn
@@ -236,7 +236,7 @@ class _Run:
         return found, instead
 
 
-def _replaced(found: Found, drawn: _Drawn, chosen: str, kind: NoteKind) -> Found:
+def _replaced(found: SearchResult, drawn: _Drawn, chosen: str, kind: NoteKind) -> SearchResult:
     """Another sampler chosen instead of one whose run failed; that run is paid for."""
     why = "; ".join(map(str, fatal(drawn.problems)))
     text = {
@@ -250,22 +250,22 @@ def _replaced(found: Found, drawn: _Drawn, chosen: str, kind: NoteKind) -> Found
 
 
 def _of_a_kernel(
-    final: Final, found: Found, target: AbstractLogDensity, settings: Settings, seed: str
+    final: Final, found: SearchResult, target: AbstractLogDensity, settings: Settings, seed: str
 ) -> _Drawn:
-    run, judgement = final.draws, final.judgement
+    run, metrics = final.draws, final.metrics
     assert run is not None
-    assert judgement is not None
-    rate = min(judgement.ess_per_gradient, judgement.ess_sq_per_gradient)
+    assert metrics is not None
+    rate = min(metrics.ess_per_gradient, metrics.ess_sq_per_gradient)
     begun = time.perf_counter()
     tree = to_datatree(run, target, seed=seed)
     check = _checked(final.position, found.warmup)
-    problems = _kernel_problems(run, judgement) + final.missed + check.problems
+    problems = _kernel_problems(run, metrics) + final.missed + check.problems
     problems += sticky_tails(final.position, run.record.acceptance_rate)
     seconds_after = final.check_seconds + time.perf_counter() - begun
     if not final.completed:
         problems.append(_interrupted(run.record.lp.shape[1], settings.num_draws))
     # Of the whole run; what was measured may be the last draws that fit into memory.
-    cost = Cost(run.num_gradients, run.seconds, judgement.compile_seconds)
+    cost = Cost(run.num_gradients, run.seconds, metrics.compile_seconds)
     return _Drawn(
         tree=tree,
         problems=tuple(problems),
@@ -275,12 +275,12 @@ def _of_a_kernel(
         spent=final.spent,
         run=cost,
         seconds_after=seconds_after,
-        final=judgement._replace(num_gradients=run.num_gradients, seconds=run.seconds),
-        ess_per_draw=rate * judgement.num_gradients / run.record.lp.size,
+        final=metrics._replace(num_gradients=run.num_gradients, seconds=run.seconds),
+        ess_per_draw=rate * metrics.num_gradients / run.record.lp.size,
     )
 
 
-def _of_nuts(final: Final, found: Found, target: AbstractLogDensity) -> _Drawn:
+def _of_nuts(final: Final, found: SearchResult, target: AbstractLogDensity) -> _Drawn:
     draws = final.peer
     assert draws is not None
     attributes = {
@@ -318,19 +318,19 @@ def _interrupted(kept: int, num_draws: int) -> Problem:
     return Problem(ProblemKind.INTERRUPTED, Severity.WARNING, text)
 
 
-def _kernel_problems(draws: Draws, judgement: Judgement) -> list[Problem]:
+def _kernel_problems(draws: Draws, metrics: KernelMetrics) -> list[Problem]:
     return health(
-        *health_arrays(draws.record),
+        *tally_arguments(draws.record),
         thin=draws.thin,
         logdensity=draws.record.lp,
-        rhat_max=judgement.rhat_max,
+        rhat_max=metrics.rhat_max,
         rhat_limit=diagnostics.rhat_limit(*draws.record.position.shape),
-        remedies=FITTED,
+        remedies=FIT_REMEDIES,
     )
 
 
 def _nuts_problems(
-    final: Final, draws: PeerDraws, target: AbstractLogDensity, warmup: WarmupFacts
+    final: Final, draws: CountedDraws, target: AbstractLogDensity, warmup: WarmupFacts
 ) -> list[Problem]:
     problems, position = [], final.position
     if not final.rhat_max <= (limit := diagnostics.rhat_limit(*position.shape)):
@@ -338,7 +338,7 @@ def _nuts_problems(
     moved = np.any(np.diff(position, axis=1) != 0, axis=2)
     rates = np.full(moved.shape, draws.acceptance_rate)
     still = np.zeros_like(moved)
-    problems += health(rates, moved, still, 0, thin=final.thin, remedies=FITTED)
+    problems += health(rates, moved, still, 0, thin=final.thin, remedies=FIT_REMEDIES)
     steps = final.thin * position.shape[0] * position.shape[1]
     if draws.divergences > diagnostics.THRESHOLDS.divergent_share * steps:
         text = (
@@ -348,9 +348,9 @@ def _nuts_problems(
         remedy = "reparameterise, or look at the pairs plot"
         problems.append(Problem(ProblemKind.DIVERGENT, Severity.WARNING, text, remedy))
     doubts = []
-    if warmup.num_frozen:
+    if warmup.num_stuck:
         doubts.append("chains of the warm-up hardly moved where they were")
-    if warmup.num_left:
+    if warmup.num_missed:
         doubts.append(
             "chains of the warm-up left places that are denser than all that they saw later"
         )
@@ -366,9 +366,9 @@ def _nuts_problems(
     return problems + noisy + final.missed
 
 
-def _verdict(found: Found, drawn: _Drawn, settings: Settings, seed: str) -> Verdict:
+def _verdict(found: SearchResult, drawn: _Drawn, settings: Settings, seed: str) -> Verdict:
     rows = found.rows
-    if not found.by_nuts and drawn.final is not None:
+    if not found.uses_nuts and drawn.final is not None:
         total = Cost.of(found.spent, drawn.spent)
         rows = tuple(_as_it_was(r, total, drawn) if r.name == found.chosen else r for r in rows)
     warmup = to_plain(found.warmup._replace(moments=None, modes=()))
@@ -380,10 +380,10 @@ def _verdict(found: Found, drawn: _Drawn, settings: Settings, seed: str) -> Verd
         "completed": drawn.completed,
         "ess_per_draw": drawn.ess_per_draw,
         "seconds_after_the_draws": drawn.seconds_after,
-        "pilot": warmup,
+        "warmup": warmup,
         "preparation": found.spent,
         "training": found.training,
-        "warmup": drawn.spent,
+        "final_warmup": drawn.spent,
         "comparison": to_plain(found.compared or Cost()) | {"decided": found.decided},
     }
     return Verdict(
@@ -400,7 +400,7 @@ def _verdict(found: Found, drawn: _Drawn, settings: Settings, seed: str) -> Verd
     )
 
 
-def _as_it_was(row: Row, total: Cost, drawn: _Drawn) -> Row:
+def _as_it_was(row: SamplerReport, total: Cost, drawn: _Drawn) -> SamplerReport:
     """The chosen kernel's row with all that the user paid before its first draw.
 
     And no better than its own run: who wins was lucky in what it won by. Thinned draws have no more

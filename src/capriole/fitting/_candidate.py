@@ -11,7 +11,7 @@ from ..kernels import AbstractTransition
 from ._budget import Account, Cost
 
 
-class Judgement(NamedTuple):
+class KernelMetrics(NamedTuple):
     """What a frozen kernel achieves, in the user's coordinates and the worst dimension.
 
     Attributes:
@@ -112,7 +112,7 @@ class Candidate:
     Attributes:
         kind: Which candidate it is.
         transition: The frozen kernel; None of NUTS, which adapts by itself.
-        judgement: What it was measured to do.
+        metrics: What it was measured to do.
         num_leapfrogs: Gradients of one proposal; None where that varies.
         account: What making and measuring it took.
         shared: Accounts of the candidates that it is made from.
@@ -126,7 +126,7 @@ class Candidate:
 
     kind: Kind
     transition: AbstractTransition | None
-    judgement: Judgement
+    metrics: KernelMetrics
     num_leapfrogs: int | None
     account: Account
     shared: tuple[Account, ...] = ()
@@ -149,7 +149,7 @@ class Candidate:
     @property
     def worst(self) -> float:
         """Effective draws per gradient, of x or of x^2, in the worst dimension."""
-        return self.judgement.worst
+        return self.metrics.worst
 
     @property
     def kernel(self) -> AbstractTransition:
@@ -168,7 +168,7 @@ class Candidate:
         """The candidate with one more addition; ``changes`` replace other fields."""
         return replace(self, additions=(*self.additions, addition), **changes)
 
-    def report(self, common: Cost) -> "Row":
+    def report(self, common: Cost) -> "SamplerReport":
         """What is reported of it.
 
         Args:
@@ -180,8 +180,8 @@ class Candidate:
         own = self.account.cost
         fixed = Cost.of(common, own)
         gradients = fixed.num_gradients + sum(each.cost.num_gradients for each in self.shared)
-        figures = {name: getattr(self.judgement, name) for name in _FIGURES}
-        return Row(
+        figures = {name: getattr(self.metrics, name) for name in _FIGURES}
+        return SamplerReport(
             kind=self.kind,
             coordinates=self.coordinates,
             additions=self.additions,
@@ -203,7 +203,7 @@ _FIGURES = (
 )
 
 
-class Row(NamedTuple):
+class SamplerReport(NamedTuple):
     """One sampler as measured: worst dimension, bulk ESS of x and of x^2.
 
     Attributes:

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..adaptation import Exploration
-from ..coordinates import Whitened, from_user, reusable
-from ..diagnostics import APART, Marginal, Moments, Place, moments, places
+from ..adaptation import WarmupResult
+from ..coordinates import Whitened, from_user, pad_for_reuse
+from ..diagnostics import SEPARATION, Marginal, ModeSummary, Moments, moments, summarise_modes
 from ..kernels import AbstractLogDensity, Key, Vector
 from ..runtime import OnProgress
 from ._budget import Budget
@@ -66,11 +66,11 @@ class WarmupFacts(NamedTuple):
     Attributes:
         windows: Windows of adaptation.
         rhat_max: R-hat of the last window, worst dimension.
-        apart: Largest distance of a chain from the others, in its own standard deviations.
+        max_separation: Largest distance of a chain from the others, in its own standard deviations.
         agreed: Whether all chains saw the same distribution.
-        num_lost: Chains that were taken out of places without mass.
-        num_frozen: Chains that hardly moved.
-        num_left: Positions met early that are denser than all that the last window saw.
+        num_negligible: Chains that were taken out of places without mass.
+        num_stuck: Chains that hardly moved.
+        num_missed: Positions met early that are denser than all that the last window saw.
         num_modes: Modes in which chains of the last window sat.
         step_size: The adapted step size of plain HMC, in white coordinates.
         acceptance_rate: Its mean acceptance.
@@ -84,11 +84,11 @@ class WarmupFacts(NamedTuple):
 
     windows: int
     rhat_max: float
-    apart: float
+    max_separation: float
     agreed: bool
-    num_lost: int
-    num_frozen: int
-    num_left: int
+    num_negligible: int
+    num_stuck: int
+    num_missed: int
     num_modes: int
     step_size: float
     acceptance_rate: float
@@ -97,12 +97,12 @@ class WarmupFacts(NamedTuple):
     compile_seconds: float
     marginals: tuple[Marginal, ...] = ()
     moments: Moments | None = None
-    modes: tuple[Place, ...] = ()
+    modes: tuple[ModeSummary, ...] = ()
 
     @property
     def is_multimodal(self) -> bool:
         """Whether chains sat apart, and not only as slow ones in one mode."""
-        return is_multimodal(self.apart, self.num_modes)
+        return is_multimodal(self.max_separation, self.num_modes)
 
     def checked(self, dim: int) -> Self:
         """Itself. Raises ValueError for what cannot be in ``dim`` dimensions."""
@@ -115,9 +115,9 @@ class WarmupFacts(NamedTuple):
         return self
 
 
-def is_multimodal(apart: float, num_modes: int) -> bool:
+def is_multimodal(max_separation: float, num_modes: int) -> bool:
     """Whether chains sat in several modes, by their distance and the modes that they settled in."""
-    return apart >= APART and num_modes != 1
+    return max_separation >= SEPARATION and num_modes != 1
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class SearchContext:
     train_key: Key
     nuts_key: Key
     progress: OnProgress
-    warmup: Exploration
+    warmup: WarmupResult
     candidates: tuple[Candidate, ...] = ()
     notes: tuple[Note, ...] = ()
 
@@ -178,7 +178,7 @@ class SearchContext:
     @property
     def white(self) -> Whitened:
         """The target in the white coordinates of the warm-up."""
-        return Whitened(self.target, reusable(self.warmup.whitening, self.warmup.sharp))
+        return Whitened(self.target, pad_for_reuse(self.warmup.whitening, self.warmup.fisher))
 
     def start_in(self, coordinates: AbstractLogDensity, positions: Any = None) -> Vector:
         """The warm-up's last positions, or others (dim, n), in a candidate's coordinates."""
@@ -193,7 +193,7 @@ class SearchContext:
         A marginal is integrated around one mode, so it says nothing of the others.
         """
         found = self.warmup
-        if found.profile is None or is_multimodal(found.apart, len(found.modes.log_mass)):
+        if found.profile is None or is_multimodal(found.max_separation, len(found.modes.log_mass)):
             return ()
         return found.profile.marginals()
 
@@ -204,11 +204,11 @@ class SearchContext:
         return WarmupFacts(
             windows=found.num_windows,
             rhat_max=found.rhat_max,
-            apart=found.apart,
+            max_separation=found.max_separation,
             agreed=found.agreed,
-            num_lost=found.num_lost,
-            num_frozen=found.num_frozen,
-            num_left=found.num_left,
+            num_negligible=found.num_negligible,
+            num_stuck=found.num_stuck,
+            num_missed=found.num_missed,
             num_modes=len(found.modes.log_mass),
             step_size=found.step_size,
             acceptance_rate=found.acceptance_rate,
@@ -217,5 +217,5 @@ class SearchContext:
             compile_seconds=common.compile_seconds,
             marginals=self.marginals,
             moments=moments(found.draws) if found.agreed else None,
-            modes=places(found.modes, found.draws),
+            modes=summarise_modes(found.modes, found.draws),
         )

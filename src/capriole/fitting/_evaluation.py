@@ -11,42 +11,44 @@ from .. import diagnostics
 from ..adaptation import CHUNK, start_state
 from ..coordinates import from_user, to_user
 from ..diagnostics import (
-    FITTED,
+    FIT_REMEDIES,
     Marginal,
+    farthest_point_subset,
+    fast_max_rhat,
+    fast_min_ess,
     fatal,
     health,
-    spread_out,
     tail_problems,
-    worst_ess,
-    worst_rhat,
 )
 from ..kernels import AbstractTransition, Key, Vector, per_chain
-from ..sampling import Draws, Record, draw_chains, health_arrays
+from ..sampling import Draws, Record, draw_chains, tally_arguments
 from ._additions import with_finer_steps, with_small_steps
-from ._candidate import Addition, Candidate, Coordinates, Family, Judgement
+from ._candidate import Addition, Candidate, Coordinates, Family, KernelMetrics
 from ._context import NoteKind, SearchContext, Stream
 from ._selection import choose
 from ._thresholds import THRESHOLDS, WARMUP_DRAWS
 
 
-def judge(
+def evaluate(
     key: Key,
     transition: AbstractTransition,
     position: Vector,
     *,
     num_draws: int = 500,
     num_warmup: int = 50,
-) -> Judgement:
+) -> KernelMetrics:
     """Run all chains from ``position`` (dim, chains), in the kernel's coordinates; measure what
     follows the warm-up.
     """
-    return measured(key, transition, position, num_draws=num_draws, num_warmup=num_warmup)[0]
+    return evaluate_with_record(
+        key, transition, position, num_draws=num_draws, num_warmup=num_warmup
+    )[0]
 
 
-def measured(
+def evaluate_with_record(
     key: Key, transition: AbstractTransition, position: Vector, *, num_draws: int, num_warmup: int
-) -> tuple[Judgement, Record]:
-    """As `judge`; and the record of what was measured, positions in the user's coordinates."""
+) -> tuple[KernelMetrics, Record]:
+    """As `evaluate`; and the record of what was measured, positions in the user's coordinates."""
     transition = per_chain(
         transition, position.shape[1]
     )  # as in a search's grids, whose programs then serve
@@ -61,10 +63,10 @@ def measured(
     record = record._replace(
         position=to_user(transition.target, flat).T.reshape(record.position.shape)
     )
-    return judged(draws, record.position, every_rhat=False), record
+    return metrics_of(draws, record.position, every_rhat=False), record
 
 
-def judged(draws: Draws, kept: np.ndarray, *, every_rhat: bool = True) -> Judgement:
+def metrics_of(draws: Draws, kept: np.ndarray, *, every_rhat: bool = True) -> KernelMetrics:
     """The figures of the last of the ``draws``; ``kept`` (chains, draws, dim) are those in the
     user's coordinates.
 
@@ -72,14 +74,14 @@ def judged(draws: Draws, kept: np.ndarray, *, every_rhat: bool = True) -> Judgem
     """
     record, keep_from = draws.record, draws.record.position.shape[1] - kept.shape[1]
     share = kept.shape[1] / record.position.shape[1]
-    bulk, bulk_sq = worst_ess(kept)
+    bulk, bulk_sq = fast_min_ess(kept)
     gradients = max(int(record.n_steps[:, keep_from:].sum()), 1)
-    return Judgement(
+    return KernelMetrics(
         ess_per_gradient=float(np.min(bulk)) / gradients,
         ess_sq_per_gradient=float(np.min(bulk_sq)) / gradients,
         ess_per_second=float(min(np.min(bulk), np.min(bulk_sq))) / max(draws.seconds * share, 1e-9),
         acceptance_rate=float(record.acceptance_rate[:, keep_from:].mean()),
-        rhat_max=float(np.max(diagnostics.rhat(kept))) if every_rhat else worst_rhat(kept),
+        rhat_max=float(np.max(diagnostics.rhat(kept))) if every_rhat else fast_max_rhat(kept),
         nonfinite=float(record.nonfinite[:, keep_from:].mean()) / draws.thin,
         num_gradients=gradients,
         spent_gradients=draws.num_gradients,
@@ -91,17 +93,17 @@ def judged(draws: Draws, kept: np.ndarray, *, every_rhat: bool = True) -> Judgem
 def revalidated(
     key: Key,
     candidate: Candidate,
-    places: np.ndarray,
+    positions: np.ndarray,
     marginals: Iterable[Marginal],
     *,
     num_draws: int = 500,
 ) -> Candidate:
-    """The candidate with what a run from ``places`` shows, and the faults of its draws.
+    """The candidate with what a run from ``positions`` shows, and the faults of its draws.
 
     Args:
         key: Key of the run.
         candidate: What is measured.
-        places: Starts (dim, chains), in the user's coordinates.
+        positions: Starts (dim, chains), in the user's coordinates.
         marginals: Known marginals, whose ends the draws must not miss.
         num_draws: Draws of each chain after the warm-up.
 
@@ -109,19 +111,19 @@ def revalidated(
         The candidate, measured anew; the cost is in its account.
     """
     kernel = candidate.kernel
-    start = from_user(kernel.target, places)
+    start = from_user(kernel.target, positions)
     run_key = jax.random.fold_in(key, 7)
-    judgement, record = measured(
+    metrics, record = evaluate_with_record(
         run_key, kernel, jnp.asarray(start), num_draws=num_draws, num_warmup=WARMUP_DRAWS
     )
-    candidate.account.charge(judgement.spent_gradients)
-    still = fatal(health(*health_arrays(record), remedies=FITTED))
+    candidate.account.charge(metrics.spent_gradients)
+    still = fatal(health(*tally_arguments(record), remedies=FIT_REMEDIES))
     ends = tail_problems(record.position, marginals)
     reach = 0.0 if still else min((end.reach for end in ends), default=1.0)
-    return replace(candidate, judgement=judgement, faults=(*still, *ends), reach=reach)
+    return replace(candidate, metrics=metrics, faults=(*still, *ends), reach=reach)
 
 
-def validate_best(context: SearchContext, stream: Stream, places: np.ndarray) -> SearchContext:
+def validate_best(context: SearchContext, stream: Stream, positions: np.ndarray) -> SearchContext:
     """Measure the best candidate again in a long run from far places, until the best one has been.
 
     A kernel whose chains stick in a rare place looks better in a short run than it is. So the best
@@ -132,13 +134,13 @@ def validate_best(context: SearchContext, stream: Stream, places: np.ndarray) ->
     Args:
         context: What the search knows.
         stream: The stream of random numbers.
-        places: Positions (dim, n), in the user's coordinates, that any chain found.
+        positions: Positions (dim, n), in the user's coordinates, that any chain found.
 
     Returns:
         The context with candidates as measured again.
     """
     key, num_chains = context.stream(stream), context.warmup.position.shape[1]
-    validator = _Validator(context, key, spread_out(places, num_chains))
+    validator = _Validator(context, key, farthest_point_subset(positions, num_chains))
     seen: set[str] = set()
     while True:
         rows = [c.report(context.budget.common.cost) for c in context.candidates]
@@ -171,15 +173,17 @@ def _may_stick(candidate: Candidate) -> bool:
 class _Validator:
     """Long runs of candidates from the same far places."""
 
-    def __init__(self, context: SearchContext, key: Key, crowd: np.ndarray):
-        self.context, self.key, self.crowd = context, key, crowd
+    def __init__(self, context: SearchContext, key: Key, dispersed_starts: np.ndarray):
+        self.context, self.key, self.dispersed_starts = context, key, dispersed_starts
         self.marginals = context.marginals
         self.dtype = context.warmup.position.dtype
 
     def run(self, candidate: Candidate, num_draws: int = 1000) -> Candidate:
         """The candidate as a long run shows it."""
-        crowd = self.crowd.astype(self.dtype)
-        return revalidated(self.key, candidate, crowd, self.marginals, num_draws=num_draws)
+        dispersed_starts = self.dispersed_starts.astype(self.dtype)
+        return revalidated(
+            self.key, candidate, dispersed_starts, self.marginals, num_draws=num_draws
+        )
 
     def measured_again(self, best: Candidate) -> tuple[Candidate, list[Candidate]]:
         """The best candidate in a long run, and what may do better if that disappoints."""

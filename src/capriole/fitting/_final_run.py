@@ -9,15 +9,15 @@ import numpy as np
 
 from .. import diagnostics
 from ..adaptation import CHUNK, start_state
-from ..coordinates import drawn_to_user
+from ..coordinates import draws_and_lp_to_user
 from ..diagnostics import Marginal, Problem, rhat_limit, tail_problems
 from ..kernels import AbstractLogDensity, AbstractTransition, ChainState, Key, Vector, per_chain
 from ..runtime import CompileClock, OnProgress, Progress
-from ..sampling import Draws, PeerDraws, Record, draw_chains
+from ..sampling import CountedDraws, Draws, Record, draw_chains
 from ._budget import Cost
-from ._candidate import Judgement
-from ._evaluation import judged
-from ._search import Found
+from ._candidate import KernelMetrics
+from ._evaluation import metrics_of
+from ._search import SearchResult
 from ._thresholds import RUN_MULTIPLIERS, WARMUP_DRAWS
 from ._verdict import Verdict
 from .proposers._nuts import draw_nuts
@@ -29,7 +29,7 @@ _MOST_NUMBERS = 2e8
 """Numbers of NUTS's draws, before they are thinned, that must fit into memory."""
 
 
-class Point(NamedTuple):
+class PassState(NamedTuple):
     """Where the final run of a kernel is.
 
     Attributes:
@@ -57,7 +57,7 @@ class Final(NamedTuple):
         check_seconds: Seconds that judging it took.
         completed: False if it, or one after it, was interrupted.
         draws: The kernel's draws with their statistics; None of NUTS.
-        judgement: What the kernel achieved in them; None of NUTS.
+        metrics: What the kernel achieved in them; None of NUTS.
         peer: NUTS's draws; None of a kernel.
     """
 
@@ -69,8 +69,8 @@ class Final(NamedTuple):
     check_seconds: float
     completed: bool
     draws: Draws | None = None
-    judgement: Judgement | None = None
-    peer: PeerDraws | None = None
+    metrics: KernelMetrics | None = None
+    peer: CountedDraws | None = None
 
     @property
     def num_steps(self) -> int:
@@ -104,7 +104,7 @@ class Sampler(Protocol):
         """Called once the current pass is the one to keep."""
 
 
-def lengthened(sampler: Sampler) -> Final:
+def run_until_mixed(sampler: Sampler) -> Final:
     """Draws of ``sampler``, in longer passes while its chains disagree or miss an end.
 
     What few excursions say of an end, more of them say better. Where a longer pass is interrupted
@@ -136,18 +136,18 @@ def lengthened(sampler: Sampler) -> Final:
         before = now
 
 
-class Keeper(Protocol):
+class RunStore(Protocol):
     """Whoever keeps what `fit` has finished: `InMemory`, or `capriole.runs.CheckpointedFit`.
 
     ``resumable`` says whether a run that is interrupted can go on: if not, it ends with what is
-    there. ``judged`` says whether a verdict on the kernel's draws was given before: then they are
-    not replaced by NUTS's, whatever more of them show.
+    there. ``has_verdict`` says whether a verdict on the kernel's draws was given before: then they
+    are not replaced by NUTS's, whatever more of them show.
     """
 
     resumable: bool
 
     @property
-    def judged(self) -> bool:
+    def has_verdict(self) -> bool:
         """Whether the kernel's draws have had a verdict before."""
 
     def begin(self, config: dict[str, Any], position: Vector, progress: OnProgress) -> OnProgress:
@@ -155,23 +155,23 @@ class Keeper(Protocol):
         callback to use.
         """
 
-    def search(self, target: AbstractLogDensity, find: Callable[[], Found]) -> Found:
+    def search(self, target: AbstractLogDensity, find: Callable[[], SearchResult]) -> SearchResult:
         """What ``find`` finds, or found before."""
 
-    def compared(self, target: AbstractLogDensity, found: Found) -> None:
+    def compared(self, target: AbstractLogDensity, found: SearchResult) -> None:
         """Told what the search found once NUTS was measured afterwards."""
 
     def point(
-        self, kernel: AbstractTransition, start: Vector, warm_up: Callable[[], Point]
-    ) -> Point:
+        self, kernel: AbstractTransition, start: Vector, warm_up: Callable[[], PassState]
+    ) -> PassState:
         """Where the final run goes on; ``warm_up`` makes its beginning."""
 
-    def reached(self, point: Point) -> None:
+    def reached(self, point: PassState) -> None:
         """Told of every further point."""
 
     def draws(
         self,
-        point: Point,
+        point: PassState,
         key: Key,
         kernel: AbstractTransition,
         *,
@@ -187,31 +187,31 @@ class Keeper(Protocol):
 class InMemory:
     """Nothing outlives the call."""
 
-    resumable, judged = False, False
+    resumable, has_verdict = False, False
 
     def begin(self, config: dict[str, Any], position: Vector, progress: OnProgress) -> OnProgress:
         """Nothing to prepare."""
         return progress
 
-    def search(self, target: AbstractLogDensity, find: Callable[[], Found]) -> Found:
+    def search(self, target: AbstractLogDensity, find: Callable[[], SearchResult]) -> SearchResult:
         """Search."""
         return find()
 
-    def compared(self, target: AbstractLogDensity, found: Found) -> None:
+    def compared(self, target: AbstractLogDensity, found: SearchResult) -> None:
         """Nothing to keep."""
 
     def point(
-        self, kernel: AbstractTransition, start: Vector, warm_up: Callable[[], Point]
-    ) -> Point:
+        self, kernel: AbstractTransition, start: Vector, warm_up: Callable[[], PassState]
+    ) -> PassState:
         """The beginning."""
         return warm_up()
 
-    def reached(self, point: Point) -> None:
+    def reached(self, point: PassState) -> None:
         """Nothing to keep."""
 
     def draws(
         self,
-        point: Point,
+        point: PassState,
         key: Key,
         kernel: AbstractTransition,
         *,
@@ -233,7 +233,9 @@ class InMemory:
         with (
             CompileClock() as clock
         ):  # part of drawing: nobody has draws before they are in his own coordinates
-            position, lp = drawn_to_user(kernel.target, draws.record.position, draws.record.lp)
+            position, lp = draws_and_lp_to_user(
+                kernel.target, draws.record.position, draws.record.lp
+            )
         seconds, compiling = (
             draws.seconds + clock.seconds,
             draws.compile_seconds + clock.compile_seconds,
@@ -255,7 +257,7 @@ class KernelSampler:
         kernel: AbstractTransition,
         start: Vector,
         num_draws: int,
-        keeper: Keeper,
+        keeper: RunStore,
         progress: OnProgress,
         marginals: tuple[Marginal, ...],
     ):
@@ -264,12 +266,12 @@ class KernelSampler:
         self.progress, self.marginals = progress, marginals
         self.at = keeper.point(self.kernel, start, lambda: self._warm_up(start))
 
-    def _warm_up(self, start: Vector) -> Point:
+    def _warm_up(self, start: Vector) -> PassState:
         state, key = start_state(self.kernel, start), jax.random.fold_in(self.key, 2)
         warm = draw_chains(key, self.kernel, state, num_draws=WARMUP_DRAWS, chunk_size=CHUNK)
         if not warm.completed:
             raise KeyboardInterrupt
-        return Point(0, warm.state, Cost.of(warm))
+        return PassState(0, warm.state, Cost.of(warm))
 
     @property
     def resumable(self) -> bool:
@@ -288,25 +290,25 @@ class KernelSampler:
             self.at, pass_key, self.kernel, num_draws=self.num_draws, progress=self.progress
         )
         drawn, position = time.perf_counter(), draws.record.position
-        judgement = judged(draws, position)
+        metrics = metrics_of(draws, position)
         missed = tail_problems(position, self.marginals)
         return Final(
             position=position,
-            rhat_max=judgement.rhat_max,
+            rhat_max=metrics.rhat_max,
             missed=missed,
             thin=RUN_MULTIPLIERS[self.at.round],
             spent=self.at.spent,
             check_seconds=time.perf_counter() - drawn,
             completed=draws.completed,
             draws=draws,
-            judgement=judgement,
+            metrics=metrics,
         )
 
     def lengthen(self, before: Final) -> None:
         """Go on from the end of the pass before."""
         assert before.draws is not None
         spent = Cost.of(self.at.spent, before.draws)
-        self.at = Point(self.at.round + 1, before.draws.state, spent)
+        self.at = PassState(self.at.round + 1, before.draws.state, spent)
         self.keeper.reached(self.at)
 
     def settle(self) -> None:
@@ -369,7 +371,7 @@ class NutsSampler:
         """Nothing to keep."""
 
 
-def _warmup_of(run: PeerDraws) -> Cost:
+def _warmup_of(run: CountedDraws) -> Cost:
     return Cost(run.warmup_gradients, run.warmup_seconds, run.compile_seconds)
 
 

@@ -6,12 +6,12 @@ from typing import NamedTuple, Protocol
 import jax.numpy as jnp
 import numpy as np
 
-from ..adaptation import LOST, Exploration, explore, refuse_improper
-from ..diagnostics import Marginal, spread_out
+from ..adaptation import NEGLIGIBLE_NATS, WarmupResult, explore, refuse_improper
+from ..diagnostics import Marginal, farthest_point_subset
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector, state_at
 from ..runtime import OnProgress
 from ._budget import Budget, Cost
-from ._candidate import NUTS, Row
+from ._candidate import NUTS, SamplerReport
 from ._context import Note, NoteKind, SearchContext, Stream, WarmupFacts
 from ._evaluation import revalidated, validate_best
 from ._selection import choose, may_be_chosen, nuts_cannot_win
@@ -28,16 +28,17 @@ class Proposer(Protocol):
         """The context with more candidates, or with a note that says why there are none."""
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search found: all that the final run and the verdict need, so that it can be stored.
 
     Attributes:
         chosen: Name of the sampler whose draws are returned.
-        own: Name of the best candidate with a frozen kernel, which stands by where NUTS was chosen.
+        best_candidate: Name of the best candidate with a frozen kernel, which draws where NUTS was
+            chosen and fails.
         kernel: Its kernel. None: it failed, or was not kept.
         rows: All samplers as measured.
         starts: Where the final chains start (dim, chains), in the user's coordinates.
-        crowd: Where chains of NUTS's measurement start.
+        dispersed_starts: Where chains of NUTS's measurement start.
         notes: Notes for people.
         spent: What the search took.
         compared: What measuring NUTS took; None: it was not measured.
@@ -47,11 +48,11 @@ class Found(NamedTuple):
     """
 
     chosen: str
-    own: str
+    best_candidate: str
     kernel: AbstractTransition | None
-    rows: tuple[Row, ...]
+    rows: tuple[SamplerReport, ...]
     starts: Vector
-    crowd: Vector
+    dispersed_starts: Vector
     notes: tuple[Note, ...]
     spent: Cost
     compared: Cost | None
@@ -60,7 +61,7 @@ class Found(NamedTuple):
     warmup: WarmupFacts
 
     @property
-    def by_nuts(self) -> bool:
+    def uses_nuts(self) -> bool:
         """Whether NUTS was chosen."""
         return self.chosen == NUTS
 
@@ -69,7 +70,7 @@ class Found(NamedTuple):
         """Marginals of a funnel's parents; empty if none was found."""
         return self.warmup.marginals
 
-    def with_note(self, kind: NoteKind, text: str) -> "Found":
+    def with_note(self, kind: NoteKind, text: str) -> "SearchResult":
         """The same with one more note."""
         return self._replace(notes=(*self.notes, Note(kind, text)))
 
@@ -81,7 +82,7 @@ def search(
     settings: Settings,
     progress: OnProgress,
     proposers: Sequence[Proposer] = PROPOSERS,
-) -> Found:
+) -> SearchResult:
     """The best kernel for ``target`` that a warm-up from ``position`` leads to.
 
     Args:
@@ -105,10 +106,10 @@ def search(
         )
         for proposer in proposers:
             context = proposer.propose(context)
-        context, places = _from_everywhere(context)
-        context = validate_best(context, Stream.VALIDATE_ALL, places)
+        context, positions = _from_everywhere(context)
+        context = validate_best(context, Stream.VALIDATE_ALL, positions)
         context = _noted(context)
-        found = _found(context, places)
+        found = _found(context, positions)
     if settings.compare and not nuts_cannot_win(found.rows, context):
         found = with_nuts(keys[3], target, found)._replace(decided=True)
     choices = may_be_chosen(found.rows, agreed=context.warmup.agreed)
@@ -122,9 +123,9 @@ def _warm_up(
     settings: Settings,
     progress: OnProgress,
     budget: Budget,
-) -> Exploration:
+) -> WarmupResult:
     """The warm-up; where its chains disagree, or leave the numbers, the density may be improper."""
-    chains = settings.num_pilot_chains
+    chains = settings.num_warmup_chains
     try:
         warmup = explore(key, target, position, num_chains=chains, progress=progress)
     except (ValueError, np.linalg.LinAlgError):
@@ -136,7 +137,7 @@ def _warm_up(
     return warmup
 
 
-def with_nuts(key: Key, target: AbstractLogDensity, found: Found) -> Found:
+def with_nuts(key: Key, target: AbstractLogDensity, found: SearchResult) -> SearchResult:
     """The search with NUTS's row added, or a note that says why it could not be measured.
 
     Args:
@@ -147,7 +148,7 @@ def with_nuts(key: Key, target: AbstractLogDensity, found: Found) -> Found:
     Returns:
         The same with its row, and what measuring it took.
     """
-    measured = measure_nuts(key, target, found.crowd, found.marginals)
+    measured = measure_nuts(key, target, found.dispersed_starts, found.marginals)
     found = found._replace(compared=measured.cost)
     if measured.row is None:
         text = f"NUTS could not be measured: {measured.error}"
@@ -162,40 +163,42 @@ def _from_everywhere(context: SearchContext) -> tuple[SearchContext, np.ndarray]
     the mode where it started would win, with a fine ESS and R-hat.
     """
     warmup = context.warmup
-    places = np.asarray(warmup.position)
+    positions = np.asarray(warmup.position)
     if ends := [c.found for c in context.candidates if c.found is not None]:
         worthy = _worth_a_visit(context.target, np.concatenate(ends, axis=1), warmup)
-        places = np.concatenate([places, worthy], axis=1)
+        positions = np.concatenate([positions, worthy], axis=1)
     if not warmup.agreed:
-        crowd = spread_out(places, warmup.position.shape[1]).astype(warmup.position.dtype)
+        dispersed_starts = farthest_point_subset(positions, warmup.position.shape[1]).astype(
+            warmup.position.dtype
+        )
         marginals = context.marginals
         context = context.with_candidates(
-            revalidated(context.key, c, crowd, marginals) for c in context.candidates
+            revalidated(context.key, c, dispersed_starts, marginals) for c in context.candidates
         )
-    return context, places
+    return context, positions
 
 
 def _worth_a_visit(
-    target: AbstractLogDensity, places: np.ndarray, warmup: Exploration
+    target: AbstractLogDensity, positions: np.ndarray, warmup: WarmupResult
 ) -> np.ndarray:
     """Those ends of training chains (dim, n) that are not far from all mass.
 
     A kernel in training may run away: left out is where log density or gradient is not finite, or
     the former far below the lowest of the warm-up's chains.
     """
-    end = state_at(target, jnp.asarray(places, warmup.position.dtype))
+    end = state_at(target, jnp.asarray(positions, warmup.position.dtype))
     lowest = np.min(state_at(target, warmup.position).logdensity)
     finite = np.isfinite(np.asarray(end.logdensity_grad)).all(axis=0)
-    return places[:, finite & (np.asarray(end.logdensity) > lowest - LOST)]
+    return positions[:, finite & (np.asarray(end.logdensity) > lowest - NEGLIGIBLE_NATS)]
 
 
 def _noted(context: SearchContext) -> SearchContext:
     """The context with notes on candidates that are the last choice, and on lost chains."""
     risky = [
-        f"the {c.name} was the last choice: {c.judgement.nonfinite:.1%} of its proposals were not "
+        f"the {c.name} was the last choice: {c.metrics.nonfinite:.1%} of its proposals were not "
         "finite"
         for c in context.candidates
-        if c.judgement.nonfinite > THRESHOLDS.risky_nonfinite
+        if c.metrics.nonfinite > THRESHOLDS.risky_nonfinite
     ]
     faulty = [
         f"the {c.name} {f'counted for {c.reach:.1%}' if c.reach else 'was the last choice'}: "
@@ -204,32 +207,33 @@ def _noted(context: SearchContext) -> SearchContext:
         if c.faults
     ]
     context = context.with_notes(NoteKind.LAST_CHOICE, *risky, *faulty)
-    if lost := context.warmup.num_lost:
+    if lost := context.warmup.num_negligible:
         text = (
             f"{lost} times a chain of the warm-up was taken out of a place that holds next to no "
-            f"mass (less than exp(-{LOST:.0f}), as estimated there), or, in a map's coordinates, "
+            f"mass (less than exp(-{NEGLIGIBLE_NATS:.0f}), as estimated there), or, in a map's "
+            "coordinates, "
             "far out where it stood still"
         )
         context = context.with_notes(NoteKind.WARMUP, text)
     return context
 
 
-def _found(context: SearchContext, places: np.ndarray) -> Found:
+def _found(context: SearchContext, positions: np.ndarray) -> SearchResult:
     """What is stored of the search, the best candidate chosen."""
     warmup, budget = context.warmup, context.budget
     # Where chains agree, their far places are the tails: chains started there alone would not be
     # draws of the target.
     num_far, dtype = 1 if warmup.agreed else None, warmup.position.dtype
     rows = tuple(candidate.report(budget.common.cost) for candidate in context.candidates)
-    own = choose(rows, context.settings.criterion).name
+    best = choose(rows, context.settings.criterion).name
     num_chains = context.settings.num_chains
-    return Found(
-        chosen=own,
-        own=own,
-        kernel=next(c.transition for c in context.candidates if c.name == own),
+    return SearchResult(
+        chosen=best,
+        best_candidate=best,
+        kernel=next(c.transition for c in context.candidates if c.name == best),
         rows=rows,
-        starts=jnp.asarray(spread_out(places, num_chains, num_far), dtype),
-        crowd=jnp.asarray(spread_out(places, CHAINS, num_far), dtype),
+        starts=jnp.asarray(farthest_point_subset(positions, num_chains, num_far), dtype),
+        dispersed_starts=jnp.asarray(farthest_point_subset(positions, CHAINS, num_far), dtype),
         notes=context.notes,
         spent=budget.total,
         compared=None,

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._candidate import Row
+from ._candidate import SamplerReport
 from ._context import SearchContext
 from ._thresholds import THRESHOLDS
 
 
-def is_reliable(row: Row) -> bool:
+def is_reliable(row: SamplerReport) -> bool:
     """Whether a row's figure may be believed.
 
     Args:
@@ -22,7 +22,7 @@ def is_reliable(row: Row) -> bool:
     return row.rhat_max < limits.unmixed_rhat and not row.nonfinite > limits.risky_nonfinite
 
 
-def choose(rows: Sequence[Row], criterion: str) -> Row:
+def choose(rows: Sequence[SamplerReport], criterion: str) -> SamplerReport:
     """The best sampler by the criterion; of those within a tenth of it the first.
 
     Samplers without networks come first, so they win ties. Chains that stay where they started have
@@ -38,7 +38,7 @@ def choose(rows: Sequence[Row], criterion: str) -> Row:
         The chosen row.
     """
 
-    def score(row: Row) -> float:
+    def score(row: SamplerReport) -> float:
         value = row.worst if criterion == "gradients" else row.ess_per_second
         return float(np.nan_to_num(value)) * (max(row.reach, 1e-9) if is_reliable(row) else 1e-9)
 
@@ -46,7 +46,7 @@ def choose(rows: Sequence[Row], criterion: str) -> Row:
     return next(row for row in rows if score(row) >= THRESHOLDS.tie * top)
 
 
-def nuts_cannot_win(rows: Sequence[Row], context: SearchContext) -> bool:
+def nuts_cannot_win(rows: Sequence[SamplerReport], context: SearchContext) -> bool:
     """Whether NUTS need not be measured before the choice.
 
     It is no choice where chains of plain HMC sat in several modes, and it cannot win where the best
@@ -67,7 +67,7 @@ def nuts_cannot_win(rows: Sequence[Row], context: SearchContext) -> bool:
     return counts_gradients and context.warmup.agreed and is_reliable(best) and beats
 
 
-def may_be_chosen(rows: Sequence[Row], *, agreed: bool) -> list[Row]:
+def may_be_chosen(rows: Sequence[SamplerReport], *, agreed: bool) -> list[SamplerReport]:
     """The rows among which the choice is made.
 
     NUTS is none of them where chains of the warm-up disagreed and those of a candidate, from every

@@ -11,7 +11,7 @@ _RANGES = {
     "num_chains": (4, 10**6),
     "num_draws": (8, 10**9),  # R-hat is not defined for fewer
     "train_steps": (0, 10**9),
-    "num_pilot_chains": (16, 10**6),
+    "num_warmup_chains": (16, 10**6),
 }
 
 
@@ -22,7 +22,7 @@ class Settings(NamedTuple):
     num_draws: int
     spread: float
     train_steps: int
-    num_pilot_chains: int
+    num_warmup_chains: int
     compare: bool
     criterion: str
 

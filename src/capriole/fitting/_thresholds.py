@@ -69,5 +69,5 @@ RUN_MULTIPLIERS = (1, 4, 16)
 """How many times as long the passes of a final run are, thinned to as many draws."""
 WARMUP_DRAWS = 200
 """Draws that are left out of runs which start far out on purpose."""
-SCOUTS = 3
+EXPLORATORY_RATIO = 3
 """Exploratory chains of the warm-up for each of its chains."""

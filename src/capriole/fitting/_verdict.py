@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Self
 
 from ..diagnostics import Difference, ModeShare, Problem
 from ..runtime import from_plain, to_plain
-from ._candidate import NUTS, Judgement, Row
+from ._candidate import NUTS, KernelMetrics, SamplerReport
 from ._context import Note, NoteKind
 from ._thresholds import THRESHOLDS
 
@@ -15,7 +15,7 @@ RATES = ("ess_per_gradient", "ess_sq_per_gradient", "ess_per_second")
 _UNITS = {"gradients": "in gradients", "seconds": "in time"}
 
 
-def _costs(row: Row, unit: str) -> tuple[float, float]:
+def _costs(row: SamplerReport, unit: str) -> tuple[float, float]:
     """What is spent before the first draw, and for each effective one (infinite where there is
     none).
     """
@@ -25,7 +25,7 @@ def _costs(row: Row, unit: str) -> tuple[float, float]:
     return fixed, 1 / rate if math.isfinite(rate) and rate > 0 else math.inf
 
 
-def break_even(ours: Row, other: Row, *, unit: str) -> float | None:
+def break_even(ours: SamplerReport, other: SamplerReport, *, unit: str) -> float | None:
     """Effective draws from which on ``ours`` is cheaper in all, in ``unit`` (gradients or
     seconds)::
 
@@ -42,7 +42,7 @@ def break_even(ours: Row, other: Row, *, unit: str) -> float | None:
     return max(0.0, (fixed - others_fixed) / (theirs - mine))
 
 
-def cheaper_until(ours: Row, other: Row, *, unit: str) -> float:
+def cheaper_until(ours: SamplerReport, other: SamplerReport, *, unit: str) -> float:
     """Effective draws below which ``ours`` is cheaper in all though its rate is lower: less is
     spent before. Else 0.
     """
@@ -66,14 +66,14 @@ class Verdict(NamedTuple):
         modes: The modes, with the share of the draws in each.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[SamplerReport, ...]
     chosen: str
     problems: tuple[Problem, ...]
     failed: bool
     notes: tuple[Note, ...]
     is_multimodal: bool
     settings: dict[str, Any]
-    final: Judgement | None = None
+    final: KernelMetrics | None = None
     difference: Difference | None = None
     modes: tuple[ModeShare, ...] = ()
 
@@ -92,12 +92,12 @@ class Verdict(NamedTuple):
         """
         return from_plain(cls, content, "verdict")
 
-    def row(self, name: str) -> Row | None:
+    def row(self, name: str) -> SamplerReport | None:
         """The row called ``name``, if there is one."""
         return next((row for row in self.rows if row.name == name), None)
 
     @property
-    def nuts(self) -> Row | None:
+    def nuts(self) -> SamplerReport | None:
         """The row of NUTS, if it was compared."""
         return self.row(NUTS)
 
@@ -159,7 +159,7 @@ class Verdict(NamedTuple):
         if drawn is None or drawn < 1 or chosen is None or nuts is None:
             return ""
 
-        def total(row: Row, unit: str) -> float:
+        def total(row: SamplerReport, unit: str) -> float:
             fixed, each = _costs(row, unit)
             return fixed + drawn * each
 
@@ -236,7 +236,7 @@ class Verdict(NamedTuple):
         return "; ".join(words)
 
 
-def _when_cheaper(verdict: Verdict, chosen: Row, nuts: Row, unit: str) -> str:
+def _when_cheaper(verdict: Verdict, chosen: SamplerReport, nuts: SamplerReport, unit: str) -> str:
     """For how many effective draws the chosen kernel is cheaper than NUTS, in words."""
     point, name = verdict.break_even(unit), _UNITS[unit]
     until = cheaper_until(chosen, nuts, unit=unit)
@@ -249,7 +249,7 @@ def _when_cheaper(verdict: Verdict, chosen: Row, nuts: Row, unit: str) -> str:
     return f"NUTS is cheaper {name} below {_round(point)} effective draws"
 
 
-def _doubt(nuts: Row) -> str:
+def _doubt(nuts: SamplerReport) -> str:
     """A sentence where NUTS's figures are rough."""
     if not nuts.rhat_max < THRESHOLDS.mixed_rhat:
         what = f"had not mixed when measured (R-hat {nuts.rhat_max:.2f})"

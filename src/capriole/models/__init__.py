@@ -13,7 +13,7 @@ from ._checks import (
     check_starts,
     trainable,
 )
-from ._doctor import examine
+from ._doctor import diagnose_logdensity
 from ._kernel_files import load, save, versions
 from ._kernel_records import KernelFileError
 from ._pytrees import as_logdensity, named_arrays
@@ -26,7 +26,7 @@ __all__ = [
     "check_logdensity",
     "check_spread",
     "check_starts",
-    "examine",
+    "diagnose_logdensity",
     "load",
     "named_arrays",
     "save",

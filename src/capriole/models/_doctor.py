@@ -49,7 +49,7 @@ class Finding(NamedTuple):
     remedy: str = ""
 
 
-def examine(
+def diagnose_logdensity(
     logdensity: AbstractLogDensity, *, dim: int, key: Key, spread: float = 1.0
 ) -> Iterator[Finding]:
     """Check a log density at 0 and at 64 random points.

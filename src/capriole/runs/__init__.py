@@ -23,13 +23,13 @@ from ._checkpoint import (
 from ._files import RunFolderError, read_json, size
 from ._fit import CheckpointedFit
 from ._folder import RunFolder, clear
-from ._sampling import Streamed, stream_chains
-from ._stop import OUT_OF_TIME, Stop
+from ._sampling import StoredDraws, draw_chains_to_disk
+from ._stop import EXIT_OUT_OF_TIME, Stop
 from ._store import DrawStore, open_draws
 from ._training import CheckpointedTrainer
 
 __all__ = [
-    "OUT_OF_TIME",
+    "EXIT_OUT_OF_TIME",
     "Checkpoint",
     "CheckpointError",
     "CheckpointedFit",
@@ -39,13 +39,13 @@ __all__ = [
     "RunFolder",
     "RunFolderError",
     "Stop",
-    "Streamed",
+    "StoredDraws",
     "check_fingerprint",
     "clear",
+    "draw_chains_to_disk",
     "fingerprint",
     "number",
     "open_draws",
     "read_json",
     "size",
-    "stream_chains",
 ]

@@ -9,9 +9,9 @@ import numpy as np
 from ..fitting import (
     RUN_MULTIPLIERS,
     Cost,
-    Found,
-    Keeper,
-    Point,
+    PassState,
+    RunStore,
+    SearchResult,
     Verdict,
     on_draws,
     phase_of,
@@ -23,8 +23,8 @@ from ..sampling import Draws
 from ._checkpoint import CheckpointError, fill, number, to_arrays
 from ._files import RunFolderError
 from ._folder import RunFolder
-from ._found import SEARCH, read_found, write_found
-from ._sampling import Streamed, stream_chains
+from ._found import SEARCH, read_search, write_search
+from ._sampling import StoredDraws, draw_chains_to_disk
 from ._store import DrawStore, open_draws
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ that fit.
 _POINT = "point"
 
 
-class CheckpointedFit(Keeper):
+class CheckpointedFit(RunStore):
     """For ``capriole.fit(resume=...)``: everything in ``folder``, and what is finished there is not
     done again.
 
     The search is stored when it is finished (one that was interrupted starts again), the draws as
-    in `stream_chains`. ``more`` adds that many draws to the pass that a finished run kept.
+    in `draw_chains_to_disk`. ``more`` adds that many draws to the pass that a finished run kept.
     ``origin`` (plain values) is kept in config.json; checkpoints are written when ``seconds`` have
     passed. The draws of `Fit.tree` stay on disk. NUTS's own draws are written when they are
     complete, and drawn again by a run that goes on.
@@ -54,7 +54,7 @@ class CheckpointedFit(Keeper):
     resumable = True
 
     @property
-    def judged(self) -> bool:
+    def has_verdict(self) -> bool:
         """Whether the folder has a verdict already: of a run that is extended, or finished and
         looked at again.
         """
@@ -69,7 +69,7 @@ class CheckpointedFit(Keeper):
         more: int = 0,
     ):
         self.folder, self.origin, self.seconds, self.more = folder, origin, seconds, more
-        self.streamed: Streamed | None = None
+        self.streamed: StoredDraws | None = None
 
     def begin(self, config: dict[str, Any], position: Vector, progress: OnProgress) -> OnProgress:
         """Claim the folder, and make sure that the draws have room."""
@@ -85,7 +85,7 @@ class CheckpointedFit(Keeper):
 
         return watched
 
-    def search(self, target: AbstractLogDensity, find: Callable[[], Found]) -> Found:
+    def search(self, target: AbstractLogDensity, find: Callable[[], SearchResult]) -> SearchResult:
         """What was found before, or is found now; read back in either case, so that both go on the
         same.
         """
@@ -95,30 +95,30 @@ class CheckpointedFit(Keeper):
             self._needs_an_end()
             self.checkpoints.remove()  # draws, if any, were those of another search
             self.folder.metrics.path.unlink(missing_ok=True)
-            write_found(self.checkpoints, kernel, target, find())
+            write_search(self.checkpoints, kernel, target, find())
             stored = self.checkpoints.read(SEARCH)
         assert stored is not None
-        found = read_found(
+        found = read_search(
             stored, kernel, target, num_chains=self.num_chains, position=self.position
         )
-        if self.more and found.by_nuts:
+        if self.more and found.uses_nuts:
             raise RunFolderError(
                 "the draws are those of NUTS, which cannot be extended; start a longer run"
             )
         return found
 
-    def compared(self, target: AbstractLogDensity, found: Found) -> None:
+    def compared(self, target: AbstractLogDensity, found: SearchResult) -> None:
         """Store NUTS's measurement with the search; where NUTS took the kernel's place, forget the
         kernel's draws.
         """
-        if found.by_nuts:
+        if found.uses_nuts:
             self.streamed = None
             self.checkpoints.remove(keep=(SEARCH,))
-        write_found(self.checkpoints, self.folder.path / "kernel.safetensors", target, found)
+        write_search(self.checkpoints, self.folder.path / "kernel.safetensors", target, found)
 
     def point(
-        self, kernel: AbstractTransition, start: Vector, warm_up: Callable[[], Point]
-    ) -> Point:
+        self, kernel: AbstractTransition, start: Vector, warm_up: Callable[[], PassState]
+    ) -> PassState:
         """The last point reached, or the beginning."""
         stored = self.checkpoints.read(_POINT)
         if stored is None:
@@ -135,19 +135,19 @@ class CheckpointedFit(Keeper):
             number(stored.facts, name, kind=float) for name in ("seconds", "compile_seconds")
         ]
         spent = Cost(number(stored.facts, "num_gradients"), *seconds)
-        point = Point(stored.step, state, spent, number(stored.facts, "settled") > 0)
+        point = PassState(stored.step, state, spent, number(stored.facts, "settled") > 0)
         if not point.settled:
             self._needs_an_end()
         return point
 
-    def reached(self, point: Point) -> None:
+    def reached(self, point: PassState) -> None:
         """Store a point; a settled one replaces itself."""
         facts = point.spent._asdict() | {"settled": int(point.settled)}
         self.checkpoints.write(_POINT, point.round, to_arrays({"state": point.state}), facts)
 
     def draws(
         self,
-        point: Point,
+        point: PassState,
         key: Key,
         kernel: AbstractTransition,
         *,
@@ -167,7 +167,7 @@ class CheckpointedFit(Keeper):
             self.folder.metrics.rewind(phase_of(thin), stored.step)
         num_draws, self.more = num_draws + self.more, 0
         self._check_space(num_draws)
-        streamed = self.streamed = stream_chains(
+        streamed = self.streamed = draw_chains_to_disk(
             key,
             kernel,
             point.state,

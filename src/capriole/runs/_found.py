@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ..fitting import Cost, Found, Note, Row, WarmupFacts
+from ..fitting import Cost, Note, SamplerReport, SearchResult, WarmupFacts
 from ..kernels import AbstractLogDensity, Vector
 from ..models import load, save
 from ..runtime import Arrays, checksum, from_plain, to_plain
@@ -26,12 +26,12 @@ _MOST = 100
 
 
 class _Facts(NamedTuple):
-    """The fields of `Found` that are no arrays, and the checksum of the kernel's file."""
+    """The fields of `SearchResult` that are no arrays, and the checksum of the kernel's file."""
 
     kernel: str | None
     chosen: str
-    own: str
-    rows: tuple[Row, ...]
+    best_candidate: str
+    rows: tuple[SamplerReport, ...]
     notes: tuple[Note, ...]
     spent: Cost
     compared: Cost | None
@@ -44,7 +44,7 @@ class _Facts(NamedTuple):
         if len(self.rows) > _MOST or len(self.notes) > _MOST:
             raise ValueError(f"more than {_MOST} samplers or notes")
         names = [row.name for row in self.rows]
-        for name in (self.chosen, self.own):
+        for name in (self.chosen, self.best_candidate):
             if name not in names:
                 raise ValueError(f"{name[:80]!r} as chosen, which is none of its candidates")
         counts = [c for row in self.rows for c in (row.fixed_gradients, row.measured_gradients)]
@@ -57,8 +57,8 @@ class _Facts(NamedTuple):
         return self
 
 
-def write_found(
-    checkpoints: Checkpoints, kernel: Path, target: AbstractLogDensity, found: Found
+def write_search(
+    checkpoints: Checkpoints, kernel: Path, target: AbstractLogDensity, found: SearchResult
 ) -> None:
     """Write the kernel into its own file, and everything else into the checkpoint.
 
@@ -72,7 +72,10 @@ def write_found(
     if found.kernel is not None:
         save(kernel, found.kernel, dim=found.starts.shape[0])
         digest = checksum(kernel)
-    arrays: Arrays = {"starts": np.asarray(found.starts), "crowd": np.asarray(found.crowd)}
+    arrays: Arrays = {
+        "starts": np.asarray(found.starts),
+        "dispersed_starts": np.asarray(found.dispersed_starts),
+    }
     values = {name: getattr(found, name) for name in _Facts._fields if name != "kernel"}
     plain = to_plain(_Facts(kernel=digest, **values))
     step = 1 if found.compared is None else 2
@@ -81,15 +84,15 @@ def write_found(
         kernel.unlink(missing_ok=True)
 
 
-def read_found(
+def read_search(
     stored: Checkpoint,
     kernel: Path,
     target: AbstractLogDensity,
     *,
     num_chains: int,
     position: Vector,
-) -> Found:
-    """What `write_found` wrote, checked.
+) -> SearchResult:
+    """What `write_search` wrote, checked.
 
     Args:
         stored: The checkpoint.
@@ -107,7 +110,9 @@ def read_found(
     """
     arrays, dim = dict(stored.arrays), position.shape[0]
     check_fingerprint(arrays, target, dim=dim, num=num_chains)
-    starts, crowd = (_positions(arrays, name, position) for name in ("starts", "crowd"))
+    starts, dispersed_starts = (
+        _positions(arrays, name, position) for name in ("starts", "dispersed_starts")
+    )
     if starts.shape[1] != num_chains:
         raise CheckpointError(
             f"the stored search has {starts.shape[1]} starts, the run {num_chains} chains"
@@ -118,8 +123,8 @@ def read_found(
         raise CheckpointError(f"the stored search holds {error}") from error
     values: dict[str, Any] = facts._asdict()
     digest = values.pop("kernel")
-    found = Found(kernel=None, starts=starts, crowd=crowd, **values)
-    if found.by_nuts and (digest is None or not kernel.is_file()):
+    found = SearchResult(kernel=None, starts=starts, dispersed_starts=dispersed_starts, **values)
+    if found.uses_nuts and (digest is None or not kernel.is_file()):
         return found
     if digest is None or not kernel.is_file() or checksum(kernel) != digest:
         raise RunFolderError(

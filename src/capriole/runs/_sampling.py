@@ -19,7 +19,7 @@ type OnDraws = Callable[[Progress, Record], None]
 """A progress callback that also sees the draws of the chunk."""
 
 
-class Streamed(NamedTuple):
+class StoredDraws(NamedTuple):
     """Draws on disk, and what they cost.
 
     Attributes:
@@ -61,7 +61,7 @@ class Streamed(NamedTuple):
         )
 
 
-def stream_chains(
+def draw_chains_to_disk(
     key: Key,
     transition: AbstractTransition,
     state: ChainState,
@@ -75,7 +75,7 @@ def stream_chains(
     seconds: float = 10.0,
     devices: Devices | None = None,
     progress: OnDraws | None = None,
-) -> Streamed:
+) -> StoredDraws:
     """`draw_chains` into a store on disk, continued from the last checkpoint of ``stage``.
 
     The draws have the same digits as those of a run that was never stopped. They reach the disk
@@ -150,4 +150,4 @@ def stream_chains(
             completed = False
         finally:
             writer.close()
-    return Streamed(writer.store, whole(writer.state), *writer.spent, completed, thin)
+    return StoredDraws(writer.store, whole(writer.state), *writer.spent, completed, thin)

@@ -12,7 +12,7 @@ from ..runtime import any_process
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Signals that stop a run cleanly: Ctrl-C, and what ``kill`` and batch systems send."""
-OUT_OF_TIME = 75
+EXIT_OUT_OF_TIME = 75
 """Exit status of a run that used up its time budget (``EX_TEMPFAIL``: try again)."""
 
 
@@ -93,9 +93,9 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """Exit status after KeyboardInterrupt: 130 (SIGINT), 143 (SIGTERM) or `OUT_OF_TIME`."""
+        """Exit status: 130 (SIGINT), 143 (SIGTERM) or `EXIT_OUT_OF_TIME`."""
         if self.signal is None and self.out_of_time:
-            return OUT_OF_TIME
+            return EXIT_OUT_OF_TIME
         return 128 + (signal.SIGINT if self.signal is None else self.signal)
 
     @property

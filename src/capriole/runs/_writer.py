@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ..coordinates import drawn_to_user, users
+from ..coordinates import draws_and_lp_to_user, users
 from ..kernels import AbstractTransition, ChainState, Key
 from ..models import named_arrays
 from ..runtime import Arrays, CompileClock, any_process, is_first_process
@@ -205,7 +205,9 @@ class ChunkWriter:
         fields = {
             name: _joined([getattr(record, name) for record in records]) for name in Record._fields
         }
-        position, fields["lp"] = drawn_to_user(self.target, fields.pop("position"), fields["lp"])
+        position, fields["lp"] = draws_and_lp_to_user(
+            self.target, fields.pop("position"), fields["lp"]
+        )
         if self.thin == 1:
             fields |= {name: fields[name].astype(bool) for name in FLAGS}
         return named_arrays(users(self.target), position), fields

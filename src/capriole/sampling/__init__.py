@@ -13,10 +13,10 @@ Read in this order:
 
 from ._api import sample
 from ._counted import (
-    PeerDraws,
-    PeerRecord,
+    CountedDraws,
+    CountedRecord,
     chain_keys,
-    check_peer_starts,
+    check_batch_starts,
     collect,
     hmc_record,
     leapfrogs_only,
@@ -27,25 +27,24 @@ from ._counted import (
     total,
     worth_vectorising,
 )
-from ._draw import Draws, Record, draw_chains, draw_chunks, health_arrays, means, record_of
-from ._hmc_warmup import Pilot, run_pilot
+from ._draw import Draws, Record, draw_chains, draw_chunks, means, record_of, tally_arguments
+from ._hmc_warmup import HMCWarmup, run_hmc_warmup
 from ._initial import as_key, prepare
 from ._nuts import nuts, nuts_dense, run_nuts
 from ._tree import to_datatree, to_tree
 
 __all__ = [
+    "CountedDraws",
+    "CountedRecord",
     "Draws",
-    "PeerDraws",
-    "PeerRecord",
-    "Pilot",
+    "HMCWarmup",
     "Record",
     "as_key",
     "chain_keys",
-    "check_peer_starts",
+    "check_batch_starts",
     "collect",
     "draw_chains",
     "draw_chunks",
-    "health_arrays",
     "hmc_record",
     "leapfrogs_only",
     "means",
@@ -55,10 +54,11 @@ __all__ = [
     "plain",
     "prepare",
     "record_of",
+    "run_hmc_warmup",
     "run_nuts",
-    "run_pilot",
     "sample",
     "scan",
+    "tally_arguments",
     "timed",
     "to_datatree",
     "to_tree",

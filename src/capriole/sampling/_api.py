@@ -12,7 +12,7 @@ from ..kernels import AbstractLogDensity, AbstractTransition, Key, State, Vector
 from ..models import check_count, check_starts
 from ..runtime import Devices, Progress
 from ._draw import Record, draw_chains
-from ._hmc_warmup import run_pilot
+from ._hmc_warmup import run_hmc_warmup
 from ._initial import as_key, prepare
 from ._tree import to_datatree
 
@@ -83,7 +83,7 @@ def sample(
     state = transition.init(position, init_key)
     check_starts(state)
     if num_warmup:
-        warm = run_pilot(
+        warm = run_hmc_warmup(
             warmup_key, logdensity, position, num_leapfrogs=10, num_steps=num_warmup
         ).state
         state = warm if isinstance(state, State) else transition.init(warm.position, init_key)

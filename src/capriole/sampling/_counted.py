@@ -20,7 +20,7 @@ diagonal metric (80,954 operations).
 """
 
 
-class PeerDraws(NamedTuple):
+class CountedDraws(NamedTuple):
     """Draws of an external sampler and all that they cost.
 
     Attributes:
@@ -46,7 +46,7 @@ class PeerDraws(NamedTuple):
     settings: dict[str, Any]
 
 
-class PeerRecord(NamedTuple):
+class CountedRecord(NamedTuple):
     """What is kept of every draw of an external sampler.
 
     Attributes:
@@ -86,7 +86,7 @@ class LeapfrogCount(NamedTuple):
     num_integration_steps: Array
 
 
-def check_peer_starts(logdensity: AbstractLogDensity, starts: Array) -> None:
+def check_batch_starts(logdensity: AbstractLogDensity, starts: Array) -> None:
     """Check that every chain can start.
 
     Args:
@@ -137,21 +137,21 @@ def timed(function: Callable, *args: Any) -> Timed:
 
 def collect(
     warmup: Timed, sampling: Timed, warmup_gradients: int, settings: dict[str, Any]
-) -> PeerDraws:
+) -> CountedDraws:
     """Put a timed warm-up and a timed sampling run together.
 
     Args:
         warmup: the warm-up; only its times are used.
-        sampling: the sampling run; its result is a `PeerRecord`.
+        sampling: the sampling run; its result is a `CountedRecord`.
         warmup_gradients: gradients of the warm-up, summed over chains.
         settings: what the adaptation found; ``gradients_per_draw`` is added.
 
     Returns:
         The draws with their costs.
     """
-    record: PeerRecord = jax.device_get(sampling.result)
+    record: CountedRecord = jax.device_get(sampling.result)
     num_gradients = total(record.num_gradients)
-    return PeerDraws(
+    return CountedDraws(
         position=np.swapaxes(record.position, 0, 1),
         num_gradients=num_gradients,
         warmup_gradients=warmup_gradients,
@@ -178,7 +178,7 @@ def leapfrogs_only(state: Any, info: Any, adaptation_state: Any) -> LeapfrogCoun
     return LeapfrogCount(info.num_integration_steps)
 
 
-def hmc_record(state: Any, info: Any) -> tuple[Any, PeerRecord]:
+def hmc_record(state: Any, info: Any) -> tuple[Any, CountedRecord]:
     """The state and the record of one step of BlackJAX's HMC or NUTS.
 
     Args:
@@ -188,7 +188,7 @@ def hmc_record(state: Any, info: Any) -> tuple[Any, PeerRecord]:
     Returns:
         The state, unchanged, and what is kept.
     """
-    return state, PeerRecord(
+    return state, CountedRecord(
         state.position, info.num_integration_steps, info.acceptance_rate, info.is_divergent
     )
 
@@ -206,7 +206,7 @@ def chain_keys(key: Key, num_chains: int) -> Key:
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(num_chains))
 
 
-def scan(step: Callable, key: Key, states: Any, num_draws: int) -> PeerRecord:
+def scan(step: Callable, key: Key, states: Any, num_draws: int) -> CountedRecord:
     """Run all chains for ``num_draws`` steps.
 
     Args:
@@ -220,7 +220,7 @@ def scan(step: Callable, key: Key, states: Any, num_draws: int) -> PeerRecord:
     """
     keys = chain_keys(key, jax.tree.leaves(states)[0].shape[0])
 
-    def body(states: Any, t: Array) -> tuple[Any, PeerRecord]:
+    def body(states: Any, t: Array) -> tuple[Any, CountedRecord]:
         return step(jax.vmap(jax.random.fold_in, (0, None))(keys, t), states)
 
     return jax.lax.scan(body, states, jnp.arange(num_draws))[1]
@@ -262,7 +262,7 @@ def over_chains(function: Callable, vectorised: bool) -> Callable:
     return lambda *args: jax.lax.map(lambda chain: function(*chain), args)
 
 
-def draws_first(record: PeerRecord) -> PeerRecord:
+def draws_first(record: CountedRecord) -> CountedRecord:
     """A record with chains leading, as one with draws leading."""
     return jax.tree.map(lambda array: np.swapaxes(array, 0, 1), record)
 

@@ -306,7 +306,9 @@ def draw_chains(
     )
 
 
-def health_arrays(record: Record, start: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+def tally_arguments(
+    record: Record, start: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """The arguments of `diagnostics.tally` that a record holds.
 
     Args:

@@ -17,7 +17,7 @@ SMALLEST_VARIANCE = 1e-3
 """Floor of a variance, relative to the last variance over chains: rounding may leave none."""
 
 
-class Pilot(NamedTuple):
+class HMCWarmup(NamedTuple):
     """What the HMC warm-up found.
 
     Attributes:
@@ -40,7 +40,7 @@ class Pilot(NamedTuple):
 
 
 @eqx.filter_jit
-def run_pilot(
+def run_hmc_warmup(
     key: Key,
     logdensity: AbstractLogDensity,
     position: Vector,
@@ -50,7 +50,7 @@ def run_pilot(
     target: float = 0.8,
     initial_step_size: float = 0.1,
     keep_positions: bool = False,
-) -> Pilot:
+) -> HMCWarmup:
     """Run HMC on all chains and adapt their common step size to mean acceptance ``target``::
 
         log eps <- log eps + 2 / sqrt(t + 1) (mean over chains of A - target)
@@ -108,6 +108,6 @@ def run_pilot(
     variance = jnp.maximum(second - first**2, SMALLEST_VARIANCE * spread + jnp.finfo(dtype).tiny)
     gradients = num_leapfrogs * num_steps * position.shape[1]
     positions = None if kept is None else kept[num_steps // 2 :]
-    return Pilot(
+    return HMCWarmup(
         state, jnp.exp(log_eps), rate, anchor[:, 0] + first, variance, gradients, positions
     )

@@ -9,10 +9,10 @@ from jaxtyping import Array, Float
 
 from ..kernels import AbstractLogDensity, Key
 from ._counted import (
-    PeerDraws,
-    PeerRecord,
+    CountedDraws,
+    CountedRecord,
     chain_keys,
-    check_peer_starts,
+    check_batch_starts,
     collect,
     draws_first,
     hmc_record,
@@ -36,7 +36,7 @@ def nuts(
     num_draws: int,
     num_warmup: int,
     dense: bool = False,
-) -> PeerDraws:
+) -> CountedDraws:
     """Draw with NUTS; every chain adapts its own step size and metric in Stan's windows.
 
     One gradient is counted per leapfrog step of the chain's own tree; the gradient at the tree's
@@ -74,8 +74,8 @@ def nuts(
         (state, found), info = warmup.run(key, position, num_warmup)
         return state, found["step_size"], found["inverse_mass_matrix"], info.num_integration_steps
 
-    def sample(key: Key, state: Any, step_size: Array, metric: Array) -> PeerRecord:
-        def step(state: Any, t: Array) -> tuple[Any, PeerRecord]:
+    def sample(key: Key, state: Any, step_size: Array, metric: Array) -> CountedRecord:
+        def step(state: Any, t: Array) -> tuple[Any, CountedRecord]:
             return hmc_record(
                 *kernel(jax.random.fold_in(key, t), state, logdensity, step_size, metric)
             )
@@ -106,7 +106,7 @@ def nuts_dense(
     *,
     num_draws: int,
     num_warmup: int,
-) -> PeerDraws:
+) -> CountedDraws:
     """`nuts` with a dense metric.
 
     Args:
@@ -130,7 +130,7 @@ def run_nuts(
     num_draws: int,
     num_warmup: int = 1000,
     dense: bool = False,
-) -> PeerDraws:
+) -> CountedDraws:
     """`nuts` from checked starts, in their precision; JAX's global settings stay as they are.
 
     Args:
@@ -145,11 +145,11 @@ def run_nuts(
         The draws with their costs.
 
     Raises:
-        ValueError: a chain cannot start there; see `check_peer_starts`.
+        ValueError: a chain cannot start there; see `check_batch_starts`.
     """
     starts = jnp.asarray(starts)
     with jax.numpy_dtype_promotion("standard"):
-        check_peer_starts(logdensity, starts)
+        check_batch_starts(logdensity, starts)
         with jax.enable_x64(starts.dtype == np.float64):
             return nuts(
                 key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup, dense=dense

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..coordinates import drawn_to_user, users
+from ..coordinates import draws_and_lp_to_user, users
 from ..diagnostics import health
 from ..kernels import AbstractLogDensity
 from ..models import named_arrays, versions
-from ._draw import Draws, health_arrays
+from ._draw import Draws, tally_arguments
 
 if TYPE_CHECKING:
     import xarray
@@ -29,7 +29,7 @@ def to_datatree(
         and ``warnings``: what looks unhealthy, one problem per line.
     """
     record = draws.record
-    position, lp = drawn_to_user(logdensity, record.position, record.lp)
+    position, lp = draws_and_lp_to_user(logdensity, record.position, record.lp)
     stats = {name: value for name, value in record._asdict().items() if name != "position"} | {
         "lp": lp
     }
@@ -42,7 +42,7 @@ def to_datatree(
         "compile_seconds": draws.compile_seconds,
         "completed": int(draws.completed),
         "warnings": "\n".join(
-            map(str, health(*health_arrays(record), thin=draws.thin, logdensity=record.lp))
+            map(str, health(*tally_arguments(record), thin=draws.thin, logdensity=record.lp))
         ),
     }
     return to_tree(users(logdensity), position, stats, attributes)

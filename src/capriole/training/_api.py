@@ -11,7 +11,7 @@ from ..diagnostics import training_health
 from ..kernels import Key, Transition, learned_leapfrog
 from ..models import check_count, trainable
 from ..runtime import Devices, Progress
-from ..sampling import as_key, prepare, run_pilot
+from ..sampling import as_key, prepare, run_hmc_warmup
 from ._loop import TrainResult
 from ._objectives import AbstractObjective, LogESJD
 from ._restarts import Trainer, on_these_devices, train_best
@@ -114,21 +114,23 @@ def train(
             "the log density has no second derivative: training holds its force constant (the "
             "kernel is exact)"
         )
-    pilot = run_pilot(pilot_key, target, position, num_leapfrogs=num_leapfrogs)
+    warmup = run_hmc_warmup(pilot_key, target, position, num_leapfrogs=num_leapfrogs)
     dim = position.shape[0]
     candidates = [
         learned_leapfrog(
             jax.random.fold_in(build_key, i),
             dim=dim,
             num_leapfrogs=num_leapfrogs,
-            step_size=float(pilot.step_size) if step_size is None else step_size,
+            step_size=float(warmup.step_size) if step_size is None else step_size,
             width=min(max(WIDTHS[0], 2 * dim), WIDTHS[1]) if width is None else width,
             dtype=position.dtype,
         )
         for i in range(num_candidates)
     ]
     recipe = Recipe(
-        objective=LogESJD(pilot.mean, pilot.variance, acceptance=ACCEPTANCE_WEIGHT, ceiling=CEILING)
+        objective=LogESJD(
+            warmup.mean, warmup.variance, acceptance=ACCEPTANCE_WEIGHT, ceiling=CEILING
+        )
         if objective is None
         else objective,
         optimizer=adam(decay(learning_rate, num_steps=num_steps)),
@@ -139,7 +141,7 @@ def train(
     result = train_best(
         train_key,
         [Transition(training_target, dynamics) for dynamics in candidates],
-        pilot.state.position,
+        warmup.state.position,
         recipe,
         num_steps=num_steps,
         candidate_steps=max(1, num_steps // CANDIDATE_SHARE),
@@ -152,5 +154,5 @@ def train(
         log.warning("training: %s", warning)
     return result._replace(
         transition=eqx.tree_at(lambda t: t.logdensity, result.transition, target),
-        num_gradients=result.num_gradients + pilot.num_gradients,
+        num_gradients=result.num_gradients + warmup.num_gradients,
     )

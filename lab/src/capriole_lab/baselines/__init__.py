@@ -1,6 +1,6 @@
 """What a learned kernel has to beat: honestly tuned classical samplers."""
 
-from capriole.sampling import PeerDraws
+from capriole.sampling import CountedDraws
 
 from ._hmc import HMCTuning, tune_hmc
 from ._lookahead import LookAhead, LookAheadState, reach
@@ -12,6 +12,7 @@ from ._trial import TuningError
 
 __all__ = [
     "PEERS",
+    "CountedDraws",
     "HMCTuning",
     "LookAhead",
     "LookAheadState",
@@ -20,7 +21,6 @@ __all__ = [
     "NiceRecipe",
     "NiceResult",
     "Peer",
-    "PeerDraws",
     "TuningError",
     "nice",
     "reach",

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from capriole.kernels import AbstractLogDensity, Key
-from capriole.sampling import PeerDraws, check_peer_starts, nuts, nuts_dense
+from capriole.sampling import CountedDraws, check_batch_starts, nuts, nuts_dense
 
 from . import _peers_blackjax as _blackjax
 from . import _peers_flowmc as _flowmc
@@ -27,7 +27,7 @@ MIN_WARMUP = 20
 class Peer(NamedTuple):
     """A line of the registry: how to run a peer, its name, source and package."""
 
-    run: Callable[..., PeerDraws]
+    run: Callable[..., CountedDraws]
     label: str
     source: str
     package: str = "blackjax"
@@ -53,7 +53,7 @@ def run_peer(
     num_draws: int,
     num_warmup: int = 1000,
     draw_from: Float[Array, "dim chains"] | None = None,
-) -> PeerDraws:
+) -> CountedDraws:
     """Warm up and run the peer called ``name`` (see `PEERS`) from ``starts``, one chain per column,
     in their dtype.
 
@@ -81,7 +81,7 @@ def run_peer(
     moved = {} if draw_from is None else {"draw_from": draw_from}
     starts = jnp.asarray(starts)
     with jax.numpy_dtype_promotion("standard"):
-        check_peer_starts(logdensity, starts)
+        check_batch_starts(logdensity, starts)
         with jax.enable_x64(starts.dtype == np.float64):
             draws = peer.run(
                 key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup, **moved

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 
 from capriole.kernels import AbstractLogDensity, Key
 from capriole.sampling import (
-    PeerDraws,
-    PeerRecord,
+    CountedDraws,
+    CountedRecord,
     collect,
     hmc_record,
     leapfrogs_only,
@@ -27,7 +27,7 @@ def chees(
     *,
     num_draws: int,
     num_warmup: int,
-) -> PeerDraws:
+) -> CountedDraws:
     """ChEES-HMC: one step size, one jittered trajectory length and one diagonal metric, adapted
     over all chains.
 
@@ -70,8 +70,10 @@ def chees(
         next_random_arg_fn=lambda index: index + 1, integration_steps_fn=num_leapfrogs
     )
 
-    def sample(key: Key, states: Any, step_size: Array, metric: Array, length: Array) -> PeerRecord:
-        def step(keys: Key, states: Any) -> tuple[Any, PeerRecord]:
+    def sample(
+        key: Key, states: Any, step_size: Array, metric: Array, length: Array
+    ) -> CountedRecord:
+        def step(keys: Key, states: Any) -> tuple[Any, CountedRecord]:
             def one(key: Key, state: Any) -> tuple[Any, Any]:
                 return kernel(key, state, logdensity, step_size, metric, (length,))
 

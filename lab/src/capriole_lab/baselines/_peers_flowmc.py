@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from capriole.kernels import AbstractLogDensity, Key
 from capriole.runtime import CompileClock
-from capriole.sampling import PeerDraws, plain
+from capriole.sampling import CountedDraws, plain
 
 LOCAL_STEPS = GLOBAL_STEPS = EPOCHS = 10
 """flowMC's quick start: a loop is 10 Langevin steps, 10 epochs of training (in the warm-up) and 10
@@ -24,7 +24,7 @@ def flowmc(
     num_draws: int,
     num_warmup: int,
     draw_from: Float[Array, "dim chains"] | None = None,
-) -> PeerDraws:
+) -> CountedDraws:
     """The bundle of flowMC with MALA and a rational-quadratic spline flow, default settings, loops
     of 20 draws.
 
@@ -51,7 +51,7 @@ def flowmc(
         _buffer(bundle, f"{kind}_accs_production")[:, :num_draws] for kind in ("local", "global")
     ]
     num_gradients = 2 * chains * int(is_local.sum())
-    return PeerDraws(
+    return CountedDraws(
         position=_buffer(bundle, "positions_production")[:, :num_draws],
         num_gradients=num_gradients,
         warmup_gradients=2 * chains * training * LOCAL_STEPS,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from capriole.kernels import AbstractLogDensity, Key
-from capriole.sampling import PeerDraws, PeerRecord, chain_keys, collect, plain, scan, timed
+from capriole.sampling import CountedDraws, CountedRecord, chain_keys, collect, plain, scan, timed
 
 
 def mclmc(
@@ -17,7 +17,7 @@ def mclmc(
     *,
     num_draws: int,
     num_warmup: int,
-) -> PeerDraws:
+) -> CountedDraws:
     """Unadjusted microcanonical Langevin dynamics: **biased**, by an energy error that its tuner
     keeps small.
 
@@ -47,12 +47,14 @@ def mclmc(
 
         return jax.vmap(one)(keys, positions)
 
-    def sample(key: Key, states: Any, found: Any) -> PeerRecord:
-        def one(key: Key, state: Any, found: Any) -> tuple[Any, PeerRecord]:
+    def sample(key: Key, states: Any, found: Any) -> CountedRecord:
+        def one(key: Key, state: Any, found: Any) -> tuple[Any, CountedRecord]:
             state, info = kernel(
                 key, state, logdensity, found.inverse_mass_matrix, found.L, found.step_size
             )
-            return state, PeerRecord(state.position, jnp.array(2), jnp.array(jnp.nan), ~info.nonans)
+            return state, CountedRecord(
+                state.position, jnp.array(2), jnp.array(jnp.nan), ~info.nonans
+            )
 
         return scan(lambda keys, states: jax.vmap(one)(keys, states, found), key, states, num_draws)
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from capriole.kernels import AbstractLogDensity, Key
-from capriole.sampling import PeerDraws, PeerRecord, chain_keys, collect, plain, timed, total
+from capriole.sampling import CountedDraws, CountedRecord, chain_keys, collect, plain, timed, total
 
 
 def numpyro_nuts(
@@ -17,7 +17,7 @@ def numpyro_nuts(
     *,
     num_draws: int,
     num_warmup: int,
-) -> PeerDraws:
+) -> CountedDraws:
     """NUTS with window adaptation of step size (target 0.8) and a diagonal metric, chains
     vectorised by NumPyro, each waiting for the longest tree of a draw.
 
@@ -30,10 +30,12 @@ def numpyro_nuts(
 
     kernel = NUTS(potential_fn=lambda position: -logdensity(position))
 
-    def scan(state: Any, length: int) -> tuple[Any, PeerRecord]:
-        def body(state: Any, _: None) -> tuple[Any, PeerRecord]:
+    def scan(state: Any, length: int) -> tuple[Any, CountedRecord]:
+        def body(state: Any, _: None) -> tuple[Any, CountedRecord]:
             state = kernel.sample(state, (), {})
-            return state, PeerRecord(state.z, state.num_steps, state.accept_prob, state.diverging)
+            return state, CountedRecord(
+                state.z, state.num_steps, state.accept_prob, state.diverging
+            )
 
         return jax.lax.scan(body, state, None, length=length)
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from capriole.kernels import AbstractLogDensity, Key, value_and_grad
-from capriole.sampling import PeerDraws, total
+from capriole.sampling import CountedDraws, total
 
 
 def nutpie(
@@ -19,7 +19,7 @@ def nutpie(
     *,
     num_draws: int,
     num_warmup: int,
-) -> PeerDraws:
+) -> CountedDraws:
     """NUTS with nutpie's default adaptation: a diagonal metric from draws and gradients, target
     acceptance 0.8.
 
@@ -44,7 +44,7 @@ def nutpie(
     stats = [trace["sample_stats"].dataset for trace in traces]
     kept = total([stat["n_steps"] for stat in stats])
     share = kept / calls[0]
-    return PeerDraws(
+    return CountedDraws(
         position=np.concatenate([trace["posterior"]["x"].values for trace in traces]).astype(
             positions.dtype
         ),

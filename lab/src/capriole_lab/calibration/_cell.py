@@ -29,7 +29,7 @@ def run_cell(
     train_key, trial_key = jax.random.split(jax.random.key(seed))
     trained = make_kernel(name, subject, train_key, settings, progress)
     if isinstance(subject, AbstractModel):
-        found = Examination(subject, trained.kernel, trial_key, settings).examine()
+        found = Examination(subject, trained.kernel, trial_key, settings).diagnose_logdensity()
     else:
         found = examine_target(subject, trained.kernel, trial_key, settings)
     record = {

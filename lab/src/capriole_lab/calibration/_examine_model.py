@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from capriole.coordinates import from_user, to_user
 from capriole.kernels import AbstractTransition, Key
-from capriole.sampling import draw_chains, run_pilot
+from capriole.sampling import draw_chains, run_hmc_warmup
 
 from ._cases import KERNEL, Case, cases, row, verdict
 from ._controls import spoiled
@@ -59,7 +59,7 @@ class Examination:
         self.thin = 1
         self.counts: dict[str, dict[str, list[int]]] = {}
 
-    def examine(self) -> dict[str, Any]:
+    def diagnose_logdensity(self) -> dict[str, Any]:
         """The rows of all cases under all procedures, and what figures need."""
         rows = []
         for i, case in enumerate(cases(self.kernel, slight=False)):
@@ -176,7 +176,7 @@ class Examination:
         truth, data = self.model.draw(keys[0], s.num_sets)
         kernel = self.kernel_of(case, data)
         start = from_user(kernel.target, self.model.draw_prior(keys[1], s.num_sets))
-        state = run_pilot(
+        state = run_hmc_warmup(
             keys[2], kernel.target, start, num_leapfrogs=8, num_steps=s.num_warmup
         ).state
         if case.expected == "pass":

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from capriole.fitting import fit, hmc_move
 from capriole.kernels import AbstractTransition, Key, Mixture, Transition, learned_leapfrog
 from capriole.runtime import OnProgress
-from capriole.sampling import run_pilot
+from capriole.sampling import run_hmc_warmup
 from capriole.training import LogESJD, Recipe, adam, decay, train, train_kernel
 
 from ..targets import AbstractExactTarget, Banana, Funnel, mog
@@ -98,7 +98,7 @@ def _fitted(
     words = f"capriole.fit's choice {words}: {found.verdict.chosen}, whitened"
     if not share:
         return found.transition, words
-    step_size = found.verdict.settings["pilot"]["step_size"]
+    step_size = found.verdict.settings["warmup"]["step_size"]
     return _with_hmc(found.transition, step_size, share), f"{words}; and as many plain HMC moves"
 
 
@@ -114,7 +114,7 @@ def _for_many_sets(
     sees_data = isinstance(model, NormalModel)
     position, data = model.draw(draw_key, s.train_chains)
     target = Posterior(model, data, jnp.ones(()))
-    pilot = run_pilot(pilot_key, target, position, num_leapfrogs=4, keep_positions=True)
+    pilot = run_hmc_warmup(pilot_key, target, position, num_leapfrogs=4, keep_positions=True)
     # Scales within data sets: over all of them the variance is the prior's, which no jump need
     # reach.
     variance = jnp.mean(jnp.var(jnp.asarray(pilot.positions), axis=0), axis=-1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from capriole.coordinates import seen_from
+from capriole.coordinates import in_coordinates_of
 from capriole.kernels import (
     AbstractLogDensity,
     AbstractTransition,
@@ -215,7 +215,7 @@ def retargeted(
         case Transition():
             old = kernel.logdensity
             return Transition(
-                seen_from(old, logdensity),
+                in_coordinates_of(old, logdensity),
                 kernel.dynamics,
                 None if kernel.context is None else context,
             )

@@ -9,7 +9,7 @@ import numpy as np
 
 from capriole import diagnostics
 from capriole.diagnostics import RHAT_LIMIT
-from capriole.fitting import SCOUTS, Fit, fit
+from capriole.fitting import EXPLORATORY_RATIO, Fit, fit
 from capriole.kernels import Key, Scalar, Vector
 from capriole.runtime import CompileClock, OnProgress
 from capriole.sampling import sample
@@ -66,7 +66,7 @@ def started(target: AbstractTarget, seed: int) -> Started:
     key = _key(seed, _STARTS)
     first, more = (
         target.start(key, _MOST_STARTS),
-        target.start(jax.random.fold_in(key, 1), SCOUTS * _MOST_STARTS),
+        target.start(jax.random.fold_in(key, 1), EXPLORATORY_RATIO * _MOST_STARTS),
     )
     return Started(inner=target, positions=jnp.concatenate([first, more], axis=1), dim=target.dim)
 
@@ -196,7 +196,9 @@ def _prepared(result: Fit) -> int:
     settings = result.verdict.settings
     before = settings["comparison"]["num_gradients"] - _after_the_draws(result)["num_gradients"]
     return int(
-        settings["preparation"]["num_gradients"] + before + settings["warmup"]["num_gradients"]
+        settings["preparation"]["num_gradients"]
+        + before
+        + settings["final_warmup"]["num_gradients"]
     )
 
 

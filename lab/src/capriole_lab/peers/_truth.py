@@ -75,7 +75,7 @@ def modes(target: Any, position: np.ndarray) -> Row:
         "exact": exact,
         "max_abs_z": float(np.max(z)),
         "rhat": rhat,
-        "switches_per_draw": diagnostics.mode_summary(labels, len(exact)).switches_per_step,
+        "switches_per_draw": diagnostics.mode_occupation(labels, len(exact)).switches_per_step,
         "passed": bool(np.all(z <= Z_LIMIT) and rhat < RHAT_LIMIT),
     }
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from capriole.fitting import judge
+from capriole.fitting import evaluate
 from capriole.kernels import AbstractDynamics, AbstractLogDensity, Key, Transition
 from capriole.runtime import any_process, is_first_process
 from capriole.training import TrainResult
@@ -22,7 +22,8 @@ def keep_best(
         return result._replace(transition=kernels["trained"]), {"which": "trained"}
     kernels["start"] = Transition(target, start)
     judged = {
-        name: judge(key, kernel, result.chains.position[:, :64]) for name, kernel in kernels.items()
+        name: evaluate(key, kernel, result.chains.position[:, :64])
+        for name, kernel in kernels.items()
     }
     scores = {name: judgement.worst for name, judgement in judged.items()}
     best = (

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from capriole import diagnostics
-from capriole.sampling import Draws, PeerDraws, health_arrays
+from capriole.sampling import CountedDraws, Draws, tally_arguments
 
 from ..targets import AbstractExactTarget
 from ._tuning import centre_of
@@ -40,12 +40,14 @@ def measure(
     row |= figures(position, target, num_gradients=gradients, seconds=draws.seconds * share)
     if counted is None:
         counted = diagnostics.tally(
-            *health_arrays(record, keep_from), thin=draws.thin, logdensity=record.lp[:, keep_from:]
+            *tally_arguments(record, keep_from),
+            thin=draws.thin,
+            logdensity=record.lp[:, keep_from:],
         )
     return row | {"warnings": _health(counted, row)}
 
 
-def measure_peer(draws: PeerDraws, target: Any) -> dict[str, Any]:
+def measure_peer(draws: CountedDraws, target: Any) -> dict[str, Any]:
     """The row of a peer: the same figures, and what its own warm-up cost and found."""
     row = {
         "acceptance_rate": draws.acceptance_rate,
@@ -109,7 +111,7 @@ def _modes(position: np.ndarray, target: Any, gradients_per_step: float) -> dict
     labels = np.asarray(target.mode(position.reshape(-1, position.shape[-1]).T)).reshape(
         position.shape[:2]
     )
-    summary = diagnostics.mode_summary(labels, len(target.mode_weights))
+    summary = diagnostics.mode_occupation(labels, len(target.mode_weights))
     return {
         "mode_weights": summary.weights,
         "mode_weights_se": summary.errors,
@@ -123,7 +125,7 @@ def _modes(position: np.ndarray, target: Any, gradients_per_step: float) -> dict
 
 
 def _health(counted: diagnostics.Tally, row: dict[str, Any]) -> list[str]:
-    problems = diagnostics.health_of(
+    problems = diagnostics.health_of_tally(
         counted,
         rhat_max=row["rhat_max"],
         mode_weights=row["mode_weights"],

@@ -21,7 +21,7 @@ from capriole.kernels import (
     rotation_step_sizes,
     surrogate_force,
 )
-from capriole.sampling import Pilot
+from capriole.sampling import HMCWarmup
 from capriole.training import AbstractObjective, LogESJD, LogJump, PaperLoss, WeightedSum
 
 from ._settings import Settings
@@ -36,7 +36,7 @@ FEATURES: dict[str, Callable[[Vector], Vector]] = {"arcsinh": jnp.arcsinh, "norm
 
 
 def hmc_move(
-    settings: Settings, pilot: Pilot, logdensity: AbstractLogDensity
+    settings: Settings, pilot: HMCWarmup, logdensity: AbstractLogDensity
 ) -> AbstractTransition:
     """A plain HMC move whose step size is the pilot's times a log-uniform factor."""
     low, high = settings.companion_range
@@ -46,7 +46,7 @@ def hmc_move(
 
 
 def make_companion(
-    settings: Settings, pilot: Pilot
+    settings: Settings, pilot: HMCWarmup
 ) -> Callable[[AbstractLogDensity], AbstractTransition] | None:
     """The plain HMC moves that follow each learned one in training."""
     if not settings.companion_moves:
@@ -56,7 +56,7 @@ def make_companion(
     )
 
 
-def make_objective(settings: Settings, pilot: Pilot) -> AbstractObjective:
+def make_objective(settings: Settings, pilot: HMCWarmup) -> AbstractObjective:
     """The objective a setting names: ``log_esjd``, ``log_jump`` or ``paper``.
 
     Raises ValueError for any other name.
@@ -91,7 +91,7 @@ def make_objective(settings: Settings, pilot: Pilot) -> AbstractObjective:
     )
 
 
-def make_dynamics(key: Key, settings: Settings, pilot: Pilot, dim: int) -> LearnedLeapfrog:
+def make_dynamics(key: Key, settings: Settings, pilot: HMCWarmup, dim: int) -> LearnedLeapfrog:
     """What training starts from: networks near HMC, or near a rotation."""
     surrogate = settings.start == "surrogate"
     turn = rotation_step_sizes(math.pi / 2, settings.num_leapfrogs)

@@ -23,9 +23,9 @@ from capriole.runs import (
     CheckpointedTrainer,
     RunFolder,
     RunFolderError,
-    Streamed,
+    StoredDraws,
+    draw_chains_to_disk,
     number,
-    stream_chains,
 )
 from capriole.runtime import Devices, OnProgress, Progress
 from capriole.training import Recipe, TrainResult, adam, cooling, decay, train_best
@@ -260,7 +260,7 @@ class Run:
     def _keep_the_better(self) -> None:
         """Each row shows the better of the two kernels, as finally measured: tuning is noisy."""
         rows = self.results["samplers"]
-        scores = {"hmc": worst_ess, "hmc_paper": lambda row: row["paper_ess_per_step"]}
+        scores = {"hmc": fast_min_ess, "hmc_paper": lambda row: row["paper_ess_per_step"]}
         best = {
             name: max(
                 scores, key=lambda other, score=score: np.nan_to_num(score(rows[other]), nan=-1.0)
@@ -328,11 +328,11 @@ class Run:
 
     def _stream(
         self, name: str, kernel: AbstractTransition, state: ChainState, index: int, num_draws: int
-    ) -> Streamed:
+    ) -> StoredDraws:
         stage = f"sample-{re.sub('[^a-z0-9_-]', '-', name.lower())}"
         done = self.checkpoints.read(stage)
         self.folder.metrics.rewind(f"sample {name}", 0 if done is None else done.step)
-        return stream_chains(
+        return draw_chains_to_disk(
             jax.random.fold_in(self.sample_key, index),
             kernel,
             state,
@@ -346,7 +346,7 @@ class Run:
         )
 
     def _judge(
-        self, name: str, streamed: Streamed, start: str, num_leapfrogs: int, step_size: float
+        self, name: str, streamed: StoredDraws, start: str, num_leapfrogs: int, step_size: float
     ) -> None:
         """Fill the row of a sampler from its draws on disk, and annotate these."""
         keep_from = 0 if start == "exact" else self.settings.num_steps // 4
@@ -426,7 +426,7 @@ class Run:
         write_figures(self.folder, self.target, result.history, draws, costs)
 
 
-def worst_ess(row: dict[str, Any]) -> float:
+def fast_min_ess(row: dict[str, Any]) -> float:
     """Worst dimension's bulk ESS per gradient, of x and of its square."""
     return min(row["bulk_ess_per_gradient"], row["bulk_ess_sq_per_gradient"])
 

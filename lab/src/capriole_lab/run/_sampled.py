@@ -3,8 +3,8 @@
 from typing import NamedTuple, Self
 
 from capriole import diagnostics
-from capriole.runs import Streamed
-from capriole.sampling import Draws, Record, health_arrays
+from capriole.runs import StoredDraws
+from capriole.sampling import Draws, Record, tally_arguments
 
 MEASURED_BYTES = 128 << 20
 """Positions read back for measuring: all of them up to this size, else the last draws that fit."""
@@ -19,7 +19,7 @@ class Sampled(NamedTuple):
     burn-in.
     """
 
-    streamed: Streamed
+    streamed: StoredDraws
     num_leapfrogs: int
     step_size: float
     first: int
@@ -27,7 +27,7 @@ class Sampled(NamedTuple):
 
     @classmethod
     def of(
-        cls, streamed: Streamed, *, num_leapfrogs: int, step_size: float, keep_from: int
+        cls, streamed: StoredDraws, *, num_leapfrogs: int, step_size: float, keep_from: int
     ) -> Self:
         """With ``keep_from`` counted over all draws."""
         dim, chains = streamed.state.position.shape
@@ -46,7 +46,7 @@ class Sampled(NamedTuple):
         for block in self.streamed.store.blocks(_COUNTED, keep_from):
             record = Record(**(dict.fromkeys(Record._fields) | block))
             counted = diagnostics.tally(
-                *health_arrays(record),
+                *tally_arguments(record),
                 thin=self.streamed.thin,
                 logdensity=record.lp,
                 before=counted,

@@ -15,7 +15,7 @@ from capriole.runs import (
     fingerprint,
     number,
 )
-from capriole.sampling import Pilot, run_pilot
+from capriole.sampling import HMCWarmup, run_hmc_warmup
 
 from ..baselines import HMCTuning, tune_hmc
 
@@ -33,7 +33,7 @@ def stored_pilot(
     logdensity: AbstractLogDensity,
     position: Vector,
     num_leapfrogs: int,
-) -> Pilot:
+) -> HMCWarmup:
     """The pilot, run once and then read back.
 
     Raises `CheckpointError` if the log density is not the one that the stored pilot ran on: at
@@ -42,7 +42,7 @@ def stored_pilot(
     found = checkpoints.read(PILOT)
     if found is not None:
         return _checked_pilot(found, logdensity, position)
-    pilot = run_pilot(key, logdensity, position, num_leapfrogs=num_leapfrogs)
+    pilot = run_hmc_warmup(key, logdensity, position, num_leapfrogs=num_leapfrogs)
     arrays = {
         name: np.asarray(value) for name, value in pilot._asdict().items() if name not in _APART
     }
@@ -52,8 +52,10 @@ def stored_pilot(
     return pilot
 
 
-def _checked_pilot(found: Checkpoint, logdensity: AbstractLogDensity, position: Vector) -> Pilot:
-    shapes = jax.eval_shape(lambda: run_pilot(jax.random.key(0), logdensity, position))
+def _checked_pilot(
+    found: Checkpoint, logdensity: AbstractLogDensity, position: Vector
+) -> HMCWarmup:
+    shapes = jax.eval_shape(lambda: run_hmc_warmup(jax.random.key(0), logdensity, position))
     arrays = dict(found.arrays)
     check_fingerprint(arrays, logdensity, dim=position.shape[0], num=position.shape[1])
     state = type(shapes.state)(
@@ -64,7 +66,7 @@ def _checked_pilot(found: Checkpoint, logdensity: AbstractLogDensity, position: 
         for name, leaf in shapes._asdict().items()
         if name not in _APART
     }
-    return Pilot(state=state, num_gradients=number(found.facts, _COUNT), positions=None, **rest)
+    return HMCWarmup(state=state, num_gradients=number(found.facts, _COUNT), positions=None, **rest)
 
 
 def _take(arrays: dict[str, np.ndarray], name: str, like: jax.ShapeDtypeStruct) -> jax.Array:

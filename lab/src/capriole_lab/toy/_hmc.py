@@ -10,7 +10,7 @@ import numpy as np
 from capriole.kernels import AbstractTransition
 
 from ..baselines import HMCTuning, TuningError, tune_hmc
-from ..run._run import worst_ess
+from ..run._run import fast_min_ess
 from ..run._tuning import mixed_score, paper_score, worst_score
 from ._state import CellState
 
@@ -52,7 +52,7 @@ def keep_the_better(rows: dict[str, Any], *others: dict[str, Any]) -> None:
     ``others`` are the dictionaries that hold more of the same samplers, and follow.
     """
     scores: dict[str, Callable] = {
-        "hmc": worst_ess,
+        "hmc": fast_min_ess,
         "hmc_paper": lambda row: row["paper_ess_per_step"],
     }
     best = {

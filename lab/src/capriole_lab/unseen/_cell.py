@@ -144,7 +144,9 @@ def measure(result: Fit, mean: np.ndarray) -> dict[str, Any]:
     num_gradients = int(tree.attrs["num_gradients"])
     spent = verdict.settings
     compared = spent["comparison"]["num_gradients"] if spent["comparison"]["decided"] else 0
-    before = spent["preparation"]["num_gradients"] + spent["warmup"]["num_gradients"] + compared
+    before = (
+        spent["preparation"]["num_gradients"] + spent["final_warmup"]["num_gradients"] + compared
+    )
     return {
         "verdict": "failed" if verdict.failed else "passed",
         "chosen": verdict.chosen,

@@ -13,13 +13,13 @@ from scipy.special import logsumexp
 
 from ...adaptation import logdensities
 from ...coordinates import Whitened, diagonal, from_user
-from ...diagnostics import MOST_MODES
+from ...diagnostics import MAX_MODES
 from ...kernels import AbstractLogDensity, ModeJump, Transition, Vector, state_at
 from .._additions import with_small_steps
 from .._budget import Account
 from .._candidate import Candidate, Kind
 from .._context import SearchContext, Stream
-from .._evaluation import judge
+from .._evaluation import evaluate
 from .._thresholds import THRESHOLDS
 
 _ANGLES = (math.pi / 2, 0.8)
@@ -69,7 +69,7 @@ class ModeJumps:
         account = context.budget.open()
         with account.timed():
             best = _best_jump(context, position, account)
-        if best is None or not best.judgement.rhat_max < THRESHOLDS.unmixed_rhat:
+        if best is None or not best.metrics.rhat_max < THRESHOLDS.unmixed_rhat:
             context.budget.absorb(account)
             return context
         return context.with_candidates((*context.candidates, best))
@@ -93,16 +93,16 @@ def _best_jump(context: SearchContext, position: np.ndarray, account: Account) -
         plain = Candidate(
             kind=Kind.MODE_JUMP,
             transition=kernel,
-            judgement=None,  # type: ignore[arg-type]
+            metrics=None,  # type: ignore[arg-type]
             num_leapfrogs=1,
             account=account,
         )
         made_of_both = replace(with_small_steps(plain, warmup.step_size, account), shared=())
         start_here = jnp.asarray(start)
-        judgement = judge(jax.random.fold_in(key, i), made_of_both.kernel, start_here)
-        account.charge(judgement.spent_gradients)
-        if best is None or judgement.worst > best.worst:
-            best = replace(made_of_both, judgement=judgement)
+        metrics = evaluate(jax.random.fold_in(key, i), made_of_both.kernel, start_here)
+        account.charge(metrics.spent_gradients)
+        if best is None or metrics.worst > best.worst:
+            best = replace(made_of_both, metrics=metrics)
     return best
 
 
@@ -125,7 +125,7 @@ def find_maxima(
         start: Positions (dim, n) to climb from.
 
     Returns:
-        The maxima, and gradients spent. None for fewer than two or more than `MOST_MODES`, and for
+        The maxima, and gradients spent. None for fewer than two or more than `MAX_MODES`, and for
         a log density without second derivatives.
     """
     from scipy.optimize import minimize
@@ -162,7 +162,7 @@ def find_maxima(
         log_mass = -float(end.fun) + float(np.linalg.slogdet(covariance)[1]) / 2
         found = [known for known in found if not _near(known[0], end.x, covariance)]
         found.append((end.x, covariance, log_mass))
-        if len(found) > MOST_MODES:
+        if len(found) > MAX_MODES:
             return None, spent
     total = logsumexp([log_mass for *_, log_mass in found]) if found else 0.0
     kept = [mode for mode in found if mode[2] - total > math.log(THRESHOLDS.least_mode_share)]
@@ -231,8 +231,8 @@ def refined(
         if not total > 0 or not total**2 / np.sum(weights[k] ** 2) > _FEW * dim:
             continue
         mean = weights[k] @ draws / total
-        apart = draws - mean
-        spread = (weights[k, :, None] * apart).T @ apart / total
+        centred = draws - mean
+        spread = (weights[k, :, None] * centred).T @ centred / total
         if not np.linalg.eigvalsh(spread)[0] > _THIN * np.linalg.eigvalsh(covariance[k])[0]:
             continue
         centre[k], covariance[k], log_mass[k] = mean, spread, math.log(total)

@@ -27,9 +27,9 @@ from ...training import (
     train_kernel,
 )
 from .._budget import Account
-from .._candidate import Addition, Candidate, Coordinates, Judgement, Kind
+from .._candidate import Addition, Candidate, Coordinates, KernelMetrics, Kind
 from .._context import NoteKind, SearchContext, TrainingStream
-from .._evaluation import judge
+from .._evaluation import evaluate
 from .._thresholds import THRESHOLDS
 from ._pcn import gradient_free
 
@@ -225,7 +225,7 @@ def train_candidate(
     recipe = make_recipe(plan, position)
     transition = Transition(training_target, dynamics)
 
-    best: tuple[Transition, Judgement] | None = None
+    best: tuple[Transition, KernelMetrics] | None = None
     flat = 0
     with account.timed():
         for i in range(plan.rounds):
@@ -247,7 +247,7 @@ def train_candidate(
             transition, position = result.transition, result.chains.position
             kernel = Transition(target, result.transition.dynamics)
             starts = position[:, : min(64, chains)]
-            measured = judge(jax.random.fold_in(judge_key, i), kernel, starts)
+            measured = evaluate(jax.random.fold_in(judge_key, i), kernel, starts)
             account.charge(measured.spent_gradients)
             is_flat = best is not None and measured.worst < THRESHOLDS.flat_gain * best[1].worst
             flat = flat + 1 if is_flat else 0
@@ -259,11 +259,11 @@ def train_candidate(
     if best is None:
         text = f"training the {plan.name} collapsed in its first round"
         raise TrainingDivergedError(text, account.cost.num_gradients)
-    kernel, judgement = best
+    kernel, metrics = best
     return Candidate(
         kind=plan.kind,
         transition=kernel,
-        judgement=judgement,
+        metrics=metrics,
         num_leapfrogs=plan.num_leapfrogs,
         account=account,
         found=to_user(target, np.asarray(position)),
@@ -289,12 +289,12 @@ def mixed_candidate(
     """
     kernel = Mixture((trained.kernel, free.kernel), (1 - _FREE_SHARE, _FREE_SHARE))
     with account.timed():
-        judgement = judge(key, kernel, position)
-    account.charge(judgement.spent_gradients)
+        metrics = evaluate(key, kernel, position)
+    account.charge(metrics.spent_gradients)
     return trained.with_addition(
         Addition.PCN,
         transition=kernel,
-        judgement=judgement,
+        metrics=metrics,
         account=account,
         shared=(trained.account, *trained.shared),
         found=None,

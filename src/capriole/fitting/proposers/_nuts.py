@@ -9,9 +9,9 @@ from ... import diagnostics
 from ...diagnostics import Marginal, tail_problems
 from ...kernels import AbstractLogDensity, Key, Vector
 from ...runtime import CompileClock
-from ...sampling import PeerDraws, run_nuts
+from ...sampling import CountedDraws, run_nuts
 from .._budget import Cost
-from .._candidate import Coordinates, Kind, Row
+from .._candidate import Coordinates, Kind, SamplerReport
 
 CHAINS = 8
 """Chains with which NUTS is measured."""
@@ -27,12 +27,14 @@ _DENSE_UP_TO = 100
 class NutsMeasurement:
     """NUTS as a row of the verdict, or why it could not be measured, and what that took."""
 
-    row: Row | None
+    row: SamplerReport | None
     error: str
     cost: Cost
 
 
-def draw_nuts(key: Key, target: AbstractLogDensity, starts: Vector, *, num_draws: int) -> PeerDraws:
+def draw_nuts(
+    key: Key, target: AbstractLogDensity, starts: Vector, *, num_draws: int
+) -> CountedDraws:
     """Draws of NUTS with a dense metric, diagonal in many dimensions.
 
     Args:
@@ -49,14 +51,14 @@ def draw_nuts(key: Key, target: AbstractLogDensity, starts: Vector, *, num_draws
 
 
 def measure_nuts(
-    key: Key, target: AbstractLogDensity, crowd: Vector, marginals: tuple[Marginal, ...]
+    key: Key, target: AbstractLogDensity, dispersed_starts: Vector, marginals: tuple[Marginal, ...]
 ) -> NutsMeasurement:
     """Measure NUTS, as candidates are.
 
     Args:
         key: Key of the run.
         target: The log density, in the user's coordinates.
-        crowd: Starts (dim, chains), far apart.
+        dispersed_starts: Starts (dim, chains), far apart.
         marginals: Known marginals, whose ends the draws must not miss.
 
     Returns:
@@ -65,21 +67,21 @@ def measure_nuts(
     """
     with CompileClock() as clock:
         try:
-            row, error = _row(key, target, crowd[:, :CHAINS], marginals), ""
+            row, error = _row(key, target, dispersed_starts[:, :CHAINS], marginals), ""
         except Exception as raised:
-            row, error = None, in_short(raised)
+            row, error = None, first_line(raised)
     spent = 0 if row is None else row.measured_gradients
     return NutsMeasurement(row, error, Cost(spent, clock.seconds, clock.compile_seconds))
 
 
 def _row(
     key: Key, target: AbstractLogDensity, starts: Vector, marginals: tuple[Marginal, ...]
-) -> Row:
+) -> SamplerReport:
     draws = draw_nuts(key, target, jnp.asarray(starts), num_draws=_MEASURED_DRAWS)
     bulk = float(np.min(diagnostics.bulk_ess(draws.position)))
     bulk_sq = float(np.min(diagnostics.bulk_ess_sq(draws.position)))
     ends = tail_problems(draws.position, marginals)
-    return Row(
+    return SamplerReport(
         kind=Kind.NUTS,
         coordinates=Coordinates.AFFINE,
         additions=(),
@@ -96,7 +98,7 @@ def _row(
     )
 
 
-def in_short(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The kind of an error and the first line of its words."""
     first = next(iter(str(error).strip().splitlines()), "")
     return f"{type(error).__name__}: {first[:200]}" if first else type(error).__name__

@@ -11,7 +11,7 @@ from ...adaptation import start_state
 from ...coordinates import from_user
 from ...kernels import Key, Mixture, Transition, Vector
 from .._candidate import Addition, Candidate, Kind
-from .._evaluation import judge
+from .._evaluation import evaluate
 from .._thresholds import THRESHOLDS
 
 _PLACES = 4096
@@ -25,7 +25,7 @@ _ROTATION_SHARE = 0.25
 
 
 def with_rotation(
-    key: Key, free: Candidate, turned: Candidate, places: np.ndarray, crowd: Vector
+    key: Key, free: Candidate, turned: Candidate, positions: np.ndarray, dispersed_starts: Vector
 ) -> Candidate:
     """The Crank-Nicolson move, with a rotation mixed in where its chains may be held.
 
@@ -36,24 +36,24 @@ def with_rotation(
         key: Key of the check.
         free: The Crank-Nicolson move.
         turned: The rotation to mix in, with a quarter of all gradients.
-        places: Positions (dim, n), in the user's coordinates, that the check asks.
-        crowd: Starts (dim, chains) of a measurement, in the candidates' coordinates.
+        positions: Positions (dim, n), in the user's coordinates, that the check asks.
+        dispersed_starts: Starts (dim, chains) of a measurement, in the candidates' coordinates.
 
     Returns:
         The move, or the mixture, measured.
     """
     kernel: Transition = free.kernel  # type: ignore[assignment]
     free.account.charge(2 * _PLACES)
-    if held(key, kernel, places) <= THRESHOLDS.pcn_held_ratio:
+    if acceptance_ratio(key, kernel, positions) <= THRESHOLDS.pcn_held_ratio:
         return free
     share = 1 / (1 + (1 / _ROTATION_SHARE - 1) * (turned.num_leapfrogs or 1))
     mixture = Mixture((kernel, turned.kernel), (1 - share, share))
-    judgement = judge(jax.random.fold_in(key, 1), mixture, crowd)
-    free.account.charge(judgement.spent_gradients)
-    return free.with_addition(Addition.ROTATION, transition=mixture, judgement=judgement)
+    metrics = evaluate(jax.random.fold_in(key, 1), mixture, dispersed_starts)
+    free.account.charge(metrics.spent_gradients)
+    return free.with_addition(Addition.ROTATION, transition=mixture, metrics=metrics)
 
 
-def held(key: Key, free: Transition, places: np.ndarray) -> float:
+def acceptance_ratio(key: Key, free: Transition, positions: np.ndarray) -> float:
     """Acceptance of a Crank-Nicolson move from typical positions over that from the worst::
 
         E min(1, w(y) / w(x))
@@ -63,9 +63,9 @@ def held(key: Key, free: Transition, places: np.ndarray) -> float:
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     angle = np.ravel(free.dynamics.angle)[0]  # type: ignore[attr-defined]
-    inside = from_user(free.target, places[:, rng.integers(places.shape[1], size=_PLACES)]).astype(
-        angle.dtype
-    )
+    inside = from_user(
+        free.target, positions[:, rng.integers(positions.shape[1], size=_PLACES)]
+    ).astype(angle.dtype)
     weights = _log_weights(free, inside)
     asked = np.concatenate([np.argsort(-weights)[:_ASKED], np.arange(_ASKED)])
     noise = rng.normal(size=(len(inside), len(asked), _PLACES // len(asked))).astype(angle.dtype)

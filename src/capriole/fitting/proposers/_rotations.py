@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ...adaptation import CHUNK, by_gradients, start_state
+from ...adaptation import CHUNK, start_state, whiten_by_gradients
 from ...coordinates import (
     Transported,
     Whitened,
@@ -22,7 +22,7 @@ from ...coordinates import (
     refitted,
     to_user,
 )
-from ...diagnostics import quick_ess, worst_ess
+from ...diagnostics import fast_ess, fast_min_ess
 from ...kernels import (
     AbstractDynamics,
     AbstractTransition,
@@ -37,7 +37,7 @@ from ...sampling import draw_chains
 from .._budget import Account, Budget, Cost
 from .._candidate import Candidate, Coordinates, Kind
 from .._context import SearchContext, Stream
-from .._evaluation import judge, validate_best
+from .._evaluation import evaluate, validate_best
 from .._thresholds import LADDER, THRESHOLDS
 from ._pcn import with_rotation
 
@@ -79,7 +79,7 @@ GRID = Grid()
 type Build = Callable[[Array], AbstractTransition]
 
 
-class Trial(NamedTuple):
+class GridResult(NamedTuple):
     """The best of a grid of angles.
 
     Attributes:
@@ -99,10 +99,10 @@ class _Best(NamedTuple):
     """The best rotation and the best Crank-Nicolson move (None: not tried), and where they move."""
 
     target: Whitened
-    by_gradients: bool
+    whiten_by_gradients: bool
     num_leapfrogs: int
-    turned: Trial
-    free: Trial | None
+    turned: GridResult
+    free: GridResult | None
 
 
 class _Accounts(NamedTuple):
@@ -124,7 +124,7 @@ class Rotations:
         """
         warmup, white = context.warmup, context.white
         # Gradients of one mode, or of a rough surface, would mislead.
-        fisher = warmup.sharp if warmup.agreed else None
+        fisher = warmup.fisher if warmup.agreed else None
         found = rotations(
             context.key,
             white,
@@ -185,18 +185,18 @@ def rotations(
     accounts.turned.add(Cost(0, clock.seconds, clock.compile_seconds))
     accounts.free.add(Cost(0, clock.seconds, clock.compile_seconds))
     target, length = best.target, best.num_leapfrogs
-    crowd = _tiled(position)
+    dispersed_starts = _tiled(position)
 
     def candidate(
-        i: int, kind: Kind, trial: Trial, num_leapfrogs: int, build: Build, account: Account
+        i: int, kind: Kind, trial: GridResult, num_leapfrogs: int, build: Build, account: Account
     ) -> Candidate:
         kernel = build(jnp.asarray(trial.angle, position.dtype))
-        judgement = judge(jax.random.fold_in(key, 200 + i), kernel, crowd)
-        account.charge(judgement.spent_gradients)
+        metrics = evaluate(jax.random.fold_in(key, 200 + i), kernel, dispersed_starts)
+        account.charge(metrics.spent_gradients)
         return Candidate(
             kind=kind,
             transition=kernel,
-            judgement=judgement,
+            metrics=metrics,
             num_leapfrogs=num_leapfrogs,
             account=account,
             coordinates=coordinates,
@@ -214,8 +214,10 @@ def rotations(
     free = candidate(2, Kind.PCN, best.free, 1, pcn, accounts.free)
     if free.worst > turned.worst:
         here = to_user(target, np.asarray(position))
-        places = np.concatenate([here, best.turned.draws], axis=1)
-        free = with_rotation(jax.random.fold_in(key, 500), free, turned, places, crowd)
+        positions = np.concatenate([here, best.turned.draws], axis=1)
+        free = with_rotation(
+            jax.random.fold_in(key, 500), free, turned, positions, dispersed_starts
+        )
     return [turned, free]
 
 
@@ -229,7 +231,7 @@ def _search(
     progress: OnProgress,
 ) -> _Best:
     """Grids of angles on the ladder of lengths, and for the Crank-Nicolson move."""
-    trials: dict[int, Trial] = {}
+    trials: dict[int, GridResult] = {}
     chosen = False
     for m in LADDER:
         # Squares of a rotation's draws are not antithetic, so m gradients give one effective draw
@@ -282,7 +284,7 @@ def _refined(key: Key, best: _Best, position: Vector, remap: bool, accounts: _Ac
         free = _best_angle(free_key, target, start, CrankNicolson, 1, angles, accounts.free)
     if max(t.score for t in (turned, free) if t) < max(t.score for t in trials):
         return best
-    return _Best(target, best.by_gradients, m, turned, free)
+    return _Best(target, best.whiten_by_gradients, m, turned, free)
 
 
 def _chosen_length(scores: dict[int, float]) -> int:
@@ -294,15 +296,15 @@ def _chosen_length(scores: dict[int, float]) -> int:
 
 
 def _whitened_anew(
-    best: _Best, source: Trial, position: Vector, remap: bool, account: Account
+    best: _Best, source: GridResult, position: Vector, remap: bool, account: Account
 ) -> Whitened | None:
     """The target whitened by the draws of ``source``, or by gradients at them; None if too few."""
     inner, dtype = best.target.logdensity, position.dtype
     if remap and isinstance(inner, Transported):
         inner = Transported(inner.logdensity, refitted(inner.transport, source.draws, dtype=dtype))
     inside = from_user(inner, source.draws)
-    if best.by_gradients:
-        whitening, spent = by_gradients(inner, inside, position)
+    if best.whiten_by_gradients:
+        whitening, spent = whiten_by_gradients(inner, inside, position)
         account.charge(spent)
         return None if whitening is None else Whitened(inner, whitening)
     rank = best.target.whitening.stretches.shape[0]
@@ -337,7 +339,7 @@ def _best_angle(
     num_leapfrogs: int,
     angles: np.ndarray,
     account: Account,
-) -> Trial:
+) -> GridResult:
     """All angles of the grid in one compiled run, each with its own chains."""
     kernel = Transition(target, build(jnp.asarray(np.repeat(angles, GRID.chains), position.dtype)))
     state = start_state(kernel, _tiled(position))
@@ -349,7 +351,7 @@ def _best_angle(
     kept = to_user(target, kept.reshape(-1, kept.shape[-1]).T).T.reshape(
         GRID.angles, GRID.chains, GRID.draws, -1
     )
-    quick = np.asarray([quick_ess(block) for block in kept])
+    quick = np.asarray([fast_ess(block) for block in kept])
     promising = (
         quick >= GRID.promising * quick.max()
     )  # the others are far below half of the best, and left out anyway
@@ -359,7 +361,7 @@ def _best_angle(
     worst = ess.min(axis=1)
     good = worst >= 0.5 * worst.max()
     angle, value = smoothed_best(angles[good], ess[good])
-    return Trial(
+    return GridResult(
         angle=angle,
         score=value / (GRID.chains * GRID.draws * num_leapfrogs),
         draws=kept[good].reshape(-1, kept.shape[-1]).T,
@@ -391,4 +393,4 @@ def smoothed_best(angles: np.ndarray, ess: np.ndarray) -> tuple[float, float]:
 
 def _both(draws: np.ndarray) -> tuple[float, float]:
     """Bulk ESS of x and of x^2 in the worst dimension; 0 where not defined."""
-    return tuple(float(np.nan_to_num(ess).min()) for ess in worst_ess(draws))  # type: ignore[return-value]
+    return tuple(float(np.nan_to_num(ess).min()) for ess in fast_min_ess(draws))  # type: ignore[return-value]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...adaptation import CHUNK, Exploration, Profile, bending, explore, profile, start_state
+from ...adaptation import CHUNK, Profile, WarmupResult, bending, explore, profile, start_state
 from ...coordinates import (
     Estimate,
     Transported,
@@ -18,10 +18,10 @@ from ...coordinates import (
     estimate_transport,
     estimate_whitening,
     from_user,
-    likely_parents,
+    pad_for_reuse,
     padded,
+    parent_candidates,
     refitted,
-    reusable,
     to_user,
 )
 from ...kernels import AbstractLogDensity, Key, per_chain
@@ -68,8 +68,8 @@ class TransportMaps:
         if there is None:
             return context
         theirs = replace(context, candidates=tuple(there.candidates), warmup=there.warmup)
-        places = np.asarray(there.warmup.position)
-        theirs = validate_best(theirs, Stream.TRANSPORT, places)
+        positions = np.asarray(there.warmup.position)
+        theirs = validate_best(theirs, Stream.TRANSPORT, positions)
         disagrees = context.warmup.agreed and not there.warmup.agreed
         if disagrees or theirs.best_rate <= context.best_rate:
             for candidate in theirs.candidates:
@@ -88,7 +88,7 @@ class TransportMaps:
         return theirs.with_notes(NoteKind.TRANSPORT_MAP, f"{text}under a Gaussian")
 
 
-class Elsewhere(NamedTuple):
+class TransportSearch(NamedTuple):
     """Candidates in a map's coordinates.
 
     Attributes:
@@ -98,13 +98,13 @@ class Elsewhere(NamedTuple):
         parents: The map's parents.
     """
 
-    warmup: Exploration
+    warmup: WarmupResult
     candidates: list[Candidate]
     gain: float
     parents: tuple[int, ...]
 
 
-def transported(context: SearchContext) -> Elsewhere | None:
+def transported(context: SearchContext) -> TransportSearch | None:
     """Rotations in the coordinates of the transport map that the warm-up's draws ask for.
 
     The search for rotations estimates the map anew by its own draws, and is repeated with those of
@@ -121,29 +121,29 @@ def transported(context: SearchContext) -> Elsewhere | None:
     reached = _settled(key, context)
     if reached is None:
         return None
-    inside, estimate, there, pilot = reached
-    dim, dtype = pilot.draws.shape[-1], pilot.position.dtype
-    if pilot.profile is not None:
+    inside, estimate, there, warmup = reached
+    dim, dtype = warmup.draws.shape[-1], warmup.position.dtype
+    if warmup.profile is not None:
         rng = np.random.default_rng(_ROUNDS)
-        drawn = from_user(there, pilot.profile.draws(rng, _PROFILE_DRAWS))
+        drawn = from_user(there, warmup.profile.draws(rng, _PROFILE_DRAWS))
         whitening = estimate_whitening(drawn, num_independent=_PROFILE_DRAWS, dtype=dtype)
-        inside = inside._replace(whitening=whitening, sharp=None)
-    white = Whitened(there, reusable(inside.whitening, inside.sharp))
-    fisher = inside.sharp if pilot.agreed else None
-    context = replace(context, warmup=pilot)
+        inside = inside._replace(whitening=whitening, fisher=None)
+    white = Whitened(there, pad_for_reuse(inside.whitening, inside.fisher))
+    fisher = inside.fisher if warmup.agreed else None
+    context = replace(context, warmup=warmup)
     found = _searched(jax.random.fold_in(key, 100), white, context, fisher)
-    for i in range(_AGAIN if pilot.profile is None else 0):
+    for i in range(_AGAIN if warmup.profile is None else 0):
         best = max(found, key=lambda c: c.worst)
         if best.worst > THRESHOLDS.good_rate:
             break
-        draws, spent = _drawn(jax.random.fold_in(key, 200 + i), best, pilot)
+        draws, spent = _drawn(jax.random.fold_in(key, 200 + i), best, warmup)
         common.charge(spent)
-        anew = _anew(estimate, draws, pilot)
+        anew = _anew(estimate, draws, warmup)
         again = Transported(context.target, anew.transport)
         num = draws.shape[1] / 10
         whitening = estimate_whitening(from_user(again, draws), num_independent=num)
         white = Whitened(again, padded(whitening, dim))
-        if not np.isfinite(from_user(white, np.asarray(pilot.position))).all():
+        if not np.isfinite(from_user(white, np.asarray(warmup.position))).all():
             break
         others = _searched(jax.random.fold_in(key, 101 + i), white, context, None)
         is_better = max(c.worst for c in others) > best.worst
@@ -153,16 +153,16 @@ def transported(context: SearchContext) -> Elsewhere | None:
             break
         found, estimate = others, anew
     parents = tuple(int(k) for k in np.asarray(estimate.transport.parents))
-    return Elsewhere(pilot, found, estimate.gain, parents)
+    return TransportSearch(warmup, found, estimate.gain, parents)
 
 
-def _anew(estimate: Estimate, draws: np.ndarray, pilot: Exploration) -> Estimate:
+def _anew(estimate: Estimate, draws: np.ndarray, warmup: WarmupResult) -> Estimate:
     """The map by better ``draws`` (dim, n): with the same parents, or with those that they ask for
     if it had none.
     """
-    dtype = pilot.position.dtype
+    dtype = warmup.position.dtype
     if not estimate.transport.parents.size:
-        found = estimate_transport(draws, sharp=pilot.agreed, dtype=dtype)
+        found = estimate_transport(draws, reliable=warmup.agreed, dtype=dtype)
         if found is not None and found.transport.parents.size:
             return found
     return estimate._replace(transport=refitted(estimate.transport, draws, dtype=dtype))
@@ -171,10 +171,10 @@ def _anew(estimate: Estimate, draws: np.ndarray, pilot: Exploration) -> Estimate
 class _Reached(NamedTuple):
     """The last warm-up in a map's coordinates, the map, and that warm-up in the user's."""
 
-    inside: Exploration
+    inside: WarmupResult
     estimate: Estimate
     there: Transported
-    pilot: Exploration
+    warmup: WarmupResult
 
 
 def _settled(key: Key, context: SearchContext) -> _Reached | None:
@@ -184,21 +184,21 @@ def _settled(key: Key, context: SearchContext) -> _Reached | None:
     the chains still disagree, once more. Where a parent's `Profile` can be had, its draws take the
     place of the chains' from there on, and half of the chains start at some of them.
     """
-    target, pilot, common = context.target, context.warmup, context.budget.common
-    reached, dtype = None, pilot.position.dtype
+    target, warmup, common = context.target, context.warmup, context.budget.common
+    reached, dtype = None, warmup.position.dtype
     for i in range(_ROUNDS):
-        draws = pilot.draws.reshape(-1, pilot.draws.shape[-1]).T
-        estimate = estimate_transport(draws, sharp=pilot.agreed, dtype=dtype)
+        draws = warmup.draws.reshape(-1, warmup.draws.shape[-1]).T
+        estimate = estimate_transport(draws, reliable=warmup.agreed, dtype=dtype)
         if estimate is None:
             return reached
-        if pilot.profile is None:
+        if warmup.profile is None:
             profile_key = jax.random.fold_in(key, 50 + i)
             marginal, spent = _profile_of(profile_key, target, draws, estimate)
             common.charge(spent)
-            pilot = pilot._replace(profile=marginal)
-        position = np.array(pilot.position)
-        if pilot.profile is not None:
-            estimate, drawn = _integrated(pilot.profile, i, estimate, dtype)
+            warmup = warmup._replace(profile=marginal)
+        position = np.array(warmup.position)
+        if warmup.profile is not None:
+            estimate, drawn = _integrated(warmup.profile, i, estimate, dtype)
             position[:, ::2] = drawn[:, : position[:, ::2].shape[1]]
         there = Transported(target, estimate.transport)
         start = jnp.asarray(from_user(there, position), dtype)
@@ -210,13 +210,13 @@ def _settled(key: Key, context: SearchContext) -> _Reached | None:
             start,
             num_chains=start.shape[1],
             max_windows=_WINDOWS,
-            bell=True,
+            gaussianized=True,
             progress=context.progress,
         )
         common.add(Cost.of(inside))
-        pilot = _outside(inside, there, pilot)
-        reached = _Reached(inside, estimate, there, pilot)
-        if pilot.agreed:
+        warmup = _outside(inside, there, warmup)
+        reached = _Reached(inside, estimate, there, warmup)
+        if warmup.agreed:
             break
     return reached
 
@@ -246,7 +246,7 @@ def _profile_of(
     if not estimate.transport.parents.size:
         return None, 0
     asked = list(
-        dict.fromkeys([*np.asarray(estimate.transport.parents).tolist(), *likely_parents(draws)])
+        dict.fromkeys([*np.asarray(estimate.transport.parents).tolist(), *parent_candidates(draws)])
     )
     before, spent = set[tuple[int, ...]](), 0
     for last in (False, True):
@@ -280,12 +280,12 @@ def _searched(
     )
 
 
-def _drawn(key: Key, candidate: Candidate, pilot: Exploration) -> tuple[np.ndarray, int]:
-    """Draws (dim, n) of a candidate from where the pilot's chains are, in the user's coordinates;
+def _drawn(key: Key, candidate: Candidate, warmup: WarmupResult) -> tuple[np.ndarray, int]:
+    """Draws (dim, n) of a candidate from where the warm-up's chains are, in the user's coordinates;
     gradients.
     """
-    kernel = per_chain(candidate.kernel, pilot.position.shape[1])
-    start = jnp.asarray(from_user(kernel.target, np.asarray(pilot.position)))
+    kernel = per_chain(candidate.kernel, warmup.position.shape[1])
+    start = jnp.asarray(from_user(kernel.target, np.asarray(warmup.position)))
     draws = draw_chains(key, kernel, start_state(kernel, start), num_draws=_DRAWS, chunk_size=CHUNK)
     if not draws.completed:
         raise KeyboardInterrupt
@@ -293,13 +293,13 @@ def _drawn(key: Key, candidate: Candidate, pilot: Exploration) -> tuple[np.ndarr
     return moved.reshape(-1, moved.shape[-1]).T, draws.num_gradients
 
 
-def _outside(inside: Exploration, there: Transported, before: Exploration) -> Exploration:
+def _outside(inside: WarmupResult, there: Transported, before: WarmupResult) -> WarmupResult:
     """The warm-up in a map's coordinates with positions and draws in the user's."""
     draws = inside.draws
     moved = to_user(there, draws.reshape(-1, draws.shape[-1]).T).T.reshape(draws.shape)
     return inside._replace(
         position=jnp.asarray(to_user(there, np.asarray(inside.position))),
         draws=np.ascontiguousarray(moved),
-        num_lost=before.num_lost + inside.num_lost,
+        num_negligible=before.num_negligible + inside.num_negligible,
         profile=before.profile,
     )
