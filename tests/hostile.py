@@ -116,7 +116,7 @@ def whitened() -> Mixture:
 
 def found() -> SearchResult:
     """What the search of `capriole.fit` might find, every field filled."""
-    rows = (row(Kind.JITTERED_ROTATION), row(Kind.NUTS, measured_gradients=900))
+    rows = (row(Kind.PCN), row(Kind.NUTS, measured_gradients=900))
     starts, spent = STATE.position[:, :4], Cost(9000, 2.5, 1.5)
     notes = (Note(NoteKind.LEFT_OUT, "no network was trained: rotations suffice"),)
     draws = np.random.default_rng(1).normal(size=(4, 200, 2))

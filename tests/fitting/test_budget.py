@@ -19,7 +19,7 @@ from stored import candidate
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
-PARTS = ("preparation", "warmup", "final")
+PARTS = ("preparation", "final_warmup", "final")
 
 
 class Watched(AbstractLogDensity):

@@ -43,7 +43,7 @@ def test_the_verdict_beats_nuts_on_a_gaussian_and_says_what_it_cost(fitted):
     verdict = fitted.verdict
     assert not verdict.failed, verdict.problems
     assert verdict.row(verdict.chosen).worst > 2 * verdict.nuts.worst
-    paid = sum(verdict.settings[part]["num_gradients"] for part in ("preparation", "warmup"))
+    paid = sum(verdict.settings[part]["num_gradients"] for part in ("preparation", "final_warmup"))
     assert verdict.row(verdict.chosen).fixed_gradients == paid
     assert verdict.row(verdict.chosen).worst <= min(
         getattr(verdict.final, name) for name in RATES[:2]

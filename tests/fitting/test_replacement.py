@@ -83,7 +83,7 @@ def test_nuts_draws_where_the_kernel_fails_in_its_final_run(monkeypatch):
     assert max_separation.verdict.failed
     assert max_separation.transition is not None
     paid = (
-        spent(max_separation.verdict, "preparation", "warmup")
+        spent(max_separation.verdict, "preparation", "final_warmup")
         + max_separation.verdict.final.num_gradients
     )
     assert spent(verdict, "preparation") == paid, "the run that was given up is paid for, too"

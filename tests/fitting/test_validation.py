@@ -116,7 +116,7 @@ def test_a_kernel_that_would_fail_in_its_final_run_gives_way(monkeypatch, stuck)
             return replace(c, transition=kernel("finer again"))
         return c.with_addition(Addition.FINER_STEPS, transition=kernel("finer"), account=account)
 
-    monkeypatch.setattr(_evaluation, "measured", run)
+    monkeypatch.setattr(_evaluation, "evaluate_with_record", run)
     monkeypatch.setattr(_evaluation, "with_small_steps", small)
     monkeypatch.setattr(_evaluation, "with_finer_steps", finer)
     measured = [

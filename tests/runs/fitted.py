@@ -84,7 +84,7 @@ HOSTILE = [
     ("decided", "yes", "search.decided is 'yes', expected true or false"),
     ("starts", np.zeros((3, 5)), "has 5 starts, the run 4 chains"),
     ("starts", np.full((3, 4), np.nan), "has starts that are not finite"),
-    ("dispersed_starts", np.zeros((2, 8)), "has no crowd of 3 coordinates"),
+    ("dispersed_starts", np.zeros((2, 8)), "has no dispersed_starts of 3 coordinates"),
     ("fingerprint/values", np.zeros(3, np.int8), "is not the one this run began with"),
     ("fingerprint/values", np.zeros(0), "has no fingerprint of its log density"),
     ("fingerprint/points", np.zeros((3, 3), np.int8), "has no fingerprint of its log density"),

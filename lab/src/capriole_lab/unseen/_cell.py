@@ -156,7 +156,7 @@ def measure(result: Fit, mean: np.ndarray) -> dict[str, Any]:
         "thin": int(spent.get("thin", 1)),
         "num_gradients": num_gradients,
         "preparation_gradients": int(before),
-        "problems": list(verdict.problems),
+        "problems": [str(problem) for problem in verdict.problems],
         "recommendation": verdict.recommendation(),
     }
 
