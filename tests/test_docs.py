@@ -97,7 +97,11 @@ def resolved(name):
     return True
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+# docs/names.md lists names that are gone.
+LIVING = [page for page in PAGES if page.name != "names.md"]
+
+
+@pytest.mark.parametrize("page", LIVING, ids=lambda page: page.stem)
 def test_names_of_the_packages_that_pages_mention_exist(page):
     names = re.findall(r"(?<![\w/.-])capriole(?:_lab)?\.[\w.]*\w", page.read_text(encoding="utf-8"))
     if any(name.startswith("capriole_lab") for name in names):

@@ -27,7 +27,11 @@ BAD = [
     ("train_steps", -1, "train_steps must be a whole number from 0 to 1000000000, got -1"),
     ("train_steps", True, "got True"),
     ("num_chains", 3, "num_chains must be a whole number from 4 to 1000000, got 3"),
-    ("num_warmup_chains", 15, "num_warmup_chains must be a whole number from 16 to 1000000, got 15"),
+    (
+        "num_warmup_chains",
+        15,
+        "num_warmup_chains must be a whole number from 16 to 1000000, got 15",
+    ),
     ("num_warmup_chains", 32.0, "got 32.0"),
     (
         "spread",
