@@ -16,19 +16,21 @@ from capriole.coordinates import Whitened, Whitening, identity
 from capriole.diagnostics import Modes
 from capriole.fitting import (
     NUTS,
+    Account,
+    Budget,
+    Candidate,
+    Coordinates,
     Cost,
+    InMemory,
     KernelMetrics,
     Kind,
     SamplerReport,
+    SearchContext,
     SearchResult,
+    Settings,
     WarmupFacts,
     _final_run,
 )
-from capriole.fitting._budget import Account, Budget
-from capriole.fitting._candidate import Candidate, Coordinates
-from capriole.fitting._context import SearchContext
-from capriole.fitting._final_run import InMemory
-from capriole.fitting._settings import Settings
 from capriole.fitting.proposers import _nuts
 from capriole.kernels import Rotation, Transition
 from capriole.runtime import Progress

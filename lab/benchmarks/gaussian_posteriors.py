@@ -10,8 +10,7 @@ one image.
 import numpy as np
 from _bench import options, store
 
-from capriole_lab.dlgm import settings_for
-from capriole_lab.dlgm._posterior import posterior_shape
+from capriole_lab.dlgm import posterior_shape, settings_for
 
 
 def main():

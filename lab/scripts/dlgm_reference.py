@@ -21,12 +21,13 @@ from capriole_lab.dlgm import (
     load_dataset,
     load_model,
     shares_by_ais,
+    total_variation,
     train_classifier,
 )
 from capriole_lab.dlgm._evaluate import fixed_binary
 from capriole_lab.dlgm._inpaint import mean_and_error
 from capriole_lab.dlgm._train import key_for
-from capriole_lab.dlgm._true_classes import AMBIGUOUS, total_variation
+from capriole_lab.dlgm._true_classes import AMBIGUOUS
 
 IMAGES, AMBIGUOUS_IMAGES = 60, 20
 AIS = {"num_temperatures": 600, "num_chains": 400, "num_leapfrogs": 4}

@@ -6,9 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from capriole.fitting import Addition, Kind
-from capriole.fitting._additions import with_finer_steps, with_small_steps
-from capriole.fitting._budget import Account
+from capriole.fitting import Account, Addition, Kind, with_finer_steps, with_small_steps
 from capriole.kernels import CrankNicolson, Mixture, Rotation, Transition, learned_leapfrog
 from stored import PLANE, candidate
 

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 import capriole
+from capriole.fitting import Settings, settings_from
 from capriole.fitting import _api as _fit
-from capriole.fitting import settings_from
-from capriole.fitting._settings import Settings
 
 
 def normal(x):

@@ -11,9 +11,7 @@ import pytest
 
 import capriole
 from capriole import AbstractLogDensity
-from capriole.fitting import Cost, Kind, _api
-from capriole.fitting._budget import Budget
-from capriole.fitting._search import search
+from capriole.fitting import Budget, Cost, Kind, _api, search
 from capriole.fitting.proposers import Networks, Rotations, _networks
 from stored import candidate
 

@@ -14,8 +14,7 @@ from capriole.cli._origin import target_of
 from capriole.coordinates import Whitened, identity
 from capriole.fitting import Verdict, _api
 from capriole.kernels import Rotation, Transition
-from capriole.runs import RunFolderError
-from capriole.runs._store import DrawStore
+from capriole.runs import DrawStore, RunFolderError
 from commands import stop_by_sigterm
 from stored import row, search_of
 

@@ -8,8 +8,7 @@ import pytest
 import capriole
 from capriole.coordinates import Whitened
 from capriole.diagnostics import z_scores
-from capriole.fitting import NoteKind
-from capriole.fitting._verdict import RATES
+from capriole.fitting import RATES, NoteKind
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 

@@ -7,8 +7,7 @@ import pytest
 
 import capriole
 from capriole.diagnostics import ProblemKind, not_mixed
-from capriole.fitting import NoteKind, _api
-from capriole.fitting._final_run import InMemory, KernelSampler, NutsSampler, run_until_mixed
+from capriole.fitting import InMemory, KernelSampler, NoteKind, NutsSampler, _api, run_until_mixed
 from capriole.kernels import Rotation, Transition
 from stored import BY_NUTS, GAUSSIAN, PLANE, Stored, peer, quick_nuts
 

@@ -10,14 +10,8 @@ import capriole
 from capriole import PerChain
 from capriole.fitting import Kind
 from capriole.fitting._thresholds import THRESHOLDS
-from capriole.fitting.proposers import _mode_jumps
-from capriole.fitting.proposers._mode_jumps import (
-    Gaussians,
-    ModeJumps,
-    find_maxima,
-    made,
-    refined,
-)
+from capriole.fitting.proposers import ModeJumps, _mode_jumps
+from capriole.fitting.proposers._mode_jumps import Gaussians, find_maxima, made, refined
 from stored import candidate, context, exploration
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")

@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import norm
 
 from capriole.diagnostics import FIT_REMEDIES, LEVELS, Marginal, ProblemKind, fatal
-from capriole.fitting import Cost, _api, _final_run
-from capriole.fitting._final_run import Final, NutsSampler, run_until_mixed
+from capriole.fitting import Cost, NutsSampler, _api, _final_run, run_until_mixed
+from capriole.fitting._final_run import Final
 from stored import PLANE, peer, stored_found, warmup_facts
 
 DRAWS = np.random.default_rng(0).normal(size=(8, 1000, 2))

@@ -12,9 +12,7 @@ from scipy import stats
 
 import capriole
 from capriole.coordinates import Whitened, estimate_whitening
-from capriole.fitting import Addition, Coordinates, Kind, evaluate
-from capriole.fitting._budget import Account
-from capriole.fitting._candidate import Candidate
+from capriole.fitting import Account, Addition, Candidate, Coordinates, Kind, evaluate
 from capriole.fitting.proposers._pcn import acceptance_ratio, gradient_free, with_rotation
 from capriole.kernels import CrankNicolson, Mixture, Rotation, Transition
 from densities import Gaussian

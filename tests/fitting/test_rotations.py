@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from capriole.coordinates import Whitened, Whitening, identity
-from capriole.fitting import Kind
-from capriole.fitting._budget import Budget
-from capriole.fitting._thresholds import LADDER
+from capriole.fitting import LADDER, Budget, Kind
 from capriole.fitting.proposers import _rotations
 from capriole.fitting.proposers._rotations import _chosen_length, rotations, smoothed_best
 from densities import Gaussian

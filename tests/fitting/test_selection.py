@@ -3,8 +3,7 @@
 import numpy as np
 
 from capriole.diagnostics import Modes
-from capriole.fitting import Kind
-from capriole.fitting._selection import choose, may_be_chosen, nuts_cannot_win
+from capriole.fitting import Kind, choose, may_be_chosen, nuts_cannot_win
 from stored import context, exploration, row
 
 NUTS = row(Kind.NUTS, 0.06, ess_per_second=500.0)

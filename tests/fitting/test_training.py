@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from capriole.coordinates import Whitened, identity
-from capriole.fitting import Addition, Kind, NoteKind
-from capriole.fitting._budget import Account
+from capriole.fitting import Account, Addition, Kind, NoteKind
 from capriole.fitting._thresholds import THRESHOLDS
 from capriole.fitting.proposers import _networks
 from capriole.fitting.proposers._networks import Plan, _with_mixture, plans_for, train_candidate

@@ -10,11 +10,9 @@ import pytest
 from scipy.stats import norm
 
 from capriole.diagnostics import LEVELS, Marginal, ProblemKind
-from capriole.fitting import Addition, Kind, NoteKind, _evaluation
-from capriole.fitting._context import Stream
-from capriole.fitting._evaluation import revalidated, validate_best
+from capriole.fitting import Addition, Kind, NoteKind, Stream, _evaluation, choose, validate_best
+from capriole.fitting._evaluation import revalidated
 from capriole.fitting._search import _worth_a_visit
-from capriole.fitting._selection import choose
 from capriole.fitting.proposers import _nuts
 from capriole.sampling import Record
 from stored import PLANE, candidate, context, exploration, metrics, peer

@@ -6,8 +6,16 @@ import json
 import pytest
 
 from capriole.diagnostics import Difference, ModeShare, Problem, ProblemKind, Severity, not_mixed
-from capriole.fitting import Coordinates, Kind, Note, NoteKind, SamplerReport, Verdict
-from capriole.fitting._verdict import break_even, cheaper_until
+from capriole.fitting import (
+    Coordinates,
+    Kind,
+    Note,
+    NoteKind,
+    SamplerReport,
+    Verdict,
+    break_even,
+    cheaper_until,
+)
 from stored import metrics
 
 

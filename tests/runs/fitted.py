@@ -15,8 +15,7 @@ import numpy as np
 
 import capriole
 from capriole.fitting import SearchResult, _api
-from capriole.runs import CheckpointedFit, RunFolder
-from capriole.runs._store import DrawStore
+from capriole.runs import CheckpointedFit, DrawStore, RunFolder
 from capriole.runtime import Progress, to_plain
 from capriole.runtime._container import digest
 from kills import SERVER

@@ -14,12 +14,19 @@ import pytest
 import capriole
 from capriole import diagnostics, save
 from capriole.diagnostics import not_mixed
-from capriole.fitting import Cost, Kind, Note, NoteKind, _api
-from capriole.fitting._final_run import InMemory, KernelSampler, run_until_mixed
+from capriole.fitting import (
+    Cost,
+    InMemory,
+    KernelSampler,
+    Kind,
+    Note,
+    NoteKind,
+    _api,
+    run_until_mixed,
+)
 from capriole.kernels import hmc
-from capriole.runs import CheckpointError, RunFolder, RunFolderError
+from capriole.runs import CheckpointError, RunFolder, RunFolderError, open_draws
 from capriole.runs._found import read_search, write_search
-from capriole.runs._store import open_draws
 from capriole.runtime import to_plain
 from stored import BY_NUTS, quick_nuts, row, stored_found
 

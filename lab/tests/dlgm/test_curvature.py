@@ -31,6 +31,8 @@ from capriole.training import PaperLoss
 from capriole_lab.dlgm import (
     Curved,
     Guide,
+    ImageLikelihood,
+    LatentPosterior,
     Recipe,
     _schemes,
     build,
@@ -42,7 +44,6 @@ from capriole_lab.dlgm import (
 )
 from capriole_lab.dlgm._curvature import factor_of, fresh_cost, newton, precision_at, quick_cost
 from capriole_lab.dlgm._guide import Framed
-from capriole_lab.dlgm._model import ImageLikelihood, LatentPosterior
 from capriole_lab.dlgm._posterior import chains_from_q
 from capriole_lab.dlgm._schemes import follow_and_learn
 

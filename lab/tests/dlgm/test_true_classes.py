@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
-from capriole_lab.dlgm import ClassShares, Inpainted, Reference, class_shares, count_classes, counts
-from capriole_lab.dlgm._goals import verdicts
-from capriole_lab.dlgm._true_classes import (
-    COUNTS,
-    count_rows,
-    reference_facts,
+from capriole_lab.dlgm import (
+    ClassShares,
+    Inpainted,
+    Reference,
+    class_shares,
+    count_classes,
+    counts,
     total_variation,
-    true_rows,
 )
+from capriole_lab.dlgm._goals import verdicts
+from capriole_lab.dlgm._true_classes import COUNTS, count_rows, reference_facts, true_rows
 
 TRUTH = np.array(
     [[0.7, 0.2, 0.08, 0.02, 0.0], [0.995, 0.0, 0.005, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0, 0.0]]

@@ -12,9 +12,8 @@ import pytest
 from capriole import load
 from capriole.kernels import Mixture
 from capriole.runs import DrawStore, RunFolder
-from capriole_lab.run import Run, settings_for
+from capriole_lab.run import Run, settings_for, settings_from
 from capriole_lab.run._recipes import step_size_of
-from capriole_lab.run._settings import settings_from
 from capriole_lab.targets import TARGETS, make_target
 from tiny import stop_at
 

@@ -14,9 +14,8 @@ from scipy import stats
 
 from capriole.kernels import value_and_grad as _value_and_grad
 from capriole_lab import targets
-from capriole_lab.targets import MODELS, BinomialHierarchy, make_target
+from capriole_lab.targets import MODELS, BinomialHierarchy, StochasticVolatility, make_target
 from capriole_lab.targets._recurrence import linear_recurrence
-from capriole_lab.targets._volatility import StochasticVolatility
 
 KEY = jax.random.key(31)
 DIMS = {"batting": 20, "coal": 50, "lynx-hare": 8, "volatility": 203}

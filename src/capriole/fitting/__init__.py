@@ -4,43 +4,89 @@ Read `_api` first (fit), then `_search` (the loop), `proposers` (one file for ea
 candidate), `_selection` (the choice), `_final_run` and `_verdict`.
 """
 
-from ._additions import hmc_move
+from ._additions import hmc_move, with_finer_steps, with_small_steps
 from ._api import Fit, fit
-from ._budget import Cost
-from ._candidate import NUTS, Addition, Coordinates, Family, KernelMetrics, Kind, SamplerReport
-from ._context import Note, NoteKind, WarmupFacts
-from ._evaluation import evaluate
-from ._final_run import PassState, RunStore, on_draws, phase_of
-from ._search import Proposer, SearchResult
+from ._budget import Account, Budget, Cost
+from ._candidate import (
+    NUTS,
+    Addition,
+    Candidate,
+    Coordinates,
+    Family,
+    KernelMetrics,
+    Kind,
+    SamplerReport,
+)
+from ._context import Note, NoteKind, SearchContext, Stream, WarmupFacts
+from ._evaluation import evaluate, validate_best
+from ._final_run import (
+    InMemory,
+    KernelSampler,
+    NutsSampler,
+    PassState,
+    RunStore,
+    on_draws,
+    phase_of,
+    run_until_mixed,
+)
+from ._search import Proposer, SearchResult, search
+from ._selection import choose, is_reliable, may_be_chosen, nuts_cannot_win
 from ._settings import Settings, settings_from
-from ._thresholds import EXPLORATORY_RATIO, RUN_MULTIPLIERS
-from ._verdict import Verdict
+from ._thresholds import EXPLORATORY_RATIO, LADDER, RUN_MULTIPLIERS
+from ._verdict import RATES, Verdict, break_even, cheaper_until
+from .proposers import PROPOSERS, ModeJumps, Networks, Rotations, TransportMaps
 
 __all__ = [
     "EXPLORATORY_RATIO",
+    "LADDER",
     "NUTS",
+    "PROPOSERS",
+    "RATES",
     "RUN_MULTIPLIERS",
+    "Account",
     "Addition",
+    "Budget",
+    "Candidate",
     "Coordinates",
     "Cost",
     "Family",
     "Fit",
+    "InMemory",
     "KernelMetrics",
+    "KernelSampler",
     "Kind",
+    "ModeJumps",
+    "Networks",
     "Note",
     "NoteKind",
+    "NutsSampler",
     "PassState",
     "Proposer",
+    "Rotations",
     "RunStore",
     "SamplerReport",
+    "SearchContext",
     "SearchResult",
     "Settings",
+    "Stream",
+    "TransportMaps",
     "Verdict",
     "WarmupFacts",
+    "break_even",
+    "cheaper_until",
+    "choose",
     "evaluate",
     "fit",
     "hmc_move",
+    "is_reliable",
+    "may_be_chosen",
+    "nuts_cannot_win",
     "on_draws",
     "phase_of",
+    "run_until_mixed",
+    "search",
     "settings_from",
+    "validate_best",
+    "with_finer_steps",
+    "with_small_steps",
 ]

@@ -81,6 +81,7 @@ _FAMILIES = {
     Kind.LARGER_NETWORK: Family.NETWORK,
     Kind.NUTS: Family.NUTS,
 }
+"""The family of each kind."""
 
 
 class Coordinates(Enum):
@@ -201,6 +202,7 @@ _FIGURES = (
     "rhat_max",
     "nonfinite",
 )
+"""Fields that a report takes over from the metrics."""
 
 
 class SamplerReport(NamedTuple):

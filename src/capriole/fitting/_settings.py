@@ -7,12 +7,14 @@ import numpy as np
 from ..models import check_count, check_spread
 
 CRITERIA = ("gradients", "seconds")
+"""Per which an effective draw may count."""
 _RANGES = {
     "num_chains": (4, 10**6),
     "num_draws": (8, 10**9),  # R-hat is not defined for fewer
     "train_steps": (0, 10**9),
     "num_warmup_chains": (16, 10**6),
 }
+"""Smallest and largest values of counts."""
 
 
 class Settings(NamedTuple):

@@ -13,6 +13,7 @@ RATES = ("ess_per_gradient", "ess_sq_per_gradient", "ess_per_second")
 """Figures of a row by which it is compared."""
 
 _UNITS = {"gradients": "in gradients", "seconds": "in time"}
+"""Units in which costs are compared, and their words."""
 
 
 def _costs(row: SamplerReport, unit: str) -> tuple[float, float]:
