@@ -13,6 +13,7 @@ from _page import ROOT, rewrite, table
 from capriole_lab.peers._goals import Table, verdicts
 from capriole_lab.peers._judge import Cells, find, standings
 from capriole_lab.peers._report import lead, load_cells, rates_figure
+from capriole_lab.peers._settings import OURS
 from capriole_lab.peers._tables import (
     COST_HEADER,
     GOAL_HEADER,
@@ -23,7 +24,6 @@ from capriole_lab.peers._tables import (
     rank_rows,
     short,
 )
-from capriole_lab.peers._settings import OURS
 from capriole_lab.report import save
 
 CELLS = ROOT / "results" / "peers"

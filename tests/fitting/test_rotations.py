@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from capriole.coordinates import Whitened, Whitening, identity
-from capriole.fitting import LADDER, Budget, Kind
+from capriole.fitting import LADDER, Budget, Coordinates, Kind, LongerRotations
 from capriole.fitting.proposers import _rotations
 from capriole.fitting.proposers._rotations import _chosen_length, rotations, smoothed_best
+from capriole.kernels import Rotation, Transition
 from densities import Gaussian
-from stored import PLANE
+from stored import PLANE, candidate, context
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -62,11 +63,46 @@ def test_the_ladder_is_climbed_while_all_are_slow(monkeypatch):
     start = jax.random.normal(jax.random.key(1), (2, 16))
     with Budget() as budget:
         found = rotations(jax.random.key(0), target, start, budget, refinements=0)
-    assert tried == [*LADDER, 1], "the last is the Crank-Nicolson move"
+    assert tried == [*LADDER[:-1], 1], "the last is the Crank-Nicolson move"
     assert [c.kind for c in found] == [Kind.ROTATION, Kind.PCN]
-    assert found[0].num_leapfrogs == LADDER[-1], "of similar slow ones the longest"
+    assert found[0].num_leapfrogs == LADDER[-2], "of similar slow ones the longest"
     accounts = {id(c.account): c.account.cost.num_gradients for c in found}
     assert budget.total.num_gradients == sum(accounts.values())
+
+
+@pytest.mark.parametrize(("longer", "kept"), [(0.03, 9), (0.005, 2)])
+def test_longer_rotations_take_the_place_of_a_slow_one_if_they_are_better(
+    monkeypatch, longer, kept
+):
+    asked = []
+    kernel = Transition(Whitened(PLANE, identity(2, DTYPE)), Rotation(jnp.asarray(1.0), 2))
+
+    def stub(key, target, position, budget, *, lengths, **options):
+        asked.append(tuple(lengths))
+        accounts = budget.open(), budget.open()
+        for account in accounts:
+            account.charge(100)
+        turned = candidate(worst=longer, transition=kernel, num_leapfrogs=9, account=accounts[0])
+        return [turned, candidate(Kind.PCN, 0.001, account=accounts[1])]
+
+    monkeypatch.setattr(_rotations, "rotations", stub)
+    base = candidate(worst=0.01, transition=kernel, num_leapfrogs=2)
+    other = candidate(Kind.PCN, 0.02)
+    before = context([base, other])
+    after = LongerRotations().propose(before)
+    assert asked == [(6, 9, 14)]
+    assert [c.num_leapfrogs for c in after.candidates] == [kept, 1]
+    assert after.candidates[1] is other
+    assert after.budget.total.num_gradients == 200, "what lost is paid for"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"worst": 0.5}, {"worst": 0.01, "coordinates": Coordinates.TRANSPORT}], ids=str
+)
+def test_longer_rotations_are_not_tried_where_they_are_not_needed(monkeypatch, changes):
+    monkeypatch.setattr(_rotations, "rotations", None)
+    before = context([candidate(**changes)])
+    assert LongerRotations().propose(before) is before
 
 
 @pytest.mark.parametrize(

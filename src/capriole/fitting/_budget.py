@@ -86,6 +86,7 @@ class Budget:
         if account in self._accounts:
             self._accounts.remove(account)
             self.common.charge(account.cost.num_gradients)
+            account.cost = account.cost._replace(num_gradients=0)  # others may share the account
 
     @property
     def total(self) -> Cost:

@@ -47,6 +47,7 @@ class Note(NamedTuple):
 class Stream(IntEnum):
     """Streams of random numbers of the search, folded into its key."""
 
+    LONGER_ROTATIONS = 95
     MODE_JUMPS = 96
     TRANSPORT = 97
     VALIDATE_ROTATIONS = 98

@@ -65,6 +65,8 @@ THRESHOLDS = Thresholds()
 
 LADDER = (1, 2, 3, 4, 6, 9, 14, 21)
 """Leapfrogs of a rotation: tried in this order, and climbed where long runs show faults."""
+SHORT = LADDER[:4]
+"""The rungs that are tried before a transport map: where that helps, longer ones are wasted."""
 RUN_MULTIPLIERS = (1, 4, 16)
 """How many times as long the passes of a final run are, thinned to as many draws."""
 WARMUP_DRAWS = 200

@@ -140,7 +140,7 @@ def _costs(ranked: Table) -> Section | None:
         return None
     blocks = [
         text(
-            "Before: pilot, search, training of every candidate, comparison with NUTS, warm-up, "
+            "Before: warm-up, search, training of every candidate, comparison with NUTS, warm-up, "
             "discarded runs; seconds with compilation. Capriole pays after so many effective "
             "draws; 0: from the first draw on."
         ),

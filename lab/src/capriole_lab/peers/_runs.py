@@ -29,7 +29,7 @@ class BenchRun(NamedTuple):
     """Kept draws (chains, draws, dim) of a sampler and all that was spent, over all chains.
 
     ``num_gradients`` and ``seconds`` are those of sampling; ``prepared_*`` those of everything
-    before the first kept draw: pilot, search, training, warm-up, comparison, discarded runs.
+    before the first kept draw: warm-up, search, training, comparison, discarded runs.
     ``compile_seconds`` are apart from both. ``steps`` is the length of a chain, ``thin`` times the
     kept draws.
     """

@@ -2,10 +2,10 @@
 
 from ._mode_jumps import ModeJumps
 from ._networks import Networks
-from ._rotations import Rotations
+from ._rotations import LongerRotations, Rotations
 from ._transport import TransportMaps
 
-PROPOSERS = (Rotations(), TransportMaps(), ModeJumps(), Networks())
+PROPOSERS = (Rotations(), TransportMaps(), LongerRotations(), ModeJumps(), Networks())
 """The proposers of a search, cheap ones first."""
 
-__all__ = ["PROPOSERS", "ModeJumps", "Networks", "Rotations", "TransportMaps"]
+__all__ = ["PROPOSERS", "LongerRotations", "ModeJumps", "Networks", "Rotations", "TransportMaps"]

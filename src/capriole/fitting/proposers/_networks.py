@@ -1,4 +1,4 @@
-"""Candidates with networks, trained from the best rotation, or tempered where chains disagree."""
+"""Candidates with networks, trained from the best rotation."""
 
 from dataclasses import replace
 from typing import NamedTuple

@@ -1,7 +1,7 @@
 """Candidates without networks: rotations in white coordinates, their angle and length measured."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -38,7 +38,7 @@ from .._budget import Account, Budget, Cost
 from .._candidate import Candidate, Coordinates, Kind
 from .._context import SearchContext, Stream
 from .._evaluation import evaluate, validate_best
-from .._thresholds import LADDER, THRESHOLDS
+from .._thresholds import LADDER, SHORT, THRESHOLDS
 from ._pcn import with_rotation
 
 
@@ -132,10 +132,45 @@ class Rotations:
             context.budget,
             fisher=fisher,
             refinements=2 * warmup.agreed,
+            lengths=SHORT,
             progress=context.progress,
         )
         context = context.with_candidates(found)
         return validate_best(context, Stream.VALIDATE_ROTATIONS, np.asarray(warmup.position))
+
+
+class LongerRotations:
+    """Proposes longer rotations where all others are slow and no transport map helps."""
+
+    def propose(self, context: SearchContext) -> SearchContext:
+        """The rungs of the ladder above the short ones, in the coordinates of the plain rotation.
+
+        Args:
+            context: What the search knows.
+
+        Returns:
+            The context with a longer rotation in the place of the plain one, if it is better.
+        """
+        base = context.base
+        is_transported = base.coordinates is Coordinates.TRANSPORT
+        if is_transported or context.best_rate >= THRESHOLDS.hard_rate:
+            return context
+        target: Whitened = base.kernel.target  # type: ignore[assignment]
+        key = context.stream(Stream.LONGER_ROTATIONS)
+        (longer, *others) = rotations(
+            key,
+            target,
+            context.start_in(target),
+            context.budget,
+            refinements=0,
+            lengths=LADDER[len(SHORT) : -1],
+            progress=context.progress,
+        )
+        lost = [base if longer.worst > base.worst else longer, *others]
+        for candidate in lost:
+            context.budget.absorb(candidate.account)
+        kept = longer if longer.worst > base.worst else base
+        return context.with_candidates(kept if c is base else c for c in context.candidates)
 
 
 def rotations(
@@ -147,6 +182,7 @@ def rotations(
     fisher: Whitening | None = None,
     refinements: int = 2,
     remap: bool = True,
+    lengths: Sequence[int] = LADDER[:-1],
     progress: OnProgress = None,
     coordinates: Coordinates = Coordinates.AFFINE,
 ) -> list[Candidate]:
@@ -166,6 +202,7 @@ def rotations(
         fisher: Another whitening, kept if the shortest rotation does better in it.
         refinements: How often coordinates may be estimated anew.
         remap: Whether a transport map may be estimated anew.
+        lengths: Leapfrogs that may be tried.
         progress: Whom to tell.
         coordinates: What to call the coordinates.
 
@@ -174,7 +211,7 @@ def rotations(
     """
     accounts = _Accounts(budget.open(), budget.open())
     with CompileClock() as clock:
-        best = _search(key, target, fisher, position, accounts, clock, progress)
+        best = _search(key, target, fisher, position, lengths, accounts, clock, progress)
         position = _moved(position, target, best.target)
         for i in range(refinements if best.free is not None else 0):
             old = best
@@ -226,6 +263,7 @@ def _search(
     target: Whitened,
     fisher: Whitening | None,
     position: Vector,
+    lengths: Sequence[int],
     accounts: _Accounts,
     clock: CompileClock,
     progress: OnProgress,
@@ -233,7 +271,7 @@ def _search(
     """Grids of angles on the ladder of lengths, and for the Crank-Nicolson move."""
     trials: dict[int, GridResult] = {}
     chosen = False
-    for m in LADDER:
+    for m in lengths:
         # Squares of a rotation's draws are not antithetic, so m gradients give one effective draw
         # of x^2 at most.
         if trials and max(t.score for t in trials.values()) >= 1 / m:
@@ -250,7 +288,7 @@ def _search(
                 trials[m], target, position, chosen = second, other, start, True
         if progress is not None:
             figures = {"angle": trials[m].angle, "ess_per_gradient": trials[m].score}
-            progress(Progress("rotations", m, LADDER[-1], clock.elapsed, figures))
+            progress(Progress("rotations", m, lengths[-1], clock.elapsed, figures))
         top = max(t.score for t in trials.values())
         enough = GRID.decline if top >= THRESHOLDS.hard_rate else GRID.longest_share
         if m > 1 and trials[m].score < enough * top:
