@@ -149,7 +149,6 @@ def test_out_of_time_resumed_extended_and_shown(tmp_path, spec, stored):
     assert "NUTS was not compared" in shown.output
 
 
-@pytest.mark.slow
 def test_stopped_by_sigterm_and_resumed(tmp_path, spec):
     out, whole = tmp_path / "run", tmp_path / "whole"
     words = ["fit", spec, "--dim", 2, *QUICK, "--num-draws", 20_000]

@@ -5,12 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-SEPARATION = 6.0
-"""Distance of a chain's mean from the others, in its standard deviations, that shows another mode:
-chance does not produce it.
-"""
-MOVED_SHARE = 0.1
-"""Share of its steps in which a chain must move; a chain that moves in fewer is stuck."""
+from ._thresholds import THRESHOLDS
+
+SEPARATION = THRESHOLDS.separation
+"""Distance of a chain from the others, in its standard deviations, that shows another mode."""
+
 DENSER_THAN_BEST = 1.0
 """Nats above the densest draw from which on a position was missed."""
 DENSER_THAN_MODE = 2.0
@@ -118,8 +117,8 @@ def farthest_point_subset(places: np.ndarray, num: int, num_far: int | None = No
 
 
 def has_moved(draws: Float[np.ndarray, "chains draws dim"]) -> Bool[np.ndarray, " chains"]:
-    """Of every chain, whether it moved in `MOVED_SHARE` of its steps."""
-    return np.mean(np.any(np.diff(draws, axis=1) != 0, axis=2), axis=1) >= MOVED_SHARE
+    """Of every chain, whether it moved in `THRESHOLDS.moved_share` of its steps."""
+    return np.mean(np.any(np.diff(draws, axis=1) != 0, axis=2), axis=1) >= THRESHOLDS.moved_share
 
 
 def farthest(draws: Float[np.ndarray, "chains draws dim"]) -> tuple[float, int]:
@@ -135,7 +134,7 @@ def farthest(draws: Float[np.ndarray, "chains draws dim"]) -> tuple[float, int]:
 
     Returns:
         The separation in standard deviations, and the number of chains that moved in less than
-        `MOVED_SHARE` of their steps.
+        `THRESHOLDS.moved_share` of their steps.
     """
     means, moved = draws.mean(axis=1), has_moved(draws)
     spread = floored_scale(draws.std(axis=1), means)

@@ -9,6 +9,10 @@ class Thresholds:
 
     Attributes:
         rhat: Rank-normalised R-hat above which chains have not mixed (Vehtari et al. 2021).
+        moved_share: Share of its steps in which a chain must move; one that moves in fewer is
+            stuck (warm-up).
+        separation: Distance of a chain's mean from the others, in its own standard deviations,
+            that shows another mode: chance does not produce it.
         stuck_steps: Rejections in a row that are worth a warning.
         stuck_share: Share of a chain's steps, rejected in a row, that makes its draws unusable.
         low_acceptance: Mean acceptance of a chain that is worth a warning.
@@ -29,6 +33,8 @@ class Thresholds:
     """
 
     rhat: float = 1.01
+    moved_share: float = 0.1
+    separation: float = 6.0
     stuck_steps: int = 200
     stuck_share: float = 0.2
     low_acceptance: float = 0.1

@@ -100,7 +100,7 @@ def with_finer_steps(candidate: Candidate, account: Account) -> Candidate | None
         "num_leapfrogs": _rung_above(length) or length,
         "found": None,
     }
-    if Addition.FINER_STEPS in candidate.additions:
+    if candidate.additions[-1:] == (Addition.FINER_STEPS,):
         return replace(candidate, **changes)
     shared = (candidate.account, *candidate.shared)
     return candidate.with_addition(Addition.FINER_STEPS, account=account, shared=shared, **changes)

@@ -19,7 +19,6 @@ from ..diagnostics import (
     Severity,
     fatal,
     health,
-    not_mixed,
     reference_check,
     rounding,
     sticky_tails,
@@ -39,6 +38,10 @@ from .proposers._nuts import first_line
 
 if TYPE_CHECKING:
     import xarray
+
+
+_CUT_SHORT = "interrupted in a longer run, so the draws are those of the shorter one before"
+"""What is said where a longer pass was interrupted."""
 
 
 class Fit(NamedTuple):
@@ -78,15 +81,15 @@ def fit(
     wins, its kernel is frozen, and the draws are its own. NUTS draws where it is the best.
 
     Chains of the final run go on 4 and then 16 times as long, thinned to the same number of draws,
-    while they disagree or miss an end of a funnel. If they still do, NUTS gets its chance where it
-    is a choice. Ctrl-C while draws are made, or NUTS is compared after them, ends that: the draws
+    while they disagree or miss an end of a funnel. If they still do, NUTS draws where it is a
+    choice. Ctrl-C while draws are made, or NUTS is compared after them, ends that: the draws
     that are there are returned, and the verdict says so.
 
     Args:
         logdensity: Maps one position, any pytree of arrays like ``init``, to its unnormalised log
             density, a scalar; or a log density of capriole's, with starts of its own.
         init: One position. Chains start at ``init + spread * N(0, I)``.
-        seed: A whole number or a JAX key; everything random hangs on it.
+        seed: A whole number or a JAX key, of everything random.
         num_chains: Chains of the final run.
         num_draws: Draws of each chain, at least 8 (R-hat needs them).
         spread: Standard deviation of the starts around ``init``, in the user's coordinates.
@@ -103,6 +106,9 @@ def fit(
 
     Raises:
         ValueError: A log density, init or number that cannot work.
+        KeyboardInterrupt: Ctrl-C before there are draws, or in a run that can go on.
+        RunFolderError: The folder of ``resume`` holds another run.
+        CheckpointError: A stored part of that run is damaged.
 
     References:
         Levy, Hoffman and Sohl-Dickstein, ICLR 2018; docs/fit.md.
@@ -120,15 +126,9 @@ def fit(
     progress = keeper.begin(_config(seed, position, settings), position, progress)
     found = keeper.search(target, lambda: search(keys[1:5], target, position, settings, progress))
     run = _Run(keys[4:6], repr(seed), target, settings, keeper, progress)
-    drawn = run.draw(found)
-    if settings.compare and drawn.completed:  # who pressed Ctrl-C waits for nothing more
-        try:
-            found, drawn = run.compared(found, drawn)
-        except KeyboardInterrupt:
-            if keeper.resumable:
-                raise
-            text = "interrupted while NUTS was measured or drew, so it is left out"
-            found = found.with_note(NoteKind.NUTS_NOT_MEASURED, text)
+    found, drawn = run.draw_chosen(found)
+    if settings.compare and drawn.completed:  # after Ctrl-C nothing more is measured
+        found, drawn = run.compared(found, drawn)
     verdict = _verdict(found, drawn, settings, repr(seed))
     kernel = None if found.uses_nuts else found.kernel
     return Fit(keeper.finish(_stamped(drawn.tree, verdict), verdict), verdict, kernel)
@@ -177,6 +177,19 @@ class _Run:
         self.seed, self.target, self.settings = seed, target, settings
         self.keeper, self.progress = keeper, progress
 
+    def draw_chosen(self, found: SearchResult) -> tuple[SearchResult, _Drawn]:
+        """Draws of what was chosen; of the best candidate where NUTS was and raises an error."""
+        if not found.uses_nuts or found.kernel is None:
+            return found, self.draw(found)
+        try:
+            return found, self.draw_nuts(found)
+        except Exception as error:  # the user's own log density's
+            text = f"NUTS could not draw: {first_line(error)}; the {found.best_candidate} drew"
+            found = found._replace(chosen=found.best_candidate)
+            found = found.with_note(NoteKind.NUTS_COULD_NOT_DRAW, text)
+            self.keeper.compared(self.target, found)
+            return found, self.draw(found)
+
     def draw(self, found: SearchResult) -> _Drawn:
         """Draws of what was chosen."""
         if found.uses_nuts or found.kernel is None:
@@ -208,18 +221,34 @@ class _Run:
     def compared(self, found: SearchResult, drawn: _Drawn) -> tuple[SearchResult, _Drawn]:
         """NUTS measured, if it was not yet; and who draws instead of a sampler that failed.
 
-        A kernel draws instead of NUTS that failed. NUTS draws instead of a kernel that failed if it
-        is a choice and its own draws pass.
+        Ctrl-C ends it: what is known then stays, with a note, or is raised in a run that can go on.
         """
-        keeper = self.keeper
         if found.compared is None:
-            found = with_nuts(self.nuts_key, self.target, found)
-            keeper.compared(self.target, found)
-        if keeper.has_verdict or not fatal(drawn.problems):
+            try:
+                found = with_nuts(self.nuts_key, self.target, found)
+            except KeyboardInterrupt:
+                return self._interrupted(found, "interrupted while NUTS was measured"), drawn
+            self.keeper.compared(self.target, found)
+        if self.keeper.has_verdict or not fatal(drawn.problems):
             return found, drawn
+        try:
+            return self._drawn_instead(found, drawn)
+        except KeyboardInterrupt:
+            text = "interrupted while another sampler drew instead of the one that failed"
+            return self._interrupted(found, text), drawn
+
+    def _interrupted(self, found: SearchResult, text: str) -> SearchResult:
+        if self.keeper.resumable:
+            raise KeyboardInterrupt
+        return found.with_note(NoteKind.INTERRUPTED, text)
+
+    def _drawn_instead(self, found: SearchResult, drawn: _Drawn) -> tuple[SearchResult, _Drawn]:
+        """Draws of a kernel instead of NUTS; of NUTS, if they pass, instead of a kernel."""
         if found.uses_nuts and found.kernel is not None:
-            found = _replaced(found, drawn, found.best_candidate, NoteKind.NUTS_FAILED)
-            keeper.compared(self.target, found)
+            name = found.best_candidate
+            text = f"NUTS failed in its final run and the {name} drew instead"
+            found = _replaced(found, drawn, name, NoteKind.NUTS_FAILED, text)
+            self.keeper.compared(self.target, found)
             return found, self.draw(found)
         if found.uses_nuts or found.warmup.is_multimodal:
             return found, drawn
@@ -227,26 +256,26 @@ class _Run:
             instead = self.draw_nuts(found)
         except Exception as error:  # the user's own log density's: draws must not be lost by it
             text = f"NUTS could not draw instead: {first_line(error)}"
-            return found.with_note(NoteKind.NUTS_NOT_MEASURED, text), drawn
+            return found.with_note(NoteKind.NUTS_COULD_NOT_DRAW, text), drawn
+        if not instead.completed:
+            raise KeyboardInterrupt
         if fatal(instead.problems):
             return found, drawn
-        found = _replaced(found, drawn, NUTS, NoteKind.NUTS_DREW_INSTEAD)
+        text = f"the {found.chosen} failed in its final run and NUTS drew instead"
+        found = _replaced(found, drawn, NUTS, NoteKind.NUTS_DREW_INSTEAD, text)
         found = found._replace(kernel=None, decided=True)
-        keeper.compared(self.target, found)
+        self.keeper.compared(self.target, found)
         return found, instead
 
 
-def _replaced(found: SearchResult, drawn: _Drawn, chosen: str, kind: NoteKind) -> SearchResult:
+def _replaced(
+    found: SearchResult, drawn: _Drawn, chosen: str, kind: NoteKind, text: str
+) -> SearchResult:
     """Another sampler chosen instead of one whose run failed; that run is paid for."""
     why = "; ".join(map(str, fatal(drawn.problems)))
-    text = {
-        NoteKind.NUTS_FAILED: f"NUTS failed in its final run and the {chosen} drew instead: {why}",
-        NoteKind.NUTS_DREW_INSTEAD: (
-            f"the {found.chosen} failed in its final run and NUTS drew instead: {why}"
-        ),
-    }[kind]
     spent = Cost.of(found.spent, drawn.spent, drawn.run)
-    return found._replace(chosen=chosen, spent=spent).with_note(kind, text)
+    found = found._replace(chosen=chosen, spent=spent)
+    return found.with_note(kind, f"{text}: {why}")
 
 
 def _of_a_kernel(
@@ -263,7 +292,9 @@ def _of_a_kernel(
     problems += sticky_tails(final.position, run.record.acceptance_rate)
     seconds_after = final.check_seconds + time.perf_counter() - begun
     if not final.completed:
-        problems.append(_interrupted(run.record.lp.shape[1], settings.num_draws))
+        kept, asked = run.record.lp.shape[1], settings.num_draws
+        text = f"interrupted after {kept} of {asked} draws per chain"
+        problems.append(_interrupted(text if kept < asked else _CUT_SHORT))
     # Of the whole run; what was measured may be the last draws that fit into memory.
     cost = Cost(run.num_gradients, run.seconds, metrics.compile_seconds)
     return _Drawn(
@@ -294,7 +325,7 @@ def _of_nuts(final: Final, found: SearchResult, target: AbstractLogDensity) -> _
     check = _checked(final.position, found.warmup)
     problems = _nuts_problems(final, draws, target, found.warmup) + check.problems
     if not final.completed:
-        problems.append(_interrupted(num_draws := final.position.shape[1], num_draws))
+        problems.append(_interrupted(_CUT_SHORT))
     return _Drawn(
         tree=to_tree(target, final.position, {}, attributes),
         problems=tuple(problems),
@@ -311,10 +342,7 @@ def _checked(position: np.ndarray, warmup: WarmupFacts) -> ReferenceCheck:
     return reference_check(position, warmup.moments, warmup.modes, judges_moments=judges_moments)
 
 
-def _interrupted(kept: int, num_draws: int) -> Problem:
-    text = f"interrupted after {kept} of {num_draws} draws per chain"
-    if kept >= num_draws:
-        text = "interrupted in a longer run, so the draws are those of the shorter one before"
+def _interrupted(text: str) -> Problem:
     return Problem(ProblemKind.INTERRUPTED, Severity.WARNING, text)
 
 
@@ -332,13 +360,18 @@ def _kernel_problems(draws: Draws, metrics: KernelMetrics) -> list[Problem]:
 def _nuts_problems(
     final: Final, draws: CountedDraws, target: AbstractLogDensity, warmup: WarmupFacts
 ) -> list[Problem]:
-    problems, position = [], final.position
-    if not final.rhat_max <= (limit := diagnostics.rhat_limit(*position.shape)):
-        problems.append(not_mixed(final.rhat_max, limit))
+    position = final.position
     moved = np.any(np.diff(position, axis=1) != 0, axis=2)
-    rates = np.full(moved.shape, draws.acceptance_rate)
-    still = np.zeros_like(moved)
-    problems += health(rates, moved, still, 0, thin=final.thin, remedies=FIT_REMEDIES)
+    problems = health(
+        np.full(moved.shape, draws.acceptance_rate),
+        moved,
+        np.zeros_like(moved),
+        0,
+        thin=final.thin,
+        rhat_max=final.rhat_max,
+        rhat_limit=diagnostics.rhat_limit(*position.shape),
+        remedies=FIT_REMEDIES,
+    )
     steps = final.thin * position.shape[0] * position.shape[1]
     if draws.divergences > diagnostics.THRESHOLDS.divergent_share * steps:
         text = (
@@ -403,8 +436,9 @@ def _verdict(found: SearchResult, drawn: _Drawn, settings: Settings, seed: str) 
 def _as_it_was(row: SamplerReport, total: Cost, drawn: _Drawn) -> SamplerReport:
     """The chosen kernel's row with all that the user paid before its first draw.
 
-    And no better than its own run: who wins was lucky in what it won by. Thinned draws have no more
-    ESS than there are of them: if they have nearly that, they tell nothing of the rate.
+    Its rates are no better than those of its own run, since the best of several was lucky.
+    Thinned draws have no more ESS than there are of them: if they have nearly that, they tell
+    nothing of the rate.
     """
     final = drawn.final
     assert final is not None

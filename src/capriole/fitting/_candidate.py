@@ -178,16 +178,14 @@ class Candidate:
         Returns:
             Its row of the verdict.
         """
-        own = self.account.cost
-        fixed = Cost.of(common, own)
-        gradients = fixed.num_gradients + sum(each.cost.num_gradients for each in self.shared)
+        fixed = Cost.of(common, self.account.cost, *(each.cost for each in self.shared))
         figures = {name: getattr(self.metrics, name) for name in _FIGURES}
         return SamplerReport(
             kind=self.kind,
             coordinates=self.coordinates,
             additions=self.additions,
             num_leapfrogs=self.num_leapfrogs,
-            fixed_gradients=gradients,
+            fixed_gradients=fixed.num_gradients,
             fixed_seconds=fixed.seconds + fixed.compile_seconds,
             reach=self.reach,
             **figures,
@@ -245,6 +243,13 @@ class SamplerReport(NamedTuple):
     def name(self) -> str:
         """Its name for people."""
         return name_of(self.kind, self.coordinates, self.additions)
+
+    def checked(self) -> Self:
+        """Itself. Raises ValueError for counts, seconds or shares that cannot be."""
+        counts = (self.num_leapfrogs or 0, self.fixed_gradients, self.measured_gradients)
+        if min(counts) < 0 or self.fixed_seconds < 0 or not self.reach >= 0:
+            raise ValueError(f"{self.name} has a count, time or share that cannot be")
+        return self
 
     @property
     def is_nuts(self) -> bool:

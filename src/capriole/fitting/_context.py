@@ -28,6 +28,8 @@ class NoteKind(Enum):
     LAST_CHOICE = "last choice"
     WARMUP = "warm-up"
     NUTS_NOT_MEASURED = "NUTS not measured"
+    NUTS_COULD_NOT_DRAW = "NUTS could not draw"
+    INTERRUPTED = "interrupted"
     NUTS_DREW_INSTEAD = "NUTS drew instead"
     NUTS_FAILED = "NUTS failed"
 

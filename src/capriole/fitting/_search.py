@@ -113,7 +113,9 @@ def search(
     if settings.compare and not nuts_cannot_win(found.rows, context):
         found = with_nuts(keys[3], target, found)._replace(decided=True)
     choices = may_be_chosen(found.rows, agreed=context.warmup.agreed)
-    return found._replace(chosen=choose(choices, settings.criterion).name)
+    # The choice among candidates stands, whatever NUTS does to ties: one kernel is kept.
+    chosen = NUTS if choose(choices, settings.criterion).is_nuts else found.best_candidate
+    return found._replace(chosen=chosen)
 
 
 def _warm_up(

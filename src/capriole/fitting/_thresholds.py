@@ -64,9 +64,9 @@ class Thresholds:
 THRESHOLDS = Thresholds()
 
 LADDER = (1, 2, 3, 4, 6, 9, 14, 21)
-"""Leapfrogs of a rotation: tried in this order, and climbed where long runs show faults."""
+"""Leapfrogs of a rotation, tried in this order; one whose long run shows faults gets the next."""
 SHORT = LADDER[:4]
-"""The rungs that are tried before a transport map: where that helps, longer ones are wasted."""
+"""The lengths that are tried before a transport map: where a map helps, longer ones do not pay."""
 RUN_MULTIPLIERS = (1, 4, 16)
 """How many times as long the passes of a final run are, thinned to as many draws."""
 WARMUP_DRAWS = 200

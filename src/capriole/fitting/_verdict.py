@@ -91,7 +91,10 @@ class Verdict(NamedTuple):
         Raises:
             ValueError: It is no verdict; the text says which value cannot be.
         """
-        return from_plain(cls, content, "verdict")
+        found = from_plain(cls, content, "verdict")
+        for row in found.rows:
+            row.checked()
+        return found
 
     def row(self, name: str) -> SamplerReport | None:
         """The row called ``name``, if there is one."""

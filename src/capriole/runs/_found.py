@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ..fitting import Cost, Note, SamplerReport, SearchResult, WarmupFacts
+from ..fitting import NUTS, Cost, Note, SamplerReport, SearchResult, WarmupFacts
 from ..kernels import AbstractLogDensity, Vector
 from ..models import load, save
 from ..runtime import Arrays, checksum, from_plain, to_plain
@@ -47,9 +47,10 @@ class _Facts(NamedTuple):
         for name in (self.chosen, self.best_candidate):
             if name not in names:
                 raise ValueError(f"{name[:80]!r} as chosen, which is none of its candidates")
-        counts = [c for row in self.rows for c in (row.fixed_gradients, row.measured_gradients)]
-        if any(count < 0 for count in counts):
-            raise ValueError("a row with a negative count")
+        for row in self.rows:
+            row.checked()
+        if self.chosen not in (NUTS, self.best_candidate) or self.best_candidate == NUTS:
+            raise ValueError(f"{self.chosen[:80]!r} as chosen, whose kernel is not kept")
         costs = (self.spent, self.training, *((self.compared,) if self.compared else ()))
         if any(not 0 <= number < np.inf for cost in costs for number in cost):
             raise ValueError("a cost that cannot be")

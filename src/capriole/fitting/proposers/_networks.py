@@ -30,7 +30,7 @@ from .._budget import Account
 from .._candidate import Addition, Candidate, Coordinates, KernelMetrics, Kind
 from .._context import NoteKind, SearchContext, TrainingStream
 from .._evaluation import evaluate
-from .._thresholds import THRESHOLDS
+from .._thresholds import SHORT, THRESHOLDS
 from ._pcn import gradient_free
 
 _NO_CEILING = 1e9
@@ -54,9 +54,7 @@ class Networks:
         if not context.settings.train_steps:
             return context
         if not context.warmup.agreed:
-            text = (
-                "no network was trained: chains of the warm-up disagreed, so there is no one mode"
-            )
+            text = "no network was trained: chains of the warm-up disagreed"
             return context.with_notes(NoteKind.LEFT_OUT, text)
         base = context.base
         is_transported = base.coordinates is Coordinates.TRANSPORT
@@ -82,7 +80,8 @@ def _trained(context: SearchContext, base: Candidate) -> SearchContext:
             context = context.with_notes(NoteKind.LEFT_OUT, text)
             continue
         if trained and trained[-1].worst < THRESHOLDS.worthwhile_gain * to_beat:
-            text = f"no {plan.name} was trained: the smaller one gained less than 10 %"
+            gain = f"{THRESHOLDS.worthwhile_gain - 1:.0%}"
+            text = f"no {plan.name} was trained: the smaller one gained less than {gain}"
             context = context.with_notes(NoteKind.LEFT_OUT, text)
             break
         pick_key = jax.random.fold_in(context.train_key, TrainingStream.POSITIONS + i)
@@ -169,7 +168,7 @@ def plans_for(base: Candidate, dim: int, num_steps: int) -> tuple[Plan, Plan]:
     Returns:
         Both plans.
     """
-    num_leapfrogs = base.num_leapfrogs or 1
+    num_leapfrogs = min(base.num_leapfrogs or 1, SHORT[-1])
     angle = float(base.kernel.dynamics.angle)  # type: ignore[attr-defined]
     width = int(np.clip(2 * dim, 16, 64))
     m, shorter = max(3, num_leapfrogs), max(2, num_leapfrogs - 1)

@@ -37,7 +37,7 @@ from ...sampling import draw_chains
 from .._budget import Account, Budget, Cost
 from .._candidate import Candidate, Coordinates, Kind
 from .._context import SearchContext, Stream
-from .._evaluation import evaluate, validate_best
+from .._evaluation import evaluate, revalidated, validate_best
 from .._thresholds import LADDER, SHORT, THRESHOLDS
 from ._pcn import with_rotation
 
@@ -143,34 +143,42 @@ class LongerRotations:
     """Proposes longer rotations where all others are slow and no transport map helps."""
 
     def propose(self, context: SearchContext) -> SearchContext:
-        """The rungs of the ladder above the short ones, in the coordinates of the plain rotation.
+        """The lengths above the short ones, in the coordinates of the plain rotation.
 
         Args:
             context: What the search knows.
 
         Returns:
-            The context with a longer rotation in the place of the plain one, if it is better.
+            The context with a longer rotation in the place of the plain one and of what was made
+            of it, if a long run from far positions shows that it is better.
         """
-        base = context.base
+        base, agreed = context.base, context.warmup.agreed
         is_transported = base.coordinates is Coordinates.TRANSPORT
-        if is_transported or context.best_rate >= THRESHOLDS.hard_rate:
+        best = max(candidate.worst * candidate.reach for candidate in context.candidates)
+        if is_transported or not agreed or best >= THRESHOLDS.hard_rate:
             return context
         target: Whitened = base.kernel.target  # type: ignore[assignment]
         key = context.stream(Stream.LONGER_ROTATIONS)
-        (longer, *others) = rotations(
+        (longer,) = rotations(
             key,
             target,
             context.start_in(target),
             context.budget,
             refinements=0,
             lengths=LADDER[len(SHORT) : -1],
+            with_pcn=False,
             progress=context.progress,
         )
-        lost = [base if longer.worst > base.worst else longer, *others]
-        for candidate in lost:
+        positions = np.asarray(context.warmup.position)
+        longer = revalidated(key, longer, positions, context.marginals, num_draws=1000)
+        if longer.worst * longer.reach <= base.worst * base.reach:
+            context.budget.absorb(longer.account)
+            return context
+        replaced = [c for c in context.candidates if c.kind is Kind.ROTATION]
+        for candidate in replaced:
             context.budget.absorb(candidate.account)
-        kept = longer if longer.worst > base.worst else base
-        return context.with_candidates(kept if c is base else c for c in context.candidates)
+        others = [c for c in context.candidates if c.kind is not Kind.ROTATION]
+        return context.with_candidates((longer, *others))
 
 
 def rotations(
@@ -183,6 +191,7 @@ def rotations(
     refinements: int = 2,
     remap: bool = True,
     lengths: Sequence[int] = LADDER[:-1],
+    with_pcn: bool = True,
     progress: OnProgress = None,
     coordinates: Coordinates = Coordinates.AFFINE,
 ) -> list[Candidate]:
@@ -203,6 +212,7 @@ def rotations(
         refinements: How often coordinates may be estimated anew.
         remap: Whether a transport map may be estimated anew.
         lengths: Leapfrogs that may be tried.
+        with_pcn: Whether a Crank-Nicolson move may be tried.
         progress: Whom to tell.
         coordinates: What to call the coordinates.
 
@@ -211,7 +221,7 @@ def rotations(
     """
     accounts = _Accounts(budget.open(), budget.open())
     with CompileClock() as clock:
-        best = _search(key, target, fisher, position, lengths, accounts, clock, progress)
+        best = _search(key, target, fisher, position, lengths, with_pcn, accounts, clock, progress)
         position = _moved(position, target, best.target)
         for i in range(refinements if best.free is not None else 0):
             old = best
@@ -264,6 +274,7 @@ def _search(
     fisher: Whitening | None,
     position: Vector,
     lengths: Sequence[int],
+    with_pcn: bool,
     accounts: _Accounts,
     clock: CompileClock,
     progress: OnProgress,
@@ -295,7 +306,7 @@ def _search(
             break
     best = _chosen_length({m: trial.score for m, trial in trials.items()})
     free = None
-    if trials[best].score < THRESHOLDS.good_rate:
+    if with_pcn and trials[best].score < THRESHOLDS.good_rate:
         angles = np.geomspace(GRID.smallest, GRID.per_leapfrog, GRID.angles)
         run_key = jax.random.fold_in(key, 100)
         free = _best_angle(run_key, target, position, CrankNicolson, 1, angles, accounts.free)

@@ -1,6 +1,7 @@
 """Candidates in a transport map's coordinates: for funnels, and tails far from Gaussian."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ from .._budget import Cost
 from .._candidate import Addition, Candidate, Coordinates
 from .._context import NoteKind, SearchContext, Stream
 from .._evaluation import validate_best
-from .._thresholds import THRESHOLDS
+from .._thresholds import LADDER, SHORT, THRESHOLDS
 from ._rotations import rotations
 
 _ROUNDS = 6
@@ -131,7 +132,7 @@ def transported(context: SearchContext) -> TransportSearch | None:
     white = Whitened(there, pad_for_reuse(inside.whitening, inside.fisher))
     fisher = inside.fisher if warmup.agreed else None
     context = replace(context, warmup=warmup)
-    found = _searched(jax.random.fold_in(key, 100), white, context, fisher)
+    found = _searched(jax.random.fold_in(key, 100), white, context, fisher, LADDER[:-1])
     for i in range(_AGAIN if warmup.profile is None else 0):
         best = max(found, key=lambda c: c.worst)
         if best.worst > THRESHOLDS.good_rate:
@@ -145,7 +146,7 @@ def transported(context: SearchContext) -> TransportSearch | None:
         white = Whitened(again, padded(whitening, dim))
         if not np.isfinite(from_user(white, np.asarray(warmup.position))).all():
             break
-        others = _searched(jax.random.fold_in(key, 101 + i), white, context, None)
+        others = _searched(jax.random.fold_in(key, 101 + i), white, context, None, SHORT)
         is_better = max(c.worst for c in others) > best.worst
         for candidate in found if is_better else others:
             context.budget.absorb(candidate.account)
@@ -265,7 +266,11 @@ def _profile_of(
 
 
 def _searched(
-    key: Key, white: Whitened, context: SearchContext, fisher: Whitening | None
+    key: Key,
+    white: Whitened,
+    context: SearchContext,
+    fisher: Whitening | None,
+    lengths: Sequence[int],
 ) -> list[Candidate]:
     return rotations(
         key,
@@ -275,6 +280,7 @@ def _searched(
         fisher=fisher,
         refinements=_REFINEMENTS,
         remap=context.warmup.profile is None,
+        lengths=lengths,
         progress=context.progress,
         coordinates=Coordinates.TRANSPORT,
     )
