@@ -29,14 +29,16 @@ def rate(cell: dict[str, Any]) -> float:
     return min(cell[name] for name in RATES)
 
 
+def preparation(cell: dict[str, Any]) -> int:
+    """Gradients before the first draw."""
+    return int(cell["preparation"]["num_gradients"])
+
+
 def summary(before: dict[tuple[str, int], Any], after: dict[tuple[str, int], Any]) -> str:
     """A page: what is the same, and a table of what is not."""
     keys = sorted(before.keys() & after.keys())
     rates = {key: rate(after[key]) / rate(before[key]) for key in keys}
-    spent = {
-        key: after[key]["preparation"]["num_gradients"] / before[key]["preparation"]["num_gradients"]
-        for key in keys
-    }
+    spent = {key: preparation(after[key]) / preparation(before[key]) for key in keys}
     passed = sum(not after[key]["problems"] for key in keys)
     lines = [
         f"{len(keys)} cells, {len({target for target, _ in keys})} targets; {passed} pass.",
@@ -54,8 +56,8 @@ def summary(before: dict[tuple[str, int], Any], after: dict[tuple[str, int], Any
             str(seed),
             f"{rate(before[target, seed]):.3g}",
             f"{rate(after[target, seed]):.3g}",
-            f"{before[target, seed]['preparation']['num_gradients']:.2g}",
-            f"{after[target, seed]['preparation']['num_gradients']:.2g}",
+            f"{preparation(before[target, seed]):.2g}",
+            f"{preparation(after[target, seed]):.2g}",
             chosen(before[target, seed]),
             chosen(after[target, seed]),
         ]

@@ -114,7 +114,7 @@ def test_a_row_pays_for_the_common_costs_its_own_and_those_it_shares():
         made = candidate(Kind.PCN, account=own, shared=(shared,))
         row = made.report(Cost(100, 20.0, 10.0))
     assert row.fixed_gradients == 140
-    assert row.fixed_seconds == 33, "seconds of shared accounts overlap with its own"
+    assert row.fixed_seconds == 38
 
 
 def test_seconds_of_a_block_that_raises_are_kept():

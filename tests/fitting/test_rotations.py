@@ -8,12 +8,20 @@ import numpy as np
 import pytest
 
 from capriole.coordinates import Whitened, Whitening, identity
-from capriole.fitting import LADDER, Budget, Coordinates, Kind, LongerRotations
+from capriole.fitting import (
+    LADDER,
+    Account,
+    Budget,
+    Coordinates,
+    Kind,
+    LongerRotations,
+    with_small_steps,
+)
 from capriole.fitting.proposers import _rotations
 from capriole.fitting.proposers._rotations import _chosen_length, rotations, smoothed_best
 from capriole.kernels import Rotation, Transition
 from densities import Gaussian
-from stored import PLANE, candidate, context
+from stored import PLANE, candidate, context, exploration, metrics
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -79,29 +87,37 @@ def test_longer_rotations_take_the_place_of_a_slow_one_if_they_are_better(
 
     def stub(key, target, position, budget, *, lengths, **options):
         asked.append(tuple(lengths))
-        accounts = budget.open(), budget.open()
-        for account in accounts:
-            account.charge(100)
-        turned = candidate(worst=longer, transition=kernel, num_leapfrogs=9, account=accounts[0])
-        return [turned, candidate(Kind.PCN, 0.001, account=accounts[1])]
+        (account := budget.open()).charge(100)
+        return [candidate(worst=0.5, transition=kernel, num_leapfrogs=9, account=account)]
+
+    def in_a_long_run(key, made, positions, marginals, **options):
+        return replace(made, metrics=metrics(longer))
 
     monkeypatch.setattr(_rotations, "rotations", stub)
+    monkeypatch.setattr(_rotations, "revalidated", in_a_long_run)
     base = candidate(worst=0.01, transition=kernel, num_leapfrogs=2)
+    freed = with_small_steps(base, 0.3, Account())
     other = candidate(Kind.PCN, 0.02)
-    before = context([base, other])
-    after = LongerRotations().propose(before)
+    after = LongerRotations().propose(context([base, freed, other]))
     assert asked == [(6, 9, 14)]
-    assert [c.num_leapfrogs for c in after.candidates] == [kept, 1]
-    assert after.candidates[1] is other
-    assert after.budget.total.num_gradients == 200, "what lost is paid for"
+    lengths = [c.num_leapfrogs for c in after.candidates]
+    assert lengths == ([9, 1] if kept == 9 else [2, 2, 1]), "what was made of the old one goes, too"
+    assert after.candidates[-1] is other
+    assert after.budget.total.num_gradients == 100, "what lost is paid for"
 
 
 @pytest.mark.parametrize(
-    "changes", [{"worst": 0.5}, {"worst": 0.01, "coordinates": Coordinates.TRANSPORT}], ids=str
+    ("changes", "rhat_max"),
+    [
+        ({"worst": 0.5}, 1.0),
+        ({"worst": 0.01, "coordinates": Coordinates.TRANSPORT}, 1.0),
+        ({"worst": 0.01}, 2.0),  # chains of the warm-up disagreed
+    ],
+    ids=str,
 )
-def test_longer_rotations_are_not_tried_where_they_are_not_needed(monkeypatch, changes):
+def test_longer_rotations_are_not_tried_where_they_are_not_needed(monkeypatch, changes, rhat_max):
     monkeypatch.setattr(_rotations, "rotations", None)
-    before = context([candidate(**changes)])
+    before = context([candidate(**changes)], warmup=exploration(rhat_max=rhat_max))
     assert LongerRotations().propose(before) is before
 
 

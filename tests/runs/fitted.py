@@ -47,7 +47,8 @@ HOSTILE = [
     ("rows", [ROW] * 10**4, "more than 100 samplers or notes"),
     ("rows", [ROW | {"num_leapfrogs": 10**30}], r"num_leapfrogs is 'a number of 100 bits'"),
     ("rows", [ROW | {"kind": "__import__('os')"}], r"rows\[0\].kind is .*, expected one of"),
-    ("rows", [ROW | {"measured_gradients": -1}], "a row with a negative count"),
+    ("rows", [ROW | {"measured_gradients": -1}], "has a count, time or share that cannot be"),
+    ("chosen", "Crank-Nicolson", "as chosen"),
     ("notes", {"a": 1}, "search.notes is .*, expected a list"),
     ("notes", ["a text"], r"notes\[0\] is 'a text', expected the fields of Note"),
     (

@@ -7,7 +7,16 @@ from ..kernels import AbstractLogDensity, Vector, state_at
 
 
 def logdensities(logdensity: AbstractLogDensity, positions: np.ndarray, like: Vector) -> np.ndarray:
-    """Log densities at places (dim, n), as many at a time as there are positions in ``like``."""
+    """Log densities at many positions.
+
+    Args:
+        logdensity: The log density.
+        positions: Positions (dim, n), in its coordinates.
+        like: Positions (dim, chains): as many are taken at a time, whose program is there already.
+
+    Returns:
+        Log densities (n,).
+    """
     dim, chains = like.shape
     num = positions.shape[1]
     padded_places = np.resize(positions.T, (-(-num // chains) * chains, dim)).T.astype(like.dtype)

@@ -51,13 +51,18 @@ FIT_REMEDIES = Remedies(
 
 
 class Tally(NamedTuple):
-    """What `health` needs to know of the steps of a run, counted; one number per chain unless said
-    otherwise.
+    """What `health` needs to know of the steps of a run, counted.
 
-    ``longest`` and ``current`` are runs of rejections; ``diverging`` and ``nonfinite`` are totals
-    over all chains (a proposal that is not finite counts as divergent too); ``logdensity`` is the
-    mean magnitude of the log density and ``precision`` the rounding error of a number near 1, 0 if
-    unknown.
+    Attributes:
+        num_steps: Steps of each chain.
+        acceptance_rate: Mean acceptance of each chain.
+        accepted: Accepted proposals of each chain.
+        longest: Longest run of rejections of each chain.
+        current: Rejections of each chain since its last acceptance.
+        diverging: Divergent proposals of all chains, those that are not finite included.
+        nonfinite: Proposals of all chains without a finite log density.
+        logdensity: Mean magnitude of the log density, in nats.
+        precision: Rounding error of a number near 1; 0 if unknown.
     """
 
     num_steps: int
@@ -96,11 +101,20 @@ def tally(
     logdensity: Float[np.ndarray, "chains draws"] | None = None,
     before: Tally | None = None,
 ) -> Tally:
-    """Count one block of steps, after those of ``before``.
+    """Count one block of steps.
 
-    With ``thin`` steps between two draws ``accepted`` and ``diverging`` count them (0 to ``thin``),
-    as ``num_nonfinite`` does over all draws. A run of rejections is then one of draws without any
-    acceptance, times ``thin``: the shortest that it can be.
+    Args:
+        acceptance_rate: Mean acceptance of the steps that led to each draw.
+        accepted: Accepted proposals of these steps (0 to ``thin``), or whether there was one.
+        diverging: Divergent proposals of these steps.
+        num_nonfinite: Proposals of all chains without a finite log density.
+        thin: Steps between two draws. A run of rejections is then one of draws without any
+            acceptance, times ``thin``: the shortest that it can be.
+        logdensity: Log densities of the draws, for what rounding does.
+        before: The counts of the steps before.
+
+    Returns:
+        The counts, those before included.
     """
     started = np.zeros(len(accepted), int) if before is None else before.current
     longest, current = _rejections(accepted, started, thin)
@@ -147,11 +161,31 @@ def health(
     mode_switches: float | None = None,
     remedies: Remedies = TRAINING_REMEDIES,
 ) -> list[Problem]:
-    """Problems of a run, each with its value and a remedy; empty if all is well.
+    """Problems of a run; empty if all is well.
 
     A fine ESS does not make a run healthy: chains that all sit in one of several modes have a fine
-    ESS. Figures are those of `tally`, ``thin`` steps between two draws; for draws that do not fit
-    into memory count them with it, block by block, and ask `health_of_tally`.
+    ESS. Draws that do not fit into memory are counted with `tally`, block by block, and judged by
+    `health_of_tally`.
+
+    Args:
+        acceptance_rate: As in `tally`.
+        accepted: As in `tally`.
+        diverging: As in `tally`.
+        num_nonfinite: As in `tally`.
+        thin: As in `tally`.
+        logdensity: As in `tally`.
+        rhat_max: R-hat of the worst dimension, if it is known.
+        rhat_limit: R-hat above which chains have not mixed.
+        mode_weights: Shares of the draws in each mode, if modes are known.
+        mode_rhat: R-hat of the mode indicators.
+        mode_switches: Switches between modes per step.
+        remedies: What to advise.
+
+    Returns:
+        The problems, each with its value and a remedy.
+
+    Raises:
+        ValueError: The arrays do not share one shape.
     """
     if not acceptance_rate.shape == accepted.shape == diverging.shape:
         raise ValueError(
@@ -182,7 +216,20 @@ def health_of_tally(
     mode_switches: float | None = None,
     remedies: Remedies = TRAINING_REMEDIES,
 ) -> list[Problem]:
-    """`health` of steps that were counted; ``mode_switches`` is per step."""
+    """`health` of steps that were counted.
+
+    Args:
+        counted: The counts.
+        rhat_max: As in `health`.
+        rhat_limit: As in `health`.
+        mode_weights: As in `health`.
+        mode_rhat: As in `health`.
+        mode_switches: As in `health`.
+        remedies: As in `health`.
+
+    Returns:
+        The problems, each with its value and a remedy.
+    """
     found = _movement(counted, remedies) + _numerics(counted, remedies)
     if rhat_max is not None and np.isnan(rhat_max):
         text = "R-hat is not defined"

@@ -37,8 +37,17 @@ def evaluate(
     num_draws: int = 500,
     num_warmup: int = 50,
 ) -> KernelMetrics:
-    """Run all chains from ``position`` (dim, chains), in the kernel's coordinates; measure what
-    follows the warm-up.
+    """Measure a kernel on fresh chains.
+
+    Args:
+        key: Key of the run.
+        transition: The frozen kernel.
+        position: Starts (dim, chains), in the kernel's coordinates.
+        num_draws: Draws of each chain that are measured.
+        num_warmup: Draws of each chain before them that are left out.
+
+    Returns:
+        What it achieved.
     """
     return evaluate_with_record(
         key, transition, position, num_draws=num_draws, num_warmup=num_warmup
@@ -49,9 +58,8 @@ def evaluate_with_record(
     key: Key, transition: AbstractTransition, position: Vector, *, num_draws: int, num_warmup: int
 ) -> tuple[KernelMetrics, Record]:
     """As `evaluate`; and the record of what was measured, positions in the user's coordinates."""
-    transition = per_chain(
-        transition, position.shape[1]
-    )  # as in a search's grids, whose programs then serve
+    # As in a search's grids, whose programs then serve.
+    transition = per_chain(transition, position.shape[1])
     total = num_warmup + num_draws
     draws = draw_chains(
         key, transition, start_state(transition, position), num_draws=total, chunk_size=CHUNK

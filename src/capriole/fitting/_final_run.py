@@ -137,11 +137,12 @@ def run_until_mixed(sampler: Sampler) -> Final:
 
 
 class RunStore(Protocol):
-    """Whoever keeps what `fit` has finished: `InMemory`, or `capriole.runs.CheckpointedFit`.
+    """Who keeps what `fit` has finished: `InMemory`, or `capriole.runs.CheckpointedFit`.
 
-    ``resumable`` says whether a run that is interrupted can go on: if not, it ends with what is
-    there. ``has_verdict`` says whether a verdict on the kernel's draws was given before: then they
-    are not replaced by NUTS's, whatever more of them show.
+    Attributes:
+        resumable: Whether a run that is interrupted can go on. If not, it ends with what is there.
+        has_verdict: Whether the kernel's draws have had a verdict before. They are then not
+            replaced by NUTS's, whatever more of them show.
     """
 
     resumable: bool
@@ -230,9 +231,8 @@ class InMemory:
             chunk_size=CHUNK,
             progress=show,
         )
-        with (
-            CompileClock() as clock
-        ):  # part of drawing: nobody has draws before they are in his own coordinates
+        # Part of drawing: draws are of use in the user's coordinates only.
+        with CompileClock() as clock:
             position, lp = draws_and_lp_to_user(
                 kernel.target, draws.record.position, draws.record.lp
             )
@@ -249,7 +249,17 @@ class InMemory:
 
 
 class KernelSampler:
-    """A frozen kernel, which goes on from where the pass before ended."""
+    """A frozen kernel, which goes on from where the pass before ended.
+
+    Args:
+        key: Key of warm-up and draws.
+        kernel: The frozen kernel.
+        start: Starts (dim, chains), in the kernel's coordinates.
+        num_draws: Draws of each chain in every pass.
+        keeper: Who keeps what is finished.
+        progress: Whom to tell.
+        marginals: Known marginals, whose ends the draws must not miss.
+    """
 
     def __init__(
         self,
@@ -319,7 +329,13 @@ class KernelSampler:
 class NutsSampler:
     """NUTS, which starts anew in every pass; passes that are given up count as warm-up.
 
-    ``resumable`` says whether the same call draws them again after an interruption.
+    Args:
+        key: Key of adaptation and draws.
+        target: The log density, in the user's coordinates.
+        starts: Starts (dim, chains).
+        num_draws: Draws of each chain in every pass, after thinning.
+        marginals: Known marginals, whose ends the draws must not miss.
+        resumable: Whether the same call draws them again after an interruption.
     """
 
     def __init__(
@@ -376,12 +392,27 @@ def _warmup_of(run: CountedDraws) -> Cost:
 
 
 def phase_of(thin: int) -> str:
-    """What progress calls a pass."""
+    """What progress calls a pass.
+
+    Args:
+        thin: Steps between two of its draws.
+
+    Returns:
+        The name of its phase.
+    """
     return "sample" if thin == 1 else f"sample 1 in {thin}"
 
 
 def on_draws(thin: int, progress: OnProgress) -> Callable[[Progress, Record], None] | None:
-    """``progress`` for a sampling loop, its events named after the pass."""
+    """A progress callback for a sampling loop, its events named after the pass.
+
+    Args:
+        thin: Steps between two draws of the pass.
+        progress: Whom to tell.
+
+    Returns:
+        The callback; None if nobody is to be told.
+    """
     if progress is None:
         return None
     return lambda event, _: progress(event._replace(phase=phase_of(thin)))

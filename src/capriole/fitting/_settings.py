@@ -18,7 +18,17 @@ _RANGES = {
 
 
 class Settings(NamedTuple):
-    """The arguments of `fit` that have the same names."""
+    """The arguments of `fit` that have the same names.
+
+    Attributes:
+        num_chains: Chains of the final run.
+        num_draws: Draws of each chain.
+        spread: Standard deviation of the starts.
+        train_steps: Training steps of a network; 0: no networks.
+        num_warmup_chains: Chains of the warm-up.
+        compare: Whether NUTS is measured.
+        criterion: "gradients" or "seconds".
+    """
 
     num_chains: int
     num_draws: int

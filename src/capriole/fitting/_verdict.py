@@ -27,13 +27,18 @@ def _costs(row: SamplerReport, unit: str) -> tuple[float, float]:
 
 
 def break_even(ours: SamplerReport, other: SamplerReport, *, unit: str) -> float | None:
-    """Effective draws from which on ``ours`` is cheaper in all, in ``unit`` (gradients or
-    seconds)::
+    """Effective draws from which on one sampler is cheaper in all than another::
 
         n = (fixed_ours - fixed_other) / (1 / rate_other - 1 / rate_ours)
 
-    0 if it is cheaper from the first draw on, None if it is not for many draws (`cheaper_until`:
-    but for few?).
+    Args:
+        ours: The one.
+        other: The other.
+        unit: "gradients" or "seconds".
+
+    Returns:
+        The number: 0 if it is cheaper from the first draw on, None if it is not for many draws. It
+        may then be for few: see `cheaper_until`.
     """
     (fixed, mine), (others_fixed, theirs) = _costs(ours, unit), _costs(other, unit)
     if math.isinf(theirs):
@@ -44,8 +49,15 @@ def break_even(ours: SamplerReport, other: SamplerReport, *, unit: str) -> float
 
 
 def cheaper_until(ours: SamplerReport, other: SamplerReport, *, unit: str) -> float:
-    """Effective draws below which ``ours`` is cheaper in all though its rate is lower: less is
-    spent before. Else 0.
+    """Effective draws below which a slower sampler is cheaper in all, as it needs less before.
+
+    Args:
+        ours: The slower one.
+        other: The other.
+        unit: "gradients" or "seconds".
+
+    Returns:
+        The number; 0 if it is not slower, or needs as much before.
     """
     (fixed, mine), (others_fixed, theirs) = _costs(ours, unit), _costs(other, unit)
     return max(0.0, (others_fixed - fixed) / (mine - theirs)) if mine > theirs else 0.0

@@ -39,25 +39,28 @@ _POINT = "point"
 
 
 class CheckpointedFit(RunStore):
-    """For ``capriole.fit(resume=...)``: everything in ``folder``, and what is finished there is not
-    done again.
+    """For ``capriole.fit(resume=...)``: a fit in a folder, where what is finished stays.
 
-    The search is stored when it is finished (one that was interrupted starts again), the draws as
-    in `draw_chains_to_disk`. ``more`` adds that many draws to the pass that a finished run kept.
-    ``origin`` (plain values) is kept in config.json; checkpoints are written when ``seconds`` have
-    passed. The draws of `Fit.tree` stay on disk. NUTS's own draws are written when they are
-    complete, and drawn again by a run that goes on.
+    The search is stored when it is finished; one that was interrupted starts again. Draws are
+    stored as in `draw_chains_to_disk`, and stay on disk in `Fit.tree`. NUTS's draws are written
+    when they are complete, and drawn again by a run that goes on.
 
-    Raises `RunFolderError` or `CheckpointError` for a folder of another run, or a damaged one.
+    Args:
+        folder: The run folder.
+        origin: Plain values for config.json that say how to make the log density again.
+        seconds: Seconds between two checkpoints.
+        more: Draws of each chain to add to the pass that a finished run kept.
+
+    Raises:
+        RunFolderError: The folder holds another run.
+        CheckpointError: A stored part of the run is damaged.
     """
 
     resumable = True
 
     @property
     def has_verdict(self) -> bool:
-        """Whether the folder has a verdict already: of a run that is extended, or finished and
-        looked at again.
-        """
+        """Whether the folder has a verdict already."""
         return (self.folder.path / "verdict.json").exists()
 
     def __init__(
