@@ -13,8 +13,8 @@ from ._thresholds import PROPERNESS
 def refuse_improper(target: AbstractLogDensity, starts: Vector) -> int:
     """Refuse a log density that has no finite mass along some line through the starts.
 
-    The lines are the axes and, for what only a combination of dimensions determines, the direction
-    that gradients have least of. The integral of ``pi(m + t v)`` over t is finite only if
+    The lines are the axes, and the direction in which gradients are smallest: a combination of
+    dimensions may be undetermined where each of them is not. The integral of ``pi(m + t v)`` over t is finite only if
     ``log pi + log t`` tends to minus infinity: between one pair of distances at least it must fall.
     That it does is no proof that a density is proper. Flat floors so far down that no volume makes
     up for them are taken for boundaries.
@@ -32,17 +32,13 @@ def refuse_improper(target: AbstractLogDensity, starts: Vector) -> int:
     with np.errstate(all="ignore"):  # far out there may be no numbers
         try:
             where = _flat(target, np.asarray(starts, np.float64), starts)
-        except (
-            RuntimeError
-        ):  # from within the log density: a solver that runs out of steps tells nothing
+        except RuntimeError:  # a solver within the log density that runs out of steps tells nothing
             where = ""
     if where:
         raise ValueError(
             f"the log density does not fall towards infinity along {where}, so it has no finite "
-            "integral (it is "
-            "improper) and cannot be sampled: give a prior, fix what the data do not identify, or "
-            "add the log "
-            "Jacobian of a change of variables"
+            "integral (it is improper) and cannot be sampled: give a prior, fix what the data do not "
+            "identify, or add the log Jacobian of a change of variables"
         )
     return starts.shape[1] + 2 * len(PROPERNESS.distances) * (len(starts) + 1)
 

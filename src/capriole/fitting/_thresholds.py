@@ -27,7 +27,8 @@ class Thresholds:
         risky_nonfinite: Share of proposals that are not finite above which a kernel is the last
             choice. A kernel with 1.8 % came to an end of a funnel half as often as it should
             (stochastic volatility).
-        short_run_share: Share of a short run's figure below which a long run's is news.
+        short_run_share: Share of a short run's figure below which that of a long run
+            counts as lost.
         flat_gain: Gain of a training round below which training is flat.
         worthwhile_gain: Gain of the small network over what is there without networks from which
             on the larger one is trained.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-MOST_ITEMS = 100_000
+MOST_ITEMS = 10_000_000
 """Longest list that is read: more are no record of a run."""
 MOST_CHARACTERS = 10_000
 """Longest text that is read."""

@@ -158,9 +158,7 @@ def transported(context: SearchContext) -> TransportSearch | None:
 
 
 def _anew(estimate: Estimate, draws: np.ndarray, warmup: WarmupResult) -> Estimate:
-    """The map by better ``draws`` (dim, n): with the same parents, or with those that they ask for
-    if it had none.
-    """
+    """The map by better ``draws`` (dim, n), which may name parents if the map had none."""
     dtype = warmup.position.dtype
     if not estimate.transport.parents.size:
         found = estimate_transport(draws, reliable=warmup.agreed, dtype=dtype)
@@ -225,9 +223,10 @@ def _settled(key: Key, context: SearchContext) -> _Reached | None:
 def _integrated(
     marginal: Profile, seed: int, before: Estimate, dtype: Any
 ) -> tuple[Estimate, np.ndarray]:
-    """The map by draws of a parent's marginal, and those (dim, n); what the parent does to the
-    others as far out as the marginal goes, for a map that errs where mass is one in a thousand
-    holds chains there, or keeps them out.
+    """The map by draws of a parent's marginal, and these draws (dim, n).
+
+    The map must be right as far out as the marginal goes. If it errs where one draw in a thousand
+    lies, it holds chains there or keeps them out. So some draws are spread evenly along the parent.
     """
     rng = np.random.default_rng(seed)
     drawn = marginal.draws(rng, _PROFILE_DRAWS)
@@ -240,9 +239,11 @@ def _integrated(
 def _profile_of(
     key: Key, target: AbstractLogDensity, draws: np.ndarray, estimate: Estimate
 ) -> tuple[Profile | None, int]:
-    """That of the first of the map's parents, of other likely ones, or of two of them, which has
-    one, if the middle of it is where the ``draws`` (dim, n) are; and gradients spent. Likely are
-    those by the draws; if none of them has one, those along which the curvature changes most.
+    """The marginal of a likely parent, or of two; None if none can be had. And gradients spent.
+
+    The map's own parents are asked first, then those that the ``draws`` (dim, n) name, then those
+    along which the curvature changes most. The first marginal whose middle is where the draws are
+    is taken.
     """
     if not estimate.transport.parents.size:
         return None, 0
