@@ -14,10 +14,10 @@ def refuse_improper(target: AbstractLogDensity, starts: Vector) -> int:
     """Refuse a log density that has no finite mass along some line through the starts.
 
     The lines are the axes, and the direction in which gradients are smallest: a combination of
-    dimensions may be undetermined where each of them is not. The integral of ``pi(m + t v)`` over t is finite only if
-    ``log pi + log t`` tends to minus infinity: between one pair of distances at least it must fall.
-    That it does is no proof that a density is proper. Flat floors so far down that no volume makes
-    up for them are taken for boundaries.
+    dimensions may be undetermined where each of them is not. The integral of ``pi(m + t v)`` over t
+    is finite only if ``log pi + log t`` tends to minus infinity. So it must fall between one pair
+    of distances at least. That it does is no proof that a density is proper. Flat floors so far
+    down that no volume makes up for them are taken for boundaries.
 
     Args:
         target: The log density.
@@ -32,7 +32,7 @@ def refuse_improper(target: AbstractLogDensity, starts: Vector) -> int:
     with np.errstate(all="ignore"):  # far out there may be no numbers
         try:
             where = _flat(target, np.asarray(starts, np.float64), starts)
-        except RuntimeError:  # a solver within the log density that runs out of steps tells nothing
+        except RuntimeError:  # of a solver in the log density, which tells nothing
             where = ""
     if where:
         raise ValueError(
