@@ -107,8 +107,8 @@ def fit(
     Raises:
         ValueError: A log density, init or number that cannot work.
         KeyboardInterrupt: Ctrl-C before there are draws, or in a run that can go on.
-        RunFolderError: The folder of ``resume`` holds another run.
-        CheckpointError: A stored part of that run is damaged.
+        capriole.runs.RunFolderError: The folder of ``resume`` holds another run.
+        capriole.runs.CheckpointError: A stored part of that run is damaged.
 
     References:
         Levy, Hoffman and Sohl-Dickstein, ICLR 2018; docs/fit.md.
