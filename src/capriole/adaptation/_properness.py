@@ -37,8 +37,8 @@ def refuse_improper(target: AbstractLogDensity, starts: Vector) -> int:
     if where:
         raise ValueError(
             f"the log density does not fall towards infinity along {where}, so it has no finite "
-            "integral (it is improper) and cannot be sampled: give a prior, fix what the data do not "
-            "identify, or add the log Jacobian of a change of variables"
+            "integral (it is improper) and cannot be sampled: give a prior, fix what the data do "
+            "not identify, or add the log Jacobian of a change of variables"
         )
     return starts.shape[1] + 2 * len(PROPERNESS.distances) * (len(starts) + 1)
 
