@@ -43,7 +43,8 @@ def normal(x):
 def test_log_densities_without_second_derivatives_train_with_a_warning_in_the_log(
     caplog, monkeypatch
 ):
-    monkeypatch.setattr("capriole.training._api.run_hmc_warmup", partial(run_hmc_warmup, num_steps=20))
+    few = partial(run_hmc_warmup, num_steps=20)
+    monkeypatch.setattr("capriole.training._api.run_hmc_warmup", few)
     with caplog.at_level(logging.WARNING, logger="capriole"):
         result = capriole.train(
             hosted, np.zeros(2), step_size=0.3, num_leapfrogs=1, num_steps=3, num_chains=2, width=4
