@@ -34,6 +34,16 @@ Budget = Annotated[
 ]
 Every = Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints.")]
 
+FitChains = Annotated[int, typer.Option(min=4, help="Chains of the final run.")]
+FitDraws = Annotated[int, typer.Option(min=10, help="Draws of each chain.")]
+FitTrainSteps = Annotated[
+    int, typer.Option(min=0, help="Training iterations of a network; 0: no networks, less time.")
+]
+Criterion = Annotated[
+    str, typer.Option(help="Effective draws per what decide: gradients or seconds.")
+]
+Compare = Annotated[bool, typer.Option(help="Measure NUTS too.")]
+
 Preset = Annotated[str, typer.Option(help="smoke (seconds), laptop (a minute or two) or paper.")]
 Leapfrogs = Annotated[
     int | None, typer.Option("--num-leapfrogs", min=1, help="Leapfrog steps M per proposal.")

@@ -10,9 +10,16 @@ from capriole.cli import (
     AsJson,
     Budget,
     Chains,
+    Compare,
     Coordinator,
+    Criterion,
     Devices,
+    Dim,
     Every,
+    FitChains,
+    FitDraws,
+    FitTrainSteps,
+    Float32,
     Float64,
     Folder,
     Function,
@@ -33,10 +40,6 @@ from capriole.cli import (
 from ..unseen._command import unseen, unseen_cell
 from . import _bench, _calibrate, _paper
 from ._dlgm import dlgm_app
-
-Dim = Annotated[
-    int | None, typer.Option(min=1, help="Dimension of the position of your log density.")
-]
 
 app = typer.Typer(
     name="capriole-lab",
@@ -115,20 +118,14 @@ def run(
 def fit(
     target: Annotated[str, typer.Argument(help="A name from `targets`.")],
     seed: Seed = 0,
-    num_chains: Annotated[int, typer.Option(min=4, help="Chains of the final run.")] = 16,
-    num_draws: Annotated[int, typer.Option(min=10, help="Draws of each chain.")] = 1000,
-    train_steps: Annotated[
-        int, typer.Option(min=0, help="Training iterations of a network; 0: none.")
-    ] = 3000,
-    criterion: Annotated[
-        str, typer.Option(help="What counts: gradients or seconds.")
-    ] = "gradients",
-    compare: Annotated[bool, typer.Option(help="Measure NUTS too.")] = True,
+    num_chains: FitChains = 16,
+    num_draws: FitDraws = 1000,
+    train_steps: FitTrainSteps = 3000,
+    criterion: Criterion = "gradients",
+    compare: Compare = True,
     out: Out = None,
     as_json: AsJson = False,
-    float32: Annotated[
-        bool, typer.Option("--float32", help="Compute in single precision.")
-    ] = False,
+    float32: Float32 = False,
     time_budget: Budget = None,
     checkpoint_every: Every = 10.0,
 ) -> None:
