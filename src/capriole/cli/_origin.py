@@ -4,8 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-COMMANDS = ("fit", "train", "sample")
-
 
 def is_file(function: str) -> bool:
     """Whether a log density is named as ``FILE.py:FUNCTION``."""
