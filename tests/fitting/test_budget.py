@@ -12,7 +12,7 @@ import pytest
 import capriole
 from capriole import AbstractLogDensity
 from capriole.fitting import Budget, Cost, Kind, _api, search
-from capriole.fitting.proposers import Networks, Rotations, _networks
+from capriole.fitting.proposers import LongRuns, Networks, Rotations, _networks
 from stored import candidate
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -72,7 +72,7 @@ def test_networks_are_trained_from_the_rotation_measured_and_paid_for(monkeypatc
     """Where rotations suffice they are not; here nothing suffices."""
     limits = replace(_networks.THRESHOLDS, no_networks_rate=1e9, no_networks_rate_transported=1e9)
     monkeypatch.setattr(_networks, "THRESHOLDS", limits)
-    proposers = (Rotations(), Networks())
+    proposers = (Rotations(), Networks(), LongRuns())
     monkeypatch.setattr(_api, "search", partial(search, proposers=proposers))
     verdict, told, computed = told_and_counted(with_tails, train_steps=40)
     network, settings = verdict.row("small network"), verdict.settings

@@ -21,6 +21,7 @@ from capriole.diagnostics import (
     z_scores,
 )
 from capriole.fitting import Kind, NoteKind, _api, _search
+from capriole.fitting.proposers import _nuts
 from capriole.fitting.proposers._mode_jumps import Gaussians, made
 from capriole.kernels import Transition
 from stored import (
@@ -232,7 +233,7 @@ def test_nuts_wins_and_draws(monkeypatch):
     def nuts_first(rows, criterion):
         return next((row for row in rows if row.is_nuts), rows[0])
 
-    monkeypatch.setattr(_search, "nuts_cannot_win", lambda *args: False)
+    monkeypatch.setattr(_nuts, "nuts_cannot_win", lambda *args: False)
     monkeypatch.setattr(_search, "choose", nuts_first)
     options = settings(num_warmup_chains=16)._asdict()
     found = capriole.fit(GAUSSIAN, np.zeros(3), seed=3, **options)

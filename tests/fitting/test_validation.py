@@ -10,10 +10,20 @@ import pytest
 from scipy.stats import norm
 
 from capriole.diagnostics import LEVELS, Marginal, ProblemKind
-from capriole.fitting import Addition, Kind, NoteKind, Stream, _evaluation, choose, validate_best
+from capriole.fitting import (
+    Account,
+    Addition,
+    Cost,
+    Kind,
+    NoteKind,
+    Stream,
+    _evaluation,
+    choose,
+    validate_best,
+)
 from capriole.fitting._evaluation import revalidated
-from capriole.fitting._search import _worth_a_visit
 from capriole.fitting.proposers import _nuts
+from capriole.fitting.proposers._long_runs import worth_a_visit
 from capriole.sampling import Record
 from stored import PLANE, candidate, context, exploration, metrics, peer
 
@@ -145,14 +155,17 @@ def test_nuts_is_held_against_the_marginals_too(monkeypatch):
     monkeypatch.setattr(_nuts, "draw_nuts", lambda *args, **_: peer(position))
     marginal = Marginal(1, (0.6, *norm.ppf(LEVELS[1:]).tolist()))
     for marginals, reach in (((marginal,), 0), ((), 1)):
-        found = _nuts.measure_nuts(jax.random.key(0), PLANE, jnp.zeros((2, 8)), marginals)
-        assert found.row.reach == reach, "never below"
-        assert found.cost.num_gradients == found.row.measured_gradients == 100 + 10 * 8 * 300
+        account, key = Account(), jax.random.key(0)
+        found = _nuts.measure_nuts(key, PLANE, jnp.zeros((2, 8)), marginals, account)
+        row = found.report(Cost(7, 7.0, 7.0))
+        assert row.reach == reach, "never below"
+        assert account.cost.num_gradients == row.measured_gradients == 100 + 10 * 8 * 300
+        assert (row.fixed_gradients, row.fixed_seconds) == (100, 1.5), "nothing of the search's"
 
 
 def test_places_that_a_kernel_ran_away_to_are_not_visited():
     warmup = exploration()
     far = [[1e3, 1e200, np.nan], [0.0, 1e200, 0.0]]
     positions = np.concatenate([np.asarray(warmup.position), far], axis=1)
-    kept = _worth_a_visit(PLANE, positions, warmup)
+    kept = worth_a_visit(PLANE, positions, warmup)
     np.testing.assert_array_equal(kept, np.asarray(warmup.position))

@@ -34,7 +34,16 @@ from ._selection import choose, is_reliable, may_be_chosen, nuts_cannot_win
 from ._settings import Settings, settings_from
 from ._thresholds import EXPLORATORY_RATIO, LADDER, RUN_MULTIPLIERS
 from ._verdict import RATES, Verdict, break_even, cheaper_until
-from .proposers import PROPOSERS, LongerRotations, ModeJumps, Networks, Rotations, TransportMaps
+from .proposers import (
+    PROPOSERS,
+    LongerRotations,
+    LongRuns,
+    ModeJumps,
+    Networks,
+    Nuts,
+    Rotations,
+    TransportMaps,
+)
 
 __all__ = [
     "EXPLORATORY_RATIO",
@@ -55,11 +64,13 @@ __all__ = [
     "KernelMetrics",
     "KernelSampler",
     "Kind",
+    "LongRuns",
     "LongerRotations",
     "ModeJumps",
     "Networks",
     "Note",
     "NoteKind",
+    "Nuts",
     "NutsSampler",
     "PassState",
     "Proposer",

@@ -21,7 +21,7 @@ from ._thresholds import LADDER
 
 _HMC_LEAPFROGS = 5
 """Leapfrog steps of a plain HMC move."""
-_HMC_SHARE = 0.2
+HMC_SHARE = 0.2
 """Share of all gradients that plain HMC moves have in a mixture."""
 _SMALLEST_FACTOR = 0.01
 """Smallest factor of the warm-up's step size."""
@@ -61,7 +61,7 @@ def with_small_steps(candidate: Candidate, step_size: float, account: Account) -
     kernel = candidate.kernel
     small = hmc_move(step_size, kernel.target, largest=1.0)
     leapfrogs = candidate.num_leapfrogs or 1
-    share = leapfrogs / (leapfrogs + (1 / _HMC_SHARE - 1) * _HMC_LEAPFROGS)
+    share = leapfrogs / (leapfrogs + (1 / HMC_SHARE - 1) * _HMC_LEAPFROGS)
     return candidate.with_addition(
         Addition.HMC,
         transition=Mixture((kernel, small), (1 - share, share)),

@@ -62,10 +62,15 @@ class Budget:
 
     Seconds of accounts may overlap, as several candidates come out of one run. So the seconds of
     the whole are those of a clock.
+
+    Attributes:
+        common: Costs of the warm-up, and of all that belongs to no candidate.
+        comparison: Costs of measuring NUTS, no part of the total; None: it was not measured.
     """
 
     def __init__(self) -> None:
         self.common = Account()
+        self.comparison: Account | None = None
         self._accounts: list[Account] = [self.common]
         self._clock = CompileClock()
 
@@ -90,6 +95,8 @@ class Budget:
 
     @property
     def total(self) -> Cost:
-        """All gradients, and the seconds since the search began."""
+        """All gradients, and the seconds since the search began, but for those of comparing."""
         gradients = sum(account.cost.num_gradients for account in self._accounts)
-        return Cost(gradients, self._clock.seconds, self._clock.compile_seconds)
+        other = Cost() if self.comparison is None else self.comparison.cost
+        seconds = self._clock.seconds - other.seconds
+        return Cost(gradients, seconds, self._clock.compile_seconds - other.compile_seconds)

@@ -173,12 +173,14 @@ class Candidate:
         """What is reported of it.
 
         Args:
-            common: What the search spent that belongs to no candidate alone.
+            common: What the search spent that belongs to no candidate alone; NUTS needs none of it.
 
         Returns:
             Its row of the verdict.
         """
-        fixed = Cost.of(common, self.account.cost, *(each.cost for each in self.shared))
+        is_nuts = self.kind is Kind.NUTS
+        before = Cost() if is_nuts else common
+        fixed = Cost.of(before, self.account.cost, *(each.cost for each in self.shared))
         figures = {name: getattr(self.metrics, name) for name in _FIGURES}
         return SamplerReport(
             kind=self.kind,
@@ -187,6 +189,7 @@ class Candidate:
             num_leapfrogs=self.num_leapfrogs,
             fixed_gradients=fixed.num_gradients,
             fixed_seconds=fixed.seconds + fixed.compile_seconds,
+            measured_gradients=self.metrics.spent_gradients if is_nuts else 0,
             reach=self.reach,
             **figures,
         )

@@ -11,11 +11,19 @@ import numpy as np
 
 from ..adaptation import WarmupResult
 from ..coordinates import Whitened, from_user, pad_for_reuse
-from ..diagnostics import SEPARATION, Marginal, ModeSummary, Moments, moments, summarise_modes
+from ..diagnostics import (
+    SEPARATION,
+    Marginal,
+    ModeSummary,
+    Moments,
+    farthest_point_subset,
+    moments,
+    summarise_modes,
+)
 from ..kernels import AbstractLogDensity, Key, Vector
 from ..runtime import OnProgress
-from ._budget import Budget
-from ._candidate import Candidate, Family, Kind
+from ._budget import Budget, Cost
+from ._candidate import Candidate, Family, Kind, SamplerReport
 from ._settings import Settings
 
 
@@ -138,6 +146,8 @@ class SearchContext:
         warmup: What the warm-up found, in the best coordinates so far.
         candidates: All candidates; those in better coordinates come first.
         notes: Notes for people.
+        visited: Ends of training chains (dim, n), in the user's coordinates, that are not far from
+            all mass; None: there are none.
     """
 
     target: AbstractLogDensity
@@ -150,6 +160,7 @@ class SearchContext:
     warmup: WarmupResult
     candidates: tuple[Candidate, ...] = ()
     notes: tuple[Note, ...] = ()
+    visited: np.ndarray | None = None
 
     def stream(self, name: Stream) -> Key:
         """The key of a named stream."""
@@ -162,6 +173,20 @@ class SearchContext:
     def with_candidates(self, candidates: Iterable[Candidate]) -> Self:
         """The same with other candidates."""
         return replace(self, candidates=tuple(candidates))
+
+    def with_visited(self, positions: np.ndarray) -> Self:
+        """The same with more positions (dim, n) that chains found."""
+        return replace(self, visited=positions)
+
+    def expected(self, num_gradients: float) -> Cost:
+        """What so many gradients may take, each as many seconds as one of the warm-up took."""
+        seconds = self.warmup.seconds / max(self.warmup.num_gradients, 1)
+        return Cost(round(num_gradients), num_gradients * seconds, 0.0)
+
+    @property
+    def rows(self) -> list[SamplerReport]:
+        """All candidates as they are reported."""
+        return [c.report(self.budget.common.cost) for c in self.candidates]
 
     @property
     def best_rate(self) -> float:
@@ -188,6 +213,22 @@ class SearchContext:
         if positions is None:
             positions = np.asarray(self.warmup.position)
         return jnp.asarray(from_user(coordinates, positions))
+
+    @property
+    def positions(self) -> np.ndarray:
+        """All positions (dim, n), in the user's coordinates, that any chain found."""
+        known = np.asarray(self.warmup.position)
+        return known if self.visited is None else np.concatenate([known, self.visited], axis=1)
+
+    def far_positions(self, num: int) -> Vector:
+        """``num`` of all positions (dim, num), those of every mode among them.
+
+        Where chains agree, their far positions are the tails: chains started there alone would not
+        be draws of the target. So only one of them is far.
+        """
+        num_far = 1 if self.warmup.agreed else None
+        found = farthest_point_subset(self.positions, num, num_far)
+        return jnp.asarray(found, self.warmup.position.dtype)
 
     @property
     def marginals(self) -> tuple[Marginal, ...]:

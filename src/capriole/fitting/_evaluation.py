@@ -28,14 +28,19 @@ from ._context import NoteKind, SearchContext, Stream
 from ._selection import choose
 from ._thresholds import THRESHOLDS, WARMUP_DRAWS
 
+SHORT_RUN, SHORT_WARMUP = 500, 50
+"""Draws of each chain of a short run that are measured, and that are left out."""
+LONG_RUN = 1000
+"""Draws of each chain of a long run that are measured."""
+
 
 def evaluate(
     key: Key,
     transition: AbstractTransition,
     position: Vector,
     *,
-    num_draws: int = 500,
-    num_warmup: int = 50,
+    num_draws: int = SHORT_RUN,
+    num_warmup: int = SHORT_WARMUP,
 ) -> KernelMetrics:
     """Measure a kernel on fresh chains.
 
@@ -104,7 +109,7 @@ def revalidated(
     positions: np.ndarray,
     marginals: Iterable[Marginal],
     *,
-    num_draws: int = 500,
+    num_draws: int = SHORT_RUN,
 ) -> Candidate:
     """The candidate with what a run from ``positions`` shows, and the faults of its draws.
 
@@ -151,11 +156,10 @@ def validate_best(context: SearchContext, stream: Stream, positions: np.ndarray)
     validator = _Validator(context, key, farthest_point_subset(positions, num_chains))
     seen: set[str] = set()
     while True:
-        rows = [c.report(context.budget.common.cost) for c in context.candidates]
-        name = choose(rows, context.settings.criterion).name
+        name = choose(context.rows, context.settings.criterion).name
         i = next(i for i, c in enumerate(context.candidates) if c.name == name)
         best = context.candidates[i]
-        if name in seen or not (seen or _may_stick(best)):
+        if name in seen or not (seen or may_stick(best)):
             return context
         again, others = validator.measured_again(best)
         if again.worst < THRESHOLDS.short_run_share * best.worst:
@@ -169,8 +173,15 @@ def validate_best(context: SearchContext, stream: Stream, positions: np.ndarray)
         context = context.with_candidates((*before, again, *others, *after))
 
 
-def _may_stick(candidate: Candidate) -> bool:
-    """Whether chains of a candidate may stick in a rare place, unseen in a short run."""
+def may_stick(candidate: Candidate) -> bool:
+    """Whether chains of a candidate may stick in a rare place, unseen in a short run.
+
+    Args:
+        candidate: The candidate.
+
+    Returns:
+        Whether its figure must be that of a long run.
+    """
     if candidate.is_gradient_free and candidate.worst < THRESHOLDS.good_rate:
         return True
     is_bold = candidate.family in (Family.NETWORK, Family.MODE_JUMP)
@@ -186,7 +197,7 @@ class _Validator:
         self.marginals = context.marginals
         self.dtype = context.warmup.position.dtype
 
-    def run(self, candidate: Candidate, num_draws: int = 1000) -> Candidate:
+    def run(self, candidate: Candidate, num_draws: int = LONG_RUN) -> Candidate:
         """The candidate as a long run shows it."""
         dispersed_starts = self.dispersed_starts.astype(self.dtype)
         return revalidated(
@@ -197,7 +208,7 @@ class _Validator:
         """The best candidate in a long run, and what may do better if that disappoints."""
         open_account = self.context.budget.open
         free = best.is_gradient_free and best.worst < THRESHOLDS.good_rate
-        again, others = self.run(best, 2000 if free else 1000), []
+        again, others = self.run(best, 2 * LONG_RUN if free else LONG_RUN), []
         names = {c.name for c in self.context.candidates}
         lost = again.worst < THRESHOLDS.short_run_share * best.worst
         if (lost or again.faults) and best.additions[-1:] != (Addition.HMC,):

@@ -1,28 +1,31 @@
-"""The search of `fit` as one loop: warm-up, proposers, measurement from everywhere, choice."""
+"""The search of `fit` as one loop: warm-up, proposers, choice."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-import jax.numpy as jnp
 import numpy as np
 
-from ..adaptation import NEGLIGIBLE_NATS, WarmupResult, explore, refuse_improper
-from ..diagnostics import Marginal, farthest_point_subset
-from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector, state_at
+from ..adaptation import WarmupResult, explore, refuse_improper
+from ..diagnostics import Marginal
+from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector
 from ..runtime import OnProgress
-from ._budget import Budget, Cost
+from ._budget import Account, Budget, Cost
 from ._candidate import NUTS, SamplerReport
-from ._context import Note, NoteKind, SearchContext, Stream, WarmupFacts
-from ._evaluation import revalidated, validate_best
-from ._selection import choose, may_be_chosen, nuts_cannot_win
+from ._context import Note, NoteKind, SearchContext, WarmupFacts
+from ._selection import choose, may_be_chosen
 from ._settings import Settings
-from ._thresholds import THRESHOLDS
 from .proposers import PROPOSERS
 from .proposers._nuts import CHAINS, measure_nuts
 
 
 class Proposer(Protocol):
     """Whoever adds candidates to a search: one file of `proposers`, one interface."""
+
+    def cost(self, context: SearchContext) -> Cost:
+        """What proposing may cost, as far as it can be told before; nothing where it would not.
+
+        Seconds are those of the gradients, without compilation.
+        """
 
     def propose(self, context: SearchContext) -> SearchContext:
         """The context with more candidates, or with a note that says why there are none."""
@@ -106,16 +109,7 @@ def search(
         )
         for proposer in proposers:
             context = proposer.propose(context)
-        context, positions = _from_everywhere(context)
-        context = validate_best(context, Stream.VALIDATE_ALL, positions)
-        context = _noted(context)
-        found = _found(context, positions)
-    if settings.compare and not nuts_cannot_win(found.rows, context):
-        found = with_nuts(keys[3], target, found)._replace(decided=True)
-    choices = may_be_chosen(found.rows, agreed=context.warmup.agreed)
-    # The choice among candidates stands, whatever NUTS does to ties: one kernel is kept.
-    chosen = NUTS if choose(choices, settings.criterion).is_nuts else found.best_candidate
-    return found._replace(chosen=chosen)
+        return _chosen(context)
 
 
 def _warm_up(
@@ -139,8 +133,31 @@ def _warm_up(
     return warmup
 
 
+def _chosen(context: SearchContext) -> SearchResult:
+    """What is stored of the search, with the choice."""
+    warmup, budget, rows = context.warmup, context.budget, context.rows
+    criterion, comparison = context.settings.criterion, budget.comparison
+    best = choose([row for row in rows if not row.is_nuts], criterion)
+    # The choice among candidates stands, whatever NUTS does to ties: one kernel is kept.
+    first = choose(may_be_chosen(rows, agreed=warmup.agreed), criterion)
+    return SearchResult(
+        chosen=first.name if first.is_nuts else best.name,
+        best_candidate=best.name,
+        kernel=next(c.transition for c in context.candidates if c.name == best.name),
+        rows=tuple(rows),
+        starts=context.far_positions(context.settings.num_chains),
+        dispersed_starts=context.far_positions(CHAINS),
+        notes=context.notes,
+        spent=budget.total,
+        compared=None if comparison is None else comparison.cost,
+        decided=comparison is not None,
+        training=Cost.of(*(c.account.cost for c in context.networks)),
+        warmup=context.facts,
+    )
+
+
 def with_nuts(key: Key, target: AbstractLogDensity, found: SearchResult) -> SearchResult:
-    """The search with NUTS's row added, or a note that says why it could not be measured.
+    """The search with NUTS's row added afterwards, or a note why it could not be measured.
 
     Args:
         key: Key of the measurement.
@@ -150,96 +167,9 @@ def with_nuts(key: Key, target: AbstractLogDensity, found: SearchResult) -> Sear
     Returns:
         The same with its row, and what measuring it took.
     """
-    measured = measure_nuts(key, target, found.dispersed_starts, found.marginals)
-    found = found._replace(compared=measured.cost)
-    if measured.row is None:
-        text = f"NUTS could not be measured: {measured.error}"
-        return found.with_note(NoteKind.NUTS_NOT_MEASURED, text)
-    return found._replace(rows=(*found.rows, measured.row))
-
-
-def _from_everywhere(context: SearchContext) -> tuple[SearchContext, np.ndarray]:
-    """Candidates as they are to be compared, and all positions (dim, n) that any chain found.
-
-    Where chains disagree, every sampler is measured from all those positions: else one that sits in
-    the mode where it started would win, with a fine ESS and R-hat.
-    """
-    warmup = context.warmup
-    positions = np.asarray(warmup.position)
-    if ends := [c.found for c in context.candidates if c.found is not None]:
-        worthy = _worth_a_visit(context.target, np.concatenate(ends, axis=1), warmup)
-        positions = np.concatenate([positions, worthy], axis=1)
-    if not warmup.agreed:
-        dispersed_starts = farthest_point_subset(positions, warmup.position.shape[1]).astype(
-            warmup.position.dtype
-        )
-        marginals = context.marginals
-        context = context.with_candidates(
-            revalidated(context.key, c, dispersed_starts, marginals) for c in context.candidates
-        )
-    return context, positions
-
-
-def _worth_a_visit(
-    target: AbstractLogDensity, positions: np.ndarray, warmup: WarmupResult
-) -> np.ndarray:
-    """Those ends of training chains (dim, n) that are not far from all mass.
-
-    A kernel in training may run away: left out is where log density or gradient is not finite, or
-    the former far below the lowest of the warm-up's chains.
-    """
-    end = state_at(target, jnp.asarray(positions, warmup.position.dtype))
-    lowest = np.min(state_at(target, warmup.position).logdensity)
-    finite = np.isfinite(np.asarray(end.logdensity_grad)).all(axis=0)
-    return positions[:, finite & (np.asarray(end.logdensity) > lowest - NEGLIGIBLE_NATS)]
-
-
-def _noted(context: SearchContext) -> SearchContext:
-    """The context with notes on candidates that are the last choice, and on lost chains."""
-    risky = [
-        f"the {c.name} was the last choice: {c.metrics.nonfinite:.1%} of its proposals were not "
-        "finite"
-        for c in context.candidates
-        if c.metrics.nonfinite > THRESHOLDS.risky_nonfinite
-    ]
-    faulty = [
-        f"the {c.name} {f'counted for {c.reach:.1%}' if c.reach else 'was the last choice'}: "
-        f"{c.faults[0]}"
-        for c in context.candidates
-        if c.faults
-    ]
-    context = context.with_notes(NoteKind.LAST_CHOICE, *risky, *faulty)
-    if lost := context.warmup.num_negligible:
-        text = (
-            f"{lost} times a chain of the warm-up was taken out of a place that holds next to no "
-            f"mass (less than exp(-{NEGLIGIBLE_NATS:.0f}), as estimated there), or, in a map's "
-            "coordinates, "
-            "far out where it stood still"
-        )
-        context = context.with_notes(NoteKind.WARMUP, text)
-    return context
-
-
-def _found(context: SearchContext, positions: np.ndarray) -> SearchResult:
-    """What is stored of the search, the best candidate chosen."""
-    warmup, budget = context.warmup, context.budget
-    # Where chains agree, their far places are the tails: chains started there alone would not be
-    # draws of the target.
-    num_far, dtype = 1 if warmup.agreed else None, warmup.position.dtype
-    rows = tuple(candidate.report(budget.common.cost) for candidate in context.candidates)
-    best = choose(rows, context.settings.criterion).name
-    num_chains = context.settings.num_chains
-    return SearchResult(
-        chosen=best,
-        best_candidate=best,
-        kernel=next(c.transition for c in context.candidates if c.name == best),
-        rows=rows,
-        starts=jnp.asarray(farthest_point_subset(positions, num_chains, num_far), dtype),
-        dispersed_starts=jnp.asarray(farthest_point_subset(positions, CHAINS, num_far), dtype),
-        notes=context.notes,
-        spent=budget.total,
-        compared=None,
-        decided=False,
-        training=Cost.of(*(c.account.cost for c in context.networks)),
-        warmup=context.facts,
-    )
+    account = Account()
+    nuts = measure_nuts(key, target, found.dispersed_starts, found.marginals, account)
+    found = found._replace(compared=account.cost)
+    if isinstance(nuts, Note):
+        return found.with_note(*nuts)
+    return found._replace(rows=(*found.rows, nuts.report(Cost())))

@@ -1,11 +1,30 @@
 """One file for each kind of candidate. A proposer takes the context and returns it with more."""
 
+from ._long_runs import LongRuns
 from ._mode_jumps import ModeJumps
 from ._networks import Networks
+from ._nuts import Nuts
 from ._rotations import LongerRotations, Rotations
 from ._transport import TransportMaps
 
-PROPOSERS = (Rotations(), TransportMaps(), LongerRotations(), ModeJumps(), Networks())
-"""The proposers of a search, cheap ones first."""
+PROPOSERS = (
+    Rotations(),
+    TransportMaps(),
+    LongerRotations(),
+    ModeJumps(),
+    Networks(),
+    LongRuns(),
+    Nuts(),
+)
+"""The proposers of a search, cheap ones first; then those that ask what the others found."""
 
-__all__ = ["PROPOSERS", "LongerRotations", "ModeJumps", "Networks", "Rotations", "TransportMaps"]
+__all__ = [
+    "PROPOSERS",
+    "LongRuns",
+    "LongerRotations",
+    "ModeJumps",
+    "Networks",
+    "Nuts",
+    "Rotations",
+    "TransportMaps",
+]

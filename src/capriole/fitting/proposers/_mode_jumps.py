@@ -15,15 +15,17 @@ from ...adaptation import logdensities
 from ...coordinates import Whitened, diagonal, from_user
 from ...diagnostics import MAX_MODES
 from ...kernels import AbstractLogDensity, ModeJump, Transition, Vector, state_at
-from .._additions import with_small_steps
-from .._budget import Account
+from .._additions import HMC_SHARE, with_small_steps
+from .._budget import Account, Cost
 from .._candidate import Candidate, Kind
 from .._context import SearchContext, Stream
-from .._evaluation import evaluate
+from .._evaluation import SHORT_RUN, SHORT_WARMUP, evaluate
 from .._thresholds import THRESHOLDS
 
 _ANGLES = (math.pi / 2, 0.8)
 """Angles of the rotation within a mode: independent draws of a Gaussian, or half way there."""
+_CLIMB = 30
+"""Gradients of a climb, as expected (Gaussian modes in 2 to 20 dimensions)."""
 _DRAWS = 4096
 """Draws of the importance sampling that refines the modes."""
 _WIDER = 1.2
@@ -51,6 +53,19 @@ class Gaussians(NamedTuple):
 class ModeJumps:
     """Proposes jumps where chains of the warm-up disagree."""
 
+    def cost(self, context: SearchContext) -> Cost:
+        """What it may cost: climbs from all positions; where they end in modes, two runs."""
+        if not self._applies(context):
+            return Cost()
+        chains, move = context.warmup.position.shape[1], 1 / (1 - HMC_SHARE)
+        runs = len(_ANGLES) * chains * move * (SHORT_RUN + SHORT_WARMUP)
+        return context.expected(chains * _CLIMB + _DRAWS + runs)
+
+    @staticmethod
+    def _applies(context: SearchContext) -> bool:
+        few = len(context.warmup.position) <= THRESHOLDS.most_jump_dim
+        return few and not context.warmup.agreed
+
     def propose(self, context: SearchContext) -> SearchContext:
         """`ModeJump` between maxima that the chains' positions lead up to, with HMC moves mixed in.
 
@@ -63,12 +78,11 @@ class ModeJumps:
         Returns:
             The context, with the candidate if there is one.
         """
-        position = np.asarray(context.warmup.position)
-        if context.warmup.agreed or len(position) > THRESHOLDS.most_jump_dim:
+        if not self._applies(context):
             return context
         account = context.budget.open()
         with account.timed():
-            best = _best_jump(context, position, account)
+            best = _best_jump(context, np.asarray(context.warmup.position), account)
         if best is None or not best.metrics.rhat_max < THRESHOLDS.unmixed_rhat:
             context.budget.absorb(account)
             return context

@@ -26,7 +26,7 @@ from ...training import (
     decay,
     train_kernel,
 )
-from .._budget import Account
+from .._budget import Account, Cost
 from .._candidate import Addition, Candidate, Coordinates, KernelMetrics, Kind
 from .._context import NoteKind, SearchContext, TrainingStream
 from .._evaluation import evaluate
@@ -41,6 +41,17 @@ _FREE_SHARE = 0.4
 
 class Networks:
     """Proposes trained kernels where rotations are slow and chains of the warm-up agreed."""
+
+    def cost(self, context: SearchContext) -> Cost:
+        """What it may cost: all steps of the small network, without its measurements."""
+        settings, base = context.settings, context.base
+        if not settings.train_steps or not context.warmup.agreed:
+            return Cost()
+        if context.best_rate > _enough(base):
+            return Cost()
+        small, _ = plans_for(base, dim := len(context.warmup.position), settings.train_steps)
+        moved = small.moved(dim)
+        return context.expected(moved / dim) if moved <= THRESHOLDS.most_moved else Cost()
 
     def propose(self, context: SearchContext) -> SearchContext:
         """Train the planned networks, and mix the Crank-Nicolson move into the best of them.
@@ -57,15 +68,17 @@ class Networks:
             text = "no network was trained: chains of the warm-up disagreed"
             return context.with_notes(NoteKind.LEFT_OUT, text)
         base = context.base
-        is_transported = base.coordinates is Coordinates.TRANSPORT
-        limits = THRESHOLDS
-        enough = limits.no_networks_rate
-        if is_transported:
-            enough = limits.no_networks_rate_transported
-        if context.best_rate > enough:
+        if context.best_rate > (enough := _enough(base)):
             text = f"no network was trained: a kernel without one gives over {enough} effective "
             return context.with_notes(NoteKind.LEFT_OUT, f"{text}draws per gradient")
         return _with_mixture(_trained(context, base))
+
+
+def _enough(base: Candidate) -> float:
+    """The rate above which no network is trained."""
+    is_transported = base.coordinates is Coordinates.TRANSPORT
+    limits = THRESHOLDS
+    return limits.no_networks_rate_transported if is_transported else limits.no_networks_rate
 
 
 def _trained(context: SearchContext, base: Candidate) -> SearchContext:

@@ -37,8 +37,8 @@ from ...sampling import draw_chains
 from .._budget import Account, Budget, Cost
 from .._candidate import Candidate, Coordinates, Kind
 from .._context import SearchContext, Stream
-from .._evaluation import evaluate, revalidated, validate_best
-from .._thresholds import LADDER, SHORT, THRESHOLDS
+from .._evaluation import LONG_RUN, evaluate, revalidated, validate_best
+from .._thresholds import LADDER, SHORT, THRESHOLDS, WARMUP_DRAWS
 from ._pcn import with_rotation
 
 
@@ -113,6 +113,11 @@ class _Accounts(NamedTuple):
 class Rotations:
     """Proposes rotations in the warm-up's white coordinates; the first proposer of every search."""
 
+    def cost(self, context: SearchContext) -> Cost:
+        """What it may cost: lengths up to two, the first in both whitenings if chains agreed."""
+        lengths = SHORT[:2]
+        return context.expected(grids_cost((1, *lengths) if context.warmup.agreed else lengths))
+
     def propose(self, context: SearchContext) -> SearchContext:
         """Rotations, and the best of them measured again in a long run.
 
@@ -142,6 +147,20 @@ class Rotations:
 class LongerRotations:
     """Proposes longer rotations where all others are slow and no transport map helps."""
 
+    def cost(self, context: SearchContext) -> Cost:
+        """What it may cost: two lengths, and a long run."""
+        if not self._applies(context):
+            return Cost()
+        lengths = LADDER[len(SHORT) : len(SHORT) + 2]
+        steps = context.warmup.position.shape[1] * (LONG_RUN + WARMUP_DRAWS)
+        return context.expected(grids_cost(lengths) + steps * lengths[0])
+
+    @staticmethod
+    def _applies(context: SearchContext) -> bool:
+        is_transported = context.base.coordinates is Coordinates.TRANSPORT
+        best = max(candidate.worst * candidate.reach for candidate in context.candidates)
+        return context.warmup.agreed and not is_transported and best < THRESHOLDS.hard_rate
+
     def propose(self, context: SearchContext) -> SearchContext:
         """The lengths above the short ones, in the coordinates of the plain rotation.
 
@@ -152,11 +171,9 @@ class LongerRotations:
             The context with a longer rotation in the place of the plain one and of what was made
             of it, if a long run from far positions shows that it is better.
         """
-        base, agreed = context.base, context.warmup.agreed
-        is_transported = base.coordinates is Coordinates.TRANSPORT
-        best = max(candidate.worst * candidate.reach for candidate in context.candidates)
-        if is_transported or not agreed or best >= THRESHOLDS.hard_rate:
+        if not self._applies(context):
             return context
+        base = context.base
         target: Whitened = base.kernel.target  # type: ignore[assignment]
         key = context.stream(Stream.LONGER_ROTATIONS)
         (longer,) = rotations(
@@ -170,7 +187,7 @@ class LongerRotations:
             progress=context.progress,
         )
         positions = np.asarray(context.warmup.position)
-        longer = revalidated(key, longer, positions, context.marginals, num_draws=1000)
+        longer = revalidated(key, longer, positions, context.marginals, num_draws=LONG_RUN)
         if longer.worst * longer.reach <= base.worst * base.reach:
             context.budget.absorb(longer.account)
             return context
@@ -179,6 +196,19 @@ class LongerRotations:
             context.budget.absorb(candidate.account)
         others = [c for c in context.candidates if c.kind is not Kind.ROTATION]
         return context.with_candidates((longer, *others))
+
+
+def grids_cost(lengths: Sequence[int]) -> int:
+    """Gradients of a grid of angles for each of some lengths, and of measuring the shortest.
+
+    Args:
+        lengths: Leapfrogs of each grid.
+
+    Returns:
+        The number of gradients.
+    """
+    grid = GRID.angles * GRID.chains * (GRID.warmup + GRID.draws)
+    return grid * (sum(lengths) + min(lengths))
 
 
 def rotations(

@@ -32,7 +32,7 @@ from .._candidate import Addition, Candidate, Coordinates
 from .._context import NoteKind, SearchContext, Stream
 from .._evaluation import validate_best
 from .._thresholds import LADDER, SHORT, THRESHOLDS
-from ._rotations import rotations
+from ._rotations import grids_cost, rotations
 
 _ROUNDS = 6
 """Maps that are tried while chains disagree in the coordinates of the last."""
@@ -53,6 +53,19 @@ _EVEN = 0.5
 class TransportMaps:
     """Proposes rotations in a transport map's coordinates where plain ones are slow, or held."""
 
+    def cost(self, context: SearchContext) -> Cost:
+        """What it may cost: a warm-up there and a search like the first; less without a map."""
+        if not self._applies(context):
+            return Cost()
+        warmup = context.warmup
+        windows = _WINDOWS * warmup.num_gradients / max(warmup.num_windows, 1)
+        return context.expected(windows + grids_cost(SHORT))
+
+    @staticmethod
+    def _applies(context: SearchContext) -> bool:
+        is_held = any(c.additions[-1:] == (Addition.ROTATION,) for c in context.candidates)
+        return context.best_rate <= THRESHOLDS.no_networks_rate or is_held
+
     def propose(self, context: SearchContext) -> SearchContext:
         """Rotations in the coordinates of the map that the warm-up's draws ask for.
 
@@ -62,8 +75,7 @@ class TransportMaps:
         Returns:
             The context, with these candidates first and the warm-up there if they are better.
         """
-        is_held = any(c.additions[-1:] == (Addition.ROTATION,) for c in context.candidates)
-        if context.best_rate > THRESHOLDS.no_networks_rate and not is_held:
+        if not self._applies(context):
             return context
         there = transported(context)
         if there is None:
