@@ -163,6 +163,38 @@ def test_nuts_is_held_against_the_marginals_too(monkeypatch):
         assert (row.fixed_gradients, row.fixed_seconds) == (100, 1.5), "nothing of the search's"
 
 
+@pytest.mark.parametrize("then", ["mixes", "does not", "raises"])
+@pytest.mark.parametrize("has_float64", [True, False])
+def test_nuts_that_has_not_mixed_is_measured_again(monkeypatch, then, has_float64):
+    """Longer, with another key and in float64, if the log density can be had in it."""
+    noise, asked = np.random.default_rng(0).normal(size=(8, 1200, 2)), []
+    apart = noise + np.arange(8)[:, None, None]
+
+    def draw(key, target, starts, *, num_draws):
+        asked.append((jax.random.key_data(key).tolist(), str(starts.dtype), num_draws))
+        if len(asked) > 1 and starts.dtype == np.float64 and not has_float64:
+            raise ValueError("the log density is float32 at float64 starts")
+        if len(asked) > 1 and then == "raises":
+            raise FloatingPointError("too far out")
+        is_mixed = len(asked) > 1 and then == "mixes"
+        return peer((noise if is_mixed else apart)[:, :num_draws])
+
+    monkeypatch.setattr(_nuts, "draw_nuts", draw)
+    account, starts = Account(), jnp.zeros((2, 8), jnp.float32)
+    found = _nuts.measure_nuts(jax.random.key(0), PLANE, starts, (), account)
+    precisions = ["float32", "float64"] + ["float32"] * (not has_float64)
+    assert [dtype for _, dtype, _ in asked] == precisions
+    assert [num for *_, num in asked] == [300] + [1200] * (len(asked) - 1)
+    assert asked[0][0] != asked[1][0], "another key"
+    assert (found.metrics.rhat_max < 1.05) == (then == "mixes")
+    draws = 300 + (0 if then == "raises" else 1200)
+    paid = 100 * (1 if then == "raises" else 2) + 10 * 8 * draws
+    assert found.metrics.spent_gradients == account.cost.num_gradients == paid
+    asked.clear()
+    _nuts.measure_nuts(jax.random.key(0), PLANE, starts, (), Account(), retry=False)
+    assert len(asked) == 1
+
+
 def test_places_that_a_kernel_ran_away_to_are_not_visited():
     warmup = exploration()
     far = [[1e3, 1e200, np.nan], [0.0, 1e200, 0.0]]

@@ -95,20 +95,35 @@ def test_the_words_name_gain_and_break_even():
 def test_the_words_say_what_was_cheaper_for_the_run_at_hand(gradients, cheaper):
     found = verdict(row(), NUTS)
     text = found._replace(final=final(0.4, 0.3, gradients)).recommendation()
-    assert text == f"{found.recommendation()} {cheaper}".strip()
+    assert text == f"{cheaper} {found.recommendation()}".strip(), "the sober words come first"
     unknown = found._replace(final=final(float("nan"), 0.3, gradients))
     assert unknown.recommendation() == found.recommendation()
 
 
-def test_the_words_say_that_nuts_had_not_mixed_when_it_was_measured():
-    text = verdict(row(), NUTS._replace(rhat_max=1.57)).recommendation()
-    words = "NUTS's chains had not mixed when measured (R-hat 1.57), so its figures are rough."
-    assert text == f"{verdict(row(), NUTS).recommendation()} {words}"
-    assert "rough" in verdict(row(), NUTS._replace(rhat_max=float("nan"))).recommendation()
+@pytest.mark.parametrize("rhat", [1.57, 1.06, float("nan")])
+def test_nothing_is_said_of_a_rival_that_had_not_mixed_when_it_was_measured(rhat):
+    made = verdict(row(), NUTS._replace(rhat_max=rhat), final=final(0.4, 0.3, 2e4))
+    words = f"NUTS's chains had not mixed when measured (R-hat {rhat:.2f})"
+    assert made.recommendation().startswith(f"Sampled with the rotation. {words}")
+    assert "times" not in made.recommendation()
+    assert "cheaper" not in made.recommendation()
+    assert made.break_even("gradients") is None
+
+
+def test_the_words_say_that_nuts_missed_an_end():
     missed = verdict(row(), NUTS._replace(reach=0.3)).recommendation()
     assert missed.endswith(
         "NUTS's chains missed an end of a funnel when measured, so its figures are rough."
     )
+
+
+@pytest.mark.parametrize(
+    ("ess", "words"),
+    [(74.1, "1,200 times"), (1.87, "31 times"), (0.42, "7 times"), (0.0846, "1.4 times")],
+)
+def test_ratios_are_rounded(ess, words):
+    text = verdict(row(ess=ess, sq=ess), NUTS).recommendation()
+    assert text.startswith(f"The rotation gives {words} NUTS's effective draws per gradient; ")
 
 
 def test_nuts_may_win_and_failure_is_said_first():
@@ -140,7 +155,9 @@ def test_the_table_marks_the_chosen_and_json_is_plain():
         ("NUTS", 0.06),
     ]
     assert content["recommendation"] == made.recommendation()
-    assert content["break_even_effective_draws"]["gradients"] == pytest.approx(6750)
+    assert content["break_even_effective_draws"]["gradients"] is None
+    points = verdict(row(), NUTS).as_dict()["break_even_effective_draws"]
+    assert points["gradients"] == pytest.approx(6750)
 
 
 def test_the_table_says_what_is_wrong_and_what_was_left_out():

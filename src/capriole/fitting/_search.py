@@ -167,8 +167,9 @@ def with_nuts(key: Key, target: AbstractLogDensity, found: SearchResult) -> Sear
     Returns:
         The same with its row, and what measuring it took.
     """
-    account = Account()
-    nuts = measure_nuts(key, target, found.dispersed_starts, found.marginals, account)
+    account, starts = Account(), found.dispersed_starts
+    retry = not found.warmup.is_multimodal  # where chains stay apart, however long they run
+    nuts = measure_nuts(key, target, starts, found.marginals, account, retry=retry)
     found = found._replace(compared=account.cost)
     if isinstance(nuts, Note):
         return found.with_note(*nuts)

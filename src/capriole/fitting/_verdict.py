@@ -129,6 +129,8 @@ class Verdict(NamedTuple):
         chosen, nuts = self.row(self.chosen), self.nuts
         if chosen is None or nuts is None or chosen is nuts or self.is_multimodal:
             return None
+        if not _is_fair(nuts):
+            return None
         return break_even(chosen, nuts, unit=unit)
 
     def recommendation(self) -> str:
@@ -152,11 +154,15 @@ class Verdict(NamedTuple):
                 "apart on this target, so a short run of NUTS says nothing of how it moves between "
                 "the places where they sat."
             )
-        gain = chosen.worst / nuts.worst if nuts.worst > 0 else math.inf
+        if not _is_fair(nuts):
+            return (
+                f"Sampled with the {self.chosen}. NUTS's chains had not mixed when measured (R-hat "
+                f"{nuts.rhat_max:.2f}), so nothing is said of how it compares."
+            )
         words = "; ".join(_when_cheaper(self, chosen, nuts, unit) for unit in _UNITS)
         return (
-            f"The {self.chosen} gives {gain:.2g} times NUTS's effective draws per gradient; "
-            f"{words}.{self._so_few}{_doubt(nuts)}"
+            f"{self._so_few}The {self.chosen} gives {_times(chosen.worst / nuts.worst)} NUTS's "
+            f"effective draws per gradient; {words}.{_doubt(nuts)}"
         )
 
     @property
@@ -182,8 +188,8 @@ class Verdict(NamedTuple):
         units = [name for unit, name in _UNITS.items() if total(nuts, unit) < total(chosen, unit)]
         if not units:
             return ""
-        text = f" For the {_round(drawn)} effective draws of this run NUTS would have been cheaper"
-        return f"{text} {' and '.join(units)}."
+        text = f"For the {_round(drawn)} effective draws of this run NUTS would have been cheaper"
+        return f"{text} {' and '.join(units)}. "
 
     def _note(self, kind: NoteKind) -> str:
         """The first note of a kind; empty if there is none."""
@@ -267,13 +273,21 @@ def _when_cheaper(verdict: Verdict, chosen: SamplerReport, nuts: SamplerReport, 
 
 def _doubt(nuts: SamplerReport) -> str:
     """A sentence where NUTS's figures are rough."""
-    if not nuts.rhat_max < THRESHOLDS.mixed_rhat:
-        what = f"had not mixed when measured (R-hat {nuts.rhat_max:.2f})"
-    elif nuts.reach < 1:
-        what = "missed an end of a funnel when measured"
-    else:
-        return ""
-    return f" NUTS's chains {what}, so its figures are rough."
+    if nuts.reach < 1:
+        return " NUTS's chains missed an end of a funnel when measured, so its figures are rough."
+    return ""
+
+
+def _is_fair(nuts: SamplerReport) -> bool:
+    """Whether it may be compared with: its chains met when measured."""
+    return nuts.rhat_max < THRESHOLDS.mixed_rhat and nuts.worst > 0
+
+
+def _times(gain: float) -> str:
+    """A ratio of two estimates in rounded words."""
+    if gain < 2:
+        return f"{gain:.2g} times"
+    return f"{gain:.0f} times" if gain < 10 else f"{_round(gain)} times"
 
 
 def _round(value: float) -> str:

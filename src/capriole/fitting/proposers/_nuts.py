@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,6 +16,7 @@ from .._budget import Account, Cost
 from .._candidate import Candidate, KernelMetrics, Kind
 from .._context import Note, NoteKind, SearchContext
 from .._selection import nuts_cannot_win
+from .._thresholds import THRESHOLDS
 
 CHAINS = 8
 """Chains with which NUTS is measured."""
@@ -22,6 +24,8 @@ _WARMUP = 1000
 """Steps of adaptation, as users give it: with 300 it does half as well on many targets."""
 _MEASURED_DRAWS = 300
 """Draws of each chain from which its rate is measured."""
+_LONGER = 4
+"""How many times as many draws are measured where its chains have not mixed."""
 _DENSE_UP_TO = 100
 """Dimensions up to which its metric is dense."""
 
@@ -84,8 +88,13 @@ def measure_nuts(
     dispersed_starts: Vector,
     marginals: Iterable[Marginal],
     account: Account,
+    *,
+    retry: bool = True,
 ) -> Candidate | Note:
-    """Measure NUTS, as candidates are.
+    """Measure NUTS, as candidates are; once more and longer, in float64, where it has not mixed.
+
+    Nothing is said of a rival by a run that failed: its chains may have been unlucky, or rounding
+    may have misled the adaptation of one of them.
 
     Args:
         key: Key of the run.
@@ -93,25 +102,40 @@ def measure_nuts(
         dispersed_starts: Starts (dim, chains), far apart.
         marginals: Known marginals, whose ends the draws must not miss.
         account: Where the costs of adaptation and draws go.
+        retry: Whether it may be measured again.
 
     Returns:
         The candidate. An error that the user's own log density raises is a note: what was found
         must not be lost by it.
     """
+    starts, found = jnp.asarray(dispersed_starts[:, :CHAINS]), None
     with account.timed():
         try:
-            draws = draw_nuts(
-                key, target, jnp.asarray(dispersed_starts[:, :CHAINS]), num_draws=_MEASURED_DRAWS
-            )
-            found = _candidate(draws, marginals)
+            draws = draw_nuts(key, target, starts, num_draws=_MEASURED_DRAWS)
+            found = _candidate(draws, marginals, account)
+            if retry and not found.metrics.rhat_max < THRESHOLDS.mixed_rhat:
+                found = _candidate(_drawn_again(key, target, starts), marginals, account)
         except Exception as error:
-            text = f"NUTS could not be measured: {first_line(error)}"
-            return Note(NoteKind.NUTS_NOT_MEASURED, text)
-    account.charge(found.metrics.spent_gradients)
+            if found is None:
+                text = f"NUTS could not be measured: {first_line(error)}"
+                return Note(NoteKind.NUTS_NOT_MEASURED, text)
     return found
 
 
-def _candidate(draws: CountedDraws, marginals: Iterable[Marginal]) -> Candidate:
+def _drawn_again(key: Key, target: AbstractLogDensity, starts: Vector) -> CountedDraws:
+    """Longer draws with another key; in float64 where the log density can be had in it."""
+    key, num_draws = jax.random.fold_in(key, 1), _LONGER * _MEASURED_DRAWS
+    with jax.enable_x64(True):
+        precise = jnp.asarray(np.asarray(starts), np.float64)
+        try:
+            return draw_nuts(key, target, precise, num_draws=num_draws)
+        except (TypeError, ValueError):  # of another precision whatever its arguments have
+            pass
+    return draw_nuts(key, target, starts, num_draws=num_draws)
+
+
+def _candidate(draws: CountedDraws, marginals: Iterable[Marginal], account: Account) -> Candidate:
+    account.charge(draws.warmup_gradients + draws.num_gradients)
     bulk = float(np.min(diagnostics.bulk_ess(draws.position)))
     bulk_sq = float(np.min(diagnostics.bulk_ess_sq(draws.position)))
     ends = tail_problems(draws.position, marginals)
@@ -123,7 +147,7 @@ def _candidate(draws: CountedDraws, marginals: Iterable[Marginal]) -> Candidate:
         rhat_max=float(np.max(diagnostics.rhat(draws.position))),
         nonfinite=0.0,
         num_gradients=draws.num_gradients,
-        spent_gradients=draws.warmup_gradients + draws.num_gradients,
+        spent_gradients=account.cost.num_gradients,
         seconds=draws.seconds,
         compile_seconds=draws.compile_seconds,
     )
