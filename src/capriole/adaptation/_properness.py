@@ -16,8 +16,9 @@ def refuse_improper(target: AbstractLogDensity, starts: Vector) -> int:
     The lines are the axes, and the direction in which gradients are smallest: a combination of
     dimensions may be undetermined where each of them is not. The integral of ``pi(m + t v)`` over t
     is finite only if ``log pi + log t`` tends to minus infinity. So it must fall between one pair
-    of distances at least. That it does is no proof that a density is proper. Flat floors so far
-    down that no volume makes up for them are taken for boundaries.
+    of distances at least. That it does is no proof that a density is proper. A floor so far below
+    the middle of the line that nothing of it could be seen is taken for a clamp, as of a logarithm
+    that is kept from minus infinity.
 
     Args:
         target: The log density.
@@ -36,46 +37,61 @@ def refuse_improper(target: AbstractLogDensity, starts: Vector) -> int:
             where = ""
     if where:
         raise ValueError(
-            f"the log density does not fall towards infinity along {where}, so it has no finite "
-            "integral (it is improper) and cannot be sampled: give a prior, fix what the data do "
-            "not identify, or add the log Jacobian of a change of variables"
+            f"the log density does not fall along {where}. If it has no finite integral (is "
+            "improper): give a prior, fix what the data do not identify, or add the log Jacobian "
+            "of a change of variables. If it is only that wide: start wider (spread)"
         )
-    return starts.shape[1] + 2 * len(PROPERNESS.distances) * (len(starts) + 1)
+    return starts.shape[1] + 2 * (1 + len(PROPERNESS.distances)) * (len(starts) + 1)
 
 
 def _flat(target: AbstractLogDensity, at: np.ndarray, starts: Vector) -> str:
-    """The direction in which the density does not fall, in words; empty if there is none."""
-    dim = len(at)
-    middle, scale = spread(at)
+    """Where the density does not fall, and how far that was asked; empty if there is no such."""
+    dim, (middle, scale) = len(at), spread(at)
     state = state_at(target, starts)
-    gradients = np.asarray(state.logdensity_grad, np.float64) * scale[:, None]
-    gradients = gradients[:, np.isfinite(gradients).all(axis=0)]
-    unasked = np.linalg.eigh(gradients @ gradients.T)[1][:, :1]
-    directions = scale[:, None] * np.concatenate([np.eye(dim), unasked], axis=1)
+    unasked = _unasked(np.asarray(state.logdensity_grad, np.float64) * scale[:, None])
+    directions = scale[:, None] * np.concatenate([np.eye(dim), unasked[:, None]], axis=1)
     directions = np.concatenate([directions, -directions], axis=1)
-    far = np.concatenate(
-        [middle[:, None] + distance * directions for distance in PROPERNESS.distances], axis=1
-    )
-    values = (
-        logdensities(target, far, starts).astype(np.float64).reshape(len(PROPERNESS.distances), -1)
-    )
-    falls = np.diff(values + np.log(PROPERNESS.distances)[:, None], axis=0) < -PROPERNESS.fall
-    # A floor far below all that chains saw, as in where(inside, logp, -1e10), is a boundary and no
-    # flat direction.
+    distances = np.array([0.0, *PROPERNESS.distances])
+    far = np.concatenate([middle[:, None] + t * directions for t in distances], axis=1)
+    values = logdensities(target, far, starts).astype(np.float64).reshape(len(distances), -1)
     known = np.asarray(state.logdensity, np.float64)
-    floor = (
-        np.median(known[np.isfinite(known)])
-        - dim * np.log(PROPERNESS.distances[-1])
-        - PROPERNESS.matters
-    )
-    matters = np.isfinite(values[1:]) & (values[1:] > floor)
-    never = np.all(matters & ~falls, axis=0).reshape(2, -1).any(axis=0)
+    # The middle may lie in a hole, the starts around it.
+    top = np.fmax(values[0, 0], np.median(known[np.isfinite(known)]))
+    flat = _flat_between(values[1:], top).reshape(-1, 2, dim + 1)
+    large = np.flatnonzero(np.abs(unasked) > 0.1 * np.abs(unasked).max())
+    exact = PROPERNESS.exact
+    if not np.all(flat[: exact - 1, :, large], axis=0).any():  # each of them falls there
+        flat[exact - 1 :, :, dim] = True
+    never = np.all(flat, axis=0).any(axis=0)
     if not never.any():
         return ""
     if never[:dim].any():
-        return _named("dimension", np.flatnonzero(never[:dim]))
-    sizes = np.abs(unasked[:, 0])
-    return _named("a combination of dimensions", np.flatnonzero(sizes > 0.1 * sizes.max()))
+        named, out_to = _named("dimension", np.flatnonzero(never[:dim])), distances[-1]
+    else:
+        named, out_to = _named("a combination of dimensions", large), distances[exact]
+    return f"{named}, out to {out_to:.0e} standard deviations of the starts"
+
+
+def _unasked(gradients: np.ndarray) -> np.ndarray:
+    """The direction (dim,) in which the ``gradients`` (dim, n) are smallest."""
+    gradients = gradients[:, np.isfinite(gradients).all(axis=0)]
+    return np.linalg.eigh(gradients @ gradients.T)[1][:, 0]
+
+
+def _flat_between(values: np.ndarray, top: float) -> np.ndarray:
+    """Flags of pairs of distances between which a line does not fall, where that matters.
+
+    Args:
+        values: Log densities (distances, lines).
+        top: Log density in the middle.
+
+    Returns:
+        The flags (distances - 1, lines).
+    """
+    # Of a stretch as long as it is far.
+    mass = values + np.log(PROPERNESS.distances)[:, None]
+    falls = np.diff(mass, axis=0) < -PROPERNESS.fall
+    return np.isfinite(mass[1:]) & (mass[1:] > top - PROPERNESS.clamp) & ~falls
 
 
 def _named(what: str, dimensions: np.ndarray) -> str:
