@@ -11,7 +11,7 @@ import pytest
 
 import capriole
 from capriole import AbstractLogDensity
-from capriole.fitting import Budget, Cost, Kind, _api, search
+from capriole.fitting import Account, Budget, Cost, Kind, _api, search
 from capriole.fitting.proposers import LongRuns, Networks, Rotations, _networks
 from stored import candidate
 
@@ -56,8 +56,13 @@ def told_and_counted(energy, dim=2, **options):
 
 
 def test_the_gradients_of_a_whole_fit_are_those_that_were_computed():
-    _, told, computed = told_and_counted(gaussian)
+    verdict, told, computed = told_and_counted(gaussian)
     assert 0 <= computed - told < 0.01 * told, "but for those of the first checks and of starts"
+    names = ["warm-up", "rotations", "warm-up of the draws", "draws"]
+    assert [stage.name for stage in verdict.stages] == names
+    assert sum(stage.cost.num_gradients for stage in verdict.stages) == told
+    rotations = verdict.stages[1]
+    assert 0.5 < rotations.cost.num_gradients / rotations.expected.num_gradients < 2
 
 
 @pytest.mark.slow
@@ -96,6 +101,24 @@ def test_what_a_candidate_that_is_given_up_cost_counts():
     assert before == budget.total.num_gradients == 137
     assert budget.common.cost.num_gradients == 107
     assert (kept.cost.num_gradients, given_up.cost.num_gradients) == (30, 0), "counted once"
+
+
+def test_a_stage_has_what_was_spent_in_it_whoever_was_charged():
+    with Budget() as budget:
+        budget.common.charge(100)
+        with budget.stage("rotations", Cost(40)):
+            account = budget.open()
+            account.charge(30)
+            budget.absorb(account)
+        with budget.stage("networks", Cost(10)):
+            pass
+        with budget.stage("measuring NUTS"):
+            budget.comparison = Account()
+            budget.comparison.add(Cost(7, 0.5, 0.25))
+    first, nuts = budget.stages
+    assert (first.name, first.cost.num_gradients, first.expected) == ("rotations", 30, Cost(40))
+    assert (nuts.name, nuts.cost.num_gradients, nuts.expected) == ("measuring NUTS", 7, Cost())
+    assert budget.total.num_gradients == 130, "comparing is no part of it"
 
 
 def test_a_strangers_account_is_not_absorbed():

@@ -8,10 +8,12 @@ import pytest
 from capriole.diagnostics import Difference, ModeShare, Problem, ProblemKind, Severity, not_mixed
 from capriole.fitting import (
     Coordinates,
+    Cost,
     Kind,
     Note,
     NoteKind,
     SamplerReport,
+    Stage,
     Verdict,
     break_even,
     cheaper_until,
@@ -185,6 +187,7 @@ def full():
         final=final(0.4, 0.3, 20_000),
         difference=Difference(3.5, "mean", 1),
         modes=(ModeShare((0.0,), (1.0,), 0.5, 0.4), ModeShare((9.0,), (1.0,), 0.5, 0.6)),
+        stages=(Stage("rotations", Cost(150_000, 2.0, 1.5), Cost(140_000, 3.0)),),
     )
 
 
@@ -193,6 +196,8 @@ def test_a_verdict_is_read_back_as_it_was():
     again = Verdict.read(content)
     assert again == full()
     assert again.table() == full().table()
+    words = ["rotations", "1.5e+05", "1.4e+05", "2.0", "1.5"]
+    assert again.table().splitlines()[-1].split() == words
     assert "within 3.5 standard errors of the warm-up's (worst in dimension 1)" in again.health()
     assert "2 modes with 40% 60% of the draws (the warm-up's estimate: 50% 50%)" in again.health()
 

@@ -6,7 +6,7 @@ candidate), `_selection` (the choice), `_final_run` and `_verdict`.
 
 from ._additions import hmc_move, with_finer_steps, with_small_steps
 from ._api import Fit, fit
-from ._budget import Account, Budget, Cost
+from ._budget import Account, Budget, Cost, Stage
 from ._candidate import (
     NUTS,
     Addition,
@@ -80,6 +80,7 @@ __all__ = [
     "SearchContext",
     "SearchResult",
     "Settings",
+    "Stage",
     "Stream",
     "TransportMaps",
     "Verdict",

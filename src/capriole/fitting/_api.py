@@ -26,7 +26,7 @@ from ..diagnostics import (
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector, state_at
 from ..runtime import OnProgress, Progress, to_plain
 from ..sampling import CountedDraws, Draws, as_key, prepare, tally_arguments, to_datatree, to_tree
-from ._budget import Cost
+from ._budget import Cost, Stage
 from ._candidate import NUTS, KernelMetrics, SamplerReport
 from ._context import NoteKind, WarmupFacts
 from ._final_run import Final, InMemory, KernelSampler, NutsSampler, RunStore, run_until_mixed
@@ -273,8 +273,10 @@ def _replaced(
 ) -> SearchResult:
     """Another sampler chosen instead of one whose run failed; that run is paid for."""
     why = "; ".join(map(str, fatal(drawn.problems)))
-    spent = Cost.of(found.spent, drawn.spent, drawn.run)
-    found = found._replace(chosen=chosen, spent=spent)
+    given_up = Cost.of(drawn.spent, drawn.run)
+    stages = (*found.stages, Stage("draws that were given up", given_up))
+    spent = Cost.of(found.spent, given_up)
+    found = found._replace(chosen=chosen, spent=spent, stages=stages)
     return found.with_note(kind, f"{text}: {why}")
 
 
@@ -430,6 +432,11 @@ def _verdict(found: SearchResult, drawn: _Drawn, settings: Settings, seed: str) 
         final=drawn.final,
         difference=drawn.check.difference,
         modes=drawn.check.modes,
+        stages=(
+            *found.stages,
+            Stage("warm-up of the draws", drawn.spent),
+            Stage("draws", drawn.run),
+        ),
     )
 
 

@@ -33,6 +33,20 @@ class Cost(NamedTuple):
         return cls(*(sum(getattr(run, name) for run in runs) for name in cls._fields))
 
 
+class Stage(NamedTuple):
+    """A stage of a fit: what it took, and what it was expected to take.
+
+    Attributes:
+        name: Its name for people.
+        cost: What it took.
+        expected: What its proposer said before; nothing where nobody was asked.
+    """
+
+    name: str
+    cost: Cost
+    expected: Cost = Cost()
+
+
 class Account:
     """The costs of one purpose: of the warm-up and the search as a whole, or of one candidate."""
 
@@ -66,11 +80,13 @@ class Budget:
     Attributes:
         common: Costs of the warm-up, and of all that belongs to no candidate.
         comparison: Costs of measuring NUTS, no part of the total; None: it was not measured.
+        stages: The stages that took anything, in their order.
     """
 
     def __init__(self) -> None:
         self.common = Account()
         self.comparison: Account | None = None
+        self.stages: list[Stage] = []
         self._accounts: list[Account] = [self.common]
         self._clock = CompileClock()
 
@@ -93,10 +109,23 @@ class Budget:
             self.common.charge(account.cost.num_gradients)
             account.cost = account.cost._replace(num_gradients=0)  # others may share the account
 
+    @contextmanager
+    def stage(self, name: str, expected: Cost | None = None) -> Iterator[None]:
+        """Record what a ``with`` block takes as a stage."""
+        before = self._everything
+        yield
+        took = (now - then for now, then in zip(self._everything, before, strict=True))
+        if (cost := Cost(*took)).num_gradients:
+            self.stages.append(Stage(name, cost, expected or Cost()))
+
     @property
     def total(self) -> Cost:
         """All gradients, and the seconds since the search began, but for those of comparing."""
-        gradients = sum(account.cost.num_gradients for account in self._accounts)
         other = Cost() if self.comparison is None else self.comparison.cost
-        seconds = self._clock.seconds - other.seconds
-        return Cost(gradients, seconds, self._clock.compile_seconds - other.compile_seconds)
+        return Cost(*(all_ - its for all_, its in zip(self._everything, other, strict=True)))
+
+    @property
+    def _everything(self) -> Cost:
+        accounts = [*self._accounts, *((self.comparison,) if self.comparison else ())]
+        gradients = sum(account.cost.num_gradients for account in accounts)
+        return Cost(gradients, self._clock.seconds, self._clock.compile_seconds)

@@ -9,17 +9,23 @@ from ..adaptation import WarmupResult, explore, refuse_improper
 from ..diagnostics import Marginal
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector
 from ..runtime import OnProgress
-from ._budget import Account, Budget, Cost
+from ._budget import Account, Budget, Cost, Stage
 from ._candidate import NUTS, SamplerReport
 from ._context import Note, NoteKind, SearchContext, WarmupFacts
 from ._selection import choose, may_be_chosen
 from ._settings import Settings
-from .proposers import PROPOSERS
+from .proposers import PROPOSERS, Nuts
 from .proposers._nuts import CHAINS, measure_nuts
 
 
 class Proposer(Protocol):
-    """Whoever adds candidates to a search: one file of `proposers`, one interface."""
+    """Whoever adds candidates to a search: one file of `proposers`, one interface.
+
+    Attributes:
+        name: Its name for people, in the table of costs.
+    """
+
+    name: str
 
     def cost(self, context: SearchContext) -> Cost:
         """What proposing may cost, as far as it can be told before; nothing where it would not.
@@ -48,6 +54,7 @@ class SearchResult(NamedTuple):
         decided: Whether the choice waited for NUTS.
         training: What training networks took, a part of ``spent``.
         warmup: What the verdict needs of the warm-up.
+        stages: What each stage of the search took, NUTS's among them.
     """
 
     chosen: str
@@ -62,6 +69,7 @@ class SearchResult(NamedTuple):
     decided: bool
     training: Cost
     warmup: WarmupFacts
+    stages: tuple[Stage, ...] = ()
 
     @property
     def uses_nuts(self) -> bool:
@@ -103,12 +111,14 @@ def search(
         ValueError: The density has no finite integral along some line.
     """
     with Budget() as budget:
-        warmup = _warm_up(keys[0], target, position, settings, progress, budget)
+        with budget.stage("warm-up"):
+            warmup = _warm_up(keys[0], target, position, settings, progress, budget)
         context = SearchContext(
             target, settings, budget, keys[1], keys[2], keys[3], progress, warmup
         )
         for proposer in proposers:
-            context = proposer.propose(context)
+            with budget.stage(proposer.name, proposer.cost(context)):
+                context = proposer.propose(context)
         return _chosen(context)
 
 
@@ -153,6 +163,7 @@ def _chosen(context: SearchContext) -> SearchResult:
         decided=comparison is not None,
         training=Cost.of(*(c.account.cost for c in context.networks)),
         warmup=context.facts,
+        stages=tuple(budget.stages),
     )
 
 
@@ -170,7 +181,8 @@ def with_nuts(key: Key, target: AbstractLogDensity, found: SearchResult) -> Sear
     account, starts = Account(), found.dispersed_starts
     retry = not found.warmup.is_multimodal  # where chains stay apart, however long they run
     nuts = measure_nuts(key, target, starts, found.marginals, account, retry=retry)
-    found = found._replace(compared=account.cost)
+    stages = (*found.stages, Stage(Nuts.name, account.cost))
+    found = found._replace(compared=account.cost, stages=stages)
     if isinstance(nuts, Note):
         return found.with_note(*nuts)
     return found._replace(rows=(*found.rows, nuts.report(Cost())))

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Self
 
 from ..diagnostics import Difference, ModeShare, Problem
 from ..runtime import from_plain, to_plain
+from ._budget import Stage
 from ._candidate import NUTS, KernelMetrics, SamplerReport
 from ._context import Note, NoteKind
 from ._thresholds import THRESHOLDS
@@ -77,6 +78,7 @@ class Verdict(NamedTuple):
         final: What the kernel achieved in its own run; None where NUTS drew.
         difference: The moment that differs most from the warm-up's.
         modes: The modes, with the share of the draws in each.
+        stages: What each stage of the fit took.
     """
 
     rows: tuple[SamplerReport, ...]
@@ -89,6 +91,7 @@ class Verdict(NamedTuple):
     final: KernelMetrics | None = None
     difference: Difference | None = None
     modes: tuple[ModeShare, ...] = ()
+    stages: tuple[Stage, ...] = ()
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> Self:
@@ -213,7 +216,7 @@ class Verdict(NamedTuple):
         }
 
     def table(self) -> str:
-        """All samplers as fixed-width text, best first; below them what is said of the draws."""
+        """All samplers as fixed-width text, best first; what is said of the draws; what it took."""
         width = max((19, *(len(row.name) for row in self.rows))) + 1
         lines = [
             f"{'sampler':<{width}}{'M':>4}{'ESS/grad':>11}{'ESS of x²':>11}{'ESS/s':>11}"
@@ -231,7 +234,19 @@ class Verdict(NamedTuple):
         problems = [] if self.failed else [f"Problem: {problem}." for problem in self.problems]
         health = [f"Health: {text}." for text in (self.health(),) if text]
         notes = [f"Note: {note.text}." for note in self.notes]
-        return "\n".join([*lines, "", self.recommendation(), *health, *problems, *notes])
+        costs = ["", self.costs()] if self.stages else []
+        return "\n".join([*lines, "", self.recommendation(), *health, *problems, *notes, *costs])
+
+    def costs(self) -> str:
+        """What each stage took, one line each, beside what it was expected to take."""
+        lines = [f"{'stage':<25}{'gradients':>11}{'expected':>11}{'s':>8}{'compiling':>11}"]
+        for name, cost, expected in self.stages:
+            guess = f"{expected.num_gradients:.2g}" if expected.num_gradients else "-"
+            lines.append(
+                f"{name:<25}{cost.num_gradients:>11.2g}{guess:>11}{cost.seconds:>8.1f}"
+                f"{cost.compile_seconds:>11.1f}"
+            )
+        return "\n".join(lines)
 
     def health(self) -> str:
         """R-hat, proposals that were not finite, z against the warm-up and modes, if known."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ..fitting import NUTS, Cost, Note, SamplerReport, SearchResult, WarmupFacts
+from ..fitting import NUTS, Cost, Note, SamplerReport, SearchResult, Stage, WarmupFacts
 from ..kernels import AbstractLogDensity, Vector
 from ..models import load, save
 from ..runtime import Arrays, checksum, from_plain, to_plain
@@ -38,11 +38,12 @@ class _Facts(NamedTuple):
     decided: bool
     training: Cost
     warmup: WarmupFacts
+    stages: tuple[Stage, ...] = ()
 
     def checked(self, dim: int) -> "_Facts":
         """Itself. Raises ValueError for what no search finds."""
-        if len(self.rows) > _MOST or len(self.notes) > _MOST:
-            raise ValueError(f"more than {_MOST} samplers or notes")
+        if max(map(len, (self.rows, self.notes, self.stages))) > _MOST:
+            raise ValueError(f"more than {_MOST} samplers, notes or stages")
         names = [row.name for row in self.rows]
         for name in (self.chosen, self.best_candidate):
             if name not in names:

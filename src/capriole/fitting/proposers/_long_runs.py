@@ -20,6 +20,8 @@ class LongRuns:
     R-hat.
     """
 
+    name = "long runs of the best"
+
     def cost(self, context: SearchContext) -> Cost:
         """What it may cost: one long run of the best candidate, of all where chains disagree."""
         name = choose(context.rows, context.settings.criterion).name

@@ -53,6 +53,8 @@ class Gaussians(NamedTuple):
 class ModeJumps:
     """Proposes jumps where chains of the warm-up disagree."""
 
+    name = "jumps between modes"
+
     def cost(self, context: SearchContext) -> Cost:
         """What it may cost: climbs from all positions; where they end in modes, two runs."""
         if not self._applies(context):

@@ -42,6 +42,8 @@ _FREE_SHARE = 0.4
 class Networks:
     """Proposes trained kernels where rotations are slow and chains of the warm-up agreed."""
 
+    name = "networks"
+
     def cost(self, context: SearchContext) -> Cost:
         """What it may cost: all steps of the small network, without its measurements."""
         settings, base = context.settings, context.base

@@ -33,6 +33,8 @@ _DENSE_UP_TO = 100
 class Nuts:
     """Proposes NUTS where it may win; the last proposer, as it is measured against the others."""
 
+    name = "measuring NUTS"
+
     def cost(self, context: SearchContext) -> Cost:
         """What it may cost: trees as long as half a turn at the warm-up's step size."""
         if _is_no_choice(context):

@@ -113,6 +113,8 @@ class _Accounts(NamedTuple):
 class Rotations:
     """Proposes rotations in the warm-up's white coordinates; the first proposer of every search."""
 
+    name = "rotations"
+
     def cost(self, context: SearchContext) -> Cost:
         """What it may cost: lengths up to two, the first in both whitenings if chains agreed."""
         lengths = SHORT[:2]
@@ -146,6 +148,8 @@ class Rotations:
 
 class LongerRotations:
     """Proposes longer rotations where all others are slow and no transport map helps."""
+
+    name = "longer rotations"
 
     def cost(self, context: SearchContext) -> Cost:
         """What it may cost: two lengths, and a long run."""

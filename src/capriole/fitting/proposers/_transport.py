@@ -53,6 +53,8 @@ _EVEN = 0.5
 class TransportMaps:
     """Proposes rotations in a transport map's coordinates where plain ones are slow, or held."""
 
+    name = "transport map"
+
     def cost(self, context: SearchContext) -> Cost:
         """What it may cost: a warm-up there and a search like the first; less without a map."""
         if not self._applies(context):
