@@ -116,9 +116,14 @@ class Rotations:
     name = "rotations"
 
     def cost(self, context: SearchContext) -> Cost:
-        """What it may cost: lengths up to two, the first in both whitenings if chains agreed."""
-        lengths = SHORT[:2]
-        return context.expected(grids_cost((1, *lengths) if context.warmup.agreed else lengths))
+        """What it may cost: lengths up to two, a Crank-Nicolson move, and all of it refined once.
+
+        On easy targets it takes half of that, on hard ones twice as much.
+        """
+        lengths, pcn = SHORT[:2], (1,)
+        both = (1,) if context.warmup.agreed else ()  # whitenings
+        refined = (lengths[-1], *pcn)
+        return context.expected(grids_cost((*both, *lengths, *refined)) + grids_cost(pcn))
 
     def propose(self, context: SearchContext) -> SearchContext:
         """Rotations, and the best of them measured again in a long run.

@@ -56,11 +56,14 @@ class TransportMaps:
     name = "transport map"
 
     def cost(self, context: SearchContext) -> Cost:
-        """What it may cost: a warm-up there and a search like the first; less without a map."""
+        """What it may cost: two windows of a warm-up there, and all short rotations.
+
+        Less where the draws ask for no map, and more where chains disagree in several.
+        """
         if not self._applies(context):
             return Cost()
         warmup = context.warmup
-        windows = _WINDOWS * warmup.num_gradients / max(warmup.num_windows, 1)
+        windows = 2 * warmup.num_gradients / max(warmup.num_windows, 1)
         return context.expected(windows + grids_cost(SHORT))
 
     @staticmethod
