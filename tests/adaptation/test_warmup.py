@@ -8,7 +8,7 @@ import pytest
 from capriole import PerChain
 from capriole.adaptation import _warmup, explore, start_state, whiten_by_gradients
 from capriole.adaptation._thresholds import WARMUP
-from capriole.adaptation._warmup import _explored_ends, _Window, _without_the_lost, change
+from capriole.adaptation._warmup import Window, _explored_ends, _without_the_lost, change
 from capriole.coordinates import (
     Whitened,
     Whitening,
@@ -127,7 +127,7 @@ def test_under_a_bell_a_frozen_chain_far_out_is_lost_unless_it_is_dense_there(de
     draws[:, :, 5] = 9.0
     lp = rng.normal(size=(100, 16)) / 10
     lp[:, 5] = density
-    window = _Window(draws, lp, draws[:, -1], 0.3, 0.8, 1)
+    window = Window(draws, lp, draws[:, -1], 0.3, 0.8, 1)
     assert _without_the_lost(window, gaussianized=False)[1] == 0
     kept, num = _without_the_lost(window, gaussianized=True)
     assert num == lost

@@ -7,6 +7,7 @@ have been) and `_properness`.
 from ._laplace_marginals import Profile, bending, profile
 from ._logdensities import logdensities
 from ._properness import refuse_improper
+from ._short_warmup import explore_briefly
 from ._thresholds import CHUNK, NEGLIGIBLE_NATS
 from ._warmup import WarmupResult, explore, start_state, whiten_by_gradients
 
@@ -17,6 +18,7 @@ __all__ = [
     "WarmupResult",
     "bending",
     "explore",
+    "explore_briefly",
     "logdensities",
     "profile",
     "refuse_improper",

@@ -98,7 +98,7 @@ class WarmupResult(NamedTuple):
         return met and not self.num_stuck and not self.num_missed
 
 
-class _Window(NamedTuple):
+class Window(NamedTuple):
     """A window of the warm-up: draws (dim, draws, chains), their log densities and last positions,
     whitened.
     """
@@ -163,7 +163,7 @@ def explore(
             host = on_host(whitening)
             start = jnp.asarray(host.inverse(np.asarray(position)))
             white = Whitened(logdensity, whitening)
-            window = _window(jax.random.fold_in(key, count), white, start, WARMUP.steps)
+            window = hmc_window(jax.random.fold_in(key, count), white, start, WARMUP.steps)
             gradients, count = gradients + window.num_gradients, count + 1
             if gaussianized or count >= WARMUP.leave_from:
                 window, lost = _without_the_lost(window, gaussianized=gaussianized)
@@ -208,7 +208,7 @@ def explore(
         fisher=fisher,
         rhat_max=rhat,
         max_separation=max_separation,
-        step_size=math.sqrt(2 * math.tan(window.turn / 2) * math.sin(window.turn)),
+        step_size=hmc_step_size(window.turn),
         acceptance_rate=window.acceptance_rate,
         num_windows=count,
         num_negligible=num_negligible,
@@ -221,33 +221,50 @@ def explore(
     )
 
 
-def _window(
-    key: Key, target: Whitened, position: Vector, num_steps: int, most: float = WARMUP.largest_angle
-) -> _Window:
-    """One window, its angle per leapfrog steered after each update::
+def hmc_window(
+    key: Key,
+    target: Whitened,
+    position: Vector,
+    num_steps: int,
+    most: float = WARMUP.largest_angle,
+    *,
+    first_angle: float = WARMUP.first_angle,
+    leapfrogs: int = WARMUP.leapfrogs,
+    update: int = WARMUP.update,
+) -> Window:
+    """One window of HMC, its angle per leapfrog steered after each update::
 
         log angle += 2 / sqrt(k + 1) (mean A - 0.8)
 
-    at most ``most``, times a factor for each chain and update, against resonances (Andrieu and
-    Thoms 2008).
+    at most ``most``, times a factor for each chain and update, against resonances.
+
+    Args:
+        key: Key of everything random.
+        target: The target in white coordinates.
+        position: Starts (dim, chains), in these coordinates.
+        num_steps: Steps of each chain.
+        most: Largest angle of one leapfrog, in radians.
+        first_angle: Its first value.
+        leapfrogs: Leapfrogs of a step.
+        update: Steps between two updates.
+
+    Returns:
+        What the second half of the steps saw.
+
+    References:
+        Andrieu and Thoms 2008, A tutorial on adaptive MCMC.
     """
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    length, dtype = jnp.asarray(WARMUP.leapfrogs), position.dtype
+    length, dtype = jnp.asarray(leapfrogs), position.dtype
     state: Any = None
-    log_turn, kept, lp, rates, chunks = (
-        math.log(WARMUP.first_angle),
-        [],
-        [],
-        [],
-        num_steps // WARMUP.update,
-    )
+    log_turn, kept, lp, rates, chunks = math.log(first_angle), [], [], [], num_steps // update
     for k in range(chunks):
         turns = np.exp(log_turn) * generator.uniform(*WARMUP.jitter, position.shape[1])
-        kernel = Transition(target, Rotation(jnp.asarray(WARMUP.leapfrogs * turns, dtype), length))
+        kernel = Transition(target, Rotation(jnp.asarray(leapfrogs * turns, dtype), length))
         state = start_state(kernel, position) if state is None else state
         steps: dict[str, Any] = {
-            "num_draws": WARMUP.update,
-            "first_step": k * WARMUP.update,
+            "num_draws": update,
+            "first_step": k * update,
             "chunk_size": CHUNK,
         }
         ((state, record),) = draw_chunks(key, kernel, state, **steps)
@@ -258,11 +275,14 @@ def _window(
             lp.append(record.lp)
             rates.append(rate)
     draws = np.concatenate(kept).transpose(1, 0, 2)
-    spent = chunks * WARMUP.update * WARMUP.leapfrogs * position.shape[1]
+    spent = chunks * update * leapfrogs * position.shape[1]
     last = np.asarray(state.position)
-    return _Window(
-        draws, np.concatenate(lp), last, math.exp(log_turn), float(np.mean(rates)), spent
-    )
+    return Window(draws, np.concatenate(lp), last, math.exp(log_turn), float(np.mean(rates)), spent)
+
+
+def hmc_step_size(turn: float) -> float:
+    """The leapfrog's step size at the start of a rotation by ``turn`` radians per leapfrog."""
+    return math.sqrt(2 * math.tan(turn / 2) * math.sin(turn))
 
 
 def start_state(kernel: AbstractTransition, position: Vector) -> State:
@@ -287,7 +307,7 @@ def start_state(kernel: AbstractTransition, position: Vector) -> State:
     )
 
 
-def _without_the_lost(window: _Window, *, gaussianized: bool) -> tuple[_Window, int]:
+def _without_the_lost(window: Window, *, gaussianized: bool) -> tuple[Window, int]:
     """The window with chains in places without mass replaced by others; and their number.
 
     With the mean log density of a chain and its deviations, the mass of its place is about::
@@ -330,7 +350,7 @@ def _explored_ends(
     ends, spent = [], 0
     for i in range(starts.shape[1] // chains):
         batch = host.inverse(starts[:, i * chains : (i + 1) * chains])
-        window = _window(
+        window = hmc_window(
             jax.random.fold_in(key, i),
             target,
             jnp.asarray(batch),

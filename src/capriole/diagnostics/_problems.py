@@ -28,6 +28,7 @@ class ProblemKind(Enum):
     TAIL_STICKY = "tail sticky"
     DIFFERS_FROM_WARMUP = "differs from the warm-up"
     WARMUP_UNRELIABLE = "warm-up unreliable"
+    TOO_FEW = "too few"
     INTERRUPTED = "interrupted"
     TRAINING = "training"
 

@@ -29,10 +29,18 @@ from ..sampling import CountedDraws, Draws, as_key, prepare, tally_arguments, to
 from ._budget import Cost, Stage
 from ._candidate import NUTS, KernelMetrics, SamplerReport
 from ._context import NoteKind, WarmupFacts
-from ._final_run import Final, InMemory, KernelSampler, NutsSampler, RunStore, run_until_mixed
+from ._final_run import (
+    Final,
+    InMemory,
+    KernelSampler,
+    NutsSampler,
+    RunStore,
+    draws_per_chain,
+    run_until_mixed,
+)
 from ._search import SearchResult, search, with_nuts
 from ._settings import Settings
-from ._thresholds import EXPLORATORY_RATIO, THRESHOLDS
+from ._thresholds import EXPLORATORY_RATIO, THRESHOLDS, WARMUP_DRAWS
 from ._verdict import RATES, Verdict
 from .proposers._nuts import first_line
 
@@ -40,6 +48,8 @@ if TYPE_CHECKING:
     import xarray
 
 
+_DRAWS = 1000
+"""Draws of each chain where neither ``num_draws`` nor ``num_effective`` is given."""
 _CUT_SHORT = "interrupted in a longer run, so the draws are those of the shorter one before"
 """What is said where a longer pass was interrupted."""
 
@@ -64,11 +74,12 @@ def fit(
     *,
     seed: int | Key = 0,
     num_chains: int = 16,
-    num_draws: int = 1000,
+    num_draws: int | None = None,
+    num_effective: int | None = None,
     spread: float = 1.0,
     train_steps: int = 3000,
     num_warmup_chains: int = 64,
-    compare: bool = True,
+    compare: bool | None = None,
     criterion: str = "gradients",
     progress: Callable[[Progress], None] | None = None,
     resume: RunStore | None = None,
@@ -91,11 +102,15 @@ def fit(
         init: One position. Chains start at ``init + spread * N(0, I)``.
         seed: A whole number or a JAX key, of everything random.
         num_chains: Chains of the final run.
-        num_draws: Draws of each chain, at least 8 (R-hat needs them).
+        num_draws: Draws of each chain, at least 8 (R-hat needs them); 1,000 by default.
+        num_effective: Effective draws instead, of x and of x^2 in the worst dimension. `fit` then
+            takes the shortest way to them: a short warm-up and one rotation, where their draws look
+            simple, else the whole search.
         spread: Standard deviation of the starts around ``init``, in the user's coordinates.
         train_steps: Training steps of a network; 0: no networks.
         num_warmup_chains: Chains of the warm-up.
-        compare: Whether NUTS is measured, at the latest for the verdict.
+        compare: Whether NUTS is measured, at the latest for the verdict. None: unless effective
+            draws are asked for, which NUTS's measurement would cost several times.
         criterion: "gradients" or "seconds": per which an effective draw counts.
         progress: Called with every `Progress` event.
         resume: Keeps what is finished in a folder and goes on from it:
@@ -113,8 +128,20 @@ def fit(
     References:
         Levy, Hoffman and Sohl-Dickstein, ICLR 2018; docs/fit.md.
     """
+    if num_draws is not None and num_effective is not None:
+        raise ValueError(
+            f"num_effective={num_effective!r:.20} and num_draws={num_draws!r:.20} were both given: "
+            "ask for effective draws or for draws of each chain"
+        )
     settings = Settings(
-        num_chains, num_draws, spread, train_steps, num_warmup_chains, compare, criterion
+        num_chains=num_chains,
+        num_draws=_DRAWS if num_draws is None else num_draws,
+        spread=spread,
+        train_steps=train_steps,
+        num_warmup_chains=num_warmup_chains,
+        compare=num_effective is None if compare is None else compare,
+        criterion=criterion,
+        num_effective=num_effective,
     ).checked()
     keeper = InMemory() if resume is None else resume
     root = as_key(seed)
@@ -127,11 +154,33 @@ def fit(
     found = keeper.search(target, lambda: search(keys[1:5], target, position, settings, progress))
     run = _Run(keys[4:6], repr(seed), target, settings, keeper, progress)
     found, drawn = run.draw_chosen(found)
-    if settings.compare and drawn.completed:  # after Ctrl-C nothing more is measured
+    if found.is_direct and drawn.completed and fatal(drawn.problems) and not keeper.has_verdict:
+        found = _searched_again(keys[1:5], found, drawn, target, position, run)
+        found, drawn = run.draw_chosen(found)
+    in_need = settings.num_effective is not None and fatal(drawn.problems)
+    # After Ctrl-C nothing more is measured.
+    if drawn.completed and (settings.compare or in_need):
         found, drawn = run.compared(found, drawn)
     verdict = _verdict(found, drawn, settings, repr(seed))
     kernel = None if found.uses_nuts else found.kernel
     return Fit(keeper.finish(_stamped(drawn.tree, verdict), verdict), verdict, kernel)
+
+
+def _searched_again(
+    keys: Sequence[Key],
+    found: SearchResult,
+    drawn: "_Drawn",
+    target: AbstractLogDensity,
+    position: Vector,
+    run: "_Run",
+) -> SearchResult:
+    """The whole search, where draws of the direct way did not pass; those are paid for."""
+    whole = run.settings._replace(num_effective=None)
+    again = search(keys, target, position, whole, run.progress)
+    why = "; ".join(map(str, fatal(drawn.problems)))
+    again = again._replace(spent=Cost.of(again.spent, found.spent, drawn.spent, drawn.run))
+    again = again.with_note(NoteKind.NOT_DIRECT, f"draws of the direct way did not pass: {why}")
+    return run.keeper.searched_again(target, again)
 
 
 def _config(seed: int | Key, position: Vector, settings: Settings) -> dict[str, Any]:
@@ -199,12 +248,15 @@ class _Run:
             self.key,
             found.kernel,
             start,
-            self.settings.num_draws,
+            draws_per_chain(found, self.settings),
             self.keeper,
             self.progress,
             found.marginals,
+            num_warmup=0 if found.is_direct else WARMUP_DRAWS,
+            num_effective=self.settings.num_effective,
         )
-        return _of_a_kernel(run_until_mixed(sampler), found, self.target, self.settings, self.seed)
+        final = run_until_mixed(sampler, self.settings.num_effective or 0)
+        return _of_a_kernel(final, found, self.target, self.settings, self.seed)
 
     def draw_nuts(self, found: SearchResult) -> _Drawn:
         """Draws of NUTS."""
@@ -212,11 +264,12 @@ class _Run:
             self.key,
             self.target,
             found.starts,
-            self.settings.num_draws,
+            draws_per_chain(found, self.settings),
             found.marginals,
             resumable=self.keeper.resumable,
         )
-        return _of_nuts(run_until_mixed(sampler), found, self.target)
+        final = run_until_mixed(sampler, self.settings.num_effective or 0)
+        return _of_nuts(final, found, self.target, self.settings)
 
     def compared(self, found: SearchResult, drawn: _Drawn) -> tuple[SearchResult, _Drawn]:
         """NUTS measured, if it was not yet; and who draws instead of a sampler that failed.
@@ -292,9 +345,10 @@ def _of_a_kernel(
     check = _checked(final.position, found.warmup)
     problems = _kernel_problems(run, metrics) + final.missed + check.problems
     problems += sticky_tails(final.position, run.record.acceptance_rate)
+    problems += _too_few(final, settings)
     seconds_after = final.check_seconds + time.perf_counter() - begun
     if not final.completed:
-        kept, asked = run.record.lp.shape[1], settings.num_draws
+        kept, asked = run.record.lp.shape[1], draws_per_chain(found, settings)
         text = f"interrupted after {kept} of {asked} draws per chain"
         problems.append(_interrupted(text if kept < asked else _CUT_SHORT))
     # Of the whole run; what was measured may be the last draws that fit into memory.
@@ -313,7 +367,9 @@ def _of_a_kernel(
     )
 
 
-def _of_nuts(final: Final, found: SearchResult, target: AbstractLogDensity) -> _Drawn:
+def _of_nuts(
+    final: Final, found: SearchResult, target: AbstractLogDensity, settings: Settings
+) -> _Drawn:
     draws = final.peer
     assert draws is not None
     attributes = {
@@ -326,6 +382,7 @@ def _of_nuts(final: Final, found: SearchResult, target: AbstractLogDensity) -> _
     }
     check = _checked(final.position, found.warmup)
     problems = _nuts_problems(final, draws, target, found.warmup) + check.problems
+    problems += _too_few(final, settings)
     if not final.completed:
         problems.append(_interrupted(_CUT_SHORT))
     return _Drawn(
@@ -342,6 +399,16 @@ def _of_nuts(final: Final, found: SearchResult, target: AbstractLogDensity) -> _
 def _checked(position: np.ndarray, warmup: WarmupFacts) -> ReferenceCheck:
     judges_moments = not warmup.marginals
     return reference_check(position, warmup.moments, warmup.modes, judges_moments=judges_moments)
+
+
+def _too_few(final: Final, settings: Settings) -> list[Problem]:
+    """A warning where there are fewer effective draws than were asked for."""
+    asked = settings.num_effective or 0
+    if not final.completed or final.effective_draws >= asked:
+        return []
+    text = f"{final.effective_draws:.0f} of {asked} effective draws in the worst dimension"
+    remedy = "draw more: extend the run, or ask for more effective draws"
+    return [Problem(ProblemKind.TOO_FEW, Severity.WARNING, text, remedy)]
 
 
 def _interrupted(text: str) -> Problem:

@@ -40,6 +40,7 @@ class NoteKind(Enum):
     INTERRUPTED = "interrupted"
     NUTS_DREW_INSTEAD = "NUTS drew instead"
     NUTS_FAILED = "NUTS failed"
+    NOT_DIRECT = "direct way left"
 
 
 class Note(NamedTuple):
@@ -57,6 +58,7 @@ class Note(NamedTuple):
 class Stream(IntEnum):
     """Streams of random numbers of the search, folded into its key."""
 
+    DIRECT = 94
     LONGER_ROTATIONS = 95
     MODE_JUMPS = 96
     TRANSPORT = 97

@@ -1,5 +1,6 @@
 """The final run of `fit`: draws of what was chosen, longer while chains disagree or miss an end."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -18,13 +19,18 @@ from ._budget import Cost
 from ._candidate import KernelMetrics
 from ._evaluation import metrics_of
 from ._search import SearchResult
-from ._thresholds import RUN_MULTIPLIERS, WARMUP_DRAWS
+from ._settings import Settings
+from ._thresholds import DIRECT, RUN_MULTIPLIERS, WARMUP_DRAWS
 from ._verdict import Verdict
 from .proposers._nuts import draw_nuts
 
 if TYPE_CHECKING:
     import xarray
 
+_NUTS_LEAPFROGS = 8
+"""Leapfrogs that a draw of NUTS is taken to have where its number of draws is chosen."""
+_FEWEST = 50
+"""Draws of each chain at least: R-hat and ESS of fewer say little."""
 _MOST_NUMBERS = 2e8
 """Numbers of NUTS's draws, before they are thinned, that must fit into memory."""
 
@@ -78,6 +84,16 @@ class Final(NamedTuple):
         return self.thin * self.position.shape[1]
 
     @property
+    def effective_draws(self) -> float:
+        """Effective draws in the worst dimension, of x or of x^2; 0 where that is not defined."""
+        if self.metrics is not None:
+            return self.metrics.worst * self.metrics.num_gradients
+        found = np.min(
+            [diagnostics.bulk_ess(self.position), diagnostics.bulk_ess_sq(self.position)]
+        )
+        return float(np.nan_to_num(found))
+
+    @property
     def is_enough(self) -> bool:
         """Whether chains have mixed and no end of a known marginal is missed."""
         return self.rhat_max <= rhat_limit(*self.position.shape) and not self.missed
@@ -104,7 +120,7 @@ class Sampler(Protocol):
         """Called once the current pass is the one to keep."""
 
 
-def run_until_mixed(sampler: Sampler) -> Final:
+def run_until_mixed(sampler: Sampler, num_effective: float = 0.0) -> Final:
     """Draws of ``sampler``, in longer passes while its chains disagree or miss an end.
 
     What few excursions say of an end, more of them say better. Where a longer pass is interrupted
@@ -112,6 +128,7 @@ def run_until_mixed(sampler: Sampler) -> Final:
 
     Args:
         sampler: Who draws.
+        num_effective: Effective draws below which a pass is too short, too.
 
     Returns:
         The pass that is kept.
@@ -129,7 +146,8 @@ def run_until_mixed(sampler: Sampler) -> Final:
             return before._replace(completed=False)
         if before is not None and not now.completed and now.num_steps < before.num_steps:
             return before._replace(completed=False)
-        if sampler.is_last or not now.completed or now.is_enough:
+        enough = now.is_enough and now.effective_draws >= num_effective
+        if sampler.is_last or not now.completed or enough:
             sampler.settle()
             return now
         sampler.lengthen(now)
@@ -158,6 +176,9 @@ class RunStore(Protocol):
 
     def search(self, target: AbstractLogDensity, find: Callable[[], SearchResult]) -> SearchResult:
         """What ``find`` finds, or found before."""
+
+    def searched_again(self, target: AbstractLogDensity, found: SearchResult) -> SearchResult:
+        """What a second search found, where draws of the direct way did not pass."""
 
     def compared(self, target: AbstractLogDensity, found: SearchResult) -> None:
         """Told what the search found once NUTS was measured afterwards."""
@@ -190,6 +211,9 @@ class InMemory:
 
     resumable, has_verdict = False, False
 
+    def __init__(self) -> None:
+        self.before: tuple[PassState, Draws] | None = None
+
     def begin(self, config: dict[str, Any], position: Vector, progress: OnProgress) -> OnProgress:
         """Nothing to prepare."""
         return progress
@@ -197,6 +221,10 @@ class InMemory:
     def search(self, target: AbstractLogDensity, find: Callable[[], SearchResult]) -> SearchResult:
         """Search."""
         return find()
+
+    def searched_again(self, target: AbstractLogDensity, found: SearchResult) -> SearchResult:
+        """What was found."""
+        return found
 
     def compared(self, target: AbstractLogDensity, found: SearchResult) -> None:
         """Nothing to keep."""
@@ -219,17 +247,19 @@ class InMemory:
         num_draws: int,
         progress: OnProgress,
     ) -> Draws:
-        """Draw."""
+        """Draw; a pass that was drawn before is gone on with."""
         thin = RUN_MULTIPLIERS[point.round]
-        show = on_draws(thin, progress)
+        before = self.before[1] if self.before is not None and self.before[0] is point else None
+        done = 0 if before is None else before.record.lp.shape[1]
         draws = draw_chains(
             key,
             kernel,
-            point.state,
-            num_draws=num_draws,
+            point.state if before is None else before.state,
+            num_draws=num_draws - done,
             thin=thin,
+            first_step=done * thin,
             chunk_size=CHUNK,
-            progress=show,
+            progress=on_draws(thin, progress),
         )
         # Part of drawing: draws are of use in the user's coordinates only.
         with CompileClock() as clock:
@@ -241,11 +271,27 @@ class InMemory:
             draws.compile_seconds + clock.compile_seconds,
         )
         record = draws.record._replace(position=position, lp=lp)
-        return draws._replace(record=record, seconds=seconds, compile_seconds=compiling)
+        draws = draws._replace(record=record, seconds=seconds, compile_seconds=compiling)
+        if before is not None:
+            draws = _continued(before, draws)
+        self.before = point, draws
+        return draws
 
     def finish(self, tree: "xarray.DataTree", verdict: Verdict) -> "xarray.DataTree":
         """The tree itself."""
         return tree
+
+
+def _continued(before: Draws, after: Draws) -> Draws:
+    """Draws of one pass that was drawn in two pieces."""
+    pieces = zip(before.record, after.record, strict=True)
+    record = Record(*(np.concatenate(piece, axis=1) for piece in pieces))
+    return after._replace(
+        record=record,
+        num_gradients=before.num_gradients + after.num_gradients,
+        seconds=before.seconds + after.seconds,
+        compile_seconds=before.compile_seconds + after.compile_seconds,
+    )
 
 
 class KernelSampler:
@@ -259,6 +305,9 @@ class KernelSampler:
         keeper: Who keeps what is finished.
         progress: Whom to tell.
         marginals: Known marginals, whose ends the draws must not miss.
+        num_warmup: Draws of each chain that are left out at first.
+        num_effective: Effective draws that are wanted. A pass that is too short then goes on, and
+            all of its draws are kept; None: the next pass is a longer one, thinned.
     """
 
     def __init__(
@@ -270,15 +319,21 @@ class KernelSampler:
         keeper: RunStore,
         progress: OnProgress,
         marginals: tuple[Marginal, ...],
+        num_warmup: int = WARMUP_DRAWS,
+        num_effective: int | None = None,
     ):
         self.key, self.keeper, self.num_draws = key, keeper, num_draws
+        self.num_warmup, self.num_effective = num_warmup, num_effective
+        self.most_draws = RUN_MULTIPLIERS[-1] * num_draws
         self.kernel = per_chain(kernel, start.shape[1])
         self.progress, self.marginals = progress, marginals
         self.at = keeper.point(self.kernel, start, lambda: self._warm_up(start))
 
     def _warm_up(self, start: Vector) -> PassState:
         state, key = start_state(self.kernel, start), jax.random.fold_in(self.key, 2)
-        warm = draw_chains(key, self.kernel, state, num_draws=WARMUP_DRAWS, chunk_size=CHUNK)
+        if not self.num_warmup:
+            return PassState(0, state, Cost())
+        warm = draw_chains(key, self.kernel, state, num_draws=self.num_warmup, chunk_size=CHUNK)
         if not warm.completed:
             raise KeyboardInterrupt
         return PassState(0, warm.state, Cost.of(warm))
@@ -291,6 +346,8 @@ class KernelSampler:
     @property
     def is_last(self) -> bool:
         """Whether the current pass was settled before, or is the longest."""
+        if self.num_effective is not None:
+            return self.at.settled or self.num_draws >= self.most_draws
         return self.at.settled or self.at.round + 1 == len(RUN_MULTIPLIERS)
 
     def run(self) -> Final:
@@ -317,6 +374,11 @@ class KernelSampler:
     def lengthen(self, before: Final) -> None:
         """Go on from the end of the pass before."""
         assert before.draws is not None
+        if self.num_effective is not None:
+            missing = self.num_effective / max(before.effective_draws, 1.0)
+            factor = min(max(DIRECT.least_growth, missing), DIRECT.most_growth)
+            self.num_draws = min(math.ceil(factor * self.num_draws), self.most_draws)
+            return
         spent = Cost.of(self.at.spent, before.draws)
         self.at = PassState(self.at.round + 1, before.draws.state, spent)
         self.keeper.reached(self.at)
@@ -389,6 +451,27 @@ class NutsSampler:
 
 def _warmup_of(run: CountedDraws) -> Cost:
     return Cost(run.warmup_gradients, run.warmup_seconds, run.compile_seconds)
+
+
+def draws_per_chain(found: SearchResult, settings: Settings) -> int:
+    """How many draws of each chain the final run needs, by the rate that was measured::
+
+        n = margin * num_effective / (effective draws per gradient * gradients per draw * chains)
+
+    Args:
+        found: What the search found.
+        settings: What `fit` was asked for.
+
+    Returns:
+        That number, or ``num_draws`` where no effective draws are asked for.
+    """
+    if settings.num_effective is None:
+        return settings.num_draws
+    row = next(row for row in found.rows if row.name == found.chosen)
+    each = row.worst * (row.num_leapfrogs or _NUTS_LEAPFROGS) * settings.num_chains
+    wanted = DIRECT.margin * settings.num_effective
+    most = int(DIRECT.most_numbers / found.starts.size)
+    return max(_FEWEST, min(math.ceil(wanted / each) if each > 0 else most, most))
 
 
 def phase_of(thin: int) -> str:

@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import jax
 import numpy as np
 
-from ..adaptation import WarmupResult, explore, refuse_improper
+from ..adaptation import WarmupResult, explore, explore_briefly, refuse_improper
 from ..diagnostics import Marginal
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector
 from ..runtime import OnProgress
 from ._budget import Account, Budget, Cost, Stage
 from ._candidate import NUTS, SamplerReport
-from ._context import Note, NoteKind, SearchContext, WarmupFacts
+from ._context import Note, NoteKind, SearchContext, Stream, WarmupFacts
 from ._selection import choose, may_be_chosen
 from ._settings import Settings
-from .proposers import PROPOSERS, Nuts
+from ._thresholds import DIRECT, THRESHOLDS
+from .proposers import PROPOSERS, DirectRotation, Nuts
 from .proposers._nuts import CHAINS, measure_nuts
 
 
@@ -55,6 +57,7 @@ class SearchResult(NamedTuple):
         training: What training networks took, a part of ``spent``.
         warmup: What the verdict needs of the warm-up.
         stages: What each stage of the search took, NUTS's among them.
+        is_direct: Whether the direct way sufficed, so that nothing else was tried.
     """
 
     chosen: str
@@ -70,6 +73,7 @@ class SearchResult(NamedTuple):
     training: Cost
     warmup: WarmupFacts
     stages: tuple[Stage, ...] = ()
+    is_direct: bool = False
 
     @property
     def uses_nuts(self) -> bool:
@@ -111,15 +115,48 @@ def search(
         ValueError: The density has no finite integral along some line.
     """
     with Budget() as budget:
+        notes: tuple[Note, ...] = ()
+        if settings.num_effective is not None:
+            context = _directly(keys, target, position, settings, progress, budget)
+            if not context.notes:
+                return _chosen(context)._replace(is_direct=True)
+            for candidate in context.candidates:
+                budget.absorb(candidate.account)
+            notes = context.notes
         with budget.stage("warm-up"):
             warmup = _warm_up(keys[0], target, position, settings, progress, budget)
-        context = SearchContext(
-            target, settings, budget, keys[1], keys[2], keys[3], progress, warmup
-        )
+        context = SearchContext(target, settings, budget, *keys[1:4], progress, warmup, (), notes)
         for proposer in proposers:
             with budget.stage(proposer.name, proposer.cost(context)):
                 context = proposer.propose(context)
         return _chosen(context)
+
+
+def _directly(
+    keys: Sequence[Key],
+    target: AbstractLogDensity,
+    position: Vector,
+    settings: Settings,
+    progress: OnProgress,
+    budget: Budget,
+) -> SearchContext:
+    """A short warm-up and one rotation; notes say why that does not suffice."""
+    start = position[:, : max(settings.num_chains, DIRECT.fewest_chains)]
+    try:
+        key = jax.random.fold_in(keys[0], Stream.DIRECT)
+        with budget.stage("short warm-up"):
+            warmup = explore_briefly(key, target, start, progress=progress)
+            budget.common.add(warmup)
+    except (ValueError, np.linalg.LinAlgError):
+        refuse_improper(target, position)
+        raise
+    context = SearchContext(target, settings, budget, *keys[1:4], progress, warmup)
+    if not warmup.rhat_max < THRESHOLDS.unmixed_rhat:
+        text = f"chains of the short warm-up disagreed (R-hat {warmup.rhat_max:.3g})"
+        return context.with_notes(NoteKind.NOT_DIRECT, text)
+    direct = DirectRotation()
+    with budget.stage(direct.name, direct.cost(context)):
+        return direct.propose(context)
 
 
 def _warm_up(

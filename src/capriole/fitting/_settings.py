@@ -14,6 +14,9 @@ _RANGES = {
     "train_steps": (0, 10**9),
     "num_warmup_chains": (16, 10**6),
 }
+_EFFECTIVE = (10, 10**9)
+"""Smallest and largest number of effective draws that may be asked for."""
+
 """Smallest and largest values of counts."""
 
 
@@ -28,6 +31,8 @@ class Settings(NamedTuple):
         num_warmup_chains: Chains of the warm-up.
         compare: Whether NUTS is measured.
         criterion: "gradients" or "seconds".
+        num_effective: Effective draws that are asked for, in the worst dimension; None: as many
+            draws as ``num_draws`` says.
     """
 
     num_chains: int
@@ -37,6 +42,7 @@ class Settings(NamedTuple):
     num_warmup_chains: int
     compare: bool
     criterion: str
+    num_effective: int | None = None
 
     def checked(self) -> Self:
         """The same as plain numbers. Raises ValueError for one that cannot be."""
@@ -49,6 +55,8 @@ class Settings(NamedTuple):
         found: dict[str, Any] = {
             name: check_count(name, getattr(self, name), *ends) for name, ends in _RANGES.items()
         }
+        if self.num_effective is not None:
+            found["num_effective"] = check_count("num_effective", self.num_effective, *_EFFECTIVE)
         return self._replace(spread=check_spread(self.spread), compare=bool(self.compare), **found)
 
 

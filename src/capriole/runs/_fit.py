@@ -110,6 +110,13 @@ class CheckpointedFit(RunStore):
             )
         return found
 
+    def searched_again(self, target: AbstractLogDensity, found: SearchResult) -> SearchResult:
+        """Forget the kernel of the direct way and its draws, and store what took its place."""
+        self.streamed = None
+        self.checkpoints.remove(keep=(SEARCH,))
+        write_search(self.checkpoints, self.folder.path / "kernel.safetensors", target, found)
+        return found
+
     def compared(self, target: AbstractLogDensity, found: SearchResult) -> None:
         """Store NUTS's measurement with the search; where NUTS took the kernel's place, forget the
         kernel's draws.

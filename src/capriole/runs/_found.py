@@ -39,6 +39,7 @@ class _Facts(NamedTuple):
     training: Cost
     warmup: WarmupFacts
     stages: tuple[Stage, ...] = ()
+    is_direct: bool = False
 
     def checked(self, dim: int) -> "_Facts":
         """Itself. Raises ValueError for what no search finds."""

@@ -1,5 +1,6 @@
 """One file for each kind of candidate. A proposer takes the context and returns it with more."""
 
+from ._direct import DirectRotation
 from ._long_runs import LongRuns
 from ._mode_jumps import ModeJumps
 from ._networks import Networks
@@ -20,6 +21,7 @@ PROPOSERS = (
 
 __all__ = [
     "PROPOSERS",
+    "DirectRotation",
     "LongRuns",
     "LongerRotations",
     "ModeJumps",
