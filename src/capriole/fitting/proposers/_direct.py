@@ -39,6 +39,8 @@ class DirectRotation:
             rho = 1 - A (1 - cos psi),  rho_sq = 1 - A (1 - cos^2 psi)
             score = min over both of (1 - rho) / (1 + rho) / M
 
+        One whose acceptance is low is taken only if all are: its chains may be held in the tails.
+
         Args:
             context: What the search knows, after a short warm-up.
 
@@ -47,17 +49,18 @@ class DirectRotation:
         """
         key, account = context.stream(Stream.DIRECT), context.budget.open()
         position, white = context.start_in(context.white), context.white
-        best: tuple[float, int] = (-1.0, DIRECT.lengths[0])
+        best: tuple[bool, float, int] = (False, -1.0, DIRECT.lengths[0])
         for m in DIRECT.lengths:
-            if best[0] >= 1 / m:
+            if best[0] and best[1] >= 1 / m:
                 break
             run_key = jax.random.fold_in(key, m)
             run = _run(
                 run_key, _rotation(white, m, position.dtype), position, DIRECT.arm_draws, account
             )
             position = run.state.position
-            best = max(best, (_score(float(run.record.acceptance_rate.mean()), m), m))
-        m = best[1]
+            rate = float(run.record.acceptance_rate.mean())
+            best = max(best, (rate >= DIRECT.least_acceptance, _score(rate, m), m))
+        m = best[2]
         kernel = _rotation(white, m, position.dtype)
         for i, num_draws in enumerate(DIRECT.trial_draws):
             run = _run(jax.random.fold_in(key, 100 + i), kernel, position, num_draws, account)
