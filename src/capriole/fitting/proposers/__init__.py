@@ -1,6 +1,6 @@
 """One file for each kind of candidate. A proposer takes the context and returns it with more."""
 
-from ._direct import DirectRotation
+from ._direct import DirectRotation, doubts
 from ._long_runs import LongRuns
 from ._mode_jumps import ModeJumps
 from ._networks import Networks
@@ -29,4 +29,5 @@ __all__ = [
     "Nuts",
     "Rotations",
     "TransportMaps",
+    "doubts",
 ]
