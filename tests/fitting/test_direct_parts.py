@@ -27,8 +27,9 @@ def measured(**figures):
     return replace(made, metrics=made.metrics._replace(**(usual | figures)))
 
 
-def test_simple_draws_raise_no_doubt():
-    assert doubts(measured(), PLAIN) == []
+@pytest.mark.parametrize("draws", [PLAIN, np.exp(PLAIN / 2), PLAIN @ RNG.normal(size=(3, 3))])
+def test_draws_without_a_funnel_raise_no_doubt(draws):
+    assert doubts(measured(), draws) == []
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_simple_draws_raise_no_doubt():
         ({"rhat_max": float("nan")}, PLAIN, "R-hat nan"),
         ({"nonfinite": 0.02}, PLAIN, "2.0% of its proposals"),
         ({"ess_per_gradient": 1e-4}, PLAIN, "0.0001 effective draws"),
-        ({}, NECK, "far from Gaussian"),
+        ({}, NECK, "look like a funnel"),
     ],
 )
 def test_each_kind_of_doubt_is_told(figures, draws, word):

@@ -82,8 +82,8 @@ class DirectSettings:
         most_rhat: R-hat of these draws above which the search takes over.
         most_nonfinite: Share of proposals that are not finite above which it does.
         least_rate: Effective draws per gradient below which it does.
-        most_gain: Nats by which a transport map may make the draws more probable before it does:
-            such draws may miss the neck of a funnel.
+        most_gain: Nats by which a transport map with a parent may make the draws more probable
+            before it does: such draws may miss the neck of a funnel.
         margin: Factor of the draws that the measured rate asks for: the rate is uncertain.
         least_growth: Factor by which a run that is too short grows at least.
         most_growth: Factor by which it grows at most, as short runs misjudge slow chains.

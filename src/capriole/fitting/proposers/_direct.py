@@ -110,8 +110,8 @@ def doubts(candidate: Candidate, draws: np.ndarray) -> list[str]:
         found.append(f"it gave {candidate.worst:.2g} effective draws per gradient")
     flat = draws.transpose(2, 0, 1).reshape(draws.shape[2], -1)
     curved = estimate_transport(flat)
-    if curved is not None and curved.gain > DIRECT.most_gain:
-        found.append(f"its draws are far from Gaussian (by {curved.gain:.2f} nats)")
+    if curved is not None and curved.transport.parents.size and curved.gain > DIRECT.most_gain:
+        found.append(f"its draws look like a funnel (by {curved.gain:.2f} nats)")
     return found
 
 
