@@ -24,7 +24,7 @@ from ..diagnostics import (
     sticky_tails,
 )
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector, state_at
-from ..runtime import OnProgress, Progress, to_plain
+from ..runtime import OnProgress, Progress, entry_point, to_plain
 from ..sampling import CountedDraws, Draws, as_key, prepare, tally_arguments, to_datatree, to_tree
 from ._budget import Cost
 from ._candidate import NUTS, KernelMetrics, SamplerReport
@@ -58,6 +58,7 @@ class Fit(NamedTuple):
     transition: AbstractTransition | None
 
 
+@entry_point
 def fit(
     logdensity: Callable,
     init: Any = None,

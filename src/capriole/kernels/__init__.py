@@ -9,7 +9,14 @@ cases `_mode_jump`, `_surrogate_force` and `_divided`.
 from ._composite_transitions import Jittered, Mixture, Repeated, hmc, per_chain
 from ._divided import Divided, on_devices
 from ._dynamics import AbstractDynamics, LearnedLeapfrog, affine, draw_masks, learned_leapfrog
-from ._logdensity import AbstractLogDensity, PerChain, StoppedForce, Tempered, value_and_grad
+from ._logdensity import (
+    AbstractLogDensity,
+    PerChain,
+    Prepared,
+    StoppedForce,
+    Tempered,
+    value_and_grad,
+)
 from ._mode_jump import ModeJump
 from ._networks import MLP, SQT, AbstractNetwork, Squashed, column, linear
 from ._plain_dynamics import CrankNicolson, Leapfrog, Rotation, rotation_step_sizes
@@ -38,6 +45,7 @@ __all__ = [
     "ModeJump",
     "PerChain",
     "Phase",
+    "Prepared",
     "Proposal",
     "Repeated",
     "Rotation",

@@ -59,12 +59,15 @@ class Raveled(AbstractLogDensity):
         )
 
 
-def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Array]:
+def as_logdensity(
+    function: Any, init: Any, dtype: Any = None
+) -> tuple[AbstractLogDensity, jax.Array]:
     """A user's log density in the library's layout, and ``init`` as a flat vector.
 
     Args:
         function: log density of one pytree, or an `AbstractLogDensity`.
         init: a pytree of numbers; integers are read as floats.
+        dtype: floating type of the flat vector; None: that of ``init``.
 
     Returns:
         The log density, and the flat vector of shape ``(dim,)``.
@@ -91,7 +94,7 @@ def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Arr
     kinds = {str(leaf.dtype) for leaf in leaves if not jnp.issubdtype(leaf.dtype, jnp.floating)}
     if any(not jnp.issubdtype(jnp.dtype(kind), jnp.integer) for kind in kinds):
         raise ValueError(f"init must be real numbers, got dtypes {sorted(kinds)}")
-    floats = jax.tree.map(lambda leaf: jnp.asarray(leaf, _float_dtype(leaf)), init)
+    floats = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype or _float_dtype(leaf)), init)
     flat, unravel = ravel_pytree(floats)
     bad = np.flatnonzero(~np.isfinite(np.asarray(flat)))
     if bad.size:

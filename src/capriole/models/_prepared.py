@@ -1,0 +1,163 @@
+"""What a log density is, remembered: changed data are noticed, and so is noise.
+
+A log density is code that may read anything. `prepared` evaluates it at two points, outside any
+compiled program, and keeps the values. `check_unchanged` does that again, before a kernel that was
+found for it draws. A digest of what JAX compiles says which log densities may share programs.
+"""
+
+import hashlib
+import itertools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..coordinates import in_coordinates_of, to_user, without_maps
+from ..kernels import AbstractLogDensity, Prepared, State, Vector
+from ._pytrees import Fresh
+
+REPEAT_ULPS = 64
+"""Rounding errors by which two evaluations of the same operations may differ.
+
+On a CPU they are equal bit for bit; on a GPU sums of scattered data are added in any order.
+"""
+COMPILED_ATOL, COMPILED_RTOL = 0.1, 1e-3
+"""Largest difference of a compiled batch from single evaluations, in nats and as a share.
+
+Compiled programs add in another order: float32 sums of 1e5 terms differ by 1e-6 of themselves.
+A value that depends on the other chains of the batch, or on the call, differs by more.
+"""
+_numbers = itertools.count()
+
+
+def prepared(logdensity: AbstractLogDensity, position: Vector) -> AbstractLogDensity:
+    """The log density, `Prepared` for its user's data as they are now.
+
+    Args:
+        logdensity: any log density. One that is prepared already must not have changed since.
+        position: positions, shape ``(dim, chains)``; the first and the last are remembered.
+
+    Returns:
+        The same log density, in the same coordinates.
+
+    Raises:
+        ValueError: it changed, has another value when it is asked again, or cannot be compiled.
+    """
+    bottom = without_maps(logdensity)
+    if isinstance(bottom, Prepared):
+        check_unchanged(bottom)
+        return logdensity
+    points = jnp.asarray(to_user(logdensity, np.asarray(position)[:, [0, -1]]))
+    values = _values(bottom, points)
+    again = np.asarray(bottom(points[:, 0]))
+    if not _equal(again, values[0]):
+        raise ValueError(
+            "the log density is not a function of its position: at the test position "
+            f"{_short(points[:, 0])} it was {values[0]:.9g}, and {again:.9g} when it was asked "
+            "again; leave out random numbers and state, or draw the numbers once, outside of it"
+        )
+    made = Prepared(
+        bottom,
+        points,
+        jnp.asarray(values),
+        _program(bottom, points[:, 0]),
+        bool(jax.config.read("jax_enable_x64")),
+    )
+    return in_coordinates_of(logdensity, made)
+
+
+def check_unchanged(logdensity: AbstractLogDensity) -> None:
+    """Check that a log density still has the values that it had when it was prepared.
+
+    Args:
+        logdensity: any log density; one that is not `Prepared` passes.
+
+    Raises:
+        ValueError: a value is another one now, or JAX's default precision is.
+    """
+    bottom = without_maps(logdensity)
+    if not isinstance(bottom, Prepared):
+        return
+    if bottom.x64 != bool(jax.config.read("jax_enable_x64")):
+        raise ValueError(
+            f"this log density was prepared with jax_enable_x64 = {bottom.x64}, which is "
+            f"{not bottom.x64} now; switch it back, or pass your own log density, to be prepared "
+            "anew"
+        )
+    stored = np.asarray(bottom.values)
+    try:
+        now = _values(bottom.logdensity, bottom.points)
+    except Exception as error:  # a user's function may raise anything once its data changed
+        raise ValueError(
+            f"the log density of this kernel fails now ({type(error).__name__}: {error}) where it "
+            f"was {stored.tolist()} when the kernel was found; {_REMEDY}"
+        ) from error
+    if not _equal(now, stored):
+        raise ValueError(
+            "the log density of this kernel is not the one that the kernel was found for: at two "
+            f"stored positions it was {stored.tolist()}, now it is {now.tolist()}; {_REMEDY}"
+        )
+
+
+_REMEDY = (
+    "if its data changed, call fit or train again to have a kernel for them, or put the old data "
+    "back"
+)
+
+
+def check_compiled(logdensity: AbstractLogDensity, state: State) -> None:
+    """Check that a compiled batch of chains has the values of single evaluations.
+
+    Args:
+        logdensity: result of `prepared`, in the user's coordinates.
+        state: the state of the chains whose first and last positions were given to it.
+
+    Raises:
+        ValueError: the values differ by more than rounding.
+    """
+    if not isinstance(logdensity, Prepared) or state.logdensity.ndim != 1:
+        return
+    same = np.asarray(state.position)[:, [0, -1]] == np.asarray(logdensity.points)
+    single, many = np.asarray(logdensity.values), np.asarray(state.logdensity)[[0, -1]]
+    close = np.abs(many - single) <= COMPILED_ATOL + COMPILED_RTOL * np.abs(single)
+    bad = np.flatnonzero(same.all(axis=0) & np.isfinite(single) & ~close)
+    if bad.size:
+        i = int(bad[0])
+        raise ValueError(
+            "the log density is not a function of its position: at the test position "
+            f"{_short(logdensity.points[:, i])} it is {single[i]:.9g} alone, and {many[i]:.9g} "
+            "compiled, among other chains; make it depend on its position only (sum over axis 0, "
+            "not over chains), without random numbers or state"
+        )
+
+
+def _values(logdensity: AbstractLogDensity, points: Vector) -> np.ndarray:
+    """Values at single points, operation by operation: no compiled program can be an old one."""
+    return np.stack([np.asarray(logdensity(points[:, i])) for i in range(points.shape[1])])
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether values are equal, but for rounding where sums have no fixed order."""
+    close = REPEAT_ULPS * np.finfo(other.dtype).eps
+    return one.dtype == other.dtype and np.allclose(one, other, close, close, equal_nan=True)
+
+
+def _program(logdensity: AbstractLogDensity, point: Vector) -> str:
+    """A digest of what JAX compiles, without the arrays that a module carries in the open."""
+    if isinstance(getattr(logdensity, "function", None), Fresh):
+        return ""  # a new object, for which JAX has no program
+    if jax.config.values.get("jax_use_simplified_jaxpr_constants", False):
+        return f"new {next(_numbers)}"  # the text would not show what it closes over
+    arrays, rest = eqx.partition(logdensity, eqx.is_array)
+
+    def call(arrays: Any, point: Vector) -> Any:
+        return jax.value_and_grad(eqx.combine(arrays, rest))(point)
+
+    text = jax.jit(call).lower(arrays, point).as_text()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _short(position: Any) -> str:
+    return np.array2string(np.asarray(position), precision=4, threshold=6)
