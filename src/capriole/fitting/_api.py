@@ -91,7 +91,7 @@ def fit(
             density, a scalar; or a log density of capriole's, with starts of its own.
         init: One position. Chains start at ``init + spread * N(0, I)``.
         seed: A whole number or a JAX key, of everything random.
-        num_chains: Chains of the final run.
+        num_chains: Chains of the final run, at least 2 (R-hat compares them).
         num_draws: Draws of each chain, at least 8 (R-hat needs them).
         spread: Standard deviation of the starts around ``init``, in the user's coordinates.
         train_steps: Training steps of a network; 0: no networks.

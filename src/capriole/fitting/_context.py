@@ -12,7 +12,7 @@ import numpy as np
 from ..adaptation import WarmupResult
 from ..coordinates import Whitened, from_user, pad_for_reuse
 from ..diagnostics import SEPARATION, Marginal, ModeSummary, Moments, moments, summarise_modes
-from ..kernels import AbstractLogDensity, Key, Vector
+from ..kernels import AbstractLogDensity, Key, SecondDerivatives, Vector
 from ..runtime import OnProgress
 from ._budget import Budget
 from ._candidate import Candidate, Family, Kind
@@ -32,6 +32,7 @@ class NoteKind(Enum):
     INTERRUPTED = "interrupted"
     NUTS_DREW_INSTEAD = "NUTS drew instead"
     NUTS_FAILED = "NUTS failed"
+    SECOND_DERIVATIVES = "second derivatives"
 
 
 class Note(NamedTuple):
@@ -138,6 +139,7 @@ class SearchContext:
         warmup: What the warm-up found, in the best coordinates so far.
         candidates: All candidates; those in better coordinates come first.
         notes: Notes for people.
+        second: Which second derivatives the log density has.
     """
 
     target: AbstractLogDensity
@@ -150,6 +152,7 @@ class SearchContext:
     warmup: WarmupResult
     candidates: tuple[Candidate, ...] = ()
     notes: tuple[Note, ...] = ()
+    second: SecondDerivatives = SecondDerivatives.FULL
 
     def stream(self, name: Stream) -> Key:
         """The key of a named stream."""

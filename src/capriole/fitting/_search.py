@@ -1,6 +1,7 @@
 """The search of `fit` as one loop: warm-up, proposers, measurement from everywhere, choice."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
@@ -8,7 +9,15 @@ import numpy as np
 
 from ..adaptation import NEGLIGIBLE_NATS, WarmupResult, explore, refuse_improper
 from ..diagnostics import Marginal, farthest_point_subset
-from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector, state_at
+from ..kernels import (
+    AbstractLogDensity,
+    AbstractTransition,
+    Key,
+    SecondDerivatives,
+    Vector,
+    second_derivatives,
+    state_at,
+)
 from ..runtime import OnProgress
 from ._budget import Budget, Cost
 from ._candidate import NUTS, SamplerReport
@@ -104,6 +113,7 @@ def search(
         context = SearchContext(
             target, settings, budget, keys[1], keys[2], keys[3], progress, warmup
         )
+        context = _with_second_derivatives(context)
         for proposer in proposers:
             context = proposer.propose(context)
         context, positions = _from_everywhere(context)
@@ -137,6 +147,21 @@ def _warm_up(
     if not warmup.agreed:
         budget.common.charge(refuse_improper(target, position))
     return warmup
+
+
+def _with_second_derivatives(context: SearchContext) -> SearchContext:
+    """The context that knows which second derivatives there are, with a note on what is missing."""
+    second = second_derivatives(context.target, context.warmup.position[:, 0])
+    context = replace(context, second=second)
+    if second is SecondDerivatives.FULL:
+        return context
+    text = (
+        f"second derivatives of the log density: {second.value} (a while loop, a callback or "
+        "jax.custom_vjp in it): marginals of a funnel's parents are not computed"
+    )
+    if second is SecondDerivatives.NONE:
+        text += ", jumps between modes are not proposed, and networks train with a constant force"
+    return context.with_notes(NoteKind.SECOND_DERIVATIVES, text)
 
 
 def with_nuts(key: Key, target: AbstractLogDensity, found: SearchResult) -> SearchResult:

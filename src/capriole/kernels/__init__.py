@@ -3,7 +3,7 @@
 Read the files in this order: `_types` (arrays and records), `_logdensity`, `_networks` (S, Q and
 T), `_dynamics` (the paper's update equations), `_plain_dynamics` (HMC, rotation, pCN),
 `_transition` (acceptance), `_composite_transitions` (jitter, repetition, mixture), then the special
-cases `_mode_jump`, `_surrogate_force` and `_divided`.
+cases `_mode_jump`, `_surrogate_force` and `_divided`; and `_second_derivatives`, of a log density.
 """
 
 from ._composite_transitions import Jittered, Mixture, Repeated, hmc, per_chain
@@ -20,6 +20,11 @@ from ._logdensity import (
 from ._mode_jump import ModeJump
 from ._networks import MLP, SQT, AbstractNetwork, Squashed, column, linear
 from ._plain_dynamics import CrankNicolson, Leapfrog, Rotation, rotation_step_sizes
+from ._second_derivatives import (
+    SecondDerivatives,
+    has_second_derivative,
+    second_derivatives,
+)
 from ._surrogate_force import surrogate_force
 from ._transition import DIVERGENCE, AbstractTransition, Proposal, Transition, state_at
 from ._types import ChainState, Flag, Info, Key, Phase, Scalar, State, Vector
@@ -50,6 +55,7 @@ __all__ = [
     "Repeated",
     "Rotation",
     "Scalar",
+    "SecondDerivatives",
     "Squashed",
     "State",
     "StoppedForce",
@@ -59,12 +65,14 @@ __all__ = [
     "affine",
     "column",
     "draw_masks",
+    "has_second_derivative",
     "hmc",
     "learned_leapfrog",
     "linear",
     "on_devices",
     "per_chain",
     "rotation_step_sizes",
+    "second_derivatives",
     "state_at",
     "surrogate_force",
     "value_and_grad",

@@ -16,7 +16,7 @@ from ._checks import (
 from ._doctor import diagnose_logdensity
 from ._kernel_files import load, save, versions
 from ._kernel_records import KernelFileError
-from ._prepared import check_compiled, check_unchanged, prepared
+from ._prepared import check_compiled, check_unchanged, dtype_of, prepared
 from ._pytrees import as_logdensity, named_arrays
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "check_starts",
     "check_unchanged",
     "diagnose_logdensity",
+    "dtype_of",
     "load",
     "named_arrays",
     "prepared",

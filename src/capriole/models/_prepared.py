@@ -5,6 +5,7 @@ compiled program, and keeps the values. `check_unchanged` does that again, befor
 found for it draws. A digest of what JAX compiles says which log densities may share programs.
 """
 
+import dataclasses
 import hashlib
 import itertools
 from typing import Any
@@ -49,6 +50,7 @@ def prepared(logdensity: AbstractLogDensity, position: Vector) -> AbstractLogDen
     if isinstance(bottom, Prepared):
         check_unchanged(bottom)
         return logdensity
+    _check_static(bottom)
     points = jnp.asarray(to_user(logdensity, np.asarray(position)[:, [0, -1]]))
     values = _values(bottom, points)
     again = np.asarray(bottom(points[:, 0]))
@@ -68,6 +70,25 @@ def prepared(logdensity: AbstractLogDensity, position: Vector) -> AbstractLogDen
     return in_coordinates_of(logdensity, made)
 
 
+def _check_static(module: Any) -> None:
+    """Raise ValueError for a module with an array in a static field, which JAX cannot compare."""
+    for field in dataclasses.fields(module):
+        value = getattr(module, field.name, None)
+        is_static = field.metadata.get("static", False)
+        if is_static and any(map(_is_array, jax.tree.leaves(value))):
+            raise ValueError(
+                f"the static field {field.name!r} of {type(module).__name__} holds an array, which "
+                "JAX cannot compare; make it a field without static=True, so that it is data"
+            )
+        for part in jax.tree.leaves(value, is_leaf=lambda part: isinstance(part, eqx.Module)):
+            if isinstance(part, eqx.Module):
+                _check_static(part)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray | jax.Array)
+
+
 def check_unchanged(logdensity: AbstractLogDensity) -> None:
     """Check that a log density still has the values that it had when it was prepared.
 
@@ -80,12 +101,7 @@ def check_unchanged(logdensity: AbstractLogDensity) -> None:
     bottom = without_maps(logdensity)
     if not isinstance(bottom, Prepared):
         return
-    if bottom.x64 != bool(jax.config.read("jax_enable_x64")):
-        raise ValueError(
-            f"this log density was prepared with jax_enable_x64 = {bottom.x64}, which is "
-            f"{not bottom.x64} now; switch it back, or pass your own log density, to be prepared "
-            "anew"
-        )
+    dtype_of(bottom)
     stored = np.asarray(bottom.values)
     try:
         now = _values(bottom.logdensity, bottom.points)
@@ -99,6 +115,30 @@ def check_unchanged(logdensity: AbstractLogDensity) -> None:
             "the log density of this kernel is not the one that the kernel was found for: at two "
             f"stored positions it was {stored.tolist()}, now it is {now.tolist()}; {_REMEDY}"
         )
+
+
+def dtype_of(logdensity: Any) -> np.dtype | None:
+    """The floating type that a log density was prepared in.
+
+    Args:
+        logdensity: any log density, or a user's function.
+
+    Returns:
+        The type; None if it was not prepared.
+
+    Raises:
+        ValueError: JAX's default precision is another one now.
+    """
+    bottom = without_maps(logdensity) if isinstance(logdensity, AbstractLogDensity) else None
+    if not isinstance(bottom, Prepared):
+        return None
+    if bottom.x64 != bool(jax.config.read("jax_enable_x64")):
+        raise ValueError(
+            f"this log density was prepared with jax_enable_x64 = {bottom.x64}, which is "
+            f"{not bottom.x64} now; switch it back, or pass your own log density, to be prepared "
+            "anew"
+        )
+    return np.dtype(bottom.points.dtype)
 
 
 _REMEDY = (

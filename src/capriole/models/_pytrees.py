@@ -66,7 +66,8 @@ def as_logdensity(
 
     Args:
         function: log density of one pytree, or an `AbstractLogDensity`.
-        init: a pytree of numbers; integers are read as floats.
+        init: a pytree of numbers; integers are read as floats. A whole number alone is refused,
+            because it looks like a number of dimensions.
         dtype: floating type of the flat vector; None: that of ``init``.
 
     Returns:
@@ -91,6 +92,13 @@ def as_logdensity(
             f"init must hold at least one number, got {init!r}; pass one position, e.g. "
             "jnp.zeros(3)"
         )
+    if jax.tree_util.treedef_is_leaf(jax.tree.structure(init)) and not leaves[0].ndim:
+        if jnp.issubdtype(leaves[0].dtype, jnp.integer):
+            raise ValueError(
+                f"init is one position, not the number of dimensions, got {init!r}: pass e.g. "
+                f"jnp.zeros(3) in three dimensions, or {float(leaves[0])} if the log density takes "
+                "one number"
+            )
     kinds = {str(leaf.dtype) for leaf in leaves if not jnp.issubdtype(leaf.dtype, jnp.floating)}
     if any(not jnp.issubdtype(jnp.dtype(kind), jnp.integer) for kind in kinds):
         raise ValueError(f"init must be real numbers, got dtypes {sorted(kinds)}")

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..coordinates import without_maps
 from ..kernels import AbstractLogDensity, Key, Prepared, Vector, state_at
 from ..models import (
     as_logdensity,
@@ -16,6 +15,7 @@ from ..models import (
     check_logdensity,
     check_spread,
     check_starts,
+    dtype_of,
     prepared,
 )
 
@@ -53,7 +53,7 @@ def prepare(
             )
         target, every = logdensity, own.start(key, num_chains + num_more)
     else:
-        target, flat = as_logdensity(logdensity, init, _dtype_of(logdensity))
+        target, flat = as_logdensity(logdensity, init, dtype_of(logdensity))
         check_logdensity(target, flat)
         every = (
             flat[:, None]
@@ -66,14 +66,6 @@ def prepare(
     check_starts(state)
     check_compiled(target, state)
     return target, every
-
-
-def _dtype_of(logdensity: Any) -> Any:
-    """The floating type that a log density was prepared in; None if it was not."""
-    if not isinstance(logdensity, AbstractLogDensity):
-        return None
-    bottom = without_maps(logdensity)
-    return bottom.points.dtype if isinstance(bottom, Prepared) else None
 
 
 def as_key(seed: Any) -> Key:
