@@ -229,8 +229,7 @@ def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
     if isinstance(function, Raveled):
         if not _takes_one(function.function):
             return "it is called with one argument, the whole pytree that init is"
-        parts = jax.tree.leaves(jax.eval_shape(function.unravel, position), is_leaf=_is_scalars)
-        if any(map(_is_scalars, parts)):
+        if any(map(_is_scalars, jax.tree.leaves(function.unravel(position), is_leaf=_is_scalars))):
             return (
                 "init, or a part of it, is a list or tuple, to JAX a pytree of scalars: "
                 "pass np.array of it instead"
