@@ -62,7 +62,9 @@ KINDS = {
     "closes over": lambda: Closes(jnp.ones(())),
     "static": lambda: Holds(closes_over),
     "PerChain of a static": lambda: capriole.PerChain(Holds(closes_over)),
-    "nested": lambda: jax.tree_util.Partial(functools.partial(Holds(jax.tree_util.Partial(closes_over)))),
+    "nested": lambda: jax.tree_util.Partial(
+        functools.partial(Holds(jax.tree_util.Partial(closes_over)))
+    ),
 }
 
 
@@ -97,7 +99,9 @@ def test_a_kernel_of_other_data_is_refused(kind):
     with pytest.raises(ValueError, match="not the one that the kernel was found for"):
         capriole.train(target, jnp.zeros(2))
     DATA["mean"] = "none"
-    with pytest.raises(ValueError, match=r"of this kernel fails now \(TypeError.*call fit or train"):
+    with pytest.raises(
+        ValueError, match=r"of this kernel fails now \(TypeError.*call fit or train"
+    ):
         check_unchanged(target)
     DATA["mean"] = 0.0
     check_unchanged(target)
@@ -255,7 +259,10 @@ def test_a_kernel_keeps_its_precision(double, init, tmp_path):
                 draws.append(capriole.sample(back, **options)["posterior"]["a"].values)
     for one in draws:
         np.testing.assert_array_equal(one, draws[0])
-    with jax.enable_x64(not double), pytest.raises(ValueError, match="prepared with jax_enable_x64"):
+    with (
+        jax.enable_x64(not double),
+        pytest.raises(ValueError, match="prepared with jax_enable_x64"),
+    ):
         capriole.train(target, {"a": np.zeros(2), "b": 0.0})
 
 

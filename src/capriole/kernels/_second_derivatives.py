@@ -34,7 +34,7 @@ def second_derivatives(logdensity: AbstractLogDensity, position: Vector) -> Seco
         REVERSE if ``jax.grad`` can be applied twice. FULL if, moreover, ``jax.jvp`` can be applied
         twice to the gradient, as Hessians and the curvature along a direction need it.
     """
-    if not _traces(lambda x: jax.grad(_weighted(logdensity))(x), position):
+    if not _traces(jax.grad(_weighted(logdensity)), position):
         return SecondDerivatives.NONE
 
     def slope(x: Vector) -> Vector:

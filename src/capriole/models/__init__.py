@@ -1,8 +1,8 @@
 """Users' log densities in, kernels out: checks, pytrees, a diagnosis, and kernel files.
 
 Read the files in this order: `_pytrees` (a user's function as a log density), `_prepared` (what
-it is, remembered), `_checks` (of arguments and starts), `_doctor` (the diagnosis), `_kernel_files` (save and load) and
-`_kernel_records` (what a kernel file holds).
+it is, remembered), `_checks` (of arguments and starts), `_doctor` (the diagnosis), `_kernel_files`
+(save and load) and `_kernel_records` (what a kernel file holds).
 """
 
 from ._checks import (

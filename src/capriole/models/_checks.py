@@ -4,13 +4,11 @@ Every error names the wrong value and the remedy.
 """
 
 import inspect
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
-import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
@@ -21,17 +19,12 @@ from ..kernels import (
     has_second_derivative,
     value_and_grad,
 )
+from ..runtime import line_of, primitives, sees, shortened
 from ._pytrees import Raveled
-
 
 _LOOP, _CALLBACKS = "while", {"pure_callback", "io_callback"}
 _CUSTOM = {"custom_vjp_call", "custom_vjp_call_jaxpr"}
 """Names of JAX's primitives that explain why there is no gradient."""
-_LIBRARIES = {"capriole", "equinox", "jax", "jaxtyping", "beartype", "typechecker"}
-_LIBRARIES |= {"contextlib", "functools"}
-"""Packages whose lines are not the user's own."""
-_LONG = 6
-"""Lines of an error's text above which it is shortened."""
 
 
 def check_count(name: str, value: Any, low: int, high: int = 10**9) -> int:
@@ -96,7 +89,7 @@ def check_logdensity(function: Callable, position: jax.Array) -> None:
         value = function(position)
     except Exception as error:
         what = f"the log density failed {where} of shape {position.shape}"
-        why = f"{type(error).__name__}: {_shortened(error)}"
+        why = f"{type(error).__name__}: {shortened(error)}"
         raise ValueError(f"{what}: {why}; {_remedy(error, function, position)}") from error
     if isinstance(value, jax.core.Tracer):
         raise ValueError(
@@ -222,10 +215,10 @@ def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
         return (
             "write it in jax.numpy, with jnp.where in place of an if that depends on the position"
         )
-    if isinstance(error, NotImplementedError) and _primitives(function, position) & _CALLBACKS:
+    if isinstance(error, NotImplementedError) and primitives(function, position) & _CALLBACKS:
         return 'give the callback vmap_method="sequential", or "expand_dims" if it takes batches'
     if not isinstance(error, TypeError | ValueError | LookupError | AttributeError):
-        return f"the error is of the log density's own code{_line(error)}, not of init"
+        return f"the error is of the log density's own code{line_of(error)}, not of init"
     if isinstance(function, Raveled):
         if not _takes_one(function.function):
             return "it is called with one argument, the whole pytree that init is"
@@ -234,17 +227,18 @@ def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
                 "init, or a part of it, is a list or tuple, to JAX a pytree of scalars: "
                 "pass np.array of it instead"
             )
-    if _transforms(error):
+    agrees = f"does it agree with init, in dimension and names? It was raised{line_of(error)}"
+    if isinstance(error, TypeError) and sees(error, jax.custom_vjp | eqx.filter_custom_vjp):
         return (
-            f"it calls a transformation of JAX itself{_line(error)}: there a jax.custom_vjp has no "
-            "forward mode (jvp, jacfwd, hessian), so take jax.grad or jacrev, or jax.custom_jvp"
+            "a jax.custom_vjp has no forward mode (jvp, jacfwd, hessian): inside the log density "
+            f"use jax.grad or jacrev of it, or write a jax.custom_jvp; or else, {agrees}"
         )
-    return f"does it agree with init, in dimension and names? It was raised{_line(error)}"
+    return agrees
 
 
 def _gradient_remedy(function: Callable, position: jax.Array) -> str:
     """What to do about a log density that has a value and no gradient."""
-    found = _primitives(function, position)
+    found = primitives(function, position)
     if _LOOP in found:
         return "replace a while loop by jax.lax.scan, or give it a derivative by jax.custom_vjp"
     if found & _CALLBACKS:
@@ -252,58 +246,6 @@ def _gradient_remedy(function: Callable, position: jax.Array) -> str:
     if found & _CUSTOM:
         return "the backward function of jax.custom_vjp must return a tuple, one part per argument"
     return "write it in jax.numpy"
-
-
-def _primitives(function: Callable, position: jax.Array) -> set[str]:
-    """Names of JAX's primitives in a function, at any depth; none if it cannot be traced."""
-    try:
-        waiting = [jax.make_jaxpr(lambda x: function(x))(position).jaxpr]
-    except Exception:  # a user's function may raise anything
-        return set()
-    found = set[str]()
-    while waiting:
-        for equation in waiting.pop().eqns:
-            found.add(equation.primitive.name)
-            parts = jax.tree.leaves(list(equation.params.values()))
-            waiting += [getattr(part, "jaxpr", part) for part in parts if _is_program(part)]
-    return found
-
-
-def _is_program(part: Any) -> bool:
-    return isinstance(part, jax.extend.core.Jaxpr | jax.extend.core.ClosedJaxpr)
-
-
-def _transforms(error: Exception) -> bool:
-    """Whether an error passed through a transformation of JAX that the user's code called."""
-    frames = _frames(error)
-    first = next((i for i, frame in enumerate(frames) if _is_users(frame)), len(frames))
-    return any(_module(frame) == jax.grad.__module__ for frame in frames[first:])
-
-
-def _line(error: Exception) -> str:
-    """The last line of the user's own code that an error passed, as `` in line 3 of model.py``."""
-    for frame in reversed(_frames(error)):
-        if _is_users(frame):
-            return f" in line {frame.f_lineno} of {Path(frame.f_code.co_filename).name}"
-    return ""
-
-
-def _frames(error: Exception) -> list[Any]:
-    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-
-
-def _is_users(frame: Any) -> bool:
-    return _module(frame).split(".")[0] not in _LIBRARIES
-
-
-def _module(frame: Any) -> str:
-    return str(frame.f_globals.get("__name__", ""))
-
-
-def _shortened(error: Exception) -> str:
-    """The text of an error; of one with a traceback in it, as callbacks raise, the two ends."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return str(error) if len(lines) < _LONG else f"{lines[0]} ... {lines[-1].strip()}"
 
 
 def _takes_one(function: Callable) -> bool:

@@ -57,7 +57,8 @@ def prepared(logdensity: AbstractLogDensity, position: Vector) -> AbstractLogDen
     if not _equal(again, values[0]):
         raise ValueError(
             f"the log density is not a function of its position: at {_short(points[:, 0])} it was "
-            f"{values[0]:.9g}, and {again:.9g} when it was asked again; leave out random numbers and state, or draw the numbers once, outside of it"
+            f"{values[0]:.9g}, and {again:.9g} when it was asked again; leave out random numbers "
+            "and state, or draw the numbers once, outside of it"
         )
     made = Prepared(
         bottom,

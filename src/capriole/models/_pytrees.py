@@ -92,13 +92,13 @@ def as_logdensity(
             f"init must hold at least one number, got {init!r}; pass one position, e.g. "
             "jnp.zeros(3)"
         )
-    if jax.tree_util.treedef_is_leaf(jax.tree.structure(init)) and not leaves[0].ndim:
-        if jnp.issubdtype(leaves[0].dtype, jnp.integer):
-            raise ValueError(
-                f"init is one position, not the number of dimensions, got {init!r}: pass e.g. "
-                f"jnp.zeros(3) in three dimensions, or {float(leaves[0])} if the log density takes "
-                "one number"
-            )
+    is_number = jax.tree_util.treedef_is_leaf(jax.tree.structure(init)) and not leaves[0].ndim
+    if is_number and jnp.issubdtype(leaves[0].dtype, jnp.integer):
+        raise ValueError(
+            f"init is one position, not the number of dimensions, got {init!r}: pass e.g. "
+            f"jnp.zeros(3) in three dimensions, or {float(leaves[0])} if the log density takes one "
+            "number"
+        )
     kinds = {str(leaf.dtype) for leaf in leaves if not jnp.issubdtype(leaf.dtype, jnp.floating)}
     if any(not jnp.issubdtype(jnp.dtype(kind), jnp.integer) for kind in kinds):
         raise ValueError(f"init must be real numbers, got dtypes {sorted(kinds)}")

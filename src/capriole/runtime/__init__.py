@@ -1,7 +1,7 @@
 """The machine: devices, time, progress and binary files. Nothing here knows of Markov chains.
 
 Read the files in any order: `_devices`, `_clock`, `_progress`, `_container`, `_records`,
-`_entry`.
+`_entry`, `_errors`.
 """
 
 from ._clock import CompileClock
@@ -25,6 +25,7 @@ from ._devices import (
     whole,
 )
 from ._entry import entry_point
+from ._errors import line_of, primitives, sees, shortened
 from ._progress import OnProgress, Progress
 from ._records import from_plain, to_plain
 from ._require import require
@@ -45,9 +46,13 @@ __all__ = [
     "flush_folder",
     "from_plain",
     "is_first_process",
+    "line_of",
     "own",
+    "primitives",
     "read_container",
     "require",
+    "sees",
+    "shortened",
     "to_plain",
     "whole",
     "write_atomically",

@@ -45,7 +45,8 @@ def sample(
     A warm-up of plain HMC, whose step size adapts, brings the chains to the typical set and is
     discarded. The draws come from ``transition`` alone, and nothing adapts while they are kept. A
     kernel of `capriole.fit`, `train` or `load` draws in the precision that it was found in, and
-    only while its log density has the values that it had then. Ctrl-C ends the run after a whole chunk and returns what is there.
+    only while its log density has the values that it had then.
+    Ctrl-C ends the run after a whole chunk and returns what is there.
 
     Args:
         transition: the kernel, for example of `capriole.train` or `capriole.load`.
@@ -145,8 +146,8 @@ def _checked(transition: Any) -> AbstractTransition:
         raise TypeError(f"transition must be a kernel, got {kind}: pass its .transition")
     if hasattr(transition, "transition"):
         raise TypeError(
-            f"transition must be a kernel, got {kind}, whose .transition is None because NUTS drew; "
-            "its draws are in its tree, and fit(..., compare=False) finds a kernel"
+            f"transition must be a kernel, got {kind}, whose .transition is None because NUTS "
+            "drew; its draws are in its tree, and fit(..., compare=False) finds a kernel"
         )
     raise TypeError(
         f"transition must be a kernel, of capriole.train, fit(...).transition or load, got {kind}"
