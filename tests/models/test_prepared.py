@@ -223,12 +223,12 @@ def test_an_array_in_a_static_field_is_named(wrapped):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         function = wrapped(WithStatic(np.zeros(2)))
-    with pytest.raises(ValueError, match="static field 'data' of WithStatic holds an array.*data"):
+    with pytest.raises(ValueError, match=r"static field 'data' of WithStatic holds an array.*data"):
         prepare(function, jnp.zeros(2), KEY, **FEW)
 
 
 def test_a_module_in_a_partial_is_to_be_passed_itself():
-    with pytest.raises(ValueError, match="Partial of Closes holds arrays.*pass the module itself"):
+    with pytest.raises(ValueError, match=r"Partial of Closes holds arrays.*pass the module itself"):
         prepare(jax.tree_util.Partial(Closes(jnp.ones(()))), jnp.zeros(2), KEY, **FEW)
 
 

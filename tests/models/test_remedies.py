@@ -92,7 +92,7 @@ def test_the_remedy_is_that_of_the_cause(name):
 def test_a_callback_for_many_chains_needs_a_method():
     one_chain = jax.custom_vjp(called_back(lambda x: -np.sum(x**2)))
     one_chain.defvjp(lambda x: (one_chain(x), x), lambda x, g: (-2 * g * x,))
-    with pytest.raises(ValueError, match='many positions.*vmap_method="sequential"'):
+    with pytest.raises(ValueError, match=r'many positions.*vmap_method="sequential"'):
         check_dtype(PerChain(one_chain), jnp.zeros((3, 4)))
 
 

@@ -68,7 +68,7 @@ def test_a_call_inside_a_transformation_is_refused(call):
             transform(lambda x: call(normal, x))(jnp.zeros((3, 2)))
     with pytest.raises(RuntimeError, match=outside):
         jax.jit(lambda x: [call(normal, np.zeros(2)), x])(0.0)
-    with pytest.raises(ValueError, match="reads a number that JAX is tracing.*call outside"):
+    with pytest.raises(ValueError, match=r"reads a number that JAX is tracing.*call outside"):
         inside_vmap(call)
 
 
