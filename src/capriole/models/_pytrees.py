@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from ..kernels import AbstractLogDensity, Scalar, Vector
+from ..kernels import AbstractLogDensity, Prepared, Scalar, Vector
 
 _RESERVED_NAMES = {"chain", "draw"}
 """Axes of ArviZ's data; a variable cannot have these names."""
@@ -137,13 +137,15 @@ def named_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[s
     """Draws as one array per variable.
 
     Args:
-        logdensity: result of `as_logdensity`.
+        logdensity: result of `as_logdensity`, `Prepared` or not.
         position: flat draws, shape ``(chains, draws, dim)``.
 
     Returns:
         Arrays of shape ``(chains, draws, *shape)``. Names are paths in the pytree (``beta``,
         ``group.mu``); a bare vector is ``x``.
     """
+    if isinstance(logdensity, Prepared):
+        logdensity = logdensity.logdensity
     if not isinstance(logdensity, Raveled):
         return {"x": position}
     tree = jax.eval_shape(
