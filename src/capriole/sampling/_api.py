@@ -168,7 +168,7 @@ def _for_target(transition: AbstractTransition, target: AbstractLogDensity) -> A
 
 
 def _same(one: AbstractLogDensity, other: AbstractLogDensity) -> bool:
-    return one is other or eqx.tree_equal(one, other) is True
+    return one is other or bool(eqx.tree_equal(one, other))
 
 
 def _check_precision(transition: AbstractTransition, position: Vector) -> None:
