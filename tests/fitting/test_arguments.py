@@ -25,7 +25,9 @@ BAD = [
     ("num_draws", None, "got None"),
     ("train_steps", -1, "train_steps must be a whole number from 0 to 1000000000, got -1"),
     ("train_steps", True, "got True"),
-    ("num_chains", 3, "num_chains must be a whole number from 4 to 1000000, got 3"),
+    ("num_chains", 0, "num_chains must be a whole number from 2 to 1000000, got 0"),
+    ("num_chains", 1, "num_chains must be at least 2, got 1: R-hat compares chains"),
+    ("num_chains", True, "num_chains must be a whole number from 2 to 1000000, got True"),
     (
         "num_warmup_chains",
         15,

@@ -59,7 +59,11 @@ BAD = {
         np.zeros(2),
         "returned float32 for a position of float64.*cast",
     ),
-    "no gradient": (loops, np.zeros(2), "not differentiable by jax.grad.*write it in jax.numpy"),
+    "no gradient": (
+        loops,
+        np.zeros(2),
+        "not differentiable by jax.grad.*replace a while loop by jax.lax.scan",
+    ),
     "bad gradient": (
         lambda x: -jnp.sqrt(jnp.sum(x**2)),
         np.zeros(2),

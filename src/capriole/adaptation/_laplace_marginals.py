@@ -98,7 +98,7 @@ def bending(key: Key, target: AbstractLogDensity, draws: np.ndarray) -> tuple[li
 
     Args:
         key: Key of the directions v.
-        target: The log density.
+        target: The log density; its `SecondDerivatives` must be FULL or NONE.
         draws: Draws (dim, n).
 
     Returns:
@@ -142,7 +142,7 @@ def profile(
 
     Args:
         key: Key of the importance samplers.
-        target: The log density.
+        target: The log density; its `SecondDerivatives` must be FULL or NONE.
         draws: Draws (dim, n) that say where the middle is.
         parents: One or two dimensions.
 

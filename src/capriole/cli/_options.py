@@ -34,7 +34,7 @@ Budget = Annotated[
 ]
 Every = Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints.")]
 
-FitChains = Annotated[int, typer.Option(min=4, help="Chains of the final run.")]
+FitChains = Annotated[int, typer.Option(min=2, help="Chains of the final run.")]
 FitDraws = Annotated[int, typer.Option(min=10, help="Draws of each chain.")]
 FitTrainSteps = Annotated[
     int, typer.Option(min=0, help="Training iterations of a network; 0: no networks, less time.")

@@ -17,6 +17,7 @@ from ._user_coordinates import (
     maps,
     to_user,
     users,
+    without_maps,
 )
 from ._whitening import Whitened, Whitening, identity, on_host, pad_for_reuse, padded
 from ._whitening_estimation import diagonal, estimate_whitening, fisher_whitening, spread
@@ -46,4 +47,5 @@ __all__ = [
     "spread",
     "to_user",
     "users",
+    "without_maps",
 ]

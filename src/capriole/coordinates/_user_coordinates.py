@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..kernels import AbstractLogDensity, Scalar, Vector
+from ..kernels import AbstractLogDensity, Prepared, Scalar, Vector
 from ._transport_map import Transported, TransportMap
 from ._whitening import Whitened, Whitening, on_host
 
@@ -128,8 +128,8 @@ def maps(logdensity: AbstractLogDensity) -> list[Whitening | TransportMap]:
     return found
 
 
-def users(logdensity: AbstractLogDensity) -> AbstractLogDensity:
-    """The log density without its changes of coordinates.
+def without_maps(logdensity: AbstractLogDensity) -> AbstractLogDensity:
+    """The log density without its changes of coordinates, `Prepared` if it was.
 
     Args:
         logdensity: any log density.
@@ -140,6 +140,19 @@ def users(logdensity: AbstractLogDensity) -> AbstractLogDensity:
     while isinstance(logdensity, Whitened | Transported):
         logdensity = logdensity.logdensity
     return logdensity
+
+
+def users(logdensity: AbstractLogDensity) -> AbstractLogDensity:
+    """The log density that the user gave: without changes of coordinates, and not `Prepared`.
+
+    Args:
+        logdensity: any log density.
+
+    Returns:
+        The log density in the user's own coordinates.
+    """
+    logdensity = without_maps(logdensity)
+    return logdensity.logdensity if isinstance(logdensity, Prepared) else logdensity
 
 
 def in_coordinates_of(

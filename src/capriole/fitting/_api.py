@@ -24,7 +24,7 @@ from ..diagnostics import (
     sticky_tails,
 )
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector, state_at
-from ..runtime import OnProgress, Progress, to_plain
+from ..runtime import OnProgress, Progress, entry_point, to_plain
 from ..sampling import CountedDraws, Draws, as_key, prepare, tally_arguments, to_datatree, to_tree
 from ._budget import Cost, Stage
 from ._candidate import NUTS, KernelMetrics, SamplerReport
@@ -68,6 +68,7 @@ class Fit(NamedTuple):
     transition: AbstractTransition | None
 
 
+@entry_point
 def fit(
     logdensity: Callable,
     init: Any = None,
@@ -101,7 +102,7 @@ def fit(
             density, a scalar; or a log density of capriole's, with starts of its own.
         init: One position. Chains start at ``init + spread * N(0, I)``.
         seed: A whole number or a JAX key, of everything random.
-        num_chains: Chains of the final run.
+        num_chains: Chains of the final run, at least 2 (R-hat compares them).
         num_draws: Draws of each chain, at least 8 (R-hat needs them); 1,000 by default.
         num_effective: Effective draws instead, of x and of x^2 in the worst dimension. `fit` then
             takes the shortest way to them: a short warm-up and one rotation, where their draws look

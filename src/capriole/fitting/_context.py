@@ -20,7 +20,7 @@ from ..diagnostics import (
     moments,
     summarise_modes,
 )
-from ..kernels import AbstractLogDensity, Key, Vector
+from ..kernels import AbstractLogDensity, Key, SecondDerivatives, Vector
 from ..runtime import OnProgress
 from ._budget import Budget, Cost
 from ._candidate import Candidate, Family, Kind, SamplerReport
@@ -41,6 +41,7 @@ class NoteKind(Enum):
     NUTS_DREW_INSTEAD = "NUTS drew instead"
     NUTS_FAILED = "NUTS failed"
     NOT_DIRECT = "direct way left"
+    SECOND_DERIVATIVES = "second derivatives"
 
 
 class Note(NamedTuple):
@@ -150,6 +151,7 @@ class SearchContext:
         notes: Notes for people.
         visited: Ends of training chains (dim, n), in the user's coordinates, that are not far from
             all mass; None: there are none.
+        second: Which second derivatives the log density has.
     """
 
     target: AbstractLogDensity
@@ -163,6 +165,7 @@ class SearchContext:
     candidates: tuple[Candidate, ...] = ()
     notes: tuple[Note, ...] = ()
     visited: np.ndarray | None = None
+    second: SecondDerivatives = SecondDerivatives.FULL
 
     def stream(self, name: Stream) -> Key:
         """The key of a named stream."""

@@ -1,6 +1,7 @@
 """The search of `fit` as one loop: warm-up, proposers, choice."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import jax
@@ -8,7 +9,14 @@ import numpy as np
 
 from ..adaptation import WarmupResult, explore, explore_briefly, refuse_improper
 from ..diagnostics import Marginal
-from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector
+from ..kernels import (
+    AbstractLogDensity,
+    AbstractTransition,
+    Key,
+    SecondDerivatives,
+    Vector,
+    second_derivatives,
+)
 from ..runtime import OnProgress
 from ._budget import Account, Budget, Cost, Stage
 from ._candidate import NUTS, SamplerReport
@@ -126,6 +134,7 @@ def search(
         with budget.stage("warm-up"):
             warmup = _warm_up(keys[0], target, position, settings, progress, budget)
         context = SearchContext(target, settings, budget, *keys[1:4], progress, warmup, (), notes)
+        context = _with_second_derivatives(context)
         for proposer in proposers:
             with budget.stage(proposer.name, proposer.cost(context)):
                 context = proposer.propose(context)
@@ -202,6 +211,21 @@ def _chosen(context: SearchContext) -> SearchResult:
         warmup=context.facts,
         stages=tuple(budget.stages),
     )
+
+
+def _with_second_derivatives(context: SearchContext) -> SearchContext:
+    """The context that knows which second derivatives there are, with a note on what is missing."""
+    second = second_derivatives(context.target, context.warmup.position[:, 0])
+    context = replace(context, second=second)
+    if second is SecondDerivatives.FULL:
+        return context
+    text = (
+        f"second derivatives of the log density: {second.value} (a while loop, a callback or "
+        "jax.custom_vjp in it): marginals of a funnel's parents are not computed"
+    )
+    if second is SecondDerivatives.NONE:
+        text += ", jumps between modes are not proposed, and networks train with a constant force"
+    return context.with_notes(NoteKind.SECOND_DERIVATIVES, text)
 
 
 def with_nuts(key: Key, target: AbstractLogDensity, found: SearchResult) -> SearchResult:

@@ -9,7 +9,7 @@ from ..models import check_count, check_spread
 CRITERIA = ("gradients", "seconds")
 """Per which an effective draw may count."""
 _RANGES = {
-    "num_chains": (4, 10**6),
+    "num_chains": (2, 10**6),
     "num_draws": (8, 10**9),  # R-hat is not defined for fewer
     "train_steps": (0, 10**9),
     "num_warmup_chains": (16, 10**6),
@@ -24,7 +24,7 @@ class Settings(NamedTuple):
     """The arguments of `fit` that have the same names.
 
     Attributes:
-        num_chains: Chains of the final run.
+        num_chains: Chains of the final run, at least 2.
         num_draws: Draws of each chain.
         spread: Standard deviation of the starts.
         train_steps: Training steps of a network; 0: no networks.
@@ -52,6 +52,12 @@ class Settings(NamedTuple):
             )
         if not isinstance(self.compare, bool | np.bool):
             raise ValueError(f"compare must be True or False, got {self.compare!r:.80}")
+        if self.num_chains == 1 and not isinstance(self.num_chains, bool):
+            raise ValueError(
+                "num_chains must be at least 2, got 1: R-hat compares chains with one another, and "
+                "one chain alone cannot show what it missed; all chains share one program, so that "
+                "more of them cost little"
+            )
         found: dict[str, Any] = {
             name: check_count(name, getattr(self, name), *ends) for name, ends in _RANGES.items()
         }

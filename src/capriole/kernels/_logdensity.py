@@ -6,6 +6,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from ._types import Scalar, Vector
 
@@ -39,6 +40,31 @@ class PerChain(AbstractLogDensity):
         if position.ndim == 1:
             return self.function(position)
         return jax.vmap(self.function, in_axes=-1, out_axes=-1)(position)
+
+
+class Prepared(AbstractLogDensity):
+    """A user's log density with a memory of what it was when it was prepared.
+
+    A function may read data that change afterwards. Values at a few points show that. Two prepared
+    log densities share compiled programs only if their ``program`` is the same.
+
+    Attributes:
+        logdensity: the log density in the user's coordinates.
+        points: where it was evaluated, shape ``(dim, points)``.
+        values: its values there, shape ``(points,)``.
+        program: digest of what JAX compiles, data that it closes over included.
+        x64: whether JAX computed in double precision by default.
+    """
+
+    logdensity: AbstractLogDensity
+    points: Float[Array, "dim points"]
+    values: Float[Array, " points"]
+    program: str = eqx.field(static=True)
+    x64: bool = eqx.field(static=True)
+
+    def __call__(self, position: Vector) -> Scalar:
+        """Log density of shape ``(*chains)`` at ``position``."""
+        return self.logdensity(position)
 
 
 class Tempered(AbstractLogDensity):

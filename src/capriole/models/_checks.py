@@ -12,8 +12,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..kernels import AbstractLogDensity, ChainState, StoppedForce, value_and_grad
+from ..kernels import (
+    AbstractLogDensity,
+    ChainState,
+    StoppedForce,
+    has_second_derivative,
+    value_and_grad,
+)
+from ..runtime import line_of, primitives, sees, shortened
 from ._pytrees import Raveled
+
+_LOOP, _CALLBACKS = "while", {"pure_callback", "io_callback"}
+_CUSTOM = {"custom_vjp_call", "custom_vjp_call_jaxpr"}
+"""Names of JAX's primitives that explain why there is no gradient."""
 
 
 def check_count(name: str, value: Any, low: int, high: int = 10**9) -> int:
@@ -78,8 +89,13 @@ def check_logdensity(function: Callable, position: jax.Array) -> None:
         value = function(position)
     except Exception as error:
         what = f"the log density failed {where} of shape {position.shape}"
-        why = f"{type(error).__name__}: {error}"
+        why = f"{type(error).__name__}: {shortened(error)}"
         raise ValueError(f"{what}: {why}; {_remedy(error, function, position)}") from error
+    if isinstance(value, jax.core.Tracer):
+        raise ValueError(
+            "the log density reads a number that JAX is tracing, so this call is inside jax.jit, "
+            "vmap or grad; make the call outside, for many data sets in a Python loop"
+        )
     if not isinstance(value, jax.Array | np.ndarray | np.number | int | float):
         raise ValueError(
             f"the log density must return one number, got {value!r:.80} {where}; does it return "
@@ -108,32 +124,13 @@ def check_logdensity(function: Callable, position: jax.Array) -> None:
     except Exception as error:
         raise ValueError(
             f"the log density is not differentiable by jax.grad {where}: {first_line(error)}; "
-            "write it in jax.numpy"
+            f"{_gradient_remedy(function, position)}"
         ) from error
     bad = np.flatnonzero(~np.isfinite(np.asarray(gradient)))
     if bad.size:
         raise ValueError(
             f"the gradient of the log density is not finite in coordinates {bad.tolist()} {where}"
         )
-
-
-def has_second_derivative(function: Callable, position: jax.Array) -> bool:
-    """Whether reverse mode applied twice is finite at ``position``; training needs it."""
-    try:
-        second = _second(function, position)
-    except Exception:  # a user's function may raise anything, with the same remedy
-        return False
-    return bool(jnp.all(jnp.isfinite(second)))
-
-
-@eqx.filter_jit
-def _second(function: Callable, position: jax.Array) -> jax.Array:
-    """Gradient of one weighted sum of the gradient's entries."""
-
-    def directional(x: jax.Array) -> jax.Array:
-        return jnp.sum(jax.grad(function)(x) * jnp.arange(1.0, x.size + 1, dtype=x.dtype))
-
-    return jax.grad(directional)(position)
 
 
 def trainable(
@@ -218,6 +215,10 @@ def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
         return (
             "write it in jax.numpy, with jnp.where in place of an if that depends on the position"
         )
+    if isinstance(error, NotImplementedError) and primitives(function, position) & _CALLBACKS:
+        return 'give the callback vmap_method="sequential", or "expand_dims" if it takes batches'
+    if not isinstance(error, TypeError | ValueError | LookupError | AttributeError):
+        return f"the error is of the log density's own code{line_of(error)}, not of init"
     if isinstance(function, Raveled):
         if not _takes_one(function.function):
             return "it is called with one argument, the whole pytree that init is"
@@ -226,7 +227,25 @@ def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
                 "init, or a part of it, is a list or tuple, to JAX a pytree of scalars: "
                 "pass np.array of it instead"
             )
-    return "does it agree with init, in dimension and names?"
+    agrees = f"does it agree with init, in dimension and names? It was raised{line_of(error)}"
+    if isinstance(error, TypeError) and sees(error, jax.custom_vjp | eqx.filter_custom_vjp):
+        return (
+            "a jax.custom_vjp has no forward mode (jvp, jacfwd, hessian): inside the log density "
+            f"use jax.grad or jacrev of it, or write a jax.custom_jvp; or else, {agrees}"
+        )
+    return agrees
+
+
+def _gradient_remedy(function: Callable, position: jax.Array) -> str:
+    """What to do about a log density that has a value and no gradient."""
+    found = primitives(function, position)
+    if _LOOP in found:
+        return "replace a while loop by jax.lax.scan, or give it a derivative by jax.custom_vjp"
+    if found & _CALLBACKS:
+        return "give the callback a derivative by jax.custom_vjp"
+    if found & _CUSTOM:
+        return "the backward function of jax.custom_vjp must return a tuple, one part per argument"
+    return "write it in jax.numpy"
 
 
 def _takes_one(function: Callable) -> bool:

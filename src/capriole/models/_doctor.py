@@ -1,5 +1,6 @@
 """Diagnosis of a log density: what training and sampling will need of it, tested in seconds."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
@@ -15,11 +16,13 @@ from ..kernels import (
     Phase,
     Transition,
     Vector,
+    has_second_derivative,
     learned_leapfrog,
     state_at,
     value_and_grad,
 )
-from ._checks import check_logdensity, first_line, has_second_derivative
+from ._checks import check_logdensity, first_line
+from ._prepared import prepared
 
 type Verdict = Literal["ok", "warning", "error"]
 """How a check ended."""
@@ -77,6 +80,8 @@ def diagnose_logdensity(
     yield Finding(
         "value and gradient at 0", "ok", f"{value:.6g}, a differentiable scalar of {dtype}"
     )
+    with contextlib.suppress(ValueError):  # what is wrong with it, the checks below will find
+        logdensity = prepared(logdensity, origin[:, None])
     points = spread * jax.random.normal(key, (_NUM_POINTS, dim), dtype).T
     try:
         values, grads = jax.jit(lambda x: value_and_grad(logdensity, x))(points)
@@ -244,7 +249,7 @@ def _reversibility(logdensity: AbstractLogDensity, points: Vector, key: Key) -> 
     """Check that a random learned kernel returns to the start, applied forward, then backward."""
     name = "there and back with a learned kernel"
     dim = points.shape[0]
-    with jax.numpy_dtype_promotion("standard"):
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         dynamics = learned_leapfrog(
             key, dim=dim, num_leapfrogs=5, step_size=0.01, dtype=points.dtype
         )

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..coordinates import TransportMap, Whitening, maps
+from ..coordinates import TransportMap, Whitening, maps, without_maps
 from ..kernels import (
     AbstractLogDensity,
     AbstractTransition,
     LearnedLeapfrog,
+    Prepared,
     Transition,
 )
 from ..runtime import read_container, write_container
@@ -28,6 +29,7 @@ from ._kernel_records import (
     restore_transport,
     restore_whitening,
 )
+from ._prepared import prepared
 from ._pytrees import as_logdensity
 
 _FORMAT = "capriole-kernel-1"
@@ -106,7 +108,7 @@ def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> Abs
     Args:
         path: file to read.
         logdensity: the log density that the kernel was trained on.
-        init: as for `train`; by default a vector of zeros.
+        init: as for `train`, read in the precision of the kernel; by default a vector of zeros.
 
     Returns:
         The kernel, for ``logdensity``.
@@ -117,8 +119,9 @@ def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> Abs
     """
     header, arrays = _read(Path(path))
     dim, dtype = _integer(header.get("dim", "")), header["dtype"]
+    _check_x64(path, dtype)
     init = np.zeros(dim, dtype) if init is None else init
-    target, flat = as_logdensity(logdensity, init)
+    target, flat = as_logdensity(logdensity, init, dtype)
     if flat.size != dim:
         raise KernelFileError(
             f"{path} holds a kernel of dimension {dim}, but init has {flat.size} numbers"
@@ -134,7 +137,6 @@ def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> Abs
             f"{path} has a fingerprint of shape {points.shape} and {points.dtype}, dimension {dim}"
         )
     target = restore_whitening(restore_transport(target, dim, arrays), dim, arrays)
-    _check_x64(path, dtype)
     try:
         check_dtype(target, jnp.asarray(points))
     except (TypeError, ValueError) as error:
@@ -148,6 +150,7 @@ def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> Abs
             f"{expected.tolist()}, this "
             f"one has {found.tolist()}; pass the same function with the same data"
         )
+    target = prepared(target, jnp.asarray(points))
     try:
         return build_kernel(json.loads(header["kernel"]), target, dim, arrays)
     except KernelFileError:
@@ -171,6 +174,9 @@ def _dim(parts: list[Transition]) -> int:
     for part in parts:
         if isinstance(part.dynamics, LearnedLeapfrog):
             return int(part.dynamics.masks.shape[1])
+        bottom = without_maps(part.logdensity)
+        if isinstance(bottom, Prepared):
+            return bottom.points.shape[0]
         if hasattr(part.logdensity, "dim"):
             return int(part.logdensity.dim)
     raise ValueError("cannot tell the dimension of this kernel; pass dim=")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from ..kernels import AbstractLogDensity, Scalar, Vector
+from ..kernels import AbstractLogDensity, Prepared, Scalar, Vector
 
 _RESERVED_NAMES = {"chain", "draw"}
 """Axes of ArviZ's data; a variable cannot have these names."""
@@ -59,12 +59,16 @@ class Raveled(AbstractLogDensity):
         )
 
 
-def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Array]:
+def as_logdensity(
+    function: Any, init: Any, dtype: Any = None
+) -> tuple[AbstractLogDensity, jax.Array]:
     """A user's log density in the library's layout, and ``init`` as a flat vector.
 
     Args:
         function: log density of one pytree, or an `AbstractLogDensity`.
-        init: a pytree of numbers; integers are read as floats.
+        init: a pytree of numbers; integers are read as floats. A whole number alone is refused,
+            because it looks like a number of dimensions.
+        dtype: floating type of the flat vector; None: that of ``init``.
 
     Returns:
         The log density, and the flat vector of shape ``(dim,)``.
@@ -88,10 +92,17 @@ def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Arr
             f"init must hold at least one number, got {init!r}; pass one position, e.g. "
             "jnp.zeros(3)"
         )
+    is_number = jax.tree_util.treedef_is_leaf(jax.tree.structure(init)) and not leaves[0].ndim
+    if is_number and jnp.issubdtype(leaves[0].dtype, jnp.integer):
+        raise ValueError(
+            f"init is one position, not the number of dimensions, got {init!r}: pass e.g. "
+            f"jnp.zeros(3) in three dimensions, or {float(leaves[0])} if the log density takes one "
+            "number"
+        )
     kinds = {str(leaf.dtype) for leaf in leaves if not jnp.issubdtype(leaf.dtype, jnp.floating)}
     if any(not jnp.issubdtype(jnp.dtype(kind), jnp.integer) for kind in kinds):
         raise ValueError(f"init must be real numbers, got dtypes {sorted(kinds)}")
-    floats = jax.tree.map(lambda leaf: jnp.asarray(leaf, _float_dtype(leaf)), init)
+    floats = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype or _float_dtype(leaf)), init)
     flat, unravel = ravel_pytree(floats)
     bad = np.flatnonzero(~np.isfinite(np.asarray(flat)))
     if bad.size:
@@ -126,13 +137,15 @@ def named_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[s
     """Draws as one array per variable.
 
     Args:
-        logdensity: result of `as_logdensity`.
+        logdensity: result of `as_logdensity`, `Prepared` or not.
         position: flat draws, shape ``(chains, draws, dim)``.
 
     Returns:
         Arrays of shape ``(chains, draws, *shape)``. Names are paths in the pytree (``beta``,
         ``group.mu``); a bare vector is ``x``.
     """
+    if isinstance(logdensity, Prepared):
+        logdensity = logdensity.logdensity
     if not isinstance(logdensity, Raveled):
         return {"x": position}
     tree = jax.eval_shape(

@@ -1,6 +1,7 @@
 """The machine: devices, time, progress and binary files. Nothing here knows of Markov chains.
 
-Read the files in any order: `_devices`, `_clock`, `_progress`, `_container`.
+Read the files in any order: `_devices`, `_clock`, `_progress`, `_container`, `_records`,
+`_entry`, `_errors`.
 """
 
 from ._clock import CompileClock
@@ -23,6 +24,8 @@ from ._devices import (
     own,
     whole,
 )
+from ._entry import entry_point
+from ._errors import line_of, primitives, sees, shortened
 from ._progress import OnProgress, Progress
 from ._records import from_plain, to_plain
 from ._require import require
@@ -39,12 +42,17 @@ __all__ = [
     "copied",
     "divided",
     "divided_map",
+    "entry_point",
     "flush_folder",
     "from_plain",
     "is_first_process",
+    "line_of",
     "own",
+    "primitives",
     "read_container",
     "require",
+    "sees",
+    "shortened",
     "to_plain",
     "whole",
     "write_atomically",

@@ -1,16 +1,18 @@
 """``capriole.sample``: from a frozen kernel to draws."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..coordinates import from_user, users
-from ..kernels import AbstractLogDensity, AbstractTransition, Key, State, Vector
-from ..models import check_count, check_starts
-from ..runtime import Devices, Progress
+from ..coordinates import from_user, in_coordinates_of, users, without_maps
+from ..kernels import AbstractLogDensity, AbstractTransition, Key, Prepared, State, Vector
+from ..models import check_count, check_starts, prepared
+from ..runtime import Devices, Progress, entry_point
 from ._draw import Record, draw_chains
 from ._hmc_warmup import run_hmc_warmup
 from ._initial import as_key, prepare
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("capriole")
 
 
+@entry_point
 def sample(
     transition: AbstractTransition,
     init: Any = None,
@@ -40,7 +43,9 @@ def sample(
     """Draw from the target of a frozen kernel.
 
     A warm-up of plain HMC, whose step size adapts, brings the chains to the typical set and is
-    discarded. The draws come from ``transition`` alone, and nothing adapts while they are kept.
+    discarded. The draws come from ``transition`` alone, and nothing adapts while they are kept. A
+    kernel of `capriole.fit`, `train` or `load` draws in the precision that it was found in, and
+    only while its log density has the values that it had then.
     Ctrl-C ends the run after a whole chunk and returns what is there.
 
     Args:
@@ -67,18 +72,51 @@ def sample(
         unhealthy, with a remedy, one problem per line, and the log repeats it.
 
     Raises:
-        ValueError: a chain starts outside the support, or ``starts`` are no positions of this log
-            density.
+        TypeError: ``transition`` is no kernel, or an argument has another name here.
+        ValueError: a chain starts outside the support, ``starts`` are no positions of this log
+            density, or the log density is another one than when the kernel was found.
     """
-    start_key, warmup_key, sample_key = jax.random.split(as_key(seed), 3)
-    logdensity, init_key = transition.target, jax.random.fold_in(start_key, 1)
-    num_warmup = check_count("num_warmup", num_warmup, 0)
-    if starts is not None:
-        position = _as_starts(starts, logdensity)
-    else:
-        _, position = prepare(
-            users(logdensity), init, start_key, num_chains=num_chains, spread=spread
+    bottom = without_maps(_checked(transition).target)
+    with jax.enable_x64(bottom.x64) if isinstance(bottom, Prepared) else contextlib.nullcontext():
+        return _sampled(
+            transition,
+            init,
+            starts,
+            seed,
+            num_chains=num_chains,
+            num_warmup=check_count("num_warmup", num_warmup, 0),
+            spread=spread,
+            num_draws=num_draws,
+            thin=thin,
+            chunk_size=chunk_size,
+            devices=devices,
+            progress=progress,
         )
+
+
+def _sampled(
+    transition: AbstractTransition,
+    init: Any,
+    starts: Any,
+    seed: int | Key,
+    *,
+    num_chains: int,
+    num_warmup: int,
+    spread: float,
+    **options: Any,
+) -> "xarray.DataTree":
+    """`sample` in the precision of the kernel; ``options`` are those of `draw_chains`."""
+    start_key, warmup_key, sample_key = jax.random.split(as_key(seed), 3)
+    init_key, bottom = jax.random.fold_in(start_key, 1), without_maps(transition.target)
+    if starts is not None:
+        position = _as_starts(starts, bottom)
+        target = prepared(bottom, position)
+    else:
+        target, position = prepare(bottom, init, start_key, num_chains=num_chains, spread=spread)
+    if target is not bottom:
+        transition = _for_target(transition, target)
+    _check_precision(transition, position)
+    logdensity = transition.target
     position = from_user(logdensity, position)
     state = transition.init(position, init_key)
     check_starts(state)
@@ -87,25 +125,69 @@ def sample(
             warmup_key, logdensity, position, num_leapfrogs=10, num_steps=num_warmup
         ).state
         state = warm if isinstance(state, State) else transition.init(warm.position, init_key)
-    draws = draw_chains(
-        sample_key,
-        transition,
-        state,
-        num_draws=num_draws,
-        thin=thin,
-        chunk_size=chunk_size,
-        devices=devices,
-        progress=progress,
-    )
+    draws = draw_chains(sample_key, transition, state, **options)
     tree = to_datatree(draws, logdensity, seed=repr(seed))
     for warning in tree["sample_stats"].attrs["warnings"].splitlines():
         log.warning("sampling: %s", warning)
     return tree
 
 
+def _checked(transition: Any) -> AbstractTransition:
+    """The kernel. Raises TypeError for what is none, with what to pass instead."""
+    if isinstance(transition, AbstractTransition):
+        return transition
+    if transition is None:
+        raise TypeError(
+            "transition must be a kernel, got None: where NUTS drew, fit returns none; its draws "
+            "are in its tree, and fit(..., compare=False) finds a kernel"
+        )
+    kind = type(transition).__name__
+    if isinstance(getattr(transition, "transition", None), AbstractTransition):
+        raise TypeError(f"transition must be a kernel, got {kind}: pass its .transition")
+    if hasattr(transition, "transition"):
+        raise TypeError(
+            f"transition must be a kernel, got {kind}, whose .transition is None because NUTS "
+            "drew; its draws are in its tree, and fit(..., compare=False) finds a kernel"
+        )
+    raise TypeError(
+        f"transition must be a kernel, of capriole.train, fit(...).transition or load, got {kind}"
+    )
+
+
+def _for_target(transition: AbstractTransition, target: AbstractLogDensity) -> AbstractTransition:
+    """A kernel whose log density, in the user's coordinates, was not prepared: with ``target``."""
+    before = transition.target
+    anew = in_coordinates_of(before, target)
+
+    def replaced(part: Any) -> Any:
+        return anew if isinstance(part, AbstractLogDensity) and _same(part, before) else part
+
+    return jax.tree.map(
+        replaced, transition, is_leaf=lambda part: isinstance(part, AbstractLogDensity)
+    )
+
+
+def _same(one: AbstractLogDensity, other: AbstractLogDensity) -> bool:
+    return one is other or bool(eqx.tree_equal(one, other))
+
+
+def _check_precision(transition: AbstractTransition, position: Vector) -> None:
+    """Raise ValueError unless kernel and positions have one floating type."""
+    parts = jax.tree.leaves(transition, is_leaf=lambda part: isinstance(part, AbstractLogDensity))
+    for part in filter(eqx.is_inexact_array, parts):
+        if part.dtype != position.dtype:
+            raise ValueError(
+                f"the kernel has numbers of {part.dtype}, the starts are {position.dtype}: give "
+                f"init or starts in {part.dtype}, and set jax_enable_x64 as it was when the kernel "
+                "was made"
+            )
+
+
 def _as_starts(starts: Any, logdensity: AbstractLogDensity) -> Vector:
     """``starts`` as an array (dim, chains), after checks of its shape and dtype."""
     position = jnp.asarray(starts)
+    if isinstance(logdensity, Prepared) and jnp.issubdtype(position.dtype, jnp.floating):
+        position = jnp.asarray(starts, logdensity.points.dtype)
     if position.ndim != 2 or not jnp.issubdtype(position.dtype, jnp.floating):
         raise ValueError(
             "starts must be floating and of shape (dim, chains), chains last, got "

@@ -6,14 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..kernels import AbstractLogDensity, Key, Vector, state_at
+from ..kernels import AbstractLogDensity, Key, Prepared, Vector, state_at
 from ..models import (
     as_logdensity,
+    check_compiled,
     check_count,
     check_dtype,
     check_logdensity,
     check_spread,
     check_starts,
+    dtype_of,
+    prepared,
 )
 
 
@@ -23,7 +26,8 @@ def prepare(
     """Check a log density, and draw starting positions ``init + spread * N(0, I)``.
 
     Args:
-        logdensity: a function of one position (any pytree), or a log density of this library.
+        logdensity: a function of one position (any pytree), or a log density of this library. One
+            that is `Prepared` already must not have changed.
         init: one position; None: the log density has starts of its own.
         key: random key.
         num_chains: number of chains, whose starts are checked.
@@ -31,23 +35,25 @@ def prepare(
         num_more: number of further positions, which are not checked.
 
     Returns:
-        The log density on flat vectors, and positions of shape (dim, chains + num_more).
+        The log density on flat vectors, `Prepared`, and positions of shape (dim, chains +
+        num_more), in its precision if it was prepared before.
 
     Raises:
         ValueError: an argument, the log density or a start cannot be used.
     """
     num_chains, spread = check_count("num_chains", num_chains, 1), check_spread(spread)
     if init is None:
-        if not isinstance(logdensity, AbstractLogDensity) or not hasattr(logdensity, "start"):
+        own = logdensity.logdensity if isinstance(logdensity, Prepared) else logdensity
+        if not isinstance(own, AbstractLogDensity) or not hasattr(own, "start"):
             raise ValueError("pass init, one position of the log density, e.g. init=jnp.zeros(3)")
         if spread != 1:
             raise ValueError(
                 f"the target has starts of its own, so spread={spread:g} has no effect: pass init "
                 "with it"
             )
-        target, every = logdensity, logdensity.start(key, num_chains + num_more)
+        target, every = logdensity, own.start(key, num_chains + num_more)
     else:
-        target, flat = as_logdensity(logdensity, init)
+        target, flat = as_logdensity(logdensity, init, dtype_of(logdensity))
         check_logdensity(target, flat)
         every = (
             flat[:, None]
@@ -55,7 +61,10 @@ def prepare(
         )
     position = jnp.asarray(np.asarray(every)[:, :num_chains])
     check_dtype(target, position)
-    check_starts(state_at(target, position))
+    target = prepared(target, position)
+    state = state_at(target, position)
+    check_starts(state)
+    check_compiled(target, state)
     return target, every
 
 

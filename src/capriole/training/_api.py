@@ -10,7 +10,7 @@ import jax
 from ..diagnostics import training_health
 from ..kernels import Key, Transition, learned_leapfrog
 from ..models import check_count, trainable
-from ..runtime import Devices, Progress
+from ..runtime import Devices, Progress, entry_point
 from ..sampling import as_key, prepare, run_hmc_warmup
 from ._loop import TrainResult
 from ._objectives import AbstractObjective, LogESJD
@@ -30,6 +30,7 @@ ACCEPTANCE_WEIGHT, CEILING = 3.0, 2.1
 """`LogESJD` by default: acceptance counts, and draws need not be better than independent."""
 
 
+@entry_point
 def train(
     logdensity: Callable,
     init: Any = None,

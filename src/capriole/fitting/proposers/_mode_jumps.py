@@ -14,7 +14,14 @@ from scipy.special import logsumexp
 from ...adaptation import logdensities
 from ...coordinates import Whitened, diagonal, from_user
 from ...diagnostics import MAX_MODES
-from ...kernels import AbstractLogDensity, ModeJump, Transition, Vector, state_at
+from ...kernels import (
+    AbstractLogDensity,
+    ModeJump,
+    SecondDerivatives,
+    Transition,
+    Vector,
+    state_at,
+)
 from .._additions import HMC_SHARE, with_small_steps
 from .._budget import Account, Cost
 from .._candidate import Candidate, Kind
@@ -96,7 +103,7 @@ def _best_jump(context: SearchContext, position: np.ndarray, account: Account) -
     pool = warmup.draws.reshape(-1, len(position)).T
     white = Whitened(context.target, diagonal(pool, dtype=warmup.position.dtype))
     start = from_user(white, position)
-    found, spent = find_maxima(white, start)
+    found, spent = find_maxima(white, start, context.second)
     account.charge(spent)
     if found is None:
         return None
@@ -130,7 +137,9 @@ def made(modes: Gaussians, angle: float, dtype: np.dtype) -> ModeJump:
 
 
 def find_maxima(
-    target: AbstractLogDensity, start: Float[np.ndarray, "dim n"]
+    target: AbstractLogDensity,
+    start: Float[np.ndarray, "dim n"],
+    second: SecondDerivatives = SecondDerivatives.FULL,
 ) -> tuple[Gaussians | None, int]:
     """Maxima that L-BFGS climbs to, with the Gaussians of the curvature there (Laplace).
 
@@ -139,6 +148,7 @@ def find_maxima(
     Args:
         target: The log density.
         start: Positions (dim, n) to climb from.
+        second: Which second derivatives it has.
 
     Returns:
         The maxima, and gradients spent. None for fewer than two or more than `MAX_MODES`, and for
@@ -147,6 +157,8 @@ def find_maxima(
     from scipy.optimize import minimize
 
     spent = 0
+    if second is SecondDerivatives.NONE:
+        return None, spent
 
     def down(x: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal spent
@@ -171,7 +183,7 @@ def find_maxima(
         )
         if not np.isfinite(end.fun) or any(_near(end.x, *known[:2]) for known in found):
             continue
-        covariance = _covariance(target, jnp.asarray(end.x, start.dtype))
+        covariance = _covariance(target, jnp.asarray(end.x, start.dtype), second)
         spent += len(start)
         if covariance is None:
             continue
@@ -191,10 +203,12 @@ def _near(x: np.ndarray, centre: np.ndarray, covariance: np.ndarray) -> bool:
     return float((x - centre) @ np.linalg.solve(covariance, x - centre)) < 1
 
 
-def _covariance(target: AbstractLogDensity, position: Vector) -> np.ndarray | None:
+def _covariance(
+    target: AbstractLogDensity, position: Vector, second: SecondDerivatives
+) -> np.ndarray | None:
     """Minus the inverse of the Hessian; None where there is none or the point is no maximum."""
     try:
-        curvature = -np.asarray(_hessian(target, position), np.float64)
+        curvature = -np.asarray(_hessian(target, position, second), np.float64)
         curvature = (curvature + curvature.T) / 2
         np.linalg.cholesky(curvature)
     except Exception:  # not positive definite, no second derivative, or the user's own
@@ -204,8 +218,11 @@ def _covariance(target: AbstractLogDensity, position: Vector) -> np.ndarray | No
 
 
 @eqx.filter_jit
-def _hessian(target: AbstractLogDensity, position: Vector) -> Float[Array, "dim dim"]:
-    return jax.jacfwd(jax.grad(target))(position)
+def _hessian(
+    target: AbstractLogDensity, position: Vector, second: SecondDerivatives
+) -> Float[Array, "dim dim"]:
+    outer = jax.jacfwd if second is SecondDerivatives.FULL else jax.jacrev
+    return outer(jax.grad(target))(position)
 
 
 def refined(

@@ -25,7 +25,7 @@ from ...coordinates import (
     refitted,
     to_user,
 )
-from ...kernels import AbstractLogDensity, Key, per_chain
+from ...kernels import AbstractLogDensity, Key, SecondDerivatives, per_chain
 from ...sampling import draw_chains
 from .._budget import Cost
 from .._candidate import Addition, Candidate, Coordinates
@@ -207,7 +207,7 @@ def _settled(key: Key, context: SearchContext) -> _Reached | None:
         estimate = estimate_transport(draws, reliable=warmup.agreed, dtype=dtype)
         if estimate is None:
             return reached
-        if warmup.profile is None:
+        if warmup.profile is None and context.second is SecondDerivatives.FULL:
             profile_key = jax.random.fold_in(key, 50 + i)
             marginal, spent = _profile_of(profile_key, target, draws, estimate)
             common.charge(spent)
