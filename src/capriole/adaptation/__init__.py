@@ -6,6 +6,7 @@ have been) and `_properness`.
 
 from ._laplace_marginals import Profile, bending, profile
 from ._logdensities import logdensities
+from ._mode_search import search_modes
 from ._properness import refuse_improper
 from ._thresholds import CHUNK, NEGLIGIBLE_NATS
 from ._warmup import WarmupResult, explore, start_state, whiten_by_gradients
@@ -20,6 +21,7 @@ __all__ = [
     "logdensities",
     "profile",
     "refuse_improper",
+    "search_modes",
     "start_state",
     "whiten_by_gradients",
 ]

@@ -113,6 +113,41 @@ class ModeSummary(NamedTuple):
         return self
 
 
+class ModeSearch(NamedTuple):
+    """What was searched for modes that no chain met.
+
+    Attributes:
+        num_points: Points that were looked at.
+        num_finite: Those of them that have a log density and a gradient.
+        num_unexplained: Those that no known mode explains.
+        num_climbed: Those of them that climbed; fewer where gradients ran out.
+        num_maxima: Maxima that were found and weighed.
+        num_found: Modes that no chain had met, with a share of the mass that matters.
+        num_gradients: Gradients.
+        widths: Smallest and largest width of the cloud around the starts, in their spreads.
+        low: The value of each dimension below which 1 % of the points lie, in the user's
+            coordinates.
+        high: The value above which 1 % of them lie.
+    """
+
+    num_points: int
+    num_finite: int
+    num_unexplained: int
+    num_climbed: int
+    num_maxima: int
+    num_found: int
+    num_gradients: int
+    widths: tuple[float, float]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def checked(self, dim: int) -> Self:
+        """Itself. Raises ValueError if it cannot be a search in ``dim`` dimensions."""
+        if (len(self.low), len(self.high)) != (dim, dim) or self.num_gradients < 0:
+            raise ValueError(f"no search for modes in {dim} dimensions: {str(self)[:80]!r}")
+        return self
+
+
 def summarise_modes(
     modes: Modes, draws: Float[np.ndarray, "chains draws dim"]
 ) -> tuple[ModeSummary, ...]:

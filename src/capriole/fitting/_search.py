@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..adaptation import NEGLIGIBLE_NATS, WarmupResult, explore, refuse_improper
+from ..adaptation import NEGLIGIBLE_NATS, WarmupResult, explore, refuse_improper, search_modes
 from ..diagnostics import Marginal, farthest_point_subset
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector, state_at
 from ..runtime import OnProgress
@@ -133,6 +134,7 @@ def _warm_up(
     except (ValueError, np.linalg.LinAlgError):
         refuse_improper(target, position)
         raise
+    warmup = search_modes(jax.random.fold_in(key, 2000), target, position, warmup)
     budget.common.add(warmup)
     if not warmup.agreed:
         budget.common.charge(refuse_improper(target, position))

@@ -309,4 +309,6 @@ def _outside(inside: WarmupResult, there: Transported, before: WarmupResult) -> 
         draws=np.ascontiguousarray(moved),
         num_negligible=before.num_negligible + inside.num_negligible,
         profile=before.profile,
+        search=before.search,
+        hidden=before.hidden,
     )
