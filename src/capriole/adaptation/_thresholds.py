@@ -142,18 +142,18 @@ class ModeSearchSettings:
         seeded: Least and largest share of the chains that are moved to modes that were found.
     """
 
-    around_starts: int = 7168
-    start_widths: tuple[float, float] = (1.0, 5.0)
+    around_starts: int = 10240
+    start_widths: tuple[float, float] = (0.5, 5.0)
     far_out: int = 1024
     far_widths: tuple[float, float] = (5.0, 50.0)
-    around_draws: int = 2048
-    draw_widths: tuple[float, float] = (1.5, 10.0)
+    around_draws: int = 3072
+    draw_widths: tuple[float, float] = (0.4, 10.0)
     batch: int = 512
     steps: int = 20
     longer: int = 60
     tops: int = 12
     rounds: int = 3
-    most_gradients: int = 30000
+    most_gradients: int = 36000
     first_step: float = 0.3
     landing: float = 0.5
     excess_nats: float = 2.0

@@ -92,7 +92,8 @@ def search(
         position: Starts (dim, n): those of the chains, then those of exploratory chains.
         settings: What `fit` was asked for.
         progress: Whom to tell.
-        proposers: Who proposes candidates, in this order; the first must propose a rotation.
+        proposers: Who proposes candidates, in this order; one must propose a
+            rotation, or jumps that need none.
 
     Returns:
         What was chosen, all samplers as measured, and what that took.

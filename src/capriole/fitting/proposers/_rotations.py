@@ -122,6 +122,8 @@ class Rotations:
         Returns:
             The context with the candidates.
         """
+        if context.candidates and context.best_rate > THRESHOLDS.no_networks_rate:
+            return context  # jumps between known modes suffice
         warmup, white = context.warmup, context.white
         # Gradients of one mode, or of a rough surface, would mislead.
         fisher = warmup.fisher if warmup.agreed else None
@@ -135,7 +137,7 @@ class Rotations:
             lengths=SHORT,
             progress=context.progress,
         )
-        context = context.with_candidates(found)
+        context = context.with_candidates((*found, *context.candidates))
         return validate_best(context, Stream.VALIDATE_ROTATIONS, np.asarray(warmup.position))
 
 
@@ -152,10 +154,11 @@ class LongerRotations:
             The context with a longer rotation in the place of the plain one and of what was made
             of it, if a long run from far positions shows that it is better.
         """
-        base, agreed = context.base, context.warmup.agreed
-        is_transported = base.coordinates is Coordinates.TRANSPORT
         best = max(candidate.worst * candidate.reach for candidate in context.candidates)
-        if is_transported or not agreed or best >= THRESHOLDS.hard_rate:
+        if not context.warmup.agreed or best >= THRESHOLDS.hard_rate:
+            return context
+        base = context.base
+        if base.coordinates is Coordinates.TRANSPORT:
             return context
         target: Whitened = base.kernel.target  # type: ignore[assignment]
         key = context.stream(Stream.LONGER_ROTATIONS)
