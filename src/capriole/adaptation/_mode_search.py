@@ -4,6 +4,8 @@ A wide cloud of points costs one gradient each where a known mode's Gaussian exp
 step then leads to its centre. Only the others climb.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +25,7 @@ from ..kernels import AbstractLogDensity, Key, Vector
 from ..runtime import CompileClock
 from ._climbing import Points, climb, top
 from ._gaussians import Oracle, Place, Weighed, weigh
-from ._thresholds import MODE_SEARCH
+from ._thresholds import MODE_SEARCH, WARMUP
 from ._warmup import WarmupResult
 
 
@@ -50,6 +52,8 @@ def search_modes(
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         oracle = Oracle(target, warmup.position)
         known = known_places(warmup)
+        own = [] if warmup.agreed else _own_modes(rng, oracle, known, warmup)
+        known = [one.place for one in own] or known
         x = _cloud(rng, np.asarray(starts, np.float64), warmup.draws)
         points = Points(x, *oracle(x))
         points = points.where(np.isfinite(points.lp))
@@ -57,7 +61,7 @@ def search_modes(
         points = points.unexplained(known)
         num_unexplained = len(points.lp)
         places, num_climbed = _climbed(oracle, points, known)
-        found, num_maxima = _weighed(rng, oracle, places, known, warmup)
+        found, num_maxima = _weighed(rng, oracle, places, known, own, warmup)
     low, high = np.quantile(x, [0.01, 0.99], axis=1)
     search = ModeSearch(
         num_points=x.shape[1],
@@ -72,7 +76,9 @@ def search_modes(
         high=tuple(high.tolist()),
     )
     if found:
-        warmup = _seeded(rng, warmup, known, found)
+        warmup = _seeded(rng, warmup, known, own, found)
+    elif len(own) > 1:
+        warmup = warmup._replace(weighed=_summaries(own))
     return warmup._replace(
         search=search,
         num_gradients=warmup.num_gradients + oracle.num_gradients,
@@ -157,11 +163,38 @@ def _same(place: Place, other: Place) -> bool:
     return max(there, back) < 1
 
 
+def _own_modes(
+    rng: np.random.Generator, oracle: Oracle, known: list[Place], warmup: WarmupResult
+) -> list[Weighed]:
+    """The modes where chains ended, weighed; none if that cannot be believed of two or more.
+
+    Chains that disagree may sit in parts of one funnel. Two maxima that both hold mass are two
+    modes.
+    """
+    x = np.asarray(warmup.position, np.float64)
+    unit = max(known, key=lambda place: place.log_mass)
+    ends = climb(oracle, Points(x, *oracle(x)), unit, [], MODE_SEARCH.steps)
+    tops = _tops(oracle, ends, unit, [])
+    total = float(logsumexp([place.log_mass for place in tops])) if tops else 0.0
+    found: list[Weighed] = []
+    for place in tops:
+        if place.log_mass - total < np.log(MODE_SEARCH.least_share):
+            continue
+        one = weigh(rng, oracle, place)
+        if one is not None and one.effective > MODE_SEARCH.sure_effective:
+            found.append(one)
+    total = float(logsumexp([one.log_mass for one in found])) if found else 0.0
+    least = total + np.log(MODE_SEARCH.least_share)
+    found = [one for one in found if one.log_mass > least]
+    return found if len(found) > 1 else []
+
+
 def _weighed(
     rng: np.random.Generator,
     oracle: Oracle,
     places: list[Place],
     known: list[Place],
+    own: list[Weighed],
     warmup: WarmupResult,
 ) -> tuple[list[Weighed], int]:
     """The maxima that hold mass which the draws do not visit; and how many were weighed."""
@@ -172,10 +205,11 @@ def _weighed(
         for place in sorted(places, key=lambda place: -place.log_mass)
         if _share(place.log_mass, total) > MODE_SEARCH.weighed_share
         and not _visited(place, place.log_mass, total, draws)
+        and not any(_same(place, one.place) for one in own)
     ][:MAX_MODES]
     if not worth:
         return [], 0
-    total = _known_mass(rng, oracle, known)
+    total = _known_mass(rng, oracle, known, own)
     found: list[Weighed] = []
     for place in worth:
         one = weigh(rng, oracle, place)
@@ -185,7 +219,7 @@ def _weighed(
             continue
         if _visited(one.place, one.log_mass, total, draws):
             continue
-        if not any(_same(one.place, other.place) for other in found):
+        if not any(_same(one.place, other.place) for other in (*own, *found)):
             found.append(one)
     return found, len(worth)
 
@@ -201,28 +235,35 @@ def _visited(place: Place, log_mass: float, total: float, draws: np.ndarray) -> 
     return here > MODE_SEARCH.visited * _share(log_mass, total)
 
 
-def _known_mass(rng: np.random.Generator, oracle: Oracle, known: list[Place]) -> float:
+def _known_mass(
+    rng: np.random.Generator, oracle: Oracle, known: list[Place], own: list[Weighed]
+) -> float:
     """Log mass of what the chains know: by importance where that can be believed.
 
     The Gaussian of the draws has no less mass than the density, as no density of this covariance
     has a larger entropy.
     """
-    masses = []
-    for place in known:
+    masses = [one.log_mass for one in own]
+    for place in () if own else known:
         one = weigh(rng, oracle, place)
-        believed = one is not None and one.effective > 5 * MODE_SEARCH.least_effective
-        masses.append(one.log_mass if one is not None and believed else place.log_mass)
+        is_sure = one is not None and one.effective > MODE_SEARCH.sure_effective
+        masses.append(one.log_mass if one is not None and is_sure else place.log_mass)
     return float(logsumexp(masses))
 
 
 def _seeded(
-    rng: np.random.Generator, warmup: WarmupResult, known: list[Place], found: list[Weighed]
+    rng: np.random.Generator,
+    warmup: WarmupResult,
+    known: list[Place],
+    own: list[Weighed],
+    found: list[Weighed],
 ) -> WarmupResult:
     """The warm-up with draws of the modes that were found in the place of some chains."""
     draws, lp = warmup.draws.copy(), warmup.lp.copy()
     chains, length, dim = draws.shape
-    masses = np.array([place.log_mass for place in known] + [one.log_mass for one in found])
-    shares = np.exp(masses - logsumexp(masses))[len(known) :]
+    modes = _summaries([*(own or known), *found])
+    there = [tuple(one.place.centre.tolist()) for one in found]
+    shares = np.array([mode.share for c in there for mode in modes if mode.centre == c])
     least, most = MODE_SEARCH.seeded
     counts = np.maximum(np.round(shares * chains), least * chains)
     counts = np.maximum(1, counts * min(1, most * chains / counts.sum())).astype(int)
@@ -236,29 +277,27 @@ def _seeded(
             draws[chain], lp[chain] = one.draws[:, picked].T, one.lp[picked]
             position[:, chain] = one.draws[:, picked[-1]]
     separation, num_stuck = farthest(draws)
-    whitening = estimate_whitening(
-        draws.reshape(-1, dim).T, num_independent=chains * 20, dtype=warmup.position.dtype
-    )
+    num = chains * WARMUP.steps / 10
+    pool = draws.reshape(-1, dim).T
     return warmup._replace(
         position=jnp.asarray(position),
         draws=draws,
         lp=lp,
-        whitening=whitening,
+        whitening=estimate_whitening(pool, num_independent=num, dtype=warmup.position.dtype),
         fisher=None,
         rhat_max=fast_max_rhat(draws),
         max_separation=separation,
         num_stuck=num_stuck,
         modes=find_modes(draws, lp),
-        hidden=_summaries(warmup, known, found, masses),
+        weighed=modes,
     )
 
 
-def _summaries(
-    warmup: WarmupResult, known: list[Place], found: list[Weighed], masses: np.ndarray
-) -> tuple[ModeSummary, ...]:
-    """All modes, known and found, the largest mass first."""
-    places = [*known, *(one.place for one in found)]
+def _summaries(modes: Sequence[Place | Weighed]) -> tuple[ModeSummary, ...]:
+    """Modes for people, the largest mass first."""
+    masses = np.array([mode.log_mass for mode in modes])
     shares = np.exp(masses - logsumexp(masses))
+    places = [mode.place if isinstance(mode, Weighed) else mode for mode in modes]
     return tuple(
         ModeSummary(
             tuple(places[k].centre.tolist()),

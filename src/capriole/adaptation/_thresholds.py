@@ -136,6 +136,7 @@ class ModeSearchSettings:
         ridge: Part of the curvature's covariance that is added to that of the draws.
         inside: The share of a Gaussian in its ellipsoid.
         least_effective: Share of the draws that are effective below which a mass is not believed.
+        sure_effective: The same above which it is believed rather than that of the draws' Gaussian.
         least_share: Share of the mass below which a mode is no matter (that of the verdict).
         weighed_share: The same by the curvature, below which a mode is not weighed.
         visited: Share of what the draws should have in the ellipsoid from which on it was visited.
@@ -168,6 +169,7 @@ class ModeSearchSettings:
     ridge: float = 1e-3
     inside: float = 0.99
     least_effective: float = 0.02
+    sure_effective: float = 0.1
     least_share: float = 0.01
     weighed_share: float = 1e-4
     visited: float = 0.25

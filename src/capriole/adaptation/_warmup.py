@@ -75,7 +75,8 @@ class WarmupResult(NamedTuple):
         compile_seconds: Seconds of compilation.
         profile: The marginal of a funnel's parents, if one was found.
         search: What was searched for modes that no chain met; None: nothing yet.
-        hidden: All modes, the largest mass first, if that search found some that no chain had met.
+        weighed: Modes with masses by importance, the largest first, if that search found one that
+            no chain had met, or made sure that chains sat in several.
     """
 
     position: Vector
@@ -97,19 +98,19 @@ class WarmupResult(NamedTuple):
     compile_seconds: float
     profile: Profile | None = None
     search: ModeSearch | None = None
-    hidden: tuple[ModeSummary, ...] = ()
+    weighed: tuple[ModeSummary, ...] = ()
 
     @property
     def agreed(self) -> bool:
         """Whether all chains saw the same distribution, so that there is one mode."""
         met = self.rhat_max < WARMUP.slow_rhat and self.max_separation < SEPARATION
-        return met and not self.num_stuck and not self.num_missed and not self.hidden
+        return met and not self.num_stuck and not self.num_missed and not self.weighed
 
     @property
     def is_multimodal(self) -> bool:
         """Whether chains sat in several modes, or were put there, and are not only slow."""
         is_apart = self.max_separation >= SEPARATION and len(self.modes.log_mass) != 1
-        return is_apart or bool(self.hidden)
+        return is_apart or bool(self.weighed)
 
 
 class _Window(NamedTuple):

@@ -224,7 +224,7 @@ class SearchContext:
             compile_seconds=common.compile_seconds,
             marginals=self.marginals,
             moments=moments(found.draws) if found.agreed else None,
-            modes=found.hidden or summarise_modes(found.modes, found.draws),
+            modes=found.weighed or summarise_modes(found.modes, found.draws),
             is_multimodal=found.is_multimodal,
             search=found.search,
         )

@@ -1,12 +1,12 @@
 """One file for each kind of candidate. A proposer takes the context and returns it with more."""
 
-from ._mode_jumps import HiddenModeJumps, ModeJumps
+from ._mode_jumps import ModeJumps, WeighedModeJumps
 from ._networks import Networks
 from ._rotations import LongerRotations, Rotations
 from ._transport import TransportMaps
 
 PROPOSERS = (
-    HiddenModeJumps(),
+    WeighedModeJumps(),
     Rotations(),
     TransportMaps(),
     LongerRotations(),
@@ -17,10 +17,10 @@ PROPOSERS = (
 
 __all__ = [
     "PROPOSERS",
-    "HiddenModeJumps",
     "LongerRotations",
     "ModeJumps",
     "Networks",
     "Rotations",
     "TransportMaps",
+    "WeighedModeJumps",
 ]

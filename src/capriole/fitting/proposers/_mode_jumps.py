@@ -50,8 +50,8 @@ class Gaussians(NamedTuple):
         return np.exp(self.log_mass - logsumexp(self.log_mass))
 
 
-class HiddenModeJumps:
-    """Proposes jumps first of all where the search for modes found some that no chain had met.
+class WeighedModeJumps:
+    """Proposes jumps first of all where modes were weighed.
 
     Their Gaussians are known then, so that rotations need not be searched where jumps are good.
     """
@@ -65,7 +65,7 @@ class HiddenModeJumps:
         Returns:
             The context, with the candidate if there is one.
         """
-        return ModeJumps().propose(context) if context.warmup.hidden else context
+        return ModeJumps().propose(context) if context.warmup.weighed else context
 
 
 class ModeJumps:
@@ -102,8 +102,8 @@ def _best_jump(context: SearchContext, position: np.ndarray, account: Account) -
     white = Whitened(context.target, diagonal(pool, dtype=warmup.position.dtype))
     start = from_user(white, position)
     from_here = start
-    if warmup.hidden:
-        centres = np.array([mode.centre for mode in warmup.hidden], start.dtype).T
+    if warmup.weighed:
+        centres = np.array([mode.centre for mode in warmup.weighed], start.dtype).T
         some = farthest_point_subset(start, min(_CLIMBS, start.shape[1]))
         from_here = np.concatenate([from_user(white, centres), some], axis=1)
     found, spent = find_maxima(white, from_here)

@@ -310,5 +310,5 @@ def _outside(inside: WarmupResult, there: Transported, before: WarmupResult) -> 
         num_negligible=before.num_negligible + inside.num_negligible,
         profile=before.profile,
         search=before.search,
-        hidden=before.hidden,
+        weighed=before.weighed,
     )
