@@ -186,7 +186,8 @@ def _own_modes(
     total = float(logsumexp([one.log_mass for one in found])) if found else 0.0
     least = total + np.log(MODE_SEARCH.least_share)
     found = [one for one in found if one.log_mass > least]
-    return found if len(found) > 1 else []
+    # More come from a rough surface, as everywhere else.
+    return found if 1 < len(found) <= MAX_MODES else []
 
 
 def _weighed(

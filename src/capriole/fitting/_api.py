@@ -404,7 +404,7 @@ def _verdict(found: SearchResult, drawn: _Drawn, settings: Settings, seed: str) 
     if not found.uses_nuts and drawn.final is not None:
         total = Cost.of(found.spent, drawn.spent)
         rows = tuple(_as_it_was(r, total, drawn) if r.name == found.chosen else r for r in rows)
-    warmup = to_plain(found.warmup._replace(moments=None, modes=()))
+    warmup = to_plain(found.warmup._replace(moments=None, modes=(), search=None))
     plain = {
         "seed": seed,
         "criterion": settings.criterion,
@@ -430,6 +430,7 @@ def _verdict(found: SearchResult, drawn: _Drawn, settings: Settings, seed: str) 
         final=drawn.final,
         difference=drawn.check.difference,
         modes=drawn.check.modes,
+        search=found.warmup.search,
     )
 
 

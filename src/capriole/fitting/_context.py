@@ -24,6 +24,7 @@ from ..runtime import OnProgress
 from ._budget import Budget
 from ._candidate import Candidate, Family, Kind
 from ._settings import Settings
+from ._thresholds import THRESHOLDS
 
 
 class NoteKind(Enum):
@@ -181,6 +182,16 @@ class SearchContext:
     def networks(self) -> tuple[Candidate, ...]:
         """The candidates that have networks."""
         return tuple(c for c in self.candidates if c.family is Family.NETWORK)
+
+    @property
+    def jumps_suffice(self) -> bool:
+        """Whether jumps between weighed modes are good, so that other kernels are not searched."""
+        return bool(self.warmup.weighed) and any(
+            c.kind is Kind.MODE_JUMP
+            and c.worst > THRESHOLDS.good_jump_rate
+            and c.metrics.rhat_max < THRESHOLDS.mixed_rhat
+            for c in self.candidates
+        )
 
     @property
     def white(self) -> Whitened:

@@ -37,6 +37,9 @@ class Thresholds:
             took minutes and lost to rotations (stochastic volatility in 203 dimensions).
         most_jump_dim: Most dimensions in which maxima are climbed to and jumped between.
         least_mode_share: Share of the mass below which a maximum is no mode to jump to.
+        good_jump_rate: Rate of jumps between weighed modes above which no other kernel is searched:
+            none other crosses between modes that chains of plain HMC did not connect. Two unit
+            modes of weights 0.2 and 0.8 have 0.15.
         pcn_held_ratio: Ratio of acceptance rates from typical and from the worst positions above
             which chains of a Crank-Nicolson move may be held.
         telling_ess: Share of thinned draws that are effective below which a run tells the rate.
@@ -58,6 +61,7 @@ class Thresholds:
     most_moved: float = 2.2e8
     most_jump_dim: int = 50
     least_mode_share: float = 1e-4
+    good_jump_rate: float = 0.1
     pcn_held_ratio: float = 4.0
     telling_ess: float = 0.8
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple, Self
 
-from ..diagnostics import Difference, ModeShare, Problem
+from ..diagnostics import Difference, ModeSearch, ModeShare, Problem
 from ..runtime import from_plain, to_plain
 from ._candidate import NUTS, KernelMetrics, SamplerReport
 from ._context import Note, NoteKind
@@ -72,11 +72,13 @@ class Verdict(NamedTuple):
         problems: What is wrong with the draws.
         failed: Whether the draws must not be used; ``problems`` then says why.
         notes: What the search left out, gave up or learnt.
-        is_multimodal: Whether chains of the warm-up sat in several modes.
+        is_multimodal: Whether there are several modes: chains of the warm-up sat in them, or the
+            search found one that no chain had met.
         settings: Plain values: settings, costs, figures of the run and of the warm-up.
         final: What the kernel achieved in its own run; None where NUTS drew.
         difference: The moment that differs most from the warm-up's.
         modes: The modes, with the share of the draws in each.
+        search: What was searched for modes that no chain met.
     """
 
     rows: tuple[SamplerReport, ...]
@@ -89,6 +91,7 @@ class Verdict(NamedTuple):
     final: KernelMetrics | None = None
     difference: Difference | None = None
     modes: tuple[ModeShare, ...] = ()
+    search: ModeSearch | None = None
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> Self:
@@ -148,9 +151,9 @@ class Verdict(NamedTuple):
             return f"The draws are those of the {self.chosen}: {failed}."
         if self.is_multimodal:
             return (
-                f"Sampled with the {self.chosen}. NUTS was no choice: chains of plain HMC stayed "
-                "apart on this target, so a short run of NUTS says nothing of how it moves between "
-                "the places where they sat."
+                f"Sampled with the {self.chosen}. NUTS was no choice: this target has several "
+                "modes that chains of plain HMC did not connect, so a short run of NUTS says "
+                "nothing of how it moves between them."
             )
         gain = chosen.worst / nuts.worst if nuts.worst > 0 else math.inf
         words = "; ".join(_when_cheaper(self, chosen, nuts, unit) for unit in _UNITS)
@@ -225,7 +228,9 @@ class Verdict(NamedTuple):
         problems = [] if self.failed else [f"Problem: {problem}." for problem in self.problems]
         health = [f"Health: {text}." for text in (self.health(),) if text]
         notes = [f"Note: {note.text}." for note in self.notes]
-        return "\n".join([*lines, "", self.recommendation(), *health, *problems, *notes])
+        searched = [] if self.search is None else [f"Searched: {self.search}."]
+        said = [*health, *problems, *notes, *searched]
+        return "\n".join([*lines, "", self.recommendation(), *said])
 
     def health(self) -> str:
         """R-hat, proposals that were not finite, z against the warm-up and modes, if known."""

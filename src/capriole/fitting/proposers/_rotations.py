@@ -122,8 +122,8 @@ class Rotations:
         Returns:
             The context with the candidates.
         """
-        if context.candidates and context.best_rate > THRESHOLDS.no_networks_rate:
-            return context  # jumps between known modes suffice
+        if context.jumps_suffice:
+            return context
         warmup, white = context.warmup, context.white
         # Gradients of one mode, or of a rough surface, would mislead.
         fisher = warmup.fisher if warmup.agreed else None

@@ -62,6 +62,8 @@ class TransportMaps:
         Returns:
             The context, with these candidates first and the warm-up there if they are better.
         """
+        if context.jumps_suffice:
+            return context
         is_held = any(c.additions[-1:] == (Addition.ROTATION,) for c in context.candidates)
         if context.best_rate > THRESHOLDS.no_networks_rate and not is_held:
             return context
