@@ -19,12 +19,16 @@ class Points(NamedTuple):
         """Some of them."""
         return Points(self.x[:, kept], self.lp[kept], self.grad[:, kept])
 
-    def unexplained(self, places: list[Place]) -> "Points":
-        """Those that no Gaussian explains."""
+    def explained(self, places: list[Place]) -> np.ndarray:
+        """Of every point, whether a Gaussian explains it."""
         known = np.zeros(len(self.lp), bool)
         for place in places:
             known |= place.explains(*self)
-        return self.where(~known)
+        return known
+
+    def unexplained(self, places: list[Place]) -> "Points":
+        """Those that no Gaussian explains."""
+        return self.where(~self.explained(places))
 
 
 def climb(
@@ -69,16 +73,9 @@ def climb(
             np.where(up, lp, points.lp),
             np.where(up, grad, points.grad),
         )
-        kept = ~_explained(points, known)
+        kept = ~points.explained(known)
         points, step = points.where(kept), step[kept]
     return points
-
-
-def _explained(points: Points, known: list[Place]) -> np.ndarray:
-    found = np.zeros(len(points.lp), bool)
-    for place in known:
-        found |= place.explains(*points)
-    return found
 
 
 def top(oracle: Oracle, point: Points, unit: Place) -> Place | None:

@@ -46,8 +46,20 @@ def search_modes(
         warmup: What the chains found, in the user's coordinates.
 
     Returns:
-        The warm-up with its field ``search``, and with chains in modes that were found.
+        The warm-up with its field ``search``, and with chains in modes that were found. It is
+        unchanged in too many dimensions, and where draws have no covariance.
     """
+    if warmup.draws.shape[2] > MODE_SEARCH.most_dim:
+        return warmup
+    try:
+        return _searched(key, target, starts, warmup)
+    except np.linalg.LinAlgError:
+        return warmup
+
+
+def _searched(
+    key: Key, target: AbstractLogDensity, starts: Vector, warmup: WarmupResult
+) -> WarmupResult:
     with CompileClock() as clock:
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         oracle = Oracle(target, warmup.position)
@@ -140,7 +152,7 @@ def _tops(oracle: Oracle, ends: Points, unit: Place, known: list[Place]) -> list
     found: list[Place] = []
     for _ in range(MODE_SEARCH.rounds):
         ends = ends.where(np.argsort(-ends.lp)).unexplained(found)
-        if not len(ends.lp):
+        if not len(ends.lp) or oracle.num_gradients > MODE_SEARCH.most_gradients:
             break
         picked = np.linspace(0, len(ends.lp) - 1, MODE_SEARCH.tops).astype(int)
         some = np.isin(np.arange(len(ends.lp)), picked)
@@ -150,6 +162,8 @@ def _tops(oracle: Oracle, ends: Points, unit: Place, known: list[Place]) -> list
             one = tops.where(np.array([i]))
             if not len(one.unexplained(found).lp):
                 continue
+            if oracle.num_gradients > MODE_SEARCH.most_gradients:
+                break
             place = top(oracle, one, unit)
             if place is not None and not any(_same(place, other) for other in (*known, *found)):
                 found.append(place)

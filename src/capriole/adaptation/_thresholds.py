@@ -107,6 +107,7 @@ class ModeSearchSettings:
     """How modes are searched that no start is near, and when one counts.
 
     Attributes:
+        most_dim: Most dimensions in which is searched: Gaussians are dense.
         around_starts: Points around the starts.
         start_widths: Their smallest and largest width, in spreads of the starts. Of two modes 11
             deviations apart in 10 dimensions, one 0.35 times as wide as the other, 0.16 % of the
@@ -143,6 +144,7 @@ class ModeSearchSettings:
         seeded: Least and largest share of the chains that are moved to modes that were found.
     """
 
+    most_dim: int = 1000
     around_starts: int = 10240
     start_widths: tuple[float, float] = (0.5, 5.0)
     far_out: int = 1024
