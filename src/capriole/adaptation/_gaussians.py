@@ -101,23 +101,31 @@ def curvature(oracle: Oracle, centre: np.ndarray, scale: np.ndarray) -> np.ndarr
     Args:
         oracle: Gradients.
         centre: The maximum (dim,).
-        scale: A guess of its deviations (dim,); a second pass takes steps in units of better ones.
+        scale: A guess of its deviations (dim,), which may be far too large; a second pass takes
+            steps in units of better ones.
 
     Returns:
         The covariance (dim, dim); None where the curvature is not that of a maximum.
     """
-    for _ in range(2):
+    top, passes = oracle(centre[:, None])[0], 0
+    for _ in range(MODE_SEARCH.most_passes):
         steps = np.diag(MODE_SEARCH.difference * scale)
-        ends = np.concatenate([centre[:, None] + steps, centre[:, None] - steps], axis=1)
-        value, grad = oracle(ends)
-        if not np.isfinite(value).all():
-            return None
+        value, grad = oracle(np.concatenate([centre[:, None] + steps, centre[:, None] - steps], 1))
+        # A step that falls far left the mode: it tells nothing of the curvature at the top.
+        fall = top - np.minimum(*np.split(value, 2))
+        if (far := ~(fall < MODE_SEARCH.most_fall)).any():
+            scale = np.where(far, scale / 10, scale)
+            continue
         ahead, behind = np.split(grad, 2, axis=1)
         hessian = (behind - ahead) / (2 * MODE_SEARCH.difference * scale)
         diagonal = np.diagonal(hessian)
         if not (np.isfinite(hessian).all() and (diagonal > 0).all()):
             return None
-        scale = 1 / np.sqrt(diagonal)
+        scale, passes = 1 / np.sqrt(diagonal), passes + 1
+        if passes == 2:
+            break
+    else:
+        return None
     unit = (hessian + hessian.T) / 2 * scale[:, None] * scale
     values, vectors = np.linalg.eigh(unit)
     if values[0] < MODE_SEARCH.flattest:

@@ -4,6 +4,7 @@ A wide cloud of points costs one gradient each where a known mode's Gaussian exp
 step then leads to its centre. Only the others climb.
 """
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -124,7 +125,8 @@ def _cloud(rng: np.random.Generator, starts: np.ndarray, draws: np.ndarray) -> n
     for around, num, widths in clouds:
         centre = around.mean(axis=1)
         scale = floored_scale(around.std(axis=1), centre)
-        width = np.exp(rng.uniform(*np.log(widths), num))
+        narrow, wide = map(math.log, widths)
+        width = np.exp(rng.uniform(narrow, wide, num))
         noise = rng.normal(size=(len(centre), num))
         parts.append(centre[:, None] + scale[:, None] * width * noise)
     every = np.concatenate(parts, axis=1)
@@ -287,10 +289,10 @@ def _seeded(
     taken = order[np.linspace(0, chains - 1, counts.sum()).astype(int)]
     position = np.array(warmup.position)
     for one, members in zip(found, np.split(taken, np.cumsum(counts)[:-1]), strict=True):
-        for chain in members:
+        for chain in members.tolist():
             picked = rng.integers(one.draws.shape[1], size=length)
             draws[chain], lp[chain] = one.draws[:, picked].T, one.lp[picked]
-            position[:, chain] = one.draws[:, picked[-1]]
+            position[:, chain] = one.draws[:, int(picked[-1])]
     separation, num_stuck = farthest(draws)
     num = chains * WARMUP.steps / 10
     pool = draws.reshape(-1, dim).T

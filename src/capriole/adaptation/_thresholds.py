@@ -129,6 +129,8 @@ class ModeSearchSettings:
         excess_share: The same, for each squared deviation from the centre.
         draws_per_dim: Draws for each dimension below which a mode has variances alone.
         difference: Step of a difference of gradients, in deviations.
+        most_fall: Nats that the density may fall in such a step; a tenth of it is tried else.
+        most_passes: Times that such steps are tried.
         flattest: Least eigenvalue of a curvature in units of its diagonal: below it is noise.
         still: Newton decrement, for each dimension, below which a climb is at the top.
         draws: Draws of an importance sampler.
@@ -163,6 +165,8 @@ class ModeSearchSettings:
     excess_share: float = 0.1
     draws_per_dim: int = 20
     difference: float = 0.05
+    most_fall: float = 0.5
+    most_passes: int = 8
     flattest: float = 1e-8
     still: float = 0.05
     draws: int = 1024

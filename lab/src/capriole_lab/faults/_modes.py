@@ -83,8 +83,8 @@ def judge_fit(case: ModeCase, seed: int) -> dict[str, Any]:
     """
     begin = time.perf_counter()
     found = fit(case.logdensity, np.zeros(case.dim), spread=case.spread, seed=seed, compare=False)
-    draws = found.tree["posterior"]["x"].values
-    label = case.label(draws.astype(np.float64))
+    draws = np.asarray(found.tree["posterior"]["x"].values, np.float64)
+    label = case.label(draws)
     weights = [float(np.mean(label == k)) for k in range(len(case.weights))]
     off = np.abs(np.log(np.maximum(weights, 1e-9)) - np.log(case.weights))
     missed, verdict = bool(np.max(off) > TOO_FEW), found.verdict
