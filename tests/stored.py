@@ -78,6 +78,7 @@ def exploration(dim: int = 2, num_chains: int = 16, **changes: Any) -> WarmupRes
     made = WarmupResult(
         position=jnp.asarray(draws[:, -1].T),
         draws=draws,
+        lp=-np.sum(draws**2, axis=2) / 2,
         whitening=white,
         fisher=None,
         rhat_max=1.0,

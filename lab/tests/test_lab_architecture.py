@@ -17,6 +17,7 @@ LAYERS = (
     {"toy", "calibration"},
     {"peers"},
     {"unseen"},
+    {"faults"},
     {"cli"},
     {"__main__"},
 )

@@ -1,5 +1,7 @@
 """Jumps between modes in ``capriole.fit``: maxima found, Gaussians made of them, and the kernel."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,11 +10,18 @@ import pytest
 
 import capriole
 from capriole import PerChain
+from capriole.diagnostics import ModeSummary, ProblemKind, reference_check
 from capriole.fitting import Kind
 from capriole.fitting._thresholds import THRESHOLDS
-from capriole.fitting.proposers import ModeJumps, _mode_jumps
+from capriole.fitting.proposers import (
+    ModeJumps,
+    Rotations,
+    TransportMaps,
+    WeighedModeJumps,
+    _mode_jumps,
+)
 from capriole.fitting.proposers._mode_jumps import Gaussians, find_maxima, made, refined
-from stored import candidate, context, exploration
+from stored import candidate, context, exploration, metrics
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -133,6 +142,47 @@ def test_jumps_come_with_small_hmc_steps_and_an_account_of_their_own():
     assert spent == after.budget.total.num_gradients > 4096 + jump.metrics.spent_gradients
 
 
+WEIGHED = tuple(
+    ModeSummary(tuple(c.tolist()), tuple(s.tolist()), share)
+    for c, s, share in zip(CENTRES[::-1], SCALES[::-1], (0.75, 0.25), strict=True)
+)
+
+
+def test_jumps_come_first_where_modes_were_weighed_and_end_the_search():
+    before = context(target=PerChain(two), warmup=SEPARATION)
+    assert WeighedModeJumps().propose(before) is before
+    weighed = exploration(position=SEPARATION.position, weighed=WEIGHED)
+    assert not weighed.agreed
+    after = WeighedModeJumps().propose(context(target=PerChain(two), warmup=weighed))
+    (jump,) = after.candidates
+    assert jump.kind is Kind.MODE_JUMP
+    assert after.jumps_suffice
+    for proposer in (Rotations(), TransportMaps(), ModeJumps()):
+        assert proposer.propose(after) is after
+    slow = replace(jump, metrics=metrics(THRESHOLDS.good_jump_rate / 2))
+    assert not after.with_candidates([slow]).jumps_suffice
+
+
+def test_weighed_modes_are_those_of_the_verdict():
+    facts = context(warmup=exploration(weighed=WEIGHED)).facts
+    assert facts.modes == WEIGHED
+    assert facts.is_multimodal
+    assert not facts.agreed
+    draws = np.full((4, 10, 2), CENTRES[0]) + np.random.default_rng(0).normal(size=(4, 10, 2))
+    (problem,) = reference_check(draws, None, facts.modes, judges_moments=True).problems
+    assert problem.kind is ProblemKind.MODE_MISSED
+    assert problem.is_fatal
+
+
+def test_a_narrow_maximum_within_a_wide_one_is_another():
+    def nested(x):
+        wide, narrow = -jnp.sum(x**2) / 2, -jnp.sum((x - 0.4) ** 2) / 2 / 0.05**2
+        return jnp.logaddexp(wide, narrow - 2 * jnp.log(0.05))
+
+    found, _ = find_maxima(PerChain(nested), np.array([[-1.0, 0.41, -0.9], [-1.0, 0.39, -0.8]]))
+    np.testing.assert_allclose(found.share(), 0.5, atol=0.02)
+
+
 def test_the_jump_is_between_the_modes_in_order():
     dynamics = made(
         Gaussians(CENTRES, np.stack([np.diag(s**2) for s in SCALES]), np.log([0.25, 0.75])),
@@ -166,3 +216,46 @@ def test_fit_jumps_between_modes_that_hmc_does_not_connect(tmp_path):
     np.testing.assert_array_equal(
         trees[0]["posterior"]["x"].values, trees[1]["posterior"]["x"].values
     )
+
+
+def spheres(weights, centres, scales):
+    """A mixture of round Gaussians."""
+    centres, scales = np.array(centres, float), np.array(scales, float)
+    constants = np.log(weights) - centres.shape[1] * np.log(scales)
+
+    def logdensity(x):
+        return jax.nn.logsumexp(constants - jnp.sum((x - centres) ** 2, axis=1) / 2 / scales**2)
+
+    return logdensity, centres, scales
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("parts", "spread"),
+    [
+        (([0.5, 0.5], [[-1.8] * 10, [1.8] * 10], [1.0, 0.35]), 1.0),
+        (([0.5, 0.5], [[0.0], [10.0]], [1.0, 0.05]), 10.0),
+        (([0.5, 0.5], [[0.0], [10.0]], [1.0, 0.01]), 5.0),
+        (([0.5, 0.5], [[-1.8] * 20, [1.8] * 20], [1.0, 0.5]), 1.0),
+        (([0.95, 0.05], [[0.0] * 3, [6.0] * 3], [1.0, 0.3]), 1.0),
+    ],
+    ids=["ten dimensions", "0.05 wide", "0.01 wide", "twenty dimensions", "rare"],
+)
+def test_fit_finds_a_mode_that_no_start_is_near(parts, spread, seed):
+    """With the right weights, at no more than 1.5 times the gradients that one mode takes."""
+    density, centres, scales = spheres(*parts)
+    dim = centres.shape[1]
+    found = capriole.fit(density, np.zeros(dim), spread=spread, seed=seed, compare=False)
+    verdict = found.verdict
+    assert not verdict.failed, verdict.problems
+    assert verdict.search is not None
+    assert "Searched: " in verdict.table()
+    draws = found.tree["posterior"]["x"].values
+    away = np.sum((draws[:, :, None] - centres) ** 2, axis=3) / scales**2
+    label = np.argmax(np.log(parts[0]) - dim * np.log(scales) - away / 2, axis=2)
+    weights = [np.mean(label == k) for k in range(len(scales))]
+    np.testing.assert_allclose(weights, parts[0], atol=0.03)
+    settings = verdict.settings
+    if settings["warmup"]["windows"] == 2:  # the chains had agreed, on one mode
+        assert settings["preparation"]["num_gradients"] < 1.5 * 376_192

@@ -6,6 +6,7 @@ have been) and `_properness`.
 
 from ._laplace_marginals import Profile, bending, profile
 from ._logdensities import logdensities
+from ._mode_search import search_modes
 from ._properness import refuse_improper
 from ._short_warmup import explore_briefly
 from ._thresholds import CHUNK, NEGLIGIBLE_NATS
@@ -22,6 +23,7 @@ __all__ = [
     "logdensities",
     "profile",
     "refuse_improper",
+    "search_modes",
     "start_state",
     "whiten_by_gradients",
 ]

@@ -78,6 +78,7 @@ def explore_briefly(
     return WarmupResult(
         position=position,
         draws=np.ascontiguousarray(draws),
+        lp=np.ascontiguousarray(window.lp.T),
         whitening=whitening,
         fisher=None,
         rhat_max=rhat,

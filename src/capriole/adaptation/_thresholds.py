@@ -136,10 +136,91 @@ class PropernessSettings:
     named: int = 5
 
 
+@dataclass(frozen=True)
+class ModeSearchSettings:
+    """How modes are searched that no start is near, and when one counts.
+
+    Attributes:
+        most_dim: Most dimensions in which is searched: Gaussians are dense.
+        around_starts: Points around the starts.
+        start_widths: Their smallest and largest width, in spreads of the starts. Of two modes 11
+            deviations apart in 10 dimensions, one 0.35 times as wide as the other, 0.16 % of the
+            points lead to the narrow one.
+        far_out: Points farther out.
+        far_widths: Their widths, in spreads of the starts.
+        around_draws: Points around the draws of the warm-up.
+        draw_widths: Their widths, in standard deviations of the draws.
+        batch: Points that climb side by side.
+        steps: Steps of a climb.
+        longer: Steps of a climb that goes on to the top.
+        tops: Ends of a batch that climb on side by side.
+        rounds: How often others of a batch do, where tops do not explain them.
+        most_gradients: Gradients from which on no further batch climbs.
+        first_step: The first step of a climb, in deviations times the root of the dimension.
+        landing: Squared distance from a mode's centre, for each dimension, within which Newton's
+            step must lead from a point that the mode explains.
+        excess_nats: Nats by which the density there may be above the mode's Gaussian.
+        excess_share: The same, for each squared deviation from the centre.
+        draws_per_dim: Draws for each dimension below which a mode has variances alone.
+        difference: Step of a difference of gradients, in deviations.
+        most_fall: Nats that the density may fall in such a step; a tenth of it is tried else.
+        most_passes: Times that such steps are tried.
+        flattest: Least eigenvalue of a curvature in units of its diagonal: below it is noise.
+        still: Newton decrement, for each dimension, below which a climb is at the top.
+        draws: Draws of an importance sampler.
+        wider: Factor of its covariance: tails must be covered.
+        few: Effective draws for each dimension below which the curvature is trusted instead.
+        ridge: Part of the curvature's covariance that is added to that of the draws.
+        inside: The share of a Gaussian in its ellipsoid.
+        least_effective: Share of the draws that are effective below which a mass is not believed.
+        sure_effective: The same above which it is believed rather than that of the draws' Gaussian.
+        least_share: Share of the mass below which a mode is no matter (that of the verdict).
+        weighed_share: The same by the curvature, below which a mode is not weighed.
+        visited: Share of what the draws should have in the ellipsoid from which on it was visited.
+        seeded: Least and largest share of the chains that are moved to modes that were found.
+    """
+
+    most_dim: int = 1000
+    around_starts: int = 10240
+    start_widths: tuple[float, float] = (0.5, 5.0)
+    far_out: int = 1024
+    far_widths: tuple[float, float] = (5.0, 50.0)
+    around_draws: int = 3072
+    draw_widths: tuple[float, float] = (0.4, 10.0)
+    batch: int = 512
+    steps: int = 20
+    longer: int = 60
+    tops: int = 12
+    rounds: int = 3
+    most_gradients: int = 36000
+    first_step: float = 0.3
+    landing: float = 0.5
+    excess_nats: float = 2.0
+    excess_share: float = 0.1
+    draws_per_dim: int = 20
+    difference: float = 0.05
+    most_fall: float = 0.5
+    most_passes: int = 8
+    flattest: float = 1e-8
+    still: float = 0.05
+    draws: int = 1024
+    wider: float = 1.2
+    few: float = 4.0
+    ridge: float = 1e-3
+    inside: float = 0.99
+    least_effective: float = 0.02
+    sure_effective: float = 0.1
+    least_share: float = 0.01
+    weighed_share: float = 1e-4
+    visited: float = 0.25
+    seeded: tuple[float, float] = (0.125, 0.5)
+
+
 WARMUP = WarmupSettings()
 SHORT_WARMUP = ShortWarmupSettings()
 MARGINALS = MarginalSettings()
 PROPERNESS = PropernessSettings()
+MODE_SEARCH = ModeSearchSettings()
 
 CHUNK = WARMUP.chunk
 """Steps of a compiled run of the warm-up and of the search after it."""

@@ -24,6 +24,8 @@ from ..diagnostics import (
     SEPARATION,
     ExploredPoints,
     Modes,
+    ModeSearch,
+    ModeSummary,
     farthest,
     farthest_point_subset,
     fast_max_rhat,
@@ -54,6 +56,7 @@ class WarmupResult(NamedTuple):
     Attributes:
         position: The chains' last positions (dim, chains), in the user's coordinates.
         draws: Draws of the last window (chains, draws, dim), in the user's coordinates.
+        lp: Log densities of the draws (chains, draws), in the coordinates of the warm-up.
         whitening: White coordinates by these draws.
         fisher: White coordinates by their gradients; None where they are too few.
         rhat_max: R-hat of the last window, worst dimension.
@@ -71,10 +74,14 @@ class WarmupResult(NamedTuple):
         seconds: Seconds without compilation.
         compile_seconds: Seconds of compilation.
         profile: The marginal of a funnel's parents, if one was found.
+        search: What was searched for modes that no chain met; None: nothing yet.
+        weighed: Modes with masses by importance, the largest first, if that search found one that
+            no chain had met, or made sure that chains sat in several.
     """
 
     position: Vector
     draws: Float[np.ndarray, "chains draws dim"]
+    lp: Float[np.ndarray, "chains draws"]
     whitening: Whitening
     fisher: Whitening | None
     rhat_max: float
@@ -90,12 +97,20 @@ class WarmupResult(NamedTuple):
     seconds: float
     compile_seconds: float
     profile: Profile | None = None
+    search: ModeSearch | None = None
+    weighed: tuple[ModeSummary, ...] = ()
 
     @property
     def agreed(self) -> bool:
         """Whether all chains saw the same distribution, so that there is one mode."""
         met = self.rhat_max < WARMUP.slow_rhat and self.max_separation < SEPARATION
-        return met and not self.num_stuck and not self.num_missed
+        return met and not self.num_stuck and not self.num_missed and not self.weighed
+
+    @property
+    def is_multimodal(self) -> bool:
+        """Whether chains sat in several modes, or were put there, and are not only slow."""
+        is_apart = self.max_separation >= SEPARATION and len(self.modes.log_mass) != 1
+        return is_apart or bool(self.weighed)
 
 
 class Window(NamedTuple):
@@ -204,6 +219,7 @@ def explore(
     return WarmupResult(
         position=position,
         draws=np.ascontiguousarray(draws),
+        lp=np.ascontiguousarray(window.lp.T),
         whitening=whitening,
         fisher=fisher,
         rhat_max=rhat,

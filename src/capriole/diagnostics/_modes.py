@@ -10,6 +10,8 @@ from ._dispersion import SEPARATION, floored_scale, has_moved
 
 MAX_MODES = 16
 """Largest number of modes: more groups of chains come from a rough surface or from stuck chains."""
+LEADING_POINTS = 5
+"""Points that must lead to a mode, on average, so that it is missed in less than one of 100."""
 _UNSETTLED = SEPARATION / 2
 """Distance of a chain's halves, in standard deviations, that shows that it was still on its way."""
 _DRAWS_PER_DIM = 20
@@ -110,6 +112,61 @@ class ModeSummary(NamedTuple):
         sizes = (len(self.centre), len(self.scale))
         if sizes != (dim, dim) or not np.isfinite(numbers).all() or min(self.scale) <= 0:
             raise ValueError(f"no mode in {dim} dimensions: {str(self)[:80]!r}")
+        return self
+
+
+class ModeSearch(NamedTuple):
+    """What was searched for modes that no chain met.
+
+    Attributes:
+        num_points: Points that were looked at.
+        num_finite: Those of them that have a log density and a gradient.
+        num_unexplained: Those that no known mode explains.
+        num_climbed: Those of them that climbed; fewer where gradients ran out.
+        num_maxima: Maxima that were found and weighed.
+        num_found: Modes that no chain had met, with a share of the mass that matters.
+        num_gradients: Gradients.
+        widths: Smallest and largest width of the cloud around the starts, in their spreads.
+        low: The value of each dimension below which 1 % of the points lie, in the user's
+            coordinates.
+        high: The value above which 1 % of them lie.
+    """
+
+    num_points: int
+    num_finite: int
+    num_unexplained: int
+    num_climbed: int
+    num_maxima: int
+    num_found: int
+    num_gradients: int
+    widths: tuple[float, float]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def __str__(self) -> str:
+        """What was searched, and what that cannot exclude, as a sentence without its full stop."""
+        near, far = self.widths
+        ends = [f"{a:.3g} to {b:.3g}" for a, b in zip(self.low[:3], self.high[:3], strict=True)]
+        more = ", ..." if len(self.low) > len(ends) else ""
+        climbed = ""
+        if self.num_unexplained:
+            climbed = (
+                f", {self.num_climbed:,} of the {self.num_unexplained:,} that no known mode "
+                "explains were followed uphill"
+            )
+        found = f"{self.num_found} {'mode was' if self.num_found == 1 else 'modes were'} found"
+        one_in = max(1, self.num_points // LEADING_POINTS)
+        return (
+            f"{self.num_points:,} points at {near:g} to {far:g} spreads of the starts (98 % of "
+            f"them in {'; '.join(ends)}{more}) were searched for modes that no chain met{climbed}, "
+            f"with {self.num_gradients:,} gradients and no temperatures: {found}; one that fewer "
+            f"than 1 in {one_in:,} points lead to may be missed"
+        )
+
+    def checked(self, dim: int) -> Self:
+        """Itself. Raises ValueError if it cannot be a search in ``dim`` dimensions."""
+        if (len(self.low), len(self.high)) != (dim, dim) or self.num_gradients < 0:
+            raise ValueError(f"no search for modes in {dim} dimensions: {str(self)[:80]!r}")
         return self
 
 

@@ -106,8 +106,8 @@ def reference_check(
     for mode, weight in zip(modes, weights, strict=True):
         if weight == 0 and mode.share >= least:
             text = (
-                f"none of the draws is around {_where(mode)}, where chains of the warm-up sat and "
-                f"{mode.share:.0%} of the mass is, by its estimate"
+                f"none of the draws is around {_where(mode)}, where chains of the warm-up "
+                f"or the search for modes found {mode.share:.0%} of the mass, by estimate"
             )
             remedy = "draw more, start wider (spread), or reparameterise"
             problems.append(Problem(ProblemKind.MODE_MISSED, Severity.FATAL, text, remedy))

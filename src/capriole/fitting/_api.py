@@ -474,7 +474,7 @@ def _verdict(found: SearchResult, drawn: _Drawn, settings: Settings, seed: str) 
     if not found.uses_nuts and drawn.final is not None:
         total = Cost.of(found.spent, drawn.spent)
         rows = tuple(_as_it_was(r, total, drawn) if r.name == found.chosen else r for r in rows)
-    warmup = to_plain(found.warmup._replace(moments=None, modes=()))
+    warmup = to_plain(found.warmup._replace(moments=None, modes=(), search=None))
     plain = {
         "seed": seed,
         "criterion": settings.criterion,
@@ -505,6 +505,7 @@ def _verdict(found: SearchResult, drawn: _Drawn, settings: Settings, seed: str) 
             Stage("warm-up of the draws", drawn.spent),
             Stage("draws", drawn.run),
         ),
+        search=found.warmup.search,
     )
 
 

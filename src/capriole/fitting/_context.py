@@ -12,8 +12,8 @@ import numpy as np
 from ..adaptation import WarmupResult
 from ..coordinates import Whitened, from_user, pad_for_reuse
 from ..diagnostics import (
-    SEPARATION,
     Marginal,
+    ModeSearch,
     ModeSummary,
     Moments,
     farthest_point_subset,
@@ -25,6 +25,7 @@ from ..runtime import OnProgress
 from ._budget import Budget, Cost
 from ._candidate import Candidate, Family, Kind, SamplerReport
 from ._settings import Settings
+from ._thresholds import THRESHOLDS
 
 
 class NoteKind(Enum):
@@ -94,6 +95,9 @@ class WarmupFacts(NamedTuple):
         marginals: Marginals of a funnel's parents.
         moments: Means and variances; None where chains have not agreed.
         modes: The modes, the one of the largest mass first.
+        is_multimodal: Whether chains sat in several modes, or were put there, and not only as slow
+            ones in one mode.
+        search: What was searched for modes that no chain met.
     """
 
     windows: int
@@ -112,11 +116,8 @@ class WarmupFacts(NamedTuple):
     marginals: tuple[Marginal, ...] = ()
     moments: Moments | None = None
     modes: tuple[ModeSummary, ...] = ()
-
-    @property
-    def is_multimodal(self) -> bool:
-        """Whether chains sat apart, and not only as slow ones in one mode."""
-        return is_multimodal(self.max_separation, self.num_modes)
+    is_multimodal: bool = False
+    search: ModeSearch | None = None
 
     def checked(self, dim: int) -> Self:
         """Itself. Raises ValueError for what cannot be in ``dim`` dimensions."""
@@ -124,14 +125,11 @@ class WarmupFacts(NamedTuple):
             marginal.checked(dim)
         for mode in self.modes:
             mode.checked(dim)
+        if self.search is not None:
+            self.search.checked(dim)
         if self.moments is not None and any(len(row) != dim for row in self.moments):
             raise ValueError(f"no moments of {dim} dimensions: {str(self.moments)[:80]!r}")
         return self
-
-
-def is_multimodal(max_separation: float, num_modes: int) -> bool:
-    """Whether chains sat in several modes, by their distance and the modes that they settled in."""
-    return max_separation >= SEPARATION and num_modes != 1
 
 
 @dataclass(frozen=True)
@@ -209,6 +207,16 @@ class SearchContext:
         return tuple(c for c in self.candidates if c.family is Family.NETWORK)
 
     @property
+    def jumps_suffice(self) -> bool:
+        """Whether jumps between weighed modes are good, so that other kernels are not searched."""
+        return bool(self.warmup.weighed) and any(
+            c.kind is Kind.MODE_JUMP
+            and c.worst > THRESHOLDS.good_jump_rate
+            and c.metrics.rhat_max < THRESHOLDS.mixed_rhat
+            for c in self.candidates
+        )
+
+    @property
     def white(self) -> Whitened:
         """The target in the white coordinates of the warm-up."""
         return Whitened(self.target, pad_for_reuse(self.warmup.whitening, self.warmup.fisher))
@@ -242,7 +250,7 @@ class SearchContext:
         A marginal is integrated around one mode, so it says nothing of the others.
         """
         found = self.warmup
-        if found.profile is None or is_multimodal(found.max_separation, len(found.modes.log_mass)):
+        if found.profile is None or found.is_multimodal:
             return ()
         return found.profile.marginals()
 
@@ -266,5 +274,7 @@ class SearchContext:
             compile_seconds=common.compile_seconds,
             marginals=self.marginals,
             moments=moments(found.draws) if found.agreed else None,
-            modes=summarise_modes(found.modes, found.draws),
+            modes=found.weighed or summarise_modes(found.modes, found.draws),
+            is_multimodal=found.is_multimodal,
+            search=found.search,
         )

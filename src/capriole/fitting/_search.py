@@ -7,7 +7,13 @@ from typing import NamedTuple, Protocol
 import jax
 import numpy as np
 
-from ..adaptation import WarmupResult, explore, explore_briefly, refuse_improper
+from ..adaptation import (
+    WarmupResult,
+    explore,
+    explore_briefly,
+    refuse_improper,
+    search_modes,
+)
 from ..diagnostics import Marginal
 from ..kernels import (
     AbstractLogDensity,
@@ -114,7 +120,8 @@ def search(
         position: Starts (dim, n): those of the chains, then those of exploratory chains.
         settings: What `fit` was asked for.
         progress: Whom to tell.
-        proposers: Who proposes candidates, in this order; the first must propose a rotation.
+        proposers: Who proposes candidates, in this order; one must propose a
+            rotation, or jumps that need none.
 
     Returns:
         What was chosen, all samplers as measured, and what that took.
@@ -165,7 +172,23 @@ def _directly(
         return context.with_notes(NoteKind.NOT_DIRECT, text)
     direct = DirectRotation()
     with budget.stage(direct.name, direct.cost(context)):
-        return direct.propose(context)
+        context = direct.propose(context)
+    return context if context.notes else _with_modes_searched(keys[0], context, position)
+
+
+def _with_modes_searched(key: Key, context: SearchContext, position: Vector) -> SearchContext:
+    """The context after the search for modes, with a note where it found one."""
+    budget, before = context.budget, context.warmup
+    with budget.stage("search for modes"):
+        share, key = DIRECT.search_share, jax.random.fold_in(key, 2000)
+        after = search_modes(key, context.target, position, before, share)
+        costs = zip(Cost.of(after), Cost.of(before), strict=True)
+        budget.common.add(Cost(*(now - then for now, then in costs)))
+    context = replace(context, warmup=after)
+    if after.search is not None and after.search.num_found:
+        text = f"{after.search.num_found} modes that no chain had met were found"
+        return context.with_notes(NoteKind.NOT_DIRECT, text)
+    return context
 
 
 def _warm_up(
@@ -183,6 +206,7 @@ def _warm_up(
     except (ValueError, np.linalg.LinAlgError):
         refuse_improper(target, position)
         raise
+    warmup = search_modes(jax.random.fold_in(key, 2000), target, position, warmup)
     budget.common.add(warmup)
     if not warmup.agreed:
         budget.common.charge(refuse_improper(target, position))

@@ -37,6 +37,9 @@ class Thresholds:
             took minutes and lost to rotations (stochastic volatility in 203 dimensions).
         most_jump_dim: Most dimensions in which maxima are climbed to and jumped between.
         least_mode_share: Share of the mass below which a maximum is no mode to jump to.
+        good_jump_rate: Rate of jumps between weighed modes above which no other kernel is searched:
+            none other crosses between modes that chains of plain HMC did not connect. Two unit
+            modes of weights 0.2 and 0.8 have 0.15.
         pcn_held_ratio: Ratio of acceptance rates from typical and from the worst positions above
             which chains of a Crank-Nicolson move may be held.
         telling_ess: Share of thinned draws that are effective below which a run tells the rate.
@@ -58,6 +61,7 @@ class Thresholds:
     most_moved: float = 2.2e8
     most_jump_dim: int = 50
     least_mode_share: float = 1e-4
+    good_jump_rate: float = 0.1
     pcn_held_ratio: float = 4.0
     telling_ess: float = 0.8
 
@@ -84,6 +88,8 @@ class DirectSettings:
         least_rate: Effective draws per gradient below which it does.
         most_gain: Nats by which a transport map with a parent may make the draws more probable
             before it does: such draws may miss the neck of a funnel.
+        search_share: Share of the usual number of points of the search for modes: no more than the
+            draws themselves may cost.
         margin: Factor of the draws that the measured rate asks for: the rate is uncertain.
         least_growth: Factor by which a run that is too short grows at least.
         most_growth: Factor by which it grows at most, as short runs misjudge slow chains.
@@ -100,6 +106,7 @@ class DirectSettings:
     most_nonfinite: float = 1e-3
     least_rate: float = 1e-3
     most_gain: float = 0.3
+    search_share: float = 0.5
     margin: float = 1.2
     least_growth: float = 1.3
     most_growth: float = 4.0

@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple, Self
 
-from ..diagnostics import Difference, ModeShare, Problem
+from ..diagnostics import Difference, ModeSearch, ModeShare, Problem
 from ..runtime import from_plain, to_plain
 from ._budget import Stage
 from ._candidate import NUTS, KernelMetrics, SamplerReport
@@ -73,12 +73,14 @@ class Verdict(NamedTuple):
         problems: What is wrong with the draws.
         failed: Whether the draws must not be used; ``problems`` then says why.
         notes: What the search left out, gave up or learnt.
-        is_multimodal: Whether chains of the warm-up sat in several modes.
+        is_multimodal: Whether there are several modes: chains of the warm-up sat in them, or the
+            search found one that no chain had met.
         settings: Plain values: settings, costs, figures of the run and of the warm-up.
         final: What the kernel achieved in its own run; None where NUTS drew.
         difference: The moment that differs most from the warm-up's.
         modes: The modes, with the share of the draws in each.
         stages: What each stage of the fit took.
+        search: What was searched for modes that no chain met.
     """
 
     rows: tuple[SamplerReport, ...]
@@ -92,6 +94,7 @@ class Verdict(NamedTuple):
     difference: Difference | None = None
     modes: tuple[ModeShare, ...] = ()
     stages: tuple[Stage, ...] = ()
+    search: ModeSearch | None = None
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> Self:
@@ -153,9 +156,9 @@ class Verdict(NamedTuple):
             return f"The draws are those of the {self.chosen}: {failed}."
         if self.is_multimodal:
             return (
-                f"Sampled with the {self.chosen}. NUTS was no choice: chains of plain HMC stayed "
-                "apart on this target, so a short run of NUTS says nothing of how it moves between "
-                "the places where they sat."
+                f"Sampled with the {self.chosen}. NUTS was no choice: this target has several "
+                "modes that chains of plain HMC did not connect, so a short run of NUTS says "
+                "nothing of how it moves between them."
             )
         if not _is_fair(nuts):
             return (
@@ -234,8 +237,10 @@ class Verdict(NamedTuple):
         problems = [] if self.failed else [f"Problem: {problem}." for problem in self.problems]
         health = [f"Health: {text}." for text in (self.health(),) if text]
         notes = [f"Note: {note.text}." for note in self.notes]
+        searched = [] if self.search is None else [f"Searched: {self.search}."]
         costs = ["", self.costs()] if self.stages else []
-        return "\n".join([*lines, "", self.recommendation(), *health, *problems, *notes, *costs])
+        said = [*health, *problems, *notes, *searched]
+        return "\n".join([*lines, "", self.recommendation(), *said, *costs])
 
     def costs(self) -> str:
         """What each stage took, one line each, beside what it was expected to take."""

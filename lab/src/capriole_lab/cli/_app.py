@@ -37,6 +37,7 @@ from capriole.cli import (
     fail,
 )
 
+from ..faults._command import faults_app
 from ..unseen._command import unseen, unseen_cell
 from . import _bench, _calibrate, _paper
 from ._dlgm import dlgm_app
@@ -53,6 +54,7 @@ app.add_typer(dlgm_app)
 _bench.app.command()(unseen)
 _bench.app.command(hidden=True)(unseen_cell)
 app.add_typer(_bench.app)
+app.add_typer(faults_app)
 app.command()(_calibrate.calibrate)
 app.command(hidden=True)(_calibrate.calibrate_cell)
 

@@ -2,13 +2,14 @@
 
 from ._direct import DirectRotation, doubts
 from ._long_runs import LongRuns
-from ._mode_jumps import ModeJumps
+from ._mode_jumps import ModeJumps, WeighedModeJumps
 from ._networks import Networks
 from ._nuts import Nuts
 from ._rotations import LongerRotations, Rotations
 from ._transport import TransportMaps
 
 PROPOSERS = (
+    WeighedModeJumps(),
     Rotations(),
     TransportMaps(),
     LongerRotations(),
@@ -29,5 +30,6 @@ __all__ = [
     "Nuts",
     "Rotations",
     "TransportMaps",
+    "WeighedModeJumps",
     "doubts",
 ]

@@ -82,6 +82,7 @@ class DirectRotation:
         warmup = context.warmup._replace(
             position=jnp.asarray(draws[:, -1].T, position.dtype),
             draws=draws,
+            lp=run.record.lp,
             rhat_max=metrics.rhat_max,
             max_separation=max_separation,
             num_stuck=num_stuck,

@@ -97,6 +97,12 @@ def _noted(context: SearchContext) -> SearchContext:
         if c.faults
     ]
     context = context.with_notes(NoteKind.LAST_CHOICE, *risky, *faulty)
+    if context.warmup.search is None:
+        text = (
+            "modes that no chain met were not searched for: there are too many dimensions, or the "
+            "draws of the warm-up have no covariance"
+        )
+        context = context.with_notes(NoteKind.WARMUP, text)
     if lost := context.warmup.num_negligible:
         text = (
             f"{lost} times a chain of the warm-up was taken out of a place that holds next to no "

@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 
 from ...adaptation import logdensities
 from ...coordinates import Whitened, diagonal, from_user
-from ...diagnostics import MAX_MODES
+from ...diagnostics import MAX_MODES, farthest_point_subset
 from ...kernels import (
     AbstractLogDensity,
     ModeJump,
@@ -35,6 +35,8 @@ _CLIMB = 30
 """Gradients of a climb, as expected (Gaussian modes in 2 to 20 dimensions)."""
 _DRAWS = 4096
 """Draws of the importance sampling that refines the modes."""
+_CLIMBS = 16
+"""Positions that are climbed from where the modes are known."""
 _WIDER = 1.2
 """Factor of the covariances in that proposal: the tails must be covered."""
 _FEW = 20
@@ -57,6 +59,30 @@ class Gaussians(NamedTuple):
         return np.exp(self.log_mass - logsumexp(self.log_mass))
 
 
+class WeighedModeJumps:
+    """Proposes jumps first of all where modes were weighed.
+
+    Their Gaussians are known then, so that rotations need not be searched where jumps are good.
+    """
+
+    name = "jumps between weighed modes"
+
+    def cost(self, context: SearchContext) -> Cost:
+        """What it may cost: as `ModeJumps`, if there are such modes."""
+        return ModeJumps().cost(context) if context.warmup.weighed else Cost()
+
+    def propose(self, context: SearchContext) -> SearchContext:
+        """`ModeJumps`, if there are such modes.
+
+        Args:
+            context: What the search knows.
+
+        Returns:
+            The context, with the candidate if there is one.
+        """
+        return ModeJumps().propose(context) if context.warmup.weighed else context
+
+
 class ModeJumps:
     """Proposes jumps where chains of the warm-up disagree."""
 
@@ -73,7 +99,8 @@ class ModeJumps:
     @staticmethod
     def _applies(context: SearchContext) -> bool:
         few = len(context.warmup.position) <= THRESHOLDS.most_jump_dim
-        return few and not context.warmup.agreed
+        has_jumps = any(c.kind is Kind.MODE_JUMP for c in context.candidates)
+        return few and not context.warmup.agreed and not has_jumps
 
     def propose(self, context: SearchContext) -> SearchContext:
         """`ModeJump` between maxima that the chains' positions lead up to, with HMC moves mixed in.
@@ -103,7 +130,12 @@ def _best_jump(context: SearchContext, position: np.ndarray, account: Account) -
     pool = warmup.draws.reshape(-1, len(position)).T
     white = Whitened(context.target, diagonal(pool, dtype=warmup.position.dtype))
     start = from_user(white, position)
-    found, spent = find_maxima(white, start, context.second)
+    from_here = start
+    if warmup.weighed:
+        centres = np.array([mode.centre for mode in warmup.weighed], start.dtype).T
+        some = farthest_point_subset(start, min(_CLIMBS, start.shape[1]))
+        from_here = np.concatenate([from_user(white, centres), some], axis=1)
+    found, spent = find_maxima(white, from_here, context.second)
     account.charge(spent)
     if found is None:
         return None
@@ -174,33 +206,52 @@ def find_maxima(
             else (np.inf, np.zeros_like(grad))
         )
 
-    found: list[tuple[np.ndarray, np.ndarray, float]] = []
+    found: list[_Maximum] = []
     for x in start.T:
         if not np.isfinite(down(x.astype(np.float64))[0]):
             continue
         end = minimize(
             down, x.astype(np.float64), jac=True, method="L-BFGS-B", options={"maxiter": 200}
         )
-        if not np.isfinite(end.fun) or any(_near(end.x, *known[:2]) for known in found):
+        # A much higher density within a deviation is a narrow mode in a wide one.
+        if not np.isfinite(end.fun) or any(
+            known.is_near(end.x) and -end.fun < known.top + 1 for known in found
+        ):
             continue
         covariance = _covariance(target, jnp.asarray(end.x, start.dtype), second)
         spent += len(start)
         if covariance is None:
             continue
-        log_mass = -float(end.fun) + float(np.linalg.slogdet(covariance)[1]) / 2
-        found = [known for known in found if not _near(known[0], end.x, covariance)]
-        found.append((end.x, covariance, log_mass))
+        here = _Maximum(end.x, covariance, -float(end.fun))
+        found = [o for o in found if not (o.is_near(here.centre) and here.is_near(o.centre))]
+        found.append(here)
         if len(found) > MAX_MODES:
             return None, spent
-    total = logsumexp([log_mass for *_, log_mass in found]) if found else 0.0
-    kept = [mode for mode in found if mode[2] - total > math.log(THRESHOLDS.least_mode_share)]
+    log_mass = np.array([each.log_mass for each in found])
+    total = logsumexp(log_mass) if found else 0.0
+    kept = np.flatnonzero(log_mass - total > math.log(THRESHOLDS.least_mode_share))
     if len(kept) < 2:
         return None, spent
-    return Gaussians(*(np.array(column) for column in zip(*kept, strict=True))), spent
+    centres = np.array([found[k].centre for k in kept])
+    return Gaussians(centres, np.array([found[k].covariance for k in kept]), log_mass[kept]), spent
 
 
-def _near(x: np.ndarray, centre: np.ndarray, covariance: np.ndarray) -> bool:
-    return float((x - centre) @ np.linalg.solve(covariance, x - centre)) < 1
+class _Maximum(NamedTuple):
+    """A maximum (dim,), the covariance of its curvature, and the log density there."""
+
+    centre: np.ndarray
+    covariance: np.ndarray
+    top: float
+
+    @property
+    def log_mass(self) -> float:
+        """The log mass of its Gaussian, up to a constant."""
+        return self.top + float(np.linalg.slogdet(self.covariance)[1]) / 2
+
+    def is_near(self, x: np.ndarray) -> bool:
+        """Whether ``x`` is within one deviation of it."""
+        away = x - self.centre
+        return float(away @ np.linalg.solve(self.covariance, away)) < 1
 
 
 def _covariance(

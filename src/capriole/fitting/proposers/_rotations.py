@@ -120,6 +120,8 @@ class Rotations:
 
         On easy targets it takes half of that, on hard ones twice as much.
         """
+        if context.jumps_suffice:
+            return Cost()
         lengths, pcn = SHORT[:2], (1,)
         both = (1,) if context.warmup.agreed else ()  # whitenings
         refined = (lengths[-1], *pcn)
@@ -134,6 +136,8 @@ class Rotations:
         Returns:
             The context with the candidates.
         """
+        if context.jumps_suffice:
+            return context
         warmup, white = context.warmup, context.white
         # Gradients of one mode, or of a rough surface, would mislead.
         fisher = warmup.fisher if warmup.agreed else None
@@ -147,7 +151,7 @@ class Rotations:
             lengths=SHORT,
             progress=context.progress,
         )
-        context = context.with_candidates(found)
+        context = context.with_candidates((*found, *context.candidates))
         return validate_best(context, Stream.VALIDATE_ROTATIONS, np.asarray(warmup.position))
 
 
@@ -166,9 +170,10 @@ class LongerRotations:
 
     @staticmethod
     def _applies(context: SearchContext) -> bool:
-        is_transported = context.base.coordinates is Coordinates.TRANSPORT
         best = max(candidate.worst * candidate.reach for candidate in context.candidates)
-        return context.warmup.agreed and not is_transported and best < THRESHOLDS.hard_rate
+        if not context.warmup.agreed or best >= THRESHOLDS.hard_rate:
+            return False
+        return context.base.coordinates is not Coordinates.TRANSPORT
 
     def propose(self, context: SearchContext) -> SearchContext:
         """The lengths above the short ones, in the coordinates of the plain rotation.

@@ -68,6 +68,8 @@ class TransportMaps:
 
     @staticmethod
     def _applies(context: SearchContext) -> bool:
+        if context.jumps_suffice:
+            return False
         is_held = any(c.additions[-1:] == (Addition.ROTATION,) for c in context.candidates)
         return context.best_rate <= THRESHOLDS.no_networks_rate or is_held
 
@@ -326,4 +328,6 @@ def _outside(inside: WarmupResult, there: Transported, before: WarmupResult) -> 
         draws=np.ascontiguousarray(moved),
         num_negligible=before.num_negligible + inside.num_negligible,
         profile=before.profile,
+        search=before.search,
+        weighed=before.weighed,
     )
