@@ -21,7 +21,6 @@ from ..diagnostics import (
     health,
     reference_check,
     rounding,
-    sticky_tails,
 )
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector, state_at
 from ..runtime import OnProgress, Progress, to_plain
@@ -203,6 +202,7 @@ class _Run:
             self.keeper,
             self.progress,
             found.marginals,
+            is_multimodal=found.warmup.is_multimodal,
         )
         return _of_a_kernel(run_until_mixed(sampler), found, self.target, self.settings, self.seed)
 
@@ -214,6 +214,7 @@ class _Run:
             found.starts,
             self.settings.num_draws,
             found.marginals,
+            is_multimodal=found.warmup.is_multimodal,
             resumable=self.keeper.resumable,
         )
         return _of_nuts(run_until_mixed(sampler), found, self.target)
@@ -289,7 +290,6 @@ def _of_a_kernel(
     tree = to_datatree(run, target, seed=seed)
     check = _checked(final.position, found.warmup)
     problems = _kernel_problems(run, metrics) + final.missed + check.problems
-    problems += sticky_tails(final.position, run.record.acceptance_rate)
     seconds_after = final.check_seconds + time.perf_counter() - begun
     if not final.completed:
         kept, asked = run.record.lp.shape[1], settings.num_draws

@@ -190,13 +190,18 @@ class SearchContext:
         return jnp.asarray(from_user(coordinates, positions))
 
     @property
+    def is_multimodal(self) -> bool:
+        """Whether chains of the warm-up sat in several modes."""
+        return is_multimodal(self.warmup.max_separation, len(self.warmup.modes.log_mass))
+
+    @property
     def marginals(self) -> tuple[Marginal, ...]:
         """Marginals of a funnel's parents; none where there are several modes.
 
         A marginal is integrated around one mode, so it says nothing of the others.
         """
         found = self.warmup
-        if found.profile is None or is_multimodal(found.max_separation, len(found.modes.log_mass)):
+        if found.profile is None or self.is_multimodal:
             return ()
         return found.profile.marginals()
 

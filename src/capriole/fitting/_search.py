@@ -173,9 +173,15 @@ def _from_everywhere(context: SearchContext) -> tuple[SearchContext, np.ndarray]
         dispersed_starts = farthest_point_subset(positions, warmup.position.shape[1]).astype(
             warmup.position.dtype
         )
-        marginals = context.marginals
         context = context.with_candidates(
-            revalidated(context.key, c, dispersed_starts, marginals) for c in context.candidates
+            revalidated(
+                context.key,
+                c,
+                dispersed_starts,
+                context.marginals,
+                is_multimodal=context.is_multimodal,
+            )
+            for c in context.candidates
         )
     return context, positions
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ._candidate import SamplerReport
-from ._context import SearchContext, is_multimodal
+from ._context import SearchContext
 from ._thresholds import THRESHOLDS
 
 
@@ -59,7 +59,7 @@ def nuts_cannot_win(rows: Sequence[SamplerReport], context: SearchContext) -> bo
     Returns:
         Whether the choice can be made without it.
     """
-    if is_multimodal(context.warmup.max_separation, len(context.warmup.modes.log_mass)):
+    if context.is_multimodal:
         return True
     best = choose(rows, context.settings.criterion)
     beats = best.reach * best.worst > THRESHOLDS.nuts_rate

@@ -170,7 +170,14 @@ class LongerRotations:
             progress=context.progress,
         )
         positions = np.asarray(context.warmup.position)
-        longer = revalidated(key, longer, positions, context.marginals, num_draws=1000)
+        longer = revalidated(
+            key,
+            longer,
+            positions,
+            context.marginals,
+            num_draws=1000,
+            is_multimodal=context.is_multimodal,
+        )
         if longer.worst * longer.reach <= base.worst * base.reach:
             context.budget.absorb(longer.account)
             return context
