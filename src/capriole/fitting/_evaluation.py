@@ -142,8 +142,8 @@ def validate_best(context: SearchContext, stream: Stream, positions: np.ndarray)
     A kernel whose chains stick in a rare place looks better in a short run than it is. So the best
     candidate is measured again if it is of a kind that may stick, or slow. Once one was, whoever
     takes its place is, too. One that loses half of its figure, or has faults, is measured with
-    small HMC steps mixed in as well. One with faults, or with many proposals that are not finite, is
-    also measured in finer steps, up the ladder of lengths while that helps.
+    small HMC steps mixed in as well. One with faults, or with many proposals that are not finite,
+    is also measured in finer steps, up the ladder of lengths while that helps.
 
     Args:
         context: What the search knows.
@@ -229,15 +229,17 @@ class _Validator:
         return again, others
 
     def finer_while_faulty(self, finer: Candidate | None, before: Candidate) -> Candidate:
-        """The candidate up the ladder of lengths, while it has faults and each rung has fewer."""
-        for _ in range(self.max_rungs):
+        """The candidate up the ladder of lengths, while it has faults; past two, if it helps.
+
+        ``before`` is what it was made of.
+        """
+        for rung in range(self.max_rungs):
             if finer is None:
                 break
             now = self.run(finer)
             helps = now.reach > before.reach or now.metrics.nonfinite < before.metrics.nonfinite
-            before, finer = now, None
-            if helps and _is_faulty(now):
-                finer = with_finer_steps(now, now.account)
+            goes_on = _is_faulty(now) and (helps or rung == 0)
+            before, finer = now, with_finer_steps(now, now.account) if goes_on else None
         return before
 
 
