@@ -80,9 +80,9 @@ def fit(
     wins, its kernel is frozen, and the draws are its own. NUTS draws where it is the best.
 
     Chains of the final run go on 4 and then 16 times as long, thinned to the same number of draws,
-    while they disagree or miss an end of a funnel. If they still do, NUTS draws where it is a
-    choice. Ctrl-C while draws are made, or NUTS is compared after them, ends that: the draws
-    that are there are returned, and the verdict says so.
+    while they disagree, miss an end of a funnel or are held in a far end. If they still do, NUTS
+    draws where it is a choice. Ctrl-C while draws are made, or NUTS is compared after them, ends
+    that: the draws that are there are returned, and the verdict says so.
 
     Args:
         logdensity: Maps one position, any pytree of arrays like ``init``, to its unnormalised log
