@@ -31,8 +31,9 @@ class Thresholds:
             had a sixteenth of the draws beyond the 99.9 % point.
         tail_held_ratio_diverging: The same where divergent steps begin. NUTS on a banana had 2.3,
             and a quarter of the draws beyond the 99 % point.
-        tail_held_ratio_fatal: The ratio above which draws are unusable. Student's t with 5 degrees
-            of freedom had 5 and the right tails, a parabola's end that was two visits 30.
+        tail_held_ratio_fatal: The ratio above which draws are unusable. A product of Student's t
+            with 5 degrees of freedom had 5 and up to 3.4 times its share beyond a 99.9 % point, a
+            chain of parabolas 30.
         tail_diverging: Divergent steps from a far end below which they say nothing.
         tail_diverging_rate: Share of the steps from a far end that must diverge.
         tail_diverging_ratio: Ratio of that share to the share of all steps. NUTS had 8 on a
