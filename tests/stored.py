@@ -192,7 +192,7 @@ def quick_nuts(monkeypatch: Any, scale: Any = SCALE) -> list[int]:
     """Independent draws of a Gaussian in the place of NUTS's; returns the lengths of its runs."""
     lengths: list[int] = []
 
-    def draw(key: Any, target: Any, starts: Any, *, num_draws: int) -> CountedDraws:
+    def draw(key: Any, target: Any, starts: Any, *, num_draws: int, **_: Any) -> CountedDraws:
         lengths.append(num_draws)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         noise = rng.normal(size=(starts.shape[1], num_draws, len(scale)))

@@ -97,7 +97,7 @@ def test_a_run_that_is_interrupted_is_no_failure_and_waits_for_nothing(monkeypat
     assert found.verdict.settings["comparison"]["num_gradients"] == 0
 
 
-def stopped_in_the_second_pass(key, target, starts, *, num_draws):
+def stopped_in_the_second_pass(key, target, starts, *, num_draws, **_):
     """Chains of NUTS that do not meet in the first pass."""
     if num_draws > 300:
         raise KeyboardInterrupt

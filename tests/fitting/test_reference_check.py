@@ -111,4 +111,4 @@ def test_tails_that_hold_chains_are_said():
     assert "where dimension 1 is above 2." in said.message
     assert "accepted at a rate of 0.1, elsewhere at 0.78" in said.message
     assert (said.kind, said.is_fatal) == (ProblemKind.TAIL_STICKY, False)
-    assert sticky_tails(draws[:, :300], rates[:, :300]) == [], "24 draws of an end say nothing"
+    assert sticky_tails(draws[:, :150], rates[:, :150]) == [], "23 draws of an end say nothing"

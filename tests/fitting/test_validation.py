@@ -42,7 +42,7 @@ LONG_RUN = {
 def chosen(monkeypatch):
     """Candidates of a kind, with a rate, as validated; and notes."""
 
-    def again(key, c, dispersed_starts, marginals, *, num_draws):
+    def again(key, c, dispersed_starts, marginals, *, num_draws, is_multimodal):
         return replace(c, metrics=metrics(LONG_RUN[c.name]))
 
     monkeypatch.setattr(_evaluation, "revalidated", again)
@@ -148,6 +148,64 @@ def test_a_kernel_that_would_fail_in_its_final_run_gives_way(monkeypatch, stuck)
     assert after.budget.total.num_gradients == 3 * 110, "in accounts of its own: HMC, finer, again"
     unknown = revalidated(jax.random.key(2), measured[1], np.zeros((2, 16)), ())
     assert len(unknown.faults) == stuck
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ((0.02, 0.015, 0.013, 0.012, 0.005, 0.001), 0.005),  # until it is below one in a hundred
+        ((0.02, 0.03, 0.015, 0.02, 0.001), 0.02),  # while it helps, after two rungs
+        ((0.005, 0.001), None),  # not needed
+    ],
+)
+def test_proposals_that_are_not_finite_get_finer_steps_while_that_helps(
+    monkeypatch, shares, expected
+):
+    """A rung of the ladder of lengths for each share of proposals that are not finite."""
+    rungs = list(shares)
+
+    def again(key, c, dispersed_starts, marginals, **_):
+        return replace(c, metrics=metrics(0.1)._replace(nonfinite=rungs.pop(0)))
+
+    def finer(c, account):
+        if Addition.FINER_STEPS in c.additions:
+            return c
+        return c.with_addition(Addition.FINER_STEPS, account=account)
+
+    def small(c, step_size, account):
+        return c.with_addition(Addition.HMC, account=account)
+
+    monkeypatch.setattr(_evaluation, "revalidated", again)
+    monkeypatch.setattr(_evaluation, "with_finer_steps", finer)
+    monkeypatch.setattr(_evaluation, "with_small_steps", small)
+    made = candidate(Kind.ROTATION, 0.09, additions=(Addition.HMC,))
+    known = context([made])
+    validator = _evaluation._Validator(known, jax.random.key(0), PLACES, max_rungs=8)
+    again_, others = validator.measured_again(made)
+    assert again_.metrics.nonfinite == shares[0]
+    assert [c.metrics.nonfinite for c in others] == ([] if expected is None else [expected])
+    if expected is None:
+        return
+    rungs[:] = 0.02, 0.02, 0.001  # itself, with small steps, finer
+    finest, others = validator.measured_again(others[0])
+    assert finest.metrics.nonfinite == 0.001, "one in finer steps climbs on itself"
+
+
+def test_a_far_end_that_holds_chains_counts_against_a_candidate(monkeypatch):
+    draws = np.random.default_rng(0).normal(size=(16, 1000, 2))
+    fields = {name: np.zeros((16, 1000), int) for name in Record._fields}
+    rates = np.full((16, 1000), 0.8)
+    rates[:, 1:][draws[:, :-1, 0] > 2.5] = 0.1
+    fields |= {"position": draws, "acceptance_rate": rates, "accepted": np.ones((16, 1000), int)}
+    record = Record(**fields)
+    monkeypatch.setattr(_evaluation, "evaluate_with_record", lambda *_, **__: (metrics(1), record))
+    made = candidate(Kind.ROTATION, 0.3, SimpleNamespace(target=PLANE))
+    found = revalidated(jax.random.key(0), made, np.zeros((2, 16)), ())
+    (fault,) = found.faults
+    assert fault.kind is ProblemKind.TAIL_STICKY
+    assert found.reach == fault.reach < 0.2
+    found = revalidated(jax.random.key(0), made, np.zeros((2, 16)), (), is_multimodal=True)
+    assert (found.faults, found.reach) == ((), 1.0), "a narrow mode may be there"
 
 
 def test_nuts_is_held_against_the_marginals_too(monkeypatch):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from ._problems import Problem, ProblemKind, Severity
 from ._statistics import bulk_ess
@@ -94,40 +94,119 @@ def _worst_end(draws: np.ndarray, marginal: Marginal) -> Problem | None:
     return min(found, key=lambda end: end.reach, default=None)
 
 
+class _End(NamedTuple):
+    """The outermost draws of a dimension on one side, and how the steps from them went.
+
+    ``reach`` is their acceptance over that of all steps, ``excess`` their rate of divergences over
+    that of all.
+    """
+
+    where: str
+    share: float
+    reach: float
+    num_diverging: int
+    diverging_rate: float
+    excess: float
+
+    @property
+    def diverges(self) -> bool:
+        """Whether divergent steps are concentrated in it."""
+        limits = THRESHOLDS
+        return (
+            self.num_diverging >= limits.tail_diverging
+            and self.diverging_rate >= limits.tail_diverging_rate
+            and self.excess >= limits.tail_diverging_ratio
+        )
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether steps from it fail much more often than elsewhere."""
+        limits = THRESHOLDS
+        ratio = limits.tail_held_ratio_diverging if self.diverges else limits.tail_held_ratio
+        return self.reach * ratio < 1
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether they fail so often that the draws there are of no use."""
+        many = self.diverges and self.num_diverging >= THRESHOLDS.tail_diverging_fatal
+        return self.is_wrong and (many or self.reach * THRESHOLDS.tail_held_ratio_fatal < 1)
+
+
 def sticky_tails(
     draws: Float[np.ndarray, "chains draws dim"],
     acceptance_rate: Float[np.ndarray, "chains draws"],
+    diverging: Bool[np.ndarray, "chains draws"] | Int[np.ndarray, "chains draws"] | None = None,
+    *,
+    may_fail: bool = True,
 ) -> list[Problem]:
-    """Far ends of a dimension from which proposals are accepted much less often than elsewhere.
+    """Far ends of a dimension from which steps fail much more often than elsewhere.
 
-    A chain gets there as rarely as back, so whether it was there in one run is luck. The ends are
-    the outermost draws on either side, half a percent of all.
+    A chain gets to such an end as rarely as back, so whether it was there in one run is luck. Where
+    steps from the outermost draws diverge, those that lead further out do, too: the mass beyond is
+    missed. The ends are the outermost draws on either side, some thousandths of all. One is wrong
+    if acceptance in it is a quarter of the mean, or half of it while divergent steps are five times
+    as frequent there as elsewhere.
 
     Args:
         draws: Draws in the user's coordinates.
         acceptance_rate: Acceptance of the step that led to a draw; a draw's own is the next one's.
+        diverging: Divergent steps that led to a draw, those without a finite log density included.
+        may_fail: Whether draws can be called unusable for it. In a narrow mode at the end of a
+            dimension steps are rejected, too.
 
     Returns:
-        A warning about the worst end, or nothing.
+        The worst end, or nothing. It is fatal where acceptance is a tenth of the mean, or ten
+        divergent steps began there. ``reach`` is its acceptance over the mean.
     """
-    rates, before = acceptance_rate[:, 1:].ravel(), draws[:, :-1].reshape(-1, draws.shape[2])
-    num = int(THRESHOLDS.tail_share * len(before))
-    if num < THRESHOLDS.tail_fewest:
+    failed = np.zeros(acceptance_rate.shape) if diverging is None else np.asarray(diverging)
+    ends = [end for end in _ends(draws, acceptance_rate, failed) if end.is_wrong]
+    if not ends:
         return []
-    worst, where = float(np.mean(rates)) / THRESHOLDS.tail_held_ratio, ""
-    for k, values in enumerate(before.T):
-        order = np.argpartition(values, (num, len(values) - num))
-        for ends, side in ((order[:num], "below"), (order[-num:], "above")):
-            if (rate := float(np.mean(rates[ends]))) < worst:
-                edge = values[ends].max() if side == "below" else values[ends].min()
-                worst, where = rate, f"dimension {k} is {side} {edge:.3g}"
-    if not where:
-        return []
+    worst = min(ends, key=lambda end: (not end.is_fatal, end.reach))
+    mean = float(np.mean(acceptance_rate[:, 1:]))
     text = (
-        f"where {where} ({THRESHOLDS.tail_share:.1%} of the draws) proposals are accepted at a "
-        f"rate of {worst:.2g}, elsewhere at {np.mean(rates):.2g}: the far tail comes in spells, "
-        "and may be missing or too heavy"
+        f"where {worst.where} ({worst.share:.1%} of the draws) proposals are accepted at a rate of "
+        f"{worst.reach * mean:.2g}, elsewhere at {mean:.2g}"
     )
-    return [
-        Problem(ProblemKind.TAIL_STICKY, Severity.WARNING, text, "draw more, or reparameterise")
-    ]
+    if worst.diverges:
+        kind = ProblemKind.TAIL_MISSED
+        text += (
+            f", and {worst.num_diverging} of {np.sum(failed[:, 1:]):.0f} divergent ones began "
+            "there: what lies further out may be missed"
+        )
+    else:
+        kind = ProblemKind.TAIL_STICKY
+        text += ": the far tail comes in spells, and may be missing or too heavy"
+    severity = Severity.FATAL if may_fail and worst.is_fatal else Severity.WARNING
+    remedy = "draw more, or reparameterise"
+    return [Problem(kind, severity, text, remedy, reach=worst.reach)]
+
+
+def _ends(draws: np.ndarray, acceptance_rate: np.ndarray, failed: np.ndarray) -> list[_End]:
+    """All ends of all dimensions that hold enough draws."""
+    rates, before = acceptance_rate[:, 1:].ravel(), draws[:, :-1].reshape(-1, draws.shape[2])
+    fails = failed[:, 1:].ravel()
+    sizes = {int(share * len(rates)): share for share in THRESHOLDS.tail_shares}
+    sizes = {num: share for num, share in sizes.items() if num >= THRESHOLDS.tail_fewest}
+    mean, mean_fails = float(np.mean(rates)), float(np.mean(fails))
+    if not sizes or not mean > 0:
+        return []
+    found, most = [], max(sizes)
+    for k, values in enumerate(before.T):
+        parts = np.argpartition(values, (most, len(values) - most - 1))
+        for part, side, sign in ((parts[:most], "below", 1), (parts[-most:], "above", -1)):
+            outermost = part[np.argsort(sign * values[part])]
+            for num, share in sizes.items():
+                end = outermost[:num]
+                diverging_rate = float(np.mean(fails[end]))
+                found.append(
+                    _End(
+                        where=f"dimension {k} is {side} {values[end[-1]]:.3g}",
+                        share=share,
+                        reach=float(np.mean(rates[end])) / mean,
+                        num_diverging=int(np.sum(fails[end])),
+                        diverging_rate=diverging_rate,
+                        excess=diverging_rate / max(mean_fails, 1e-12),
+                    )
+                )
+    return found

@@ -24,9 +24,21 @@ class Thresholds:
         mode_rhat: R-hat of mode indicators above which chains hardly leave their modes.
         skipped_share: Share of training updates that were not finite and is worth a warning.
         reported_mode_share: Share of the mass from which on a mode must not be missing in draws.
-        tail_share: Share of the draws on either side of a dimension that is its far end.
+        tail_shares: Shares of the draws on either side of a dimension that are its far ends.
         tail_fewest: Draws of a far end below which nothing is said of it.
-        tail_held_ratio: Ratio of acceptance rates above which chains are held in a far end.
+        tail_held_ratio: Ratio of acceptance rates above which chains are held in a far end. It is
+            3 at most on logistic regression and eight schools, and 4.6 on a chain of parabolas that
+            had a sixteenth of the draws beyond the 99.9 % point.
+        tail_held_ratio_diverging: The same where divergent steps begin. NUTS on a banana had 2.3,
+            and a quarter of the draws beyond the 99 % point.
+        tail_held_ratio_fatal: The ratio above which draws are unusable. A product of Student's t
+            with 5 degrees of freedom had 5 and up to 3.4 times its share beyond a 99.9 % point, a
+            chain of parabolas 30.
+        tail_diverging: Divergent steps from a far end below which they say nothing.
+        tail_diverging_rate: Share of the steps from a far end that must diverge.
+        tail_diverging_ratio: Ratio of that share to the share of all steps. NUTS had 8 on a
+            horseshoe, 12 in the necks of a random walk with random volatility.
+        tail_diverging_fatal: Divergent steps from a far end that make draws unusable.
         tail_standard_errors: Standard errors of a tail's share from which on it is wrong.
         tail_factor: Factor by which a tail's share must be wrong, too.
         middle: Shares of the draws below a marginal's median between which it is the same mode's.
@@ -45,9 +57,15 @@ class Thresholds:
     mode_rhat: float = 1.05
     skipped_share: float = 0.01
     reported_mode_share: float = 0.01
-    tail_share: float = 0.005
-    tail_fewest: int = 32
+    tail_shares: tuple[float, ...] = (0.002, 0.005, 0.01)
+    tail_fewest: int = 30
     tail_held_ratio: float = 4.0
+    tail_held_ratio_diverging: float = 2.0
+    tail_held_ratio_fatal: float = 10.0
+    tail_diverging: int = 5
+    tail_diverging_rate: float = 0.05
+    tail_diverging_ratio: float = 5.0
+    tail_diverging_fatal: int = 10
     tail_standard_errors: float = 4.0
     tail_factor: float = 2.0
     middle: tuple[float, float] = (0.3, 0.7)

@@ -21,7 +21,6 @@ from ..diagnostics import (
     health,
     reference_check,
     rounding,
-    sticky_tails,
 )
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector, state_at
 from ..runtime import OnProgress, Progress, entry_point, to_plain
@@ -93,9 +92,9 @@ def fit(
     wins, its kernel is frozen, and the draws are its own. NUTS draws where it is the best.
 
     Chains of the final run go on 4 and then 16 times as long, thinned to the same number of draws,
-    while they disagree or miss an end of a funnel. If they still do, NUTS draws where it is a
-    choice. Ctrl-C while draws are made, or NUTS is compared after them, ends that: the draws
-    that are there are returned, and the verdict says so.
+    while they disagree, miss an end of a funnel or are held in a far end. If they still do, NUTS
+    draws where it is a choice. Ctrl-C while draws are made, or NUTS is compared after them, ends
+    that: the draws that are there are returned, and the verdict says so.
 
     Args:
         logdensity: Maps one position, any pytree of arrays like ``init``, to its unnormalised log
@@ -255,6 +254,7 @@ class _Run:
             found.marginals,
             num_warmup=0 if found.is_direct else WARMUP_DRAWS,
             num_effective=self.settings.num_effective,
+            is_multimodal=found.warmup.is_multimodal,
         )
         final = run_until_mixed(sampler, self.settings.num_effective or 0)
         return _of_a_kernel(final, found, self.target, self.settings, self.seed)
@@ -267,6 +267,7 @@ class _Run:
             found.starts,
             draws_per_chain(found, self.settings),
             found.marginals,
+            is_multimodal=found.warmup.is_multimodal,
             resumable=self.keeper.resumable,
         )
         final = run_until_mixed(sampler, self.settings.num_effective or 0)
@@ -345,7 +346,6 @@ def _of_a_kernel(
     tree = to_datatree(run, target, seed=seed)
     check = _checked(final.position, found.warmup)
     problems = _kernel_problems(run, metrics) + final.missed + check.problems
-    problems += sticky_tails(final.position, run.record.acceptance_rate)
     problems += _too_few(final, settings)
     seconds_after = final.check_seconds + time.perf_counter() - begun
     if not final.completed:

@@ -244,13 +244,18 @@ class SearchContext:
         return jnp.asarray(found, self.warmup.position.dtype)
 
     @property
+    def is_multimodal(self) -> bool:
+        """Whether chains of the warm-up sat in several modes."""
+        return self.warmup.is_multimodal
+
+    @property
     def marginals(self) -> tuple[Marginal, ...]:
         """Marginals of a funnel's parents; none where there are several modes.
 
         A marginal is integrated around one mode, so it says nothing of the others.
         """
         found = self.warmup
-        if found.profile is None or found.is_multimodal:
+        if found.profile is None or self.is_multimodal:
             return ()
         return found.profile.marginals()
 

@@ -18,6 +18,7 @@ from ..diagnostics import (
     fast_min_ess,
     fatal,
     health,
+    sticky_tails,
     tail_problems,
 )
 from ..kernels import AbstractTransition, Key, Vector, per_chain
@@ -26,7 +27,7 @@ from ._additions import with_finer_steps, with_small_steps
 from ._candidate import Addition, Candidate, Coordinates, Family, KernelMetrics
 from ._context import NoteKind, SearchContext, Stream
 from ._selection import choose
-from ._thresholds import THRESHOLDS, WARMUP_DRAWS
+from ._thresholds import LADDER, THRESHOLDS, WARMUP_DRAWS
 
 SHORT_RUN, SHORT_WARMUP = 500, 50
 """Draws of each chain of a short run that are measured, and that are left out."""
@@ -110,6 +111,7 @@ def revalidated(
     marginals: Iterable[Marginal],
     *,
     num_draws: int = SHORT_RUN,
+    is_multimodal: bool = False,
 ) -> Candidate:
     """The candidate with what a run from ``positions`` shows, and the faults of its draws.
 
@@ -119,6 +121,7 @@ def revalidated(
         positions: Starts (dim, chains), in the user's coordinates.
         marginals: Known marginals, whose ends the draws must not miss.
         num_draws: Draws of each chain after the warm-up.
+        is_multimodal: Whether far ends may be narrow modes, so that they may hold chains.
 
     Returns:
         The candidate, measured anew; the cost is in its account.
@@ -132,6 +135,8 @@ def revalidated(
     candidate.account.charge(metrics.spent_gradients)
     still = fatal(health(*tally_arguments(record), remedies=FIT_REMEDIES))
     ends = tail_problems(record.position, marginals)
+    if not is_multimodal:
+        ends += sticky_tails(record.position, record.acceptance_rate, record.diverging)
     reach = 0.0 if still else min((end.reach for end in ends), default=1.0)
     return replace(candidate, metrics=metrics, faults=(*still, *ends), reach=reach)
 
@@ -142,7 +147,8 @@ def validate_best(context: SearchContext, stream: Stream, positions: np.ndarray)
     A kernel whose chains stick in a rare place looks better in a short run than it is. So the best
     candidate is measured again if it is of a kind that may stick, or slow. Once one was, whoever
     takes its place is, too. One that loses half of its figure, or has faults, is measured with
-    small HMC steps mixed in as well; one with faults also in finer steps, twice at most.
+    small HMC steps mixed in as well. One with faults, or with many proposals that are not finite,
+    is also measured in finer steps, up the ladder of lengths while that helps.
 
     Args:
         context: What the search knows.
@@ -153,7 +159,10 @@ def validate_best(context: SearchContext, stream: Stream, positions: np.ndarray)
         The context with candidates as measured again.
     """
     key, num_chains = context.stream(stream), context.warmup.position.shape[1]
-    validator = _Validator(context, key, farthest_point_subset(positions, num_chains))
+    # A transport map may follow, and be cheaper than the longest rotations without one.
+    max_rungs = 2 if stream is Stream.VALIDATE_ROTATIONS else len(LADDER)
+    dispersed_starts = farthest_point_subset(positions, num_chains)
+    validator = _Validator(context, key, dispersed_starts, max_rungs)
     seen: set[str] = set()
     while True:
         name = choose(context.rows, context.settings.criterion).name
@@ -192,8 +201,11 @@ def may_stick(candidate: Candidate) -> bool:
 class _Validator:
     """Long runs of candidates from the same far places."""
 
-    def __init__(self, context: SearchContext, key: Key, dispersed_starts: np.ndarray):
+    def __init__(
+        self, context: SearchContext, key: Key, dispersed_starts: np.ndarray, max_rungs: int
+    ):
         self.context, self.key, self.dispersed_starts = context, key, dispersed_starts
+        self.max_rungs, self.is_multimodal = max_rungs, context.is_multimodal
         self.marginals = context.marginals
         self.dtype = context.warmup.position.dtype
 
@@ -201,7 +213,12 @@ class _Validator:
         """The candidate as a long run shows it."""
         dispersed_starts = self.dispersed_starts.astype(self.dtype)
         return revalidated(
-            self.key, candidate, dispersed_starts, self.marginals, num_draws=num_draws
+            self.key,
+            candidate,
+            dispersed_starts,
+            self.marginals,
+            num_draws=num_draws,
+            is_multimodal=self.is_multimodal,
         )
 
     def measured_again(self, best: Candidate) -> tuple[Candidate, list[Candidate]]:
@@ -211,14 +228,32 @@ class _Validator:
         again, others = self.run(best, 2 * LONG_RUN if free else LONG_RUN), []
         names = {c.name for c in self.context.candidates}
         lost = again.worst < THRESHOLDS.short_run_share * best.worst
-        if (lost or again.faults) and best.additions[-1:] != (Addition.HMC,):
+        if (lost or _is_faulty(again)) and best.additions[-1:] != (Addition.HMC,):
             small = with_small_steps(again, self.context.warmup.step_size, open_account())
             if small.name not in names:
                 others.append(self.run(small))
-        finer = with_finer_steps(again, open_account()) if again.faults else None
-        if finer is not None and finer.name not in names:
-            finer = self.run(finer)
-            if finer.faults and (made := with_finer_steps(finer, finer.account)):
-                finer = self.run(made)
-            others.append(finer)
+        finer = with_finer_steps(again, open_account()) if _is_faulty(again) else None
+        if finer is not None and finer.name == again.name:
+            again = self.finer_while_faulty(finer, again)
+        elif finer is not None and finer.name not in names:
+            others.append(self.finer_while_faulty(finer, again))
         return again, others
+
+    def finer_while_faulty(self, finer: Candidate | None, before: Candidate) -> Candidate:
+        """The candidate up the ladder of lengths, while it has faults; past two, if it helps.
+
+        ``before`` is what it was made of.
+        """
+        for rung in range(self.max_rungs):
+            if finer is None:
+                break
+            now = self.run(finer)
+            helps = now.reach > before.reach or now.metrics.nonfinite < before.metrics.nonfinite
+            goes_on = _is_faulty(now) and (helps or rung == 0)
+            before, finer = now, with_finer_steps(now, now.account) if goes_on else None
+        return before
+
+
+def _is_faulty(candidate: Candidate) -> bool:
+    """Whether its draws have faults, or too many of its proposals were not finite."""
+    return bool(candidate.faults) or candidate.metrics.nonfinite > THRESHOLDS.risky_nonfinite

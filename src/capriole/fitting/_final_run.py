@@ -11,7 +11,7 @@ import numpy as np
 from .. import diagnostics
 from ..adaptation import CHUNK, start_state
 from ..coordinates import draws_and_lp_to_user
-from ..diagnostics import Marginal, Problem, rhat_limit, tail_problems
+from ..diagnostics import Marginal, Problem, rhat_limit, sticky_tails, tail_problems
 from ..kernels import AbstractLogDensity, AbstractTransition, ChainState, Key, Vector, per_chain
 from ..runtime import CompileClock, OnProgress, Progress
 from ..sampling import CountedDraws, Draws, Record, draw_chains
@@ -22,7 +22,7 @@ from ._search import SearchResult
 from ._settings import Settings
 from ._thresholds import DIRECT, RUN_MULTIPLIERS, WARMUP_DRAWS
 from ._verdict import Verdict
-from .proposers._nuts import draw_nuts
+from .proposers._nuts import TARGET_ACCEPTANCES, draw_nuts
 
 if TYPE_CHECKING:
     import xarray
@@ -57,7 +57,7 @@ class Final(NamedTuple):
     Attributes:
         position: Draws (chains, draws, dim) in the user's coordinates.
         rhat_max: R-hat of the worst dimension.
-        missed: Ends of known marginals that the draws miss.
+        missed: Ends of known marginals that the draws miss, and far ends that hold the chains.
         thin: Steps between two draws.
         spent: What went before it: warm-up, and passes that were given up.
         check_seconds: Seconds that judging it took.
@@ -95,7 +95,7 @@ class Final(NamedTuple):
 
     @property
     def is_enough(self) -> bool:
-        """Whether chains have mixed and no end of a known marginal is missed."""
+        """Whether chains have mixed, and no end is missed or holds them."""
         return self.rhat_max <= rhat_limit(*self.position.shape) and not self.missed
 
 
@@ -308,6 +308,7 @@ class KernelSampler:
         num_warmup: Draws of each chain that are left out at first.
         num_effective: Effective draws that are wanted. A pass that is too short then goes on, and
             all of its draws are kept; None: the next pass is a longer one, thinned.
+        is_multimodal: Whether the target has several modes: their narrow ones hold chains, too.
     """
 
     def __init__(
@@ -319,14 +320,16 @@ class KernelSampler:
         keeper: RunStore,
         progress: OnProgress,
         marginals: tuple[Marginal, ...],
+        *,
         num_warmup: int = WARMUP_DRAWS,
         num_effective: int | None = None,
+        is_multimodal: bool = False,
     ):
         self.key, self.keeper, self.num_draws = key, keeper, num_draws
         self.num_warmup, self.num_effective = num_warmup, num_effective
         self.most_draws = RUN_MULTIPLIERS[-1] * num_draws
         self.kernel = per_chain(kernel, start.shape[1])
-        self.progress, self.marginals = progress, marginals
+        self.progress, self.marginals, self.is_multimodal = progress, marginals, is_multimodal
         self.at = keeper.point(self.kernel, start, lambda: self._warm_up(start))
 
     def _warm_up(self, start: Vector) -> PassState:
@@ -359,6 +362,8 @@ class KernelSampler:
         drawn, position = time.perf_counter(), draws.record.position
         metrics = metrics_of(draws, position)
         missed = tail_problems(position, self.marginals)
+        rates, diverging = draws.record.acceptance_rate, draws.record.diverging
+        missed += sticky_tails(position, rates, diverging, may_fail=not self.is_multimodal)
         return Final(
             position=position,
             rhat_max=metrics.rhat_max,
@@ -397,6 +402,7 @@ class NutsSampler:
         starts: Starts (dim, chains).
         num_draws: Draws of each chain in every pass, after thinning.
         marginals: Known marginals, whose ends the draws must not miss.
+        is_multimodal: As in `KernelSampler`.
         resumable: Whether the same call draws them again after an interruption.
     """
 
@@ -408,11 +414,13 @@ class NutsSampler:
         num_draws: int,
         marginals: tuple[Marginal, ...],
         *,
+        is_multimodal: bool = False,
         resumable: bool = False,
     ):
         self.key, self.target, self.starts = key, target, starts
         self.num_draws, self.marginals, self.resumable = num_draws, marginals, resumable
-        self.round, self.given_up = 0, Cost()
+        self.is_multimodal = is_multimodal
+        self.round, self.given_up, self.acceptance = 0, Cost(), TARGET_ACCEPTANCES[0]
 
     @property
     def is_last(self) -> bool:
@@ -425,13 +433,28 @@ class NutsSampler:
     def run(self) -> Final:
         """The draws of the current pass, thinned."""
         thin, key = RUN_MULTIPLIERS[self.round], jax.random.fold_in(self.key, 9 + self.round)
-        run = draw_nuts(key, self.target, self.starts, num_draws=thin * self.num_draws)
+        run = draw_nuts(
+            key,
+            self.target,
+            self.starts,
+            num_draws=thin * self.num_draws,
+            least_acceptance=self.acceptance,
+        )
+        # Passes that diverged are not made again, four times as long.
+        self.acceptance = run.settings.get("target_acceptance", self.acceptance)
         kept = run.position[:, thin - 1 :: thin]
+        missed = tail_problems(kept, self.marginals)
+        if run.acceptance is not None and run.diverging is not None:
+            shape = (len(kept), -1, thin)
+            rates, diverging = run.acceptance.reshape(shape), run.diverging.reshape(shape)
+            missed += sticky_tails(
+                kept, rates.mean(axis=2), diverging.sum(axis=2), may_fail=not self.is_multimodal
+            )
         spent = Cost.of(self.given_up, _warmup_of(run))
         return Final(
             position=kept,
             rhat_max=float(np.max(diagnostics.rhat(kept))),
-            missed=tail_problems(kept, self.marginals),
+            missed=missed,
             thin=thin,
             spent=spent,
             check_seconds=0.0,

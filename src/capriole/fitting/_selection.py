@@ -59,7 +59,7 @@ def nuts_cannot_win(rows: Sequence[SamplerReport], context: SearchContext) -> bo
     Returns:
         Whether the choice can be made without it.
     """
-    if context.warmup.is_multimodal:
+    if context.is_multimodal:
         return True
     best = choose(rows, context.settings.criterion)
     beats = best.reach * best.worst > THRESHOLDS.nuts_rate
@@ -71,8 +71,8 @@ def may_be_chosen(rows: Sequence[SamplerReport], *, agreed: bool) -> list[Sample
     """The rows among which the choice is made.
 
     NUTS is none of them where chains of the warm-up disagreed and those of a candidate, from every
-    place that any chain found, met: NUTS's few chains in a short run may all have gone to one of
-    several modes, whose ESS and R-hat are fine.
+    place that any chain found, met and missed no end: NUTS's few chains in a short run may all have
+    gone to one of several modes, whose ESS and R-hat are fine.
 
     Args:
         rows: All samplers.
@@ -82,5 +82,6 @@ def may_be_chosen(rows: Sequence[SamplerReport], *, agreed: bool) -> list[Sample
         Those that may be chosen.
     """
     ours = [row for row in rows if not row.is_nuts]
-    met = any(is_reliable(row) and row.rhat_max < THRESHOLDS.mixed_rhat for row in ours)
+    limit = THRESHOLDS.mixed_rhat
+    met = any(is_reliable(row) and row.rhat_max < limit and row.reach == 1 for row in ours)
     return list(rows) if agreed or not met else ours

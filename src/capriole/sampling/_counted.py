@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..kernels import AbstractLogDensity, Key, value_and_grad
 
@@ -33,6 +33,8 @@ class CountedDraws(NamedTuple):
         acceptance_rate: mean over the kept draws; NaN where the sampler has none.
         divergences: number of divergent kept draws.
         settings: what the adaptation found, plain Python values.
+        acceptance: acceptance rate of the step that led to each draw; None if it is not known.
+        diverging: whether that step diverged; None if it is not known.
     """
 
     position: Float[np.ndarray, "chains draws dim"]
@@ -44,6 +46,8 @@ class CountedDraws(NamedTuple):
     acceptance_rate: float
     divergences: int
     settings: dict[str, Any]
+    acceptance: Float[np.ndarray, "chains draws"] | None = None
+    diverging: Bool[np.ndarray, "chains draws"] | None = None
 
 
 class CountedRecord(NamedTuple):
@@ -161,6 +165,8 @@ def collect(
         acceptance_rate=float(np.mean(record.acceptance_rate, dtype=np.float64)),
         divergences=total(record.is_divergent),
         settings={**settings, "gradients_per_draw": num_gradients / record.is_divergent.size},
+        acceptance=record.acceptance_rate.T,
+        diverging=record.is_divergent.T,
     )
 
 

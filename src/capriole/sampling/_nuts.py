@@ -40,6 +40,7 @@ def nuts(
     num_draws: int,
     num_warmup: int,
     dense: bool = False,
+    target_acceptance: float = TARGET_ACCEPTANCE,
 ) -> CountedDraws:
     """Draw with NUTS; every chain adapts its own step size and metric in Stan's windows.
 
@@ -54,6 +55,7 @@ def nuts(
         num_draws: draws per chain to keep.
         num_warmup: steps of adaptation per chain, not kept.
         dense: whether the metric is dense or diagonal.
+        target_acceptance: mean acceptance rate that step sizes are adapted to.
 
     Returns:
         The draws with their costs.
@@ -68,7 +70,7 @@ def nuts(
         SimpleNamespace(init=blackjax.nuts.init, build_kernel=_build_kernel),
         logdensity,
         is_mass_matrix_diagonal=not dense,
-        target_acceptance_rate=TARGET_ACCEPTANCE,
+        target_acceptance_rate=target_acceptance,
         adaptation_info_fn=leapfrogs_only,
     )
 
@@ -97,7 +99,7 @@ def nuts(
     settings = {
         "step_size": plain(step_size),
         "metric": "dense" if dense else "diagonal",
-        "target_acceptance": TARGET_ACCEPTANCE,
+        "target_acceptance": target_acceptance,
         "vectorised": vectorised,
     }
     return collect(first, second, total(steps) + chains, settings)
@@ -167,6 +169,7 @@ def run_nuts(
     num_draws: int,
     num_warmup: int = 1000,
     dense: bool = False,
+    target_acceptance: float = TARGET_ACCEPTANCE,
 ) -> CountedDraws:
     """`nuts` from checked starts, in their precision; JAX's global settings stay as they are.
 
@@ -177,6 +180,7 @@ def run_nuts(
         num_draws: draws per chain to keep.
         num_warmup: steps of adaptation per chain, not kept.
         dense: whether the metric is dense or diagonal.
+        target_acceptance: mean acceptance rate that step sizes are adapted to.
 
     Returns:
         The draws with their costs.
@@ -189,5 +193,11 @@ def run_nuts(
         check_batch_starts(logdensity, starts)
         with jax.enable_x64(starts.dtype == np.float64):
             return nuts(
-                key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup, dense=dense
+                key,
+                logdensity,
+                starts,
+                num_draws=num_draws,
+                num_warmup=num_warmup,
+                dense=dense,
+                target_acceptance=target_acceptance,
             )

@@ -56,7 +56,10 @@ def _from_everywhere(context: SearchContext) -> SearchContext:
     starts = context.far_positions(warmup.position.shape[1])
     marginals = context.marginals
     return context.with_candidates(
-        revalidated(context.key, c, np.asarray(starts), marginals) for c in context.candidates
+        revalidated(
+            context.key, c, np.asarray(starts), marginals, is_multimodal=context.is_multimodal
+        )
+        for c in context.candidates
     )
 
 

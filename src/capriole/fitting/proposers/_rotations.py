@@ -201,7 +201,14 @@ class LongerRotations:
             progress=context.progress,
         )
         positions = np.asarray(context.warmup.position)
-        longer = revalidated(key, longer, positions, context.marginals, num_draws=LONG_RUN)
+        longer = revalidated(
+            key,
+            longer,
+            positions,
+            context.marginals,
+            num_draws=LONG_RUN,
+            is_multimodal=context.is_multimodal,
+        )
         if longer.worst * longer.reach <= base.worst * base.reach:
             context.budget.absorb(longer.account)
             return context
