@@ -1,6 +1,6 @@
 """The machine: devices, time, progress and binary files. Nothing here knows of Markov chains.
 
-Read the files in any order: `_devices`, `_clock`, `_progress`, `_container`.
+Read the files in any order: `_devices`, `_clock`, `_precision`, `_progress`, `_container`.
 """
 
 from ._clock import CompileClock
@@ -23,11 +23,13 @@ from ._devices import (
     own,
     whole,
 )
+from ._precision import PRECISIONS, in_precision, precision_context
 from ._progress import OnProgress, Progress
 from ._records import from_plain, to_plain
 from ._require import require
 
 __all__ = [
+    "PRECISIONS",
     "Arrays",
     "CompileClock",
     "Devices",
@@ -41,8 +43,10 @@ __all__ = [
     "divided_map",
     "flush_folder",
     "from_plain",
+    "in_precision",
     "is_first_process",
     "own",
+    "precision_context",
     "read_container",
     "require",
     "to_plain",
