@@ -11,7 +11,7 @@ import pytest
 import capriole
 from capriole.models import as_logdensity, check_count, check_spread, check_starts
 from capriole.sampling import as_key
-from densities import Correlated
+from densities import Correlated, Gaussian
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 INIT = {"beta": jnp.zeros(2), "group": {"tau": jnp.asarray(0.0)}}
@@ -134,13 +134,24 @@ def test_what_cannot_work_is_refused_with_a_remedy(name):
 @pytest.mark.parametrize(
     ("starts", "words"),
     [
-        (np.zeros(3), r"chains last, got float(32|64) of \(3,\)"),
-        (np.zeros((3, 5), int), "chains last, got int"),
-        (np.zeros((5, 3)), r"starts of shape \(5, 3\) do not fit the log density"),
+        (np.zeros((5, 3)), r"5 chains of shapes \[\(3,\)\] do not fit"),
+        ({"beta": np.zeros((5, 2)), "group": {"tau": np.zeros(4)}}, r"got \[5, 4\] chains in its arrays"),
+        ({"beta": np.zeros((5, 2)), "group": {"tau": 0.0}}, "a leading axis of chains in every array, got"),
+        ({"beta": np.zeros((5, 1)), "group": {"tau": np.zeros(5)}}, "5 chains of 2 numbers do not fit: "),
+        ({"beta": np.zeros((5, 2)), "group": {"sd": np.zeros(5)}}, "do not fit"),
+        ({"beta": np.zeros((5, 2), complex), "group": {"tau": np.zeros(5)}}, "in every array, got"),
+        ({}, "in every array, got"),
     ],
 )
 def test_starts_that_are_no_positions_are_refused(kernel, starts, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=f"starts must be positions like init.*{words}"):
+        capriole.sample(kernel, starts=starts, num_draws=10)
+
+
+@pytest.mark.parametrize("starts", [np.zeros(2), np.zeros((2, 5)), np.zeros((5, 2, 1))])
+def test_starts_of_flat_vectors_are_chains_first(starts):
+    kernel = capriole.kernels.hmc(Gaussian(jnp.ones(2)), step_size=0.1, num_leapfrogs=2)
+    with pytest.raises(ValueError, match="starts must be positions like init"):
         capriole.sample(kernel, starts=starts, num_draws=10)
 
 

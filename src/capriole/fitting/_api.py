@@ -24,7 +24,7 @@ from ..diagnostics import (
     sticky_tails,
 )
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector, state_at
-from ..runtime import OnProgress, Progress, to_plain
+from ..runtime import OnProgress, Progress, computes_in_precision, to_plain
 from ..sampling import CountedDraws, Draws, as_key, prepare, tally_arguments, to_datatree, to_tree
 from ._budget import Cost
 from ._candidate import NUTS, KernelMetrics, SamplerReport
@@ -58,6 +58,7 @@ class Fit(NamedTuple):
     transition: AbstractTransition | None
 
 
+@computes_in_precision
 def fit(
     logdensity: Callable,
     init: Any = None,
@@ -70,6 +71,7 @@ def fit(
     num_warmup_chains: int = 64,
     compare: bool = True,
     criterion: str = "gradients",
+    precision: str = "float64",
     progress: Callable[[Progress], None] | None = None,
     resume: RunStore | None = None,
 ) -> Fit:
@@ -97,6 +99,8 @@ def fit(
         num_warmup_chains: Chains of the warm-up.
         compare: Whether NUTS is measured, at the latest for the verdict.
         criterion: "gradients" or "seconds": per which an effective draw counts.
+        precision: "float64" or "float32", of all numbers and of the kernel. JAX's setting
+            ``jax_enable_x64`` does not matter and does not change.
         progress: Called with every `Progress` event.
         resume: Keeps what is finished in a folder and goes on from it:
             `capriole.runs.CheckpointedFit`. Ctrl-C is then raised, and the same call goes on.

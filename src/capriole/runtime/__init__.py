@@ -23,7 +23,7 @@ from ._devices import (
     own,
     whole,
 )
-from ._precision import PRECISIONS, in_precision, precision_context
+from ._precision import PRECISIONS, computes_in_precision, in_precision, precision_context
 from ._progress import OnProgress, Progress
 from ._records import from_plain, to_plain
 from ._require import require
@@ -38,6 +38,7 @@ __all__ = [
     "any_process",
     "check_devices",
     "checksum",
+    "computes_in_precision",
     "copied",
     "divided",
     "divided_map",

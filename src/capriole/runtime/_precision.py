@@ -1,6 +1,8 @@
 """The precision of a computation, without a change of JAX's global setting."""
 
-from collections.abc import Iterator
+import functools
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -33,6 +35,27 @@ def precision_context(precision: Any) -> AbstractContextManager:
     if precision is None or name not in PRECISIONS:
         raise ValueError(f"precision must be 'float64' or 'float32', got {precision!r:.80}")
     return jax.enable_x64(name == "float64")
+
+
+def computes_in_precision[**Arguments, Result](
+    function: Callable[Arguments, Result],
+) -> Callable[Arguments, Result]:
+    """Decorate a function so that it computes in the precision of its keyword ``precision``.
+
+    Args:
+        function: has a keyword argument ``precision`` with a default.
+
+    Returns:
+        The function in a `precision_context`.
+    """
+    default = inspect.signature(function).parameters["precision"].default
+
+    @functools.wraps(function)
+    def computed(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with precision_context(kwargs.get("precision", default)):
+            return function(*args, **kwargs)
+
+    return computed
 
 
 def in_precision[Item](precision: Any, items: Iterator[Item]) -> Iterator[Item]:

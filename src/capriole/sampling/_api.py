@@ -5,12 +5,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 
 from ..coordinates import from_user, users
-from ..kernels import AbstractLogDensity, AbstractTransition, Key, State, Vector
-from ..models import check_count, check_starts
-from ..runtime import Devices, Progress
+from ..kernels import AbstractTransition, Key, State
+from ..models import check_count, check_starts, flat_starts, kernel_precision
+from ..runtime import Devices, Progress, precision_context
 from ._draw import Record, draw_chains
 from ._hmc_warmup import run_hmc_warmup
 from ._initial import as_key, prepare
@@ -40,14 +39,16 @@ def sample(
     """Draw from the target of a frozen kernel.
 
     A warm-up of plain HMC, whose step size adapts, brings the chains to the typical set and is
-    discarded. The draws come from ``transition`` alone, and nothing adapts while they are kept.
+    discarded. The draws come from ``transition`` alone, and nothing adapts while they are kept. All
+    is computed in the kernel's own precision, whatever JAX's setting.
     Ctrl-C ends the run after a whole chunk and returns what is there.
 
     Args:
         transition: the kernel, for example of `capriole.train` or `capriole.load`.
         init: one position of the log density (any pytree); chains start at
             ``init + spread * N(0, I)``. None: the log density has starts of its own.
-        starts: exact starting positions instead, flat, shape (dim, chains).
+        starts: exact starting positions instead: like ``init``, with a leading axis of chains, as
+            draws have it, e.g. of shape (chains, dim).
         seed: a whole number or a random key.
         num_chains: number of chains; ``starts`` says it otherwise.
         num_draws: draws per chain to keep.
@@ -70,51 +71,35 @@ def sample(
         ValueError: a chain starts outside the support, or ``starts`` are no positions of this log
             density.
     """
-    start_key, warmup_key, sample_key = jax.random.split(as_key(seed), 3)
-    logdensity, init_key = transition.target, jax.random.fold_in(start_key, 1)
-    num_warmup = check_count("num_warmup", num_warmup, 0)
-    if starts is not None:
-        position = _as_starts(starts, logdensity)
-    else:
-        _, position = prepare(
-            users(logdensity), init, start_key, num_chains=num_chains, spread=spread
+    with precision_context(kernel_precision(transition)):
+        start_key, warmup_key, sample_key = jax.random.split(as_key(seed), 3)
+        logdensity, init_key = transition.target, jax.random.fold_in(start_key, 1)
+        num_warmup = check_count("num_warmup", num_warmup, 0)
+        if starts is not None:
+            position = flat_starts(users(logdensity), starts)
+        else:
+            _, position = prepare(
+                users(logdensity), init, start_key, num_chains=num_chains, spread=spread
+            )
+        position = from_user(logdensity, position)
+        state = transition.init(position, init_key)
+        check_starts(state)
+        if num_warmup:
+            warm = run_hmc_warmup(
+                warmup_key, logdensity, position, num_leapfrogs=10, num_steps=num_warmup
+            ).state
+            state = warm if isinstance(state, State) else transition.init(warm.position, init_key)
+        draws = draw_chains(
+            sample_key,
+            transition,
+            state,
+            num_draws=num_draws,
+            thin=thin,
+            chunk_size=chunk_size,
+            devices=devices,
+            progress=progress,
         )
-    position = from_user(logdensity, position)
-    state = transition.init(position, init_key)
-    check_starts(state)
-    if num_warmup:
-        warm = run_hmc_warmup(
-            warmup_key, logdensity, position, num_leapfrogs=10, num_steps=num_warmup
-        ).state
-        state = warm if isinstance(state, State) else transition.init(warm.position, init_key)
-    draws = draw_chains(
-        sample_key,
-        transition,
-        state,
-        num_draws=num_draws,
-        thin=thin,
-        chunk_size=chunk_size,
-        devices=devices,
-        progress=progress,
-    )
-    tree = to_datatree(draws, logdensity, seed=repr(seed))
+        tree = to_datatree(draws, logdensity, seed=repr(seed))
     for warning in tree["sample_stats"].attrs["warnings"].splitlines():
         log.warning("sampling: %s", warning)
     return tree
-
-
-def _as_starts(starts: Any, logdensity: AbstractLogDensity) -> Vector:
-    """``starts`` as an array (dim, chains), after checks of its shape and dtype."""
-    position = jnp.asarray(starts)
-    if position.ndim != 2 or not jnp.issubdtype(position.dtype, jnp.floating):
-        raise ValueError(
-            "starts must be floating and of shape (dim, chains), chains last, got "
-            f"{position.dtype} of {position.shape}"
-        )
-    try:
-        jax.eval_shape(users(logdensity), jax.ShapeDtypeStruct(position.shape, position.dtype))
-    except Exception as error:  # a user's log density may raise anything at the wrong size
-        raise ValueError(
-            f"starts of shape {position.shape} do not fit the log density, {error}"
-        ) from error
-    return position

@@ -14,6 +14,7 @@ from ..models import (
     check_logdensity,
     check_spread,
     check_starts,
+    in_default_float,
 )
 
 
@@ -45,7 +46,8 @@ def prepare(
                 f"the target has starts of its own, so spread={spread:g} has no effect: pass init "
                 "with it"
             )
-        target, every = logdensity, logdensity.start(key, num_chains + num_more)
+        target = logdensity
+        every = in_default_float(logdensity.start(key, num_chains + num_more))
     else:
         target, flat = as_logdensity(logdensity, init)
         check_logdensity(target, flat)

@@ -4,10 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from ..kernels import AbstractLogDensity, Key
+from ..runtime import precision_context
 from ._counted import (
     CountedDraws,
     CountedRecord,
@@ -150,7 +150,7 @@ def run_nuts(
     starts = jnp.asarray(starts)
     with jax.numpy_dtype_promotion("standard"):
         check_batch_starts(logdensity, starts)
-        with jax.enable_x64(starts.dtype == np.float64):
+        with precision_context(starts.dtype):
             return nuts(
                 key, logdensity, starts, num_draws=num_draws, num_warmup=num_warmup, dense=dense
             )

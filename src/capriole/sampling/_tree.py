@@ -8,6 +8,7 @@ from ..coordinates import draws_and_lp_to_user, users
 from ..diagnostics import health
 from ..kernels import AbstractLogDensity
 from ..models import named_arrays, versions
+from ..runtime import precision_context
 from ._draw import Draws, tally_arguments
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def to_datatree(
         and ``warnings``: what looks unhealthy, one problem per line.
     """
     record = draws.record
-    position, lp = draws_and_lp_to_user(logdensity, record.position, record.lp)
+    with precision_context(record.position.dtype):
+        position, lp = draws_and_lp_to_user(logdensity, record.position, record.lp)
     stats = {name: value for name, value in record._asdict().items() if name != "position"} | {
         "lp": lp
     }
