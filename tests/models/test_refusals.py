@@ -131,15 +131,20 @@ def test_what_cannot_work_is_refused_with_a_remedy(name):
         capriole.train(function, init, **SMALL)
 
 
+def of_chains(beta, tau):
+    """Starts like `INIT`."""
+    return {"beta": beta, "group": {"tau": tau}}
+
+
 @pytest.mark.parametrize(
     ("starts", "words"),
     [
         (np.zeros((5, 3)), r"5 chains of shapes \[\(3,\)\] do not fit"),
-        ({"beta": np.zeros((5, 2)), "group": {"tau": np.zeros(4)}}, r"got \[5, 4\] chains in its arrays"),
-        ({"beta": np.zeros((5, 2)), "group": {"tau": 0.0}}, "a leading axis of chains in every array, got"),
-        ({"beta": np.zeros((5, 1)), "group": {"tau": np.zeros(5)}}, "5 chains of 2 numbers do not fit: "),
-        ({"beta": np.zeros((5, 2)), "group": {"sd": np.zeros(5)}}, "do not fit"),
-        ({"beta": np.zeros((5, 2), complex), "group": {"tau": np.zeros(5)}}, "in every array, got"),
+        (of_chains(np.zeros((5, 2)), np.zeros(4)), r"got \[5, 4\] chains in its arrays"),
+        (of_chains(np.zeros((5, 2)), 0.0), "a leading axis of chains in every array, got"),
+        (of_chains(np.zeros((5, 1)), np.zeros(5)), "5 chains of 2 numbers do not fit: "),
+        (of_chains(np.zeros((5, 2)), np.zeros(5)) | {"sd": np.zeros((5, 0))}, "do not fit"),
+        (of_chains(np.zeros((5, 2), complex), np.zeros(5)), "in every array, got"),
         ({}, "in every array, got"),
     ],
 )

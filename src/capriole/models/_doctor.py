@@ -300,7 +300,10 @@ def _reversibility(logdensity: AbstractLogDensity, points: Vector, key: Key) -> 
     )
     if worst > 1e-2:
         return Finding(
-            name, "error", found, f"{_TAKE_FLOAT64}; or rescale the parameters: the force is too stiff"
+            name,
+            "error",
+            found,
+            f"{_TAKE_FLOAT64}; or rescale the parameters: the force is too stiff",
         )
     return Finding(
         name,
