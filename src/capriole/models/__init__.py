@@ -16,7 +16,7 @@ from ._checks import (
 from ._doctor import diagnose_logdensity
 from ._kernel_files import load, save, versions
 from ._kernel_records import KernelFileError, kernel_precision
-from ._pytrees import as_logdensity, flat_starts, in_default_float, named_arrays
+from ._pytrees import as_logdensity, dimension_names, flat_starts, in_default_float, named_arrays
 
 __all__ = [
     "KernelFileError",
@@ -27,6 +27,7 @@ __all__ = [
     "check_spread",
     "check_starts",
     "diagnose_logdensity",
+    "dimension_names",
     "flat_starts",
     "in_default_float",
     "kernel_precision",

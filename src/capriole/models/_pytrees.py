@@ -1,6 +1,6 @@
 """Between users' pytrees and the flat vectors of the library."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -190,6 +190,28 @@ def named_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[s
         out[_name(path)] = values.reshape(*position.shape[:-1], *leaf.shape)
         start += leaf.size
     return out
+
+
+def dimension_names(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[str]]:
+    """Names of the axes of variables, ``beta_dim_0``, none of which is a variable's own name.
+
+    Args:
+        shapes: the shape of one draw of every variable, by name.
+
+    Returns:
+        One name per axis, by variable. A name that is taken gets underscores: ``beta_dim_0_``.
+    """
+    taken = {*shapes, *_RESERVED_NAMES}
+
+    def free(name: str) -> str:
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        return name
+
+    return {
+        name: [free(f"{name}_dim_{i}") for i in range(len(shape))] for name, shape in shapes.items()
+    }
 
 
 def _name(path: tuple) -> str:

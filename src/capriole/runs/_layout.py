@@ -77,6 +77,7 @@ def check_layout(path: Path) -> Layout:
     for group in GROUPS:
         _metadata(path / group / "zarr.json", "group")
     found = {name: _metadata(path / name / "zarr.json", "array") for name in arrays}
+    found = {name: m for name, m in found.items() if not _is_coordinate(path / name, m)}
     for name, metadata in found.items():
         _check_array(path / name, metadata, committed, files)
     blocks = {
@@ -141,6 +142,21 @@ def _metadata(path: Path, kind: str) -> dict[str, Any]:
     if (content.get("zarr_format"), content.get("node_type")) != (3, kind):
         raise RunFolderError(f"{path} is not the metadata of a zarr version 3 {kind}")
     return content
+
+
+def _is_coordinate(path: Path, metadata: dict[str, Any]) -> bool:
+    """Whether an array is a coordinate, which has one axis and is never read here.
+
+    Raises `RunFolderError` for one that capriole would not write.
+    """
+    shape = metadata.get("shape")
+    if not isinstance(shape, list) or len(shape) != 1:
+        return False
+    sound = metadata.get("data_type") == "int64" and metadata.get("codecs") == CODECS[0]
+    sound &= metadata.get("dimension_names") == [path.name] and _are_sizes(shape)
+    if not sound or metadata.get("storage_transformers"):
+        raise RunFolderError(f"{path} is damaged or foreign: it is no coordinate of draws")
+    return True
 
 
 def _check_array(
@@ -265,9 +281,15 @@ def as_run_folder_error(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_group(path: Path, attributes: dict[str, Any]) -> None:
-    """Write the metadata of a group; the root's attributes say how many draws count."""
-    content = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+def write_group(
+    path: Path, attributes: dict[str, Any], consolidated: dict[str, Any] | None = None
+) -> None:
+    """Write the metadata of a group; the root's attributes say how many draws count.
+
+    The root may hold all metadata of the store, ``consolidated``.
+    """
+    content: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    content |= {"consolidated_metadata": consolidated} if consolidated else {}
     write_atomically(path / "zarr.json", json.dumps(content).encode())
 
 

@@ -78,11 +78,12 @@ def draw_chains_to_disk(
 ) -> StoredDraws:
     """`draw_chains` into a store on disk, continued from the last checkpoint of ``stage``.
 
-    All is computed in the precision of ``state``. The draws have the same digits as those of a run that was never stopped. They reach the disk
-    when a block is full, after the first chunk that ends ``seconds`` or more after the last write,
-    and at the end. A thread writes them while the next block is drawn: memory holds two blocks
-    whatever ``num_draws``, and drawing waits only if it is faster than the disk. The order is
-    draws, counter, checkpoint, so after a crash the newest checkpoint describes draws that exist.
+    All is computed in the precision of ``state``. The draws have the same digits as those of a run
+    that was never stopped. They reach the disk when a block is full, after the first chunk that
+    ends ``seconds`` or more after the last write, and at the end. A thread writes them while the
+    next block is drawn: memory holds two blocks whatever ``num_draws``, and drawing waits only if
+    it is faster than the disk. The order is draws, counter, checkpoint, so after a crash the newest
+    checkpoint describes draws that exist.
 
     With several processes all of them call this with the same arguments and a ``path`` in a shared
     folder: each writes its own chains, and the first one commits what all have written.
