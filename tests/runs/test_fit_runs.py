@@ -197,7 +197,7 @@ def test_a_kernel_in_the_place_of_nuts_that_failed_is_kept(tmp_path, monkeypatch
     before = fitted.drawn(tmp_path / "run")
     monkeypatch.setattr(_api, "NutsSampler", lambda *args, **_: pytest.fail("NUTS had its chance"))
     again = fitted.tiny_fit(tmp_path / "run", compare=True, search=None)
-    assert again.verdict.recommendation() == first.verdict.recommendation()
+    assert again.verdict.recommendation == first.verdict.recommendation
     assert_same(fitted.drawn(tmp_path / "run"), before)
 
 

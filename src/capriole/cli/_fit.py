@@ -105,8 +105,8 @@ def _work(
         from ..runs import CheckpointedFit
 
         keeper = CheckpointedFit(folder, origin=origin, seconds=options.checkpoint_every, more=more)
-        precision = precision_of(origin)
-        fit(target, progress=progress, resume=keeper, precision=precision, **asked)
+        told: dict[str, Any] = {"progress": progress, "on_failure": "ignore"}  # `_show` says it
+        fit(target, resume=keeper, precision=precision_of(origin), **told, **asked)
 
     return work
 

@@ -1,11 +1,11 @@
 """`capriole.fit`: warm-up, search, final run, verdict.
 
 Read `_api` first (fit), then `_search` (the loop), `proposers` (one file for each kind of
-candidate), `_selection` (the choice), `_final_run` and `_verdict`.
+candidate), `_selection` (the choice), `_final_run`, `_verdict` and `result`.
 """
 
 from ._additions import hmc_move, with_finer_steps, with_small_steps
-from ._api import Fit, fit
+from ._api import fit
 from ._budget import Account, Budget, Cost
 from ._candidate import (
     NUTS,
@@ -35,6 +35,7 @@ from ._settings import Settings, settings_from
 from ._thresholds import EXPLORATORY_RATIO, LADDER, RUN_MULTIPLIERS
 from ._verdict import RATES, Verdict, break_even, cheaper_until
 from .proposers import PROPOSERS, LongerRotations, ModeJumps, Networks, Rotations, TransportMaps
+from .result._fit import Fit, FitFailedError, FitFailedWarning
 
 __all__ = [
     "EXPLORATORY_RATIO",
@@ -51,6 +52,8 @@ __all__ = [
     "Cost",
     "Family",
     "Fit",
+    "FitFailedError",
+    "FitFailedWarning",
     "InMemory",
     "KernelMetrics",
     "KernelSampler",

@@ -8,6 +8,7 @@ from ..runtime import from_plain, to_plain
 from ._candidate import NUTS, KernelMetrics, SamplerReport
 from ._context import Note, NoteKind
 from ._thresholds import THRESHOLDS
+from .result._html import verdict_html
 
 RATES = ("ess_per_gradient", "ess_sq_per_gradient", "ess_per_second")
 """Figures of a row by which it is compared."""
@@ -108,6 +109,21 @@ class Verdict(NamedTuple):
             row.checked()
         return found
 
+    def __repr__(self) -> str:
+        """The table, as it is printed."""
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        return verdict_html(self)
+
+    @property
+    def status(self) -> str:
+        """One of "failed", "passed with warnings" and "passed"."""
+        if self.failed:
+            return "failed"
+        return "passed with warnings" if self.problems else "passed"
+
     def row(self, name: str) -> SamplerReport | None:
         """The row called ``name``, if there is one."""
         return next((row for row in self.rows if row.name == name), None)
@@ -131,6 +147,7 @@ class Verdict(NamedTuple):
             return None
         return break_even(chosen, nuts, unit=unit)
 
+    @property
     def recommendation(self) -> str:
         """One plain sentence or two."""
         chosen, nuts = self.row(self.chosen), self.nuts
@@ -202,7 +219,7 @@ class Verdict(NamedTuple):
         points = {unit: self.break_even(unit) for unit in _UNITS}
         return content | {
             "rows": rows,
-            "recommendation": self.recommendation(),
+            "recommendation": self.recommendation,
             "break_even_effective_draws": points,
         }
 
@@ -223,10 +240,11 @@ class Verdict(NamedTuple):
                 f"{row.fixed_gradients:>15.2g}{row.fixed_seconds:>7.1f}"
             )
         problems = [] if self.failed else [f"Problem: {problem}." for problem in self.problems]
-        health = [f"Health: {text}." for text in (self.health(),) if text]
+        health = [f"Health: {text}." for text in (self.health,) if text]
         notes = [f"Note: {note.text}." for note in self.notes]
-        return "\n".join([*lines, "", self.recommendation(), *health, *problems, *notes])
+        return "\n".join([*lines, "", self.recommendation, *health, *problems, *notes])
 
+    @property
     def health(self) -> str:
         """R-hat, proposals that were not finite, z against the warm-up and modes, if known."""
         words = []

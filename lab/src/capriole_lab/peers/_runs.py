@@ -161,6 +161,7 @@ def run_fit(
             num_draws=settings.num_draws,
             train_steps=settings.train_steps,
             precision=settings.dtype,
+            on_failure="ignore",
             progress=progress,
         )
     attributes = result.tree["posterior"].attrs
