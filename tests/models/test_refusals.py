@@ -285,3 +285,24 @@ def test_numbers_of_numpy_and_legacy_keys_will_do():
     assert as_key(np.int64(3)) == jax.random.key(3)
     legacy = jax.random.PRNGKey(3)
     assert as_key(legacy) is legacy
+
+
+ZERO = np.zeros((), np.float32)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jax.lax.fori_loop(0, 3, lambda i, c: c - jnp.sum(x**2), jnp.asarray(ZERO)),
+        lambda x: -jnp.sum(x.astype(jnp.float32) ** 2),
+        lambda x: jax.lax.cond(x[0] > 0, lambda: -jnp.sum(x**2), lambda: jnp.asarray(ZERO)),
+    ],
+    ids=["loop", "cast", "branch"],
+)
+def test_what_works_in_float32_only_is_told_how_to_run(function):
+    with jax.numpy_dtype_promotion("standard"):
+        with pytest.raises(ValueError, match="or pass precision='float32'"):
+            capriole.fit(function, np.zeros(2))
+        with pytest.raises(ValueError) as seen:  # of another fault: no such advice
+            capriole.fit(lambda x: function(x) + x[7] @ x, np.zeros(2))
+        assert "float32'" not in str(seen.value)

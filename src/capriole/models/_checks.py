@@ -4,6 +4,7 @@ Every error names the wrong value and the remedy.
 """
 
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..kernels import AbstractLogDensity, ChainState, StoppedForce, value_and_grad
+from ..runtime import precision_context
 from ._pytrees import Raveled
 
 
@@ -95,7 +97,7 @@ def check_logdensity(function: Callable, position: jax.Array) -> None:
         raise ValueError(
             f"the log density returned {dtype} for a position of {position.dtype}; compute in the "
             "position's dtype "
-            "(cast the data, e.g. jnp.asarray(data, position.dtype))"
+            f"(cast the data, e.g. jnp.asarray(data, position.dtype)){_or_float32(dtype)}"
         )
     if jnp.isnan(value):
         raise ValueError(f"the log density is NaN {where}; guard logs, square roots and 0/0 there")
@@ -212,6 +214,11 @@ def check_dtype(logdensity: AbstractLogDensity, position: jax.Array) -> None:
 
 def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
     """What to do about an exception of the user's log density."""
+    if _works_in_float32(function, position):
+        return (
+            "it works in float32 only: make the arrays that it closes over in the dtype of the "
+            "position, or pass precision='float32'"
+        )
     if isinstance(
         error, jax.errors.ConcretizationTypeError | jax.errors.TracerArrayConversionError
     ):
@@ -227,6 +234,27 @@ def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
                 "pass np.array of it instead"
             )
     return "does it agree with init, in dimension and names?"
+
+
+def _or_float32(dtype: Any) -> str:
+    """The other remedy for a log density in float32."""
+    return ", or pass precision='float32'" if dtype == np.float32 else ""
+
+
+def _works_in_float32(function: Callable, position: jax.Array) -> bool:
+    """Whether a function that fails in float64 has a value in float32."""
+    if position.dtype != np.float64:
+        return False
+    init: Any = position
+    if isinstance(function, Raveled):
+        function, init = function.function, function.unravel(position)
+    with precision_context("float32"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # JAX's, of the function's own float64 arrays
+        single = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float32), init)
+        try:
+            return jax.eval_shape(function, single).dtype == np.float32
+        except Exception:  # it does not work there either
+            return False
 
 
 def _takes_one(function: Callable) -> bool:
