@@ -86,6 +86,17 @@ def test_killed_and_resumed(whole, tmp_path, stage):
     assert_same(fitted.drawn(folder), whole[1])
 
 
+def test_jaxs_setting_of_precision_may_change_between_two_parts_of_a_run(whole, tmp_path):
+    folder = tmp_path / "run"
+    with jax.enable_x64(False), pytest.raises(KeyboardInterrupt):
+        fitted.tiny_fit(folder, progress=fitted.stop_at("sample", 200))
+    fitted.tiny_fit(folder, progress=fitted.never("warmup"))
+    assert_same(fitted.drawn(folder), whole[1])
+    with jax.enable_x64(False):
+        again = fitted.tiny_fit(folder, progress=fitted.never("warmup"))
+    np.testing.assert_array_equal(again.tree["posterior"]["b"].values, whole[1]["b"])
+
+
 def test_extended_is_longer(whole, tmp_path):
     """Stopped while it draws, resumed, extended, stopped again: the draws of a run that was longer
     from the start.

@@ -143,6 +143,9 @@ def test_trace_plots_and_netcdf(tmp_path):
     matplotlib.use("agg")
     tree = arviz.from_zarr(on_disk(tmp_path, normal, CLASHING[0]))
     assert arviz.plot_trace(tree) is not None
-    tree.to_netcdf(tmp_path / "draws.nc")
-    back = xarray.open_datatree(tmp_path / "draws.nc")
-    xarray.testing.assert_equal(back.load(), tree.load())
+    kernel, _ = kernel_of(normal, CLASHING[0])
+    in_memory = capriole.sample(kernel, CLASHING[0], num_warmup=0, **DRAWS)
+    for each in (tree, in_memory):
+        each.to_netcdf(tmp_path / "draws.nc")
+        with xarray.open_datatree(tmp_path / "draws.nc") as back:
+            xarray.testing.assert_equal(back.load(), each.load())
