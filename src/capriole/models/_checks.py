@@ -247,7 +247,7 @@ def _works_in_float32(function: Callable, position: jax.Array) -> bool:
         return False
     init: Any = position
     if isinstance(function, Raveled):
-        function, init = function.function, function.unravel(position)
+        init, function = function.unravel(position), function.function
     with precision_context("float32"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # JAX's, of the function's own float64 arrays
         single = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float32), init)

@@ -21,14 +21,14 @@ wrong by 36.
 """
 
 
-def attributes_of(dtype: np.dtype) -> dict[str, float]:
+def attributes_of(dtype: np.dtype) -> dict[str, Any]:
     """The attributes of an array of this dtype."""
     return AS_FLOAT64 if dtype == np.float32 else {}
 
 
 def coordinates_of(layout: Layout, group: str, num_draws: int) -> dict[str, np.ndarray]:
     """Coordinates of all dimensions of a group: chains, draws, and axes of variables from 0 on."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for path, metadata in layout.arrays.items():
         if path.startswith(f"{group}/"):
             chains, _, *rest = metadata["shape"]
