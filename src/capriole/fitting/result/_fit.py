@@ -9,7 +9,6 @@ from ...kernels import AbstractTransition
 from .._verdict import Verdict
 
 if TYPE_CHECKING:
-    import pandas
     import xarray
 
 log = logging.getLogger("capriole")
@@ -33,14 +32,14 @@ class Fit(NamedTuple):
     verdict: Verdict
     transition: AbstractTransition | None
 
-    def summary(self, **options: Any) -> "pandas.DataFrame":
+    def summary(self, **options: Any) -> Any:
         """Mean, standard deviation, interval, ESS and R-hat of every variable.
 
         Args:
             **options: Arguments of `arviz_stats.summary`, such as ``var_names`` or ``round_to``.
 
         Returns:
-            One row for each number of the posterior.
+            A pandas DataFrame with one row for each number of the posterior.
         """
         import arviz_stats
 
