@@ -1,5 +1,7 @@
 """Draws on disk and in memory are whole and right for whoever reads them: ArviZ, xarray, NumPy."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,8 @@ import capriole
 from capriole.kernels import hmc
 from capriole.models import as_logdensity, dimension_names
 from capriole.runs import Checkpoints, DrawStore, draw_chains_to_disk, open_draws
-from capriole.runs._coordinates import AS_FLOAT64
+from capriole.runs._coordinates import AS_FLOAT64, coordinates_of
+from capriole.runs._layout import Layout
 
 CLASHING = [
     {"x": np.zeros(3), "x_dim_0": 0.0},
@@ -108,6 +111,24 @@ def test_a_coordinate_that_capriole_would_not_write_is_refused(tmp_path):
     file.write_text(file.read_text().replace("crc32c", "pickle"))
     with pytest.raises(capriole.runs.RunFolderError, match="it is no coordinate of draws"):
         open_draws(path)
+
+
+@pytest.mark.parametrize("name", ["../../out", "", "..", 7, None])
+def test_a_name_of_an_axis_never_leads_out_of_the_store(name, tmp_path):
+    """Coordinates are written under these names when a run goes on."""
+    path = on_disk(tmp_path, normal, np.zeros(2))
+    file = path / "posterior" / "x" / "zarr.json"
+    metadata = json.loads(file.read_text())
+    metadata["dimension_names"][2] = name
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(capriole.runs.RunFolderError, match="its axes have names that cannot be"):
+        DrawStore.open(path, write=True)
+
+
+def test_a_length_that_a_file_claims_fills_no_memory(tmp_path):
+    array = {"shape": [10**11, 10, 2], "dimension_names": ["chain", "draw", "x_dim_0"]}
+    found = coordinates_of(Layout({"posterior/x": array}, 0, 1, ["x"], 1), "posterior", 10)
+    assert set(found) == {"draw", "x_dim_0"}
 
 
 def test_float32_draws_average_well(tmp_path):

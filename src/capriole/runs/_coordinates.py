@@ -21,6 +21,10 @@ wrong by 36.
 """
 
 
+MAX_LENGTH = 10**7
+"""Numbers of the longest coordinate: 80 MB. Longer axes have none; a file may claim any length."""
+
+
 def attributes_of(dtype: np.dtype) -> dict[str, Any]:
     """The attributes of an array of this dtype."""
     return AS_FLOAT64 if dtype == np.float32 else {}
@@ -34,7 +38,8 @@ def coordinates_of(layout: Layout, group: str, num_draws: int) -> dict[str, np.n
             chains, _, *rest = metadata["shape"]
             sizes = (chains, num_draws, *rest)
             names = metadata.get("dimension_names") or ()
-            found |= {name: np.arange(n) for name, n in zip(names, sizes, strict=False)}
+            named = zip(names, sizes, strict=False)
+            found |= {name: np.arange(n) for name, n in named if n <= MAX_LENGTH}
     return {name: v for name, v in found.items() if f"{group}/{name}" not in layout.arrays}
 
 

@@ -191,6 +191,9 @@ def _check_array(
         raise refuse(f"its {shape[0]} chains are not whole parts of {chunk[0]}")
     if shape[1] < committed:
         raise refuse(f"it holds {shape[1]} draws, but {committed} are committed")
+    names = metadata.get("dimension_names")
+    if names is not None and not (isinstance(names, list) and all(map(_is_name, names))):
+        raise refuse(f"its axes have names that cannot be: {str(names)[:80]}")
     size = math.prod(chunk) * SIZES[kind] + CHECKSUM
     relative = f"{path.parent.name}/{path.name}/c"
     tail = "/0" * (len(shape) - 2)
@@ -198,6 +201,11 @@ def _check_array(
         for block in range(-(-committed // chunk[1])):
             if files.get(f"{relative}/{part}/{block}{tail}") != size:
                 raise refuse(f"block {block} of its draws is missing or has the wrong length")
+
+
+def _is_name(value: object) -> bool:
+    """Whether a value from JSON may be the name of a folder in a group."""
+    return isinstance(value, str) and value not in ("", ".", "..") and not set(value) & set("/\0")
 
 
 def _is_size(value: object) -> bool:
