@@ -154,6 +154,9 @@ def copy(sound: Path, folder: Path, kind: str) -> None:
     }
     source = sound / names[kind]
     (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / source.name)
+    for part in folder.glob("draws.zarr/*/*/c/*"):
+        if part.is_file():  # of a coordinate: capriole never reads it, so it may hold anything
+            part.unlink()
 
 
 def read(folder: Path, kind: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         sampling,
         training,
     )
-    from .fitting import Fit, Verdict, fit
+    from .fitting import Fit, FitFailedError, FitFailedWarning, Verdict, fit
     from .kernels import AbstractLogDensity, PerChain
     from .models import KernelFileError, load, save
     from .runtime import Progress
@@ -43,7 +43,7 @@ _ROOMS = (
     "training",
 )
 _HOMES = {
-    "fitting": ("Fit", "Verdict", "fit"),
+    "fitting": ("Fit", "FitFailedError", "FitFailedWarning", "Verdict", "fit"),
     "kernels": ("AbstractLogDensity", "PerChain"),
     "models": ("KernelFileError", "load", "save"),
     "runtime": ("Progress",),

@@ -1,5 +1,6 @@
 """Transport maps as a proposer: one that gains nothing is left, and what it cost counts."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -62,3 +63,11 @@ def test_no_map_is_tried_where_rotations_are_fast_unless_chains_may_be_held(prop
     assert after is before
     before, after = proposed(0.5, before=0.4, kind=Kind.PCN, additions=(Addition.ROTATION,))
     assert len(after.candidates) == 2
+
+
+def test_numpys_numbers_hang_on_the_seed_of_the_fit():
+    def first(seed, index):
+        return _transport._generator(jax.random.key(seed), index).normal()
+
+    assert first(1, 2) == first(1, 2)
+    assert len({first(seed, index) for seed in range(3) for index in range(7)}) == 21

@@ -63,10 +63,10 @@ def test_a_lower_rate_may_be_cheaper_for_few_draws():
     assert until == pytest.approx(1500)
     assert cheaper_until(row(ess=0.05), NUTS, unit="gradients") == 0, "more is spent before, too"
     assert cheaper_until(row(), NUTS, unit="gradients") == 0, "it is cheaper for many"
-    text = verdict(ours, NUTS, final=final(0.05, 0.3, 20_000)).recommendation()
+    text = verdict(ours, NUTS, final=final(0.05, 0.3, 20_000)).recommendation
     assert "it is cheaper than NUTS in gradients below 1,500 effective draws" in text
     assert "For the 1,000 effective draws of this run NUTS would have been cheaper in time." in text
-    longer = verdict(ours, NUTS, final=final(0.05, 0.3, 40_000)).recommendation()
+    longer = verdict(ours, NUTS, final=final(0.05, 0.3, 40_000)).recommendation
     assert (
         "For the 2,000 effective draws of this run NUTS would have been cheaper in gradients and "
         "in time." in longer
@@ -78,7 +78,7 @@ def test_the_worst_of_a_kernel_that_never_moves_is_zero():
 
 
 def test_the_words_name_gain_and_break_even():
-    text = verdict(row(), NUTS).recommendation()
+    text = verdict(row(), NUTS).recommendation
     assert "5 times NUTS's effective draws per gradient" in text
     assert "NUTS is cheaper in gradients below 6,800 effective draws" in text
     assert "NUTS is cheaper in time below 10,000 effective draws" in text
@@ -96,24 +96,24 @@ def test_the_words_name_gain_and_break_even():
 )  # fmt: skip
 def test_the_words_say_what_was_cheaper_for_the_run_at_hand(gradients, cheaper):
     found = verdict(row(), NUTS)
-    text = found._replace(final=final(0.4, 0.3, gradients)).recommendation()
-    assert text == f"{cheaper} {found.recommendation()}".strip(), "the sober words come first"
+    text = found._replace(final=final(0.4, 0.3, gradients)).recommendation
+    assert text == f"{cheaper} {found.recommendation}".strip(), "the sober words come first"
     unknown = found._replace(final=final(float("nan"), 0.3, gradients))
-    assert unknown.recommendation() == found.recommendation()
+    assert unknown.recommendation == found.recommendation
 
 
 @pytest.mark.parametrize("rhat", [1.57, 1.06, float("nan")])
 def test_nothing_is_said_of_a_rival_that_had_not_mixed_when_it_was_measured(rhat):
     made = verdict(row(), NUTS._replace(rhat_max=rhat), final=final(0.4, 0.3, 2e4))
     words = f"NUTS's chains had not mixed when measured (R-hat {rhat:.2f})"
-    assert made.recommendation().startswith(f"Sampled with the rotation. {words}")
-    assert "times" not in made.recommendation()
-    assert "cheaper" not in made.recommendation()
+    assert made.recommendation.startswith(f"Sampled with the rotation. {words}")
+    assert "times" not in made.recommendation
+    assert "cheaper" not in made.recommendation
     assert made.break_even("gradients") is None
 
 
 def test_the_words_say_that_nuts_missed_an_end():
-    missed = verdict(row(), NUTS._replace(reach=0.3)).recommendation()
+    missed = verdict(row(), NUTS._replace(reach=0.3)).recommendation
     assert missed.endswith(
         "NUTS's chains missed an end of a funnel when measured, so its figures are rough."
     )
@@ -124,27 +124,27 @@ def test_the_words_say_that_nuts_missed_an_end():
     [(74.1, "1,200 times"), (1.87, "31 times"), (0.42, "7 times"), (0.0846, "1.4 times")],
 )
 def test_ratios_are_rounded(ess, words):
-    text = verdict(row(ess=ess, sq=ess), NUTS).recommendation()
+    text = verdict(row(ess=ess, sq=ess), NUTS).recommendation
     assert text.startswith(f"The rotation gives {words} NUTS's effective draws per gradient; ")
 
 
 def test_nuts_may_win_and_failure_is_said_first():
     assert (
         "No candidate that can be trusted beats NUTS"
-        in verdict(row(ess=0.01), NUTS, chosen="NUTS").recommendation()
+        in verdict(row(ess=0.01), NUTS, chosen="NUTS").recommendation
     )
     problems = [not_mixed(1.2, 1.01, "draw more"), NONFINITE]
-    text = verdict(row(), NUTS, problems=problems, failed=True).recommendation()
+    text = verdict(row(), NUTS, problems=problems, failed=True).recommendation
     assert text == f"Failed: {problems[0]}; {NONFINITE}. Do not use these draws."
-    assert "was not compared" in verdict(row()).recommendation()
+    assert "was not compared" in verdict(row()).recommendation
 
 
 def test_nuts_is_not_compared_with_where_plain_chains_sat_apart():
     far = verdict(row(ess=0.02, sq=0.02), NUTS, is_multimodal=True)
-    assert "NUTS was no choice" in far.recommendation()
+    assert "NUTS was no choice" in far.recommendation
     assert far.break_even("gradients") is None
     near = far._replace(is_multimodal=False)
-    assert "NUTS is cheaper" in near.recommendation()
+    assert "NUTS is cheaper" in near.recommendation
 
 
 def test_the_table_marks_the_chosen_and_json_is_plain():
@@ -156,7 +156,7 @@ def test_the_table_marks_the_chosen_and_json_is_plain():
         ("rotation", 0.3),
         ("NUTS", 0.06),
     ]
-    assert content["recommendation"] == made.recommendation()
+    assert content["recommendation"] == made.recommendation
     assert content["break_even_effective_draws"]["gradients"] is None
     points = verdict(row(), NUTS).as_dict()["break_even_effective_draws"]
     assert points["gradients"] == pytest.approx(6750)
@@ -168,7 +168,7 @@ def test_the_table_says_what_is_wrong_and_what_was_left_out():
     lines = made._replace(notes=notes).table().splitlines()
     assert " 8e+04 " in next(line for line in lines if "NUTS" in line)
     assert lines[-3:] == [
-        made.recommendation(),
+        made.recommendation,
         "Problem: 3 % of proposals are not finite.",
         "Note: no network was trained.",
     ]
@@ -198,8 +198,8 @@ def test_a_verdict_is_read_back_as_it_was():
     assert again.table() == full().table()
     words = ["rotations", "1.5e+05", "1.4e+05", "2.0", "1.5"]
     assert again.table().splitlines()[-1].split() == words
-    assert "within 3.5 standard errors of the warm-up's (worst in dimension 1)" in again.health()
-    assert "2 modes with 40% 60% of the draws (the warm-up's estimate: 50% 50%)" in again.health()
+    assert "within 3.5 standard errors of the warm-up's (worst in dimension 1)" in again.health
+    assert "2 modes with 40% 60% of the draws (the warm-up's estimate: 50% 50%)" in again.health
 
 
 @pytest.mark.parametrize("field", Verdict._fields)

@@ -23,6 +23,7 @@ import capriole
 from capriole import KernelFileError, load, save
 from capriole.coordinates import Transported, TransportMap, Whitened, estimate_whitening
 from capriole.kernels import Leapfrog, Mixture, Prepared, Rotation, Transition, hmc
+from capriole.models import kernel_precision
 from capriole.runtime import checksum, write_container
 from capriole.sampling import draw_chains
 from densities import Banana, Gaussian
@@ -109,12 +110,15 @@ def test_a_fresh_process_draws_the_same_bits(tmp_path):
     np.testing.assert_array_equal(np.load(out), draws(kernel))
 
 
-def test_a_float64_kernel_needs_x64(tmp_path):
-    path = save(
-        tmp_path / "kernel.safetensors", Transition(Gaussian(jnp.ones(2)), learned(2)(2, F64))
-    )
-    with jax.enable_x64(False), pytest.raises(KernelFileError, match="jax_enable_x64"):
-        load(path, Gaussian(jnp.ones(2)))
+@pytest.mark.parametrize("flag", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_kernel_keeps_its_precision_whatever_jax_is_set_to(dtype, flag, tmp_path):
+    with jax.enable_x64(dtype == "float64"):
+        kernel = Transition(Gaussian(jnp.ones(2)), learned(2)(2, jnp.dtype(dtype)))
+    with jax.enable_x64(flag):
+        back = load(save(tmp_path / "kernel.safetensors", kernel), kernel.logdensity)
+        assert kernel_precision(back) == kernel_precision(kernel) == dtype
+    jax.tree.map(np.testing.assert_array_equal, back, kernel)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 import capriole
 from capriole.models import as_logdensity, check_count, check_spread, check_starts
 from capriole.sampling import as_key
-from densities import Correlated
+from densities import Correlated, Gaussian
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 INIT = {"beta": jnp.zeros(2), "group": {"tau": jnp.asarray(0.0)}}
@@ -135,16 +135,32 @@ def test_what_cannot_work_is_refused_with_a_remedy(name):
         capriole.train(function, init, **SMALL)
 
 
+def of_chains(beta, tau):
+    """Starts like `INIT`."""
+    return {"beta": beta, "group": {"tau": tau}}
+
+
 @pytest.mark.parametrize(
     ("starts", "words"),
     [
-        (np.zeros(3), r"chains last, got float(32|64) of \(3,\)"),
-        (np.zeros((3, 5), int), "chains last, got int"),
-        (np.zeros((5, 3)), r"starts of shape \(5, 3\) do not fit the log density"),
+        (np.zeros((5, 3)), r"5 chains of shapes \[\(3,\)\] do not fit"),
+        (of_chains(np.zeros((5, 2)), np.zeros(4)), r"got \[5, 4\] chains in its arrays"),
+        (of_chains(np.zeros((5, 2)), 0.0), "a leading axis of chains in every array, got"),
+        (of_chains(np.zeros((5, 1)), np.zeros(5)), "5 chains of 2 numbers do not fit: "),
+        (of_chains(np.zeros((5, 2)), np.zeros(5)) | {"sd": np.zeros((5, 0))}, "do not fit"),
+        (of_chains(np.zeros((5, 2), complex), np.zeros(5)), "in every array, got"),
+        ({}, "in every array, got"),
     ],
 )
 def test_starts_that_are_no_positions_are_refused(kernel, starts, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=f"starts must be positions like init.*{words}"):
+        capriole.sample(kernel, starts=starts, num_draws=10)
+
+
+@pytest.mark.parametrize("starts", [np.zeros(2), np.zeros((2, 5)), np.zeros((5, 2, 1))])
+def test_starts_of_flat_vectors_are_chains_first(starts):
+    kernel = capriole.kernels.hmc(Gaussian(jnp.ones(2)), step_size=0.1, num_leapfrogs=2)
+    with pytest.raises(ValueError, match="starts must be positions like init"):
         capriole.sample(kernel, starts=starts, num_draws=10)
 
 
@@ -273,3 +289,24 @@ def test_numbers_of_numpy_and_legacy_keys_will_do():
     assert as_key(np.int64(3)) == jax.random.key(3)
     legacy = jax.random.PRNGKey(3)
     assert as_key(legacy) is legacy
+
+
+ZERO = np.zeros((), np.float32)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jax.lax.fori_loop(0, 3, lambda i, c: c - jnp.sum(x**2), jnp.asarray(ZERO)),
+        lambda x: -jnp.sum(x.astype(jnp.float32) ** 2),
+        lambda x: jax.lax.cond(x[0] > 0, lambda: -jnp.sum(x**2), lambda: jnp.asarray(ZERO)),
+    ],
+    ids=["loop", "cast", "branch"],
+)
+def test_what_works_in_float32_only_is_told_how_to_run(function):
+    with jax.numpy_dtype_promotion("standard"):
+        with pytest.raises(ValueError, match="or pass precision='float32'"):
+            capriole.fit(function, np.zeros(2))
+        with pytest.raises(ValueError) as seen:  # of another fault: no such advice
+            capriole.fit(lambda x: function(x) + x[7] @ x, np.zeros(2))
+        assert "float32'" not in str(seen.value)

@@ -29,6 +29,7 @@ OPTIONS = {
     "num_warmup_chains": 16,
     "train_steps": 0,
     "compare": False,
+    "on_failure": "ignore",
 }
 CONFIG = {"seed": 3, "num_chains": 4, "num_draws": 400}
 WARMUP = to_plain(warmup_facts())

@@ -86,6 +86,17 @@ def test_killed_and_resumed(whole, tmp_path, stage):
     assert_same(fitted.drawn(folder), whole[1])
 
 
+def test_jaxs_setting_of_precision_may_change_between_two_parts_of_a_run(whole, tmp_path):
+    folder = tmp_path / "run"
+    with jax.enable_x64(False), pytest.raises(KeyboardInterrupt):
+        fitted.tiny_fit(folder, progress=fitted.stop_at("sample", 200))
+    fitted.tiny_fit(folder, progress=fitted.never("warmup"))
+    assert_same(fitted.drawn(folder), whole[1])
+    with jax.enable_x64(False):
+        again = fitted.tiny_fit(folder, progress=fitted.never("warmup"))
+    np.testing.assert_array_equal(again.tree["posterior"]["b"].values, whole[1]["b"])
+
+
 def test_extended_is_longer(whole, tmp_path):
     """Stopped while it draws, resumed, extended, stopped again: the draws of a run that was longer
     from the start.
@@ -197,7 +208,7 @@ def test_a_kernel_in_the_place_of_nuts_that_failed_is_kept(tmp_path, monkeypatch
     before = fitted.drawn(tmp_path / "run")
     monkeypatch.setattr(_api, "NutsSampler", lambda *args, **_: pytest.fail("NUTS had its chance"))
     again = fitted.tiny_fit(tmp_path / "run", compare=True, search=None)
-    assert again.verdict.recommendation() == first.verdict.recommendation()
+    assert again.verdict.recommendation == first.verdict.recommendation
     assert_same(fitted.drawn(tmp_path / "run"), before)
 
 

@@ -86,15 +86,46 @@ def test_seeds_decide_and_keys_are_seeds(tree, kernel):
 
 
 def test_explicit_starts_are_used(kernel):
-    starts = np.full((3, 5), 0.25)
+    starts = {"beta": np.full((5, 2), 0.25), "group": {"tau": np.full(5, 0.25)}}
     kwargs = {"num_draws": 6, "num_warmup": 0, "num_chains": 99}
     tree = capriole.sample(kernel, starts=starts, **kwargs)
     moved = tree["sample_stats"]["accepted"].values[:, 0]
     beta = tree["posterior"]["beta"].values[:, 0]
     assert len(beta) == 5
     assert np.all(beta[~moved] == 0.25)
-    with pytest.raises(ValueError, match="start outside the support"):
-        capriole.sample(kernel, starts=np.where(np.arange(5) == 3, np.inf, starts), **kwargs)
+    starts["group"]["tau"][3] = np.inf
+    with pytest.raises(ValueError, match="start outside the support, the first is chain 3"):
+        capriole.sample(kernel, starts=starts, **kwargs)
+
+
+@pytest.mark.parametrize("flag", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_kernel_draws_in_its_own_precision_whatever_jax_is_set_to(precision, flag):
+    options = QUICK | {"num_steps": 5, "precision": precision}
+    with jax.enable_x64(flag), jax.numpy_dtype_promotion("standard"):
+        found = capriole.train(model, INIT, **options)
+    draw = {"num_chains": 2, "num_draws": 8, "num_warmup": 4, "seed": 1}
+    trees = []
+    for flag_then in (flag, not flag):  # the flag may change between training and drawing
+        with jax.enable_x64(flag_then), jax.numpy_dtype_promotion("standard"):
+            trees.append(capriole.sample(found.transition, INIT, **draw))
+            starts = {"beta": np.zeros((2, 2)), "group": {"tau": np.zeros(2)}}
+            capriole.sample(found.transition, starts=starts, **draw)
+            assert jax.config.read("jax_enable_x64") is flag_then
+    for tree in trees:
+        assert tree["sample_stats"]["lp"].dtype == precision
+    np.testing.assert_array_equal(*(tree["posterior"]["beta"] for tree in trees))
+
+
+def test_data_and_init_in_float32_are_read_in_float64():
+    """What `jnp.zeros(2)` and data are where JAX's setting is its default."""
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        init, data = jnp.zeros(2), jnp.arange(2.0)
+        assert init.dtype == data.dtype == np.float32
+        options = QUICK | {"num_steps": 5}
+        found = capriole.train(lambda x: -jnp.sum((x - data) ** 2) / 2, init, **options)
+        tree = capriole.sample(found.transition, init, num_chains=2, num_draws=8, num_warmup=4)
+    assert tree["sample_stats"]["lp"].dtype == np.float64
 
 
 def test_new_data_in_the_same_function_are_the_new_posterior():

@@ -1,5 +1,7 @@
 """The doctor's table."""
 
+from typing import Any
+
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -33,7 +35,9 @@ def diagnose(function: str, *, dim: int, spread: float, seed: int, float64: bool
         title_justify="left",
     )
     verdicts = set()
-    for finding in diagnose_logdensity(target, dim=dim, key=jax.random.key(seed), spread=spread):
+    precision = "float64" if float64 else "float32"
+    asked: dict[str, Any] = {"dim": dim, "spread": spread, "precision": precision}
+    for finding in diagnose_logdensity(target, key=jax.random.key(seed), **asked):
         verdicts.add(finding.verdict)
         verdict = f"[{COLOURS[finding.verdict]}]{finding.verdict}[/]"
         table.add_row(finding.name, verdict, escape(finding.found), escape(finding.remedy))

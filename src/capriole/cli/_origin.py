@@ -42,6 +42,11 @@ def read_origin(config: dict[str, Any]) -> dict[str, Any]:
     return origin
 
 
+def precision_of(origin: dict[str, Any]) -> str:
+    """The precision of a run, as `capriole.fit` and `capriole.train` take it."""
+    return "float64" if origin["float64"] else "float32"
+
+
 def read_counts(config: dict[str, Any], names: dict[str, int]) -> dict[str, int]:
     """Whole numbers of a config.json; ``names`` gives the least value of each.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from ._origin import function_again, read_counts, read_origin, target_of
+from ._origin import function_again, precision_of, read_counts, read_origin, target_of
 from ._progress import LiveProgress
 from ._show import TRAINING, show_training
 from ._trouble import Options, Work, survive
@@ -110,7 +110,8 @@ def _work(
             folder.metrics.write(event)
             progress(event)
 
-        result = train(target, progress=watched, resume=trainer, **asked)
+        precision = precision_of(origin)
+        result = train(target, progress=watched, resume=trainer, precision=precision, **asked)
         if not result.completed:
             raise KeyboardInterrupt
         folder.write_kernel(result.transition, dim=origin["dim"])

@@ -338,8 +338,7 @@ def rounding(magnitude: float, precision: float) -> list[Problem]:
         f"by about {100 * noise:.2g} %"
     )
     remedy = (
-        "compute in float64 (in Python jax_enable_x64, on the command line the default), or take a "
-        "constant off every term before they are summed"
+        "compute in float64, the default, or take a constant off every term before they are summed"
     )
     severity = Severity.FATAL if noise > 1 else Severity.WARNING
     return [Problem(ProblemKind.ROUNDING, severity, text, remedy)]

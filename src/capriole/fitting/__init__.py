@@ -1,11 +1,11 @@
 """`capriole.fit`: warm-up, search, final run, verdict.
 
 Read `_api` first (fit), then `_search` (the loop), `proposers` (one file for each kind of
-candidate), `_selection` (the choice), `_final_run` and `_verdict`.
+candidate), `_selection` (the choice), `_final_run`, `_verdict` and `result`.
 """
 
 from ._additions import hmc_move, with_finer_steps, with_small_steps
-from ._api import Fit, fit
+from ._api import fit
 from ._budget import Account, Budget, Cost, Stage
 from ._candidate import (
     NUTS,
@@ -44,6 +44,7 @@ from .proposers import (
     Rotations,
     TransportMaps,
 )
+from .result._fit import Fit, FitFailedError, FitFailedWarning
 
 __all__ = [
     "EXPLORATORY_RATIO",
@@ -60,6 +61,8 @@ __all__ = [
     "Cost",
     "Family",
     "Fit",
+    "FitFailedError",
+    "FitFailedWarning",
     "InMemory",
     "KernelMetrics",
     "KernelSampler",

@@ -22,8 +22,8 @@ from ..diagnostics import (
     reference_check,
     rounding,
 )
-from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector, state_at
-from ..runtime import OnProgress, Progress, entry_point, to_plain
+from ..kernels import AbstractLogDensity, Key, Vector, state_at
+from ..runtime import OnProgress, Progress, computes_in_precision, entry_point, to_plain
 from ..sampling import CountedDraws, Draws, as_key, prepare, tally_arguments, to_datatree, to_tree
 from ._budget import Cost, Stage
 from ._candidate import NUTS, KernelMetrics, SamplerReport
@@ -42,6 +42,7 @@ from ._settings import Settings
 from ._thresholds import EXPLORATORY_RATIO, THRESHOLDS, WARMUP_DRAWS
 from ._verdict import RATES, Verdict
 from .proposers._nuts import first_line
+from .result._fit import Fit, check_on_failure, told_of_failure
 
 if TYPE_CHECKING:
     import xarray
@@ -53,21 +54,8 @@ _CUT_SHORT = "interrupted in a longer run, so the draws are those of the shorter
 """What is said where a longer pass was interrupted."""
 
 
-class Fit(NamedTuple):
-    """What `fit` returns.
-
-    Attributes:
-        tree: Draws as an ArviZ DataTree.
-        verdict: What they and the kernel are worth.
-        transition: The frozen kernel; None where NUTS drew.
-    """
-
-    tree: "xarray.DataTree"
-    verdict: Verdict
-    transition: AbstractTransition | None
-
-
 @entry_point
+@computes_in_precision
 def fit(
     logdensity: Callable,
     init: Any = None,
@@ -81,6 +69,8 @@ def fit(
     num_warmup_chains: int = 64,
     compare: bool | None = None,
     criterion: str = "gradients",
+    precision: str = "float64",
+    on_failure: str = "warn",
     progress: Callable[[Progress], None] | None = None,
     resume: RunStore | None = None,
 ) -> Fit:
@@ -112,6 +102,10 @@ def fit(
         compare: Whether NUTS is measured, at the latest for the verdict. None: unless effective
             draws are asked for, which NUTS's measurement would cost several times.
         criterion: "gradients" or "seconds": per which an effective draw counts.
+        precision: "float64" or "float32", of all numbers and of the kernel. JAX's setting
+            ``jax_enable_x64`` does not matter and does not change.
+        on_failure: What to do where the verdict is *failed*: "warn" (a `FitFailedWarning` that
+            names the first problem; the log repeats it), "raise" or "ignore".
         progress: Called with every `Progress` event.
         resume: Keeps what is finished in a folder and goes on from it:
             `capriole.runs.CheckpointedFit`. Ctrl-C is then raised, and the same call goes on.
@@ -121,6 +115,7 @@ def fit(
 
     Raises:
         ValueError: A log density, init or number that cannot work.
+        FitFailedError: The verdict is *failed*, and ``on_failure`` is "raise".
         KeyboardInterrupt: Ctrl-C before there are draws, or in a run that can go on.
         capriole.runs.RunFolderError: The folder of ``resume`` holds another run.
         capriole.runs.CheckpointError: A stored part of that run is damaged.
@@ -128,6 +123,7 @@ def fit(
     References:
         Levy, Hoffman and Sohl-Dickstein, ICLR 2018; docs/fit.md.
     """
+    check_on_failure(on_failure)
     if num_draws is not None and num_effective is not None:
         raise ValueError(
             f"num_effective={num_effective!r:.20} and num_draws={num_draws!r:.20} were both given: "
@@ -163,7 +159,8 @@ def fit(
         found, drawn = run.compared(found, drawn)
     verdict = _verdict(found, drawn, settings, repr(seed))
     kernel = None if found.uses_nuts else found.kernel
-    return Fit(keeper.finish(_stamped(drawn.tree, verdict), verdict), verdict, kernel)
+    tree = keeper.finish(_stamped(drawn.tree, verdict), verdict)
+    return told_of_failure(Fit(tree, verdict, kernel), on_failure)
 
 
 def _searched_again(
@@ -530,7 +527,7 @@ def _as_it_was(row: SamplerReport, total: Cost, drawn: _Drawn) -> SamplerReport:
 def _stamped(tree: "xarray.DataTree", verdict: Verdict) -> "xarray.DataTree":
     """The verdict in the tree's attributes, so that it travels with the draws."""
     attributes = {
-        "verdict": verdict.recommendation(),
+        "verdict": verdict.recommendation,
         "failed": int(verdict.failed),
         "sampler": verdict.chosen,
         "warnings": "\n".join(map(str, verdict.problems)),

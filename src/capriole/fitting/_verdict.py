@@ -9,6 +9,7 @@ from ._budget import Stage
 from ._candidate import NUTS, KernelMetrics, SamplerReport
 from ._context import Note, NoteKind
 from ._thresholds import THRESHOLDS
+from .result._html import verdict_html
 
 RATES = ("ess_per_gradient", "ess_sq_per_gradient", "ess_per_second")
 """Figures of a row by which it is compared."""
@@ -114,6 +115,21 @@ class Verdict(NamedTuple):
             row.checked()
         return found
 
+    def __repr__(self) -> str:
+        """The table, as it is printed."""
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        return verdict_html(self)
+
+    @property
+    def status(self) -> str:
+        """One of "failed", "passed with warnings" and "passed"."""
+        if self.failed:
+            return "failed"
+        return "passed with warnings" if self.problems else "passed"
+
     def row(self, name: str) -> SamplerReport | None:
         """The row called ``name``, if there is one."""
         return next((row for row in self.rows if row.name == name), None)
@@ -139,6 +155,7 @@ class Verdict(NamedTuple):
             return None
         return break_even(chosen, nuts, unit=unit)
 
+    @property
     def recommendation(self) -> str:
         """One plain sentence or two."""
         chosen, nuts = self.row(self.chosen), self.nuts
@@ -214,7 +231,7 @@ class Verdict(NamedTuple):
         points = {unit: self.break_even(unit) for unit in _UNITS}
         return content | {
             "rows": rows,
-            "recommendation": self.recommendation(),
+            "recommendation": self.recommendation,
             "break_even_effective_draws": points,
         }
 
@@ -235,12 +252,12 @@ class Verdict(NamedTuple):
                 f"{row.fixed_gradients:>15.2g}{row.fixed_seconds:>7.1f}"
             )
         problems = [] if self.failed else [f"Problem: {problem}." for problem in self.problems]
-        health = [f"Health: {text}." for text in (self.health(),) if text]
+        health = [f"Health: {text}." for text in (self.health,) if text]
         notes = [f"Note: {note.text}." for note in self.notes]
         searched = [] if self.search is None else [f"Searched: {self.search}."]
         costs = ["", self.costs()] if self.stages else []
         said = [*health, *problems, *notes, *searched]
-        return "\n".join([*lines, "", self.recommendation(), *said, *costs])
+        return "\n".join([*lines, "", self.recommendation, *said, *costs])
 
     def costs(self) -> str:
         """What each stage took, one line each, beside what it was expected to take."""
@@ -253,6 +270,7 @@ class Verdict(NamedTuple):
             )
         return "\n".join(lines)
 
+    @property
     def health(self) -> str:
         """R-hat, proposals that were not finite, z against the warm-up and modes, if known."""
         words = []

@@ -15,9 +15,9 @@ from ._checks import (
 )
 from ._doctor import diagnose_logdensity
 from ._kernel_files import load, save, versions
-from ._kernel_records import KernelFileError
+from ._kernel_records import KernelFileError, kernel_precision
 from ._prepared import check_compiled, check_unchanged, dtype_of, prepared
-from ._pytrees import as_logdensity, named_arrays
+from ._pytrees import as_logdensity, dimension_names, flat_starts, in_default_float, named_arrays
 
 __all__ = [
     "KernelFileError",
@@ -30,7 +30,11 @@ __all__ = [
     "check_starts",
     "check_unchanged",
     "diagnose_logdensity",
+    "dimension_names",
     "dtype_of",
+    "flat_starts",
+    "in_default_float",
+    "kernel_precision",
     "load",
     "named_arrays",
     "prepared",

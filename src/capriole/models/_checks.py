@@ -4,6 +4,7 @@ Every error names the wrong value and the remedy.
 """
 
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..kernels import (
     has_second_derivative,
     value_and_grad,
 )
-from ..runtime import line_of, primitives, sees, shortened
+from ..runtime import line_of, precision_context, primitives, sees, shortened
 from ._pytrees import Raveled
 
 _LOOP, _CALLBACKS = "while", {"pure_callback", "io_callback"}
@@ -111,7 +112,7 @@ def check_logdensity(function: Callable, position: jax.Array) -> None:
         raise ValueError(
             f"the log density returned {dtype} for a position of {position.dtype}; compute in the "
             "position's dtype "
-            "(cast the data, e.g. jnp.asarray(data, position.dtype))"
+            f"(cast the data, e.g. jnp.asarray(data, position.dtype)){_or_float32(dtype)}"
         )
     if jnp.isnan(value):
         raise ValueError(f"the log density is NaN {where}; guard logs, square roots and 0/0 there")
@@ -209,6 +210,11 @@ def check_dtype(logdensity: AbstractLogDensity, position: jax.Array) -> None:
 
 def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
     """What to do about an exception of the user's log density."""
+    if _works_in_float32(function, position):
+        return (
+            "it works in float32 only: make the arrays that it closes over in the dtype of the "
+            "position, or pass precision='float32'"
+        )
     if isinstance(
         error, jax.errors.ConcretizationTypeError | jax.errors.TracerArrayConversionError
     ):
@@ -246,6 +252,27 @@ def _gradient_remedy(function: Callable, position: jax.Array) -> str:
     if found & _CUSTOM:
         return "the backward function of jax.custom_vjp must return a tuple, one part per argument"
     return "write it in jax.numpy"
+
+
+def _or_float32(dtype: Any) -> str:
+    """The other remedy for a log density in float32."""
+    return ", or pass precision='float32'" if dtype == np.float32 else ""
+
+
+def _works_in_float32(function: Callable, position: jax.Array) -> bool:
+    """Whether a function that fails in float64 has a value in float32."""
+    if position.dtype != np.float64:
+        return False
+    init: Any = position
+    if isinstance(function, Raveled):
+        init, function = function.unravel(position), function.function
+    with precision_context("float32"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # JAX's, of the function's own float64 arrays
+        single = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float32), init)
+        try:
+            return jax.eval_shape(function, single).dtype == np.float32
+        except Exception:  # it does not work there either
+            return False
 
 
 def _takes_one(function: Callable) -> bool:

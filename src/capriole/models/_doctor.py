@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
@@ -21,6 +22,7 @@ from ..kernels import (
     state_at,
     value_and_grad,
 )
+from ..runtime import in_precision, precision_context
 from ._checks import check_logdensity, first_line
 from ._prepared import prepared
 
@@ -32,6 +34,8 @@ _NUM_POINTS = 64
 
 A region without support that holds 1 in 20 of them is missed with probability 0.04.
 """
+_TAKE_FLOAT64 = "compute in float64, the default"
+"""The remedy for rounding."""
 _NUM_CHAINS = 100
 """Chains whose gradients are timed together, so that they share the cost of dispatch."""
 
@@ -53,22 +57,34 @@ class Finding(NamedTuple):
 
 
 def diagnose_logdensity(
-    logdensity: AbstractLogDensity, *, dim: int, key: Key, spread: float = 1.0
+    logdensity: AbstractLogDensity,
+    *,
+    dim: int,
+    key: Key,
+    spread: float = 1.0,
+    precision: str = "float64",
 ) -> Iterator[Finding]:
     """Check a log density at 0 and at 64 random points.
 
-    Stops after the first finding that makes the rest meaningless. Precision is JAX's default,
-    except in checks that compare it with double precision.
+    Stops after the first finding that makes the rest meaningless.
 
     Args:
         logdensity: log density in the library's layout.
         dim: number of coordinates.
         key: random key of the points.
         spread: standard deviation of the points.
+        precision: "float64" or "float32"; some checks compare it with the other.
 
-    Yields:
-        One `Finding` per check.
+    Returns:
+        An iterator over one `Finding` per check.
     """
+    findings = _diagnosed(logdensity, dim=dim, key=key, spread=spread)
+    return in_precision(precision, findings)
+
+
+def _diagnosed(
+    logdensity: AbstractLogDensity, *, dim: int, key: Key, spread: float
+) -> Iterator[Finding]:
     dtype = jnp.zeros(()).dtype
     origin = jnp.zeros(dim, dtype)
     try:
@@ -179,7 +195,7 @@ def _differences(logdensity: AbstractLogDensity, points: np.ndarray) -> Finding:
     name = "gradient against finite differences"
     directions = np.random.default_rng(0).normal(size=points.shape)
     directions /= np.linalg.norm(directions, axis=0)
-    with jax.enable_x64(True):
+    with precision_context("float64"):
         x = jnp.asarray(points)
         dtype = np.asarray(logdensity(x)).dtype
         step = 1e-5 if dtype == np.float64 else 1e-2
@@ -214,10 +230,16 @@ def _differences(logdensity: AbstractLogDensity, points: np.ndarray) -> Finding:
 
 
 def _precision(logdensity: AbstractLogDensity, points: np.ndarray) -> Finding:
-    """Check the rounding error of single precision in differences of log density."""
+    """Check the rounding error of single precision in differences of log density.
+
+    In a computation in float64 it says only that float32 would not do.
+    """
     name = "float32 against float64"
-    single = np.asarray(eqx.filter_jit(logdensity)(jnp.asarray(points, jnp.float32)), np.float64)
-    with jax.enable_x64(True):
+    in_double = points.dtype == np.float64
+    with precision_context("float32"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # JAX warns of the density's own float64 data
+        single = np.asarray(eqx.filter_jit(logdensity)(jnp.asarray(points)), np.float64)
+    with precision_context("float64"):
         double = np.asarray(
             eqx.filter_jit(logdensity)(jnp.asarray(points.astype(np.float32), jnp.float64))
         )
@@ -231,16 +253,20 @@ def _precision(logdensity: AbstractLogDensity, points: np.ndarray) -> Finding:
         )
     if np.any(np.isfinite(single) != np.isfinite(double)):
         lost = int(np.sum(np.isfinite(single) != np.isfinite(double)))
-        return Finding(
-            name, "error", f"finite in one but not the other at {lost} points", "use --float64"
-        )
+        found = f"finite in one but not the other at {lost} points"
+        if in_double:
+            return Finding(name, "warning", found, f"never take float32; {_TAKE_FLOAT64}")
+        return Finding(name, "error", found, _TAKE_FLOAT64)
     difference = (single - double)[finite]
     error = float(np.sqrt(2) * np.std(difference)) if difference.size > 1 else 0.0
     magnitude = float(np.median(np.abs(double[finite])))
     found = f"log ratios differ by {error:.1e} (rms), |log density| is about {magnitude:.2g}"
     if error > 1e-2:
         return Finding(
-            name, "warning", found, "use --float64: acceptance is rounded by more than 1 %"
+            name,
+            "warning",
+            found,
+            f"{_TAKE_FLOAT64}: in float32 acceptance is rounded by more than 1 %",
         )
     return Finding(name, "ok", found)
 
@@ -279,13 +305,16 @@ def _reversibility(logdensity: AbstractLogDensity, points: Vector, key: Key) -> 
     )
     if worst > 1e-2:
         return Finding(
-            name, "error", found, "use --float64, or rescale the parameters: the force is too stiff"
+            name,
+            "error",
+            found,
+            f"{_TAKE_FLOAT64}; or rescale the parameters: the force is too stiff",
         )
     return Finding(
         name,
         "warning" if worst > 1e-4 else "ok",
         found,
-        "consider --float64" if worst > 1e-4 else "",
+        _TAKE_FLOAT64 if worst > 1e-4 else "",
     )
 
 

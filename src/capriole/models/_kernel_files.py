@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,7 +18,7 @@ from ..kernels import (
     Prepared,
     Transition,
 )
-from ..runtime import read_container, write_container
+from ..runtime import precision_context, read_container, write_container
 from ._checks import check_dtype
 from ._kernel_records import (
     KernelFileError,
@@ -88,7 +87,8 @@ def save(
     dtype = next(str(v.dtype) for v in arrays.values() if np.issubdtype(v.dtype, np.floating))
     points = np.random.default_rng(0).normal(size=(dim, 3)).astype(dtype)
     arrays["fingerprint/points"] = points
-    arrays["fingerprint/values"] = _values(logdensity, points)
+    with precision_context(dtype):
+        arrays["fingerprint/values"] = _values(logdensity, points)
     header = {
         "format": _FORMAT,
         "kernel": json.dumps(spec),
@@ -103,7 +103,7 @@ def save(
 
 
 def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> AbstractTransition:
-    """Read a kernel from a file.
+    """Read a kernel from a file, in the precision that it was written in.
 
     Args:
         path: file to read.
@@ -118,8 +118,19 @@ def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> Abs
             values of the log density are not those of the file.
     """
     header, arrays = _read(Path(path))
+    with precision_context(header["dtype"]):
+        return _rebuilt(path, header, arrays, logdensity, init)
+
+
+def _rebuilt(
+    path: str | os.PathLike,
+    header: dict[str, str],
+    arrays: dict[str, np.ndarray],
+    logdensity: Callable,
+    init: Any,
+) -> AbstractTransition:
+    """The kernel of a header and its arrays, for a log density that has the stored values."""
     dim, dtype = _integer(header.get("dim", "")), header["dtype"]
-    _check_x64(path, dtype)
     init = np.zeros(dim, dtype) if init is None else init
     target, flat = as_logdensity(logdensity, init, dtype)
     if flat.size != dim:
@@ -207,12 +218,3 @@ def _integer(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 8) or int(text) == 0:
         raise KernelFileError(f"invalid dimension {text!r} in the kernel file")
     return int(text)
-
-
-def _check_x64(path: str | os.PathLike, dtype: str) -> None:
-    """Refuse a float64 kernel if JAX computes in float32."""
-    if dtype == "float64" and not jax.config.read("jax_enable_x64"):
-        raise KernelFileError(
-            f"{path} holds a float64 kernel but JAX computes in float32; call "
-            "jax.config.update('jax_enable_x64', True) first"
-        )

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..coordinates import BENDS, Transported, TransportMap, Whitened, Whitening
+from ..coordinates import BENDS, Transported, TransportMap, Whitened, Whitening, maps
 from ..kernels import (
     MLP,
     AbstractDynamics,
@@ -30,6 +30,21 @@ from ._checks import check_count
 
 class KernelFileError(ValueError):
     """A kernel file that is missing, damaged, of another kind, or made for another target."""
+
+
+def kernel_precision(transition: AbstractTransition) -> str:
+    """The precision that a kernel's own arrays have, its coordinates included.
+
+    Args:
+        transition: any kernel; arrays of the user's log density do not count.
+
+    Returns:
+        "float32" if all of them are float32, else "float64".
+    """
+    parts = (transition, maps(transition.target))
+    leaves = jax.tree.leaves(parts, is_leaf=lambda node: isinstance(node, AbstractLogDensity))
+    dtypes = {str(leaf.dtype) for leaf in leaves if eqx.is_inexact_array(leaf)}
+    return "float32" if dtypes == {"float32"} else "float64"
 
 
 _NUM_LEAPFROGS = ".num_leapfrogs"

@@ -1,6 +1,6 @@
 """Between users' pytrees and the flat vectors of the library."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -66,9 +66,9 @@ def as_logdensity(
 
     Args:
         function: log density of one pytree, or an `AbstractLogDensity`.
-        init: a pytree of numbers; integers are read as floats. A whole number alone is refused,
-            because it looks like a number of dimensions.
-        dtype: floating type of the flat vector; None: that of ``init``.
+        init: a pytree of numbers, which are read in the precision of the computation. A whole
+            number alone is refused, because it looks like a number of dimensions.
+        dtype: floating type of the flat vector; None: that of the computation.
 
     Returns:
         The log density, and the flat vector of shape ``(dim,)``.
@@ -102,7 +102,8 @@ def as_logdensity(
     kinds = {str(leaf.dtype) for leaf in leaves if not jnp.issubdtype(leaf.dtype, jnp.floating)}
     if any(not jnp.issubdtype(jnp.dtype(kind), jnp.integer) for kind in kinds):
         raise ValueError(f"init must be real numbers, got dtypes {sorted(kinds)}")
-    floats = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype or _float_dtype(leaf)), init)
+    read = in_default_float if dtype is None else functools.partial(jnp.asarray, dtype=dtype)
+    floats = jax.tree.map(read, init)
     flat, unravel = ravel_pytree(floats)
     bad = np.flatnonzero(~np.isfinite(np.asarray(flat)))
     if bad.size:
@@ -127,10 +128,56 @@ def as_logdensity(
     return Raveled(function, unravel), flat
 
 
-def _float_dtype(leaf: Any) -> jnp.dtype:
-    """The dtype of a leaf, or JAX's default float for integers."""
-    dtype = jnp.result_type(leaf)
-    return dtype if jnp.issubdtype(dtype, jnp.floating) else jax.dtypes.canonicalize_dtype(float)
+def in_default_float(values: Any) -> jax.Array:
+    """Numbers as an array of JAX's default float.
+
+    Args:
+        values: an array of any real dtype; float64 from outside a float32 computation, too.
+
+    Returns:
+        The array, float64 in a computation in float64, else float32.
+    """
+    return jnp.asarray(np.asarray(values, jax.dtypes.canonicalize_dtype(float)))
+
+
+def flat_starts(logdensity: AbstractLogDensity, starts: Any) -> jax.Array:
+    """Positions of many chains as flat vectors.
+
+    Args:
+        logdensity: the user's log density.
+        starts: a pytree like ``init`` whose arrays have a leading axis of chains; for a log density
+            of flat vectors an array (chains, dim).
+
+    Returns:
+        An array of shape (dim, chains).
+
+    Raises:
+        ValueError: the arrays are not numbers, or do not fit the log density or one another.
+    """
+    wanted = "starts must be positions like init, with a leading axis of chains in every array"
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(starts)]
+    if not leaves or any(leaf.ndim < 1 or leaf.dtype.kind not in "iuf" for leaf in leaves):
+        raise ValueError(f"{wanted}, got {starts!r:.80}")
+    sizes = [len(leaf) for leaf in leaves]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"{wanted}, got {sizes} chains in its arrays")
+    flat = np.concatenate([leaf.reshape(sizes[0], -1) for leaf in leaves], axis=1).T
+    position = in_default_float(flat)
+    shapes = [leaf.shape[1:] for leaf in leaves], jax.tree.structure(starts)
+    try:
+        if not isinstance(logdensity, Raveled):
+            jax.eval_shape(logdensity, position)
+            fit = shapes[0] == [position.shape[:1]]
+        else:
+            one = jax.eval_shape(logdensity.unravel, position[:, 0])
+            fit = shapes == ([leaf.shape for leaf in jax.tree.leaves(one)], jax.tree.structure(one))
+    except Exception as error:  # a user's log density may raise anything at the wrong size
+        raise ValueError(
+            f"{wanted}; {sizes[0]} chains of {len(flat)} numbers do not fit: {error}"
+        ) from error
+    if not fit:
+        raise ValueError(f"{wanted}; {sizes[0]} chains of shapes {shapes[0]} do not fit it")
+    return position
 
 
 def named_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[str, np.ndarray]:
@@ -157,6 +204,28 @@ def named_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[s
         out[_name(path)] = values.reshape(*position.shape[:-1], *leaf.shape)
         start += leaf.size
     return out
+
+
+def dimension_names(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[str]]:
+    """Names of the axes of variables, ``beta_dim_0``, none of which is a variable's own name.
+
+    Args:
+        shapes: the shape of one draw of every variable, by name.
+
+    Returns:
+        One name per axis, by variable. A name that is taken gets underscores: ``beta_dim_0_``.
+    """
+    taken = {*shapes, *_RESERVED_NAMES}
+
+    def free(name: str) -> str:
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        return name
+
+    return {
+        name: [free(f"{name}_dim_{i}") for i in range(len(shape))] for name, shape in shapes.items()
+    }
 
 
 def _name(path: tuple) -> str:

@@ -5,6 +5,7 @@ Read in this order:
 - `_files`: JSON files, the log, and the error of a folder that cannot be used;
 - `_checkpoint`: what a stage stores to continue with the same digits;
 - `_layout` and `_store`: draws on disk, their checks, and how they grow;
+- `_coordinates`: what other readers than capriole need in a store;
 - `_folder`: the folder that holds everything, and its lock;
 - `_stop`: signals and time budgets;
 - `_training`: `capriole.train` with checkpoints;

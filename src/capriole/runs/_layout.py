@@ -77,6 +77,7 @@ def check_layout(path: Path) -> Layout:
     for group in GROUPS:
         _metadata(path / group / "zarr.json", "group")
     found = {name: _metadata(path / name / "zarr.json", "array") for name in arrays}
+    found = {name: m for name, m in found.items() if not _is_coordinate(path / name, m)}
     for name, metadata in found.items():
         _check_array(path / name, metadata, committed, files)
     blocks = {
@@ -143,6 +144,21 @@ def _metadata(path: Path, kind: str) -> dict[str, Any]:
     return content
 
 
+def _is_coordinate(path: Path, metadata: dict[str, Any]) -> bool:
+    """Whether an array is a coordinate, which has one axis and is never read here.
+
+    Raises `RunFolderError` for one that capriole would not write.
+    """
+    shape = metadata.get("shape")
+    if not isinstance(shape, list) or len(shape) != 1:
+        return False
+    sound = metadata.get("data_type") == "int64" and metadata.get("codecs") == CODECS[0]
+    sound &= metadata.get("dimension_names") == [path.name] and _are_sizes(shape)
+    if not sound or metadata.get("storage_transformers"):
+        raise RunFolderError(f"{path} is damaged or foreign: it is no coordinate of draws")
+    return True
+
+
 def _check_array(
     path: Path, metadata: dict[str, Any], committed: int, files: dict[str, int]
 ) -> None:
@@ -175,6 +191,9 @@ def _check_array(
         raise refuse(f"its {shape[0]} chains are not whole parts of {chunk[0]}")
     if shape[1] < committed:
         raise refuse(f"it holds {shape[1]} draws, but {committed} are committed")
+    names = metadata.get("dimension_names")
+    if names is not None and not (isinstance(names, list) and all(map(_is_name, names))):
+        raise refuse(f"its axes have names that cannot be: {str(names)[:80]}")
     size = math.prod(chunk) * SIZES[kind] + CHECKSUM
     relative = f"{path.parent.name}/{path.name}/c"
     tail = "/0" * (len(shape) - 2)
@@ -182,6 +201,11 @@ def _check_array(
         for block in range(-(-committed // chunk[1])):
             if files.get(f"{relative}/{part}/{block}{tail}") != size:
                 raise refuse(f"block {block} of its draws is missing or has the wrong length")
+
+
+def _is_name(value: object) -> bool:
+    """Whether a value from JSON may be the name of a folder in a group."""
+    return isinstance(value, str) and value not in ("", ".", "..") and not set(value) & set("/\0")
 
 
 def _is_size(value: object) -> bool:
@@ -265,9 +289,15 @@ def as_run_folder_error(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_group(path: Path, attributes: dict[str, Any]) -> None:
-    """Write the metadata of a group; the root's attributes say how many draws count."""
-    content = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+def write_group(
+    path: Path, attributes: dict[str, Any], consolidated: dict[str, Any] | None = None
+) -> None:
+    """Write the metadata of a group; the root's attributes say how many draws count.
+
+    The root may hold all metadata of the store, ``consolidated``.
+    """
+    content: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    content |= {"consolidated_metadata": consolidated} if consolidated else {}
     write_atomically(path / "zarr.json", json.dumps(content).encode())
 
 

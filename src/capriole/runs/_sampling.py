@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import AbstractTransition, ChainState, Key
-from ..runtime import CompileClock, Devices, Progress, any_process, whole
+from ..runtime import CompileClock, Devices, Progress, any_process, precision_context, whole
 from ..sampling import Draws, Record, draw_chunks, means
 from ._checkpoint import Checkpoints
 from ._store import DrawStore
@@ -78,11 +78,12 @@ def draw_chains_to_disk(
 ) -> StoredDraws:
     """`draw_chains` into a store on disk, continued from the last checkpoint of ``stage``.
 
-    The draws have the same digits as those of a run that was never stopped. They reach the disk
-    when a block is full, after the first chunk that ends ``seconds`` or more after the last write,
-    and at the end. A thread writes them while the next block is drawn: memory holds two blocks
-    whatever ``num_draws``, and drawing waits only if it is faster than the disk. The order is
-    draws, counter, checkpoint, so after a crash the newest checkpoint describes draws that exist.
+    All is computed in the precision of ``state``. The draws have the same digits as those of a run
+    that was never stopped. They reach the disk when a block is full, after the first chunk that
+    ends ``seconds`` or more after the last write, and at the end. A thread writes them while the
+    next block is drawn: memory holds two blocks whatever ``num_draws``, and drawing waits only if
+    it is faster than the disk. The order is draws, counter, checkpoint, so after a crash the newest
+    checkpoint describes draws that exist.
 
     With several processes all of them call this with the same arguments and a ``path`` in a shared
     folder: each writes its own chains, and the first one commits what all have written.
@@ -110,18 +111,29 @@ def draw_chains_to_disk(
             of processes or log density.
         RunFolderError: the disk refuses, or the store is damaged.
     """
-    writer = ChunkWriter(
-        key,
-        transition,
-        state,
-        Path(path),
-        checkpoints,
-        stage=stage,
-        thin=thin,
-        num_draws=num_draws,
-        chunk_size=chunk_size,
-    )
-    completed = True
+    options: dict[str, Any] = {
+        "stage": stage,
+        "thin": thin,
+        "num_draws": num_draws,
+        "chunk_size": chunk_size,
+    }
+    with precision_context(state.position.dtype):
+        writer = ChunkWriter(key, transition, state, Path(path), checkpoints, **options)
+        return _written(writer, key, transition, num_draws, chunk_size, seconds, devices, progress)
+
+
+def _written(
+    writer: ChunkWriter,
+    key: Key,
+    transition: AbstractTransition,
+    num_draws: int,
+    chunk_size: int,
+    seconds: float,
+    devices: Devices | None,
+    progress: OnDraws | None,
+) -> StoredDraws:
+    """The draws that ``writer`` still lacks, drawn and written."""
+    completed, thin = True, writer.thin
     if writer.drawn < num_draws:
         writer.extend(num_draws)
     left, state, last = num_draws - writer.drawn, writer.state, time.monotonic()

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
+from ..models import dimension_names
 from ..runtime import Arrays, is_first_process, require, write_atomically
+from ._coordinates import (
+    attributes_of,
+    consolidated,
+    coordinates_of,
+    write_coordinates,
+)
 from ._files import RunFolderError
 from ._layout import (
     GROUPS,
@@ -59,7 +66,8 @@ class DrawStore:
         import zarr
 
         with as_run_folder_error(self.path):
-            root = zarr.open_group(self.path, mode=self._mode, zarr_format=3)
+            options: dict[str, Any] = {"zarr_format": 3, "use_consolidated": False}
+            root = zarr.open_group(self.path, mode=self._mode, **options)
             self._arrays: dict[str, Any] = {name: root[name] for name in self.layout.arrays}
 
     @classmethod
@@ -114,6 +122,8 @@ class DrawStore:
             root = zarr.open_group(path, mode="w", zarr_format=3)
             for group in GROUPS:
                 root.create_group(group)
+            shapes = {Path(name).name: example.shape[2:] for name, example in examples.items()}
+            axes = dimension_names(shapes)
             for name, example in examples.items():
                 chains, _, *rest = example.shape
                 root.create_array(
@@ -122,11 +132,8 @@ class DrawStore:
                     chunks=(chains, block, *rest),
                     dtype=example.dtype,
                     compressors=[Crc32cCodec()],
-                    dimension_names=(
-                        "chain",
-                        "draw",
-                        *(f"{Path(name).name}_dim_{i}" for i in range(len(rest))),
-                    ),
+                    dimension_names=("chain", "draw", *axes[Path(name).name]),
+                    attributes=attributes_of(example.dtype),
                 )
             write_group(path, {"committed": 0, "variables": list(posterior)})
         except OSError as error:
@@ -226,9 +233,23 @@ class DrawStore:
             if max(array["shape"][1] for array in self.layout.arrays.values()) < committed:
                 self.reserve(committed)
             with self._disk_errors("commit draws to"):
-                attributes = {"committed": committed, "variables": self.layout.variables}
-                write_group(self.path, attributes)
+                write_group(self.path, self._root(committed))
         self.committed = committed
+
+    def _root(self, committed: int) -> dict[str, Any]:
+        return {"committed": committed, "variables": self.layout.variables}
+
+    def finish(self) -> None:
+        """Make the store readable to any ArviZ, until more draws are written.
+
+        Coordinates are written, and all metadata into the root. Only the first process does it.
+        """
+        if not is_first_process():
+            return
+        with self._disk_errors("finish"):
+            arrays = self.layout.arrays | write_coordinates(self.path, self.layout)
+            every = consolidated(self.path, arrays)
+            write_group(self.path, self._root(self.committed), every)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Committed draws of one array.
@@ -274,7 +295,7 @@ class DrawStore:
             }
 
     def annotate(self, attributes: dict[str, Any]) -> None:
-        """Set the attributes of both groups; only the first process writes them.
+        """Set the attributes of both groups and `finish`; only the first process writes them.
 
         Args:
             attributes: values that JSON can hold.
@@ -282,6 +303,7 @@ class DrawStore:
         if is_first_process():
             for group in GROUPS:
                 write_group(self.path / group, attributes)
+            self.finish()
 
     def _resize(self, new_length: Callable[[int], int]) -> None:
         """Change the length of all arrays, and remove blocks that lie beyond it."""
@@ -296,6 +318,8 @@ class DrawStore:
                 write_atomically(self.path / name / "zarr.json", json.dumps(metadata).encode())
                 if wanted < length:
                     remove_blocks(self.path / name / "c", -(-wanted // self.block))
+            if changed:
+                write_coordinates(self.path, self.layout)
         if changed:
             self._open()
 
@@ -315,7 +339,7 @@ class DrawStore:
 
 
 def open_draws(path: str | os.PathLike) -> "xarray.DataTree":
-    """Open the committed draws of a run as a lazy ArviZ DataTree.
+    """Open the committed draws of a run as a lazy ArviZ DataTree, in float64.
 
     All metadata is checked first, and nothing in the store is executed.
 
@@ -334,19 +358,36 @@ def open_draws(path: str | os.PathLike) -> "xarray.DataTree":
     path = path / "draws.zarr" if (path / "draws.zarr").is_dir() else path
     require("zarr", "runs")
     layout = check_layout(path)
+    with as_run_folder_error(path):
+        groups = {group: _open_group(path, group, layout) for group in GROUPS}
+        about = {"committed": layout.committed, "variables": layout.variables}
+        return xarray.DataTree.from_dict({"/": xarray.Dataset(attrs=about)} | groups)
+
+
+def _open_group(path: Path, group: str, layout: Layout) -> "xarray.Dataset":
+    """The committed draws of one group; only arrays of the layout and the group's attributes count.
+
+    After a crash while lengths were changed they differ. xarray opens equal lengths only, so the
+    arrays are then opened one by one.
+    """
+    import xarray
+
+    lengths = {name: metadata["shape"][1] for name, metadata in layout.arrays.items()}
+    inside = [Path(name).name for name in lengths if name.startswith(f"{group}/")]
+    there = [part.name for part in (path / group).iterdir() if part.is_dir()]
+    together = [inside] if len(set(lengths.values())) == 1 else [[name] for name in inside]
     options: dict[str, Any] = {"engine": "zarr", "consolidated": False}
     options |= {"decode_cf": False, "chunks": None}
-    with as_run_folder_error(path):
-        if len({metadata["shape"][1] for metadata in layout.arrays.values()}) == 1:
-            return xarray.open_datatree(path, **options).isel(draw=slice(layout.committed))
-        # After a crash while lengths were changed they differ. xarray opens equal lengths only, so
-        # the arrays are opened one by one.
-        groups: dict[str, list[xarray.Dataset]] = {group: [] for group in GROUPS}
-        for group, name in (array.split("/") for array in layout.arrays):
-            others = [other.split("/")[1] for other in layout.arrays if other != f"{group}/{name}"]
-            found = xarray.open_dataset(path / group, drop_variables=others, **options)
-            groups[group].append(found.isel(draw=slice(layout.committed)))
-        merged = {
-            group: xarray.merge(parts, combine_attrs="override") for group, parts in groups.items()
-        }
-        return xarray.DataTree.from_dict(merged)
+    parts = []
+    for names in together or [[]]:
+        others = [name for name in there if name not in names]
+        part = xarray.open_dataset(path / group, drop_variables=others, **options)
+        for variable in part.variables.values():
+            variable.attrs = dict(attributes_of(variable.dtype))
+        parts.append(part.isel(draw=slice(layout.committed), missing_dims="ignore"))
+    merged = xarray.merge(parts, combine_attrs="override") if len(parts) > 1 else parts[0]
+    decoded = xarray.decode_cf(
+        merged, concat_characters=False, decode_times=False, decode_coords=False
+    )
+    decoded = decoded.assign_coords(coordinates_of(layout, group, layout.committed))
+    return decoded[layout.variables] if group == "posterior" else decoded

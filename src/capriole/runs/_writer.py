@@ -156,6 +156,7 @@ class ChunkWriter:
             self._settle()
             if is_first_process():
                 self.store.trim(self.store.committed)
+                self.store.finish()
             any_process(False)
             if not is_first_process():  # its length has changed since it was opened
                 self.store = DrawStore.open(self.store.path)

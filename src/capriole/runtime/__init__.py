@@ -1,7 +1,7 @@
 """The machine: devices, time, progress and binary files. Nothing here knows of Markov chains.
 
-Read the files in any order: `_devices`, `_clock`, `_progress`, `_container`, `_records`,
-`_entry`, `_errors`.
+Read the files in any order: `_devices`, `_clock`, `_precision`, `_progress`, `_container`,
+`_records`, `_entry`, `_errors`.
 """
 
 from ._clock import CompileClock
@@ -26,11 +26,13 @@ from ._devices import (
 )
 from ._entry import entry_point
 from ._errors import line_of, primitives, sees, shortened
+from ._precision import PRECISIONS, computes_in_precision, in_precision, precision_context
 from ._progress import OnProgress, Progress
 from ._records import from_plain, to_plain
 from ._require import require
 
 __all__ = [
+    "PRECISIONS",
     "Arrays",
     "CompileClock",
     "Devices",
@@ -39,15 +41,18 @@ __all__ = [
     "any_process",
     "check_devices",
     "checksum",
+    "computes_in_precision",
     "copied",
     "divided",
     "divided_map",
     "entry_point",
     "flush_folder",
     "from_plain",
+    "in_precision",
     "is_first_process",
     "line_of",
     "own",
+    "precision_context",
     "primitives",
     "read_container",
     "require",

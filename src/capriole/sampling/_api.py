@@ -1,18 +1,16 @@
 """``capriole.sample``: from a frozen kernel to draws."""
 
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 
 from ..coordinates import from_user, in_coordinates_of, users, without_maps
-from ..kernels import AbstractLogDensity, AbstractTransition, Key, Prepared, State, Vector
-from ..models import check_count, check_starts, prepared
-from ..runtime import Devices, Progress, entry_point
+from ..kernels import AbstractLogDensity, AbstractTransition, Key, State, Vector
+from ..models import check_count, check_starts, flat_starts, kernel_precision, prepared
+from ..runtime import Devices, Progress, entry_point, precision_context
 from ._draw import Record, draw_chains
 from ._hmc_warmup import run_hmc_warmup
 from ._initial import as_key, prepare
@@ -43,16 +41,17 @@ def sample(
     """Draw from the target of a frozen kernel.
 
     A warm-up of plain HMC, whose step size adapts, brings the chains to the typical set and is
-    discarded. The draws come from ``transition`` alone, and nothing adapts while they are kept. A
-    kernel of `capriole.fit`, `train` or `load` draws in the precision that it was found in, and
-    only while its log density has the values that it had then.
+    discarded. The draws come from ``transition`` alone, and nothing adapts while they are kept. All
+    is computed in the kernel's own precision, whatever JAX's setting. A kernel of `capriole.fit`,
+    `train` or `load` draws only while its log density has the values that it had then.
     Ctrl-C ends the run after a whole chunk and returns what is there.
 
     Args:
         transition: the kernel, for example of `capriole.train` or `capriole.load`.
         init: one position of the log density (any pytree); chains start at
             ``init + spread * N(0, I)``. None: the log density has starts of its own.
-        starts: exact starting positions instead, flat, shape (dim, chains).
+        starts: exact starting positions instead: like ``init``, with a leading axis of chains, as
+            draws have it, e.g. of shape (chains, dim).
         seed: a whole number or a random key.
         num_chains: number of chains; ``starts`` says it otherwise.
         num_draws: draws per chain to keep.
@@ -76,8 +75,7 @@ def sample(
         ValueError: a chain starts outside the support, ``starts`` are no positions of this log
             density, or the log density is another one than when the kernel was found.
     """
-    bottom = without_maps(_checked(transition).target)
-    with jax.enable_x64(bottom.x64) if isinstance(bottom, Prepared) else contextlib.nullcontext():
+    with precision_context(kernel_precision(_checked(transition))):
         return _sampled(
             transition,
             init,
@@ -109,7 +107,7 @@ def _sampled(
     start_key, warmup_key, sample_key = jax.random.split(as_key(seed), 3)
     init_key, bottom = jax.random.fold_in(start_key, 1), without_maps(transition.target)
     if starts is not None:
-        position = _as_starts(starts, bottom)
+        position = flat_starts(users(bottom), starts)
         target = prepared(bottom, position)
     else:
         target, position = prepare(bottom, init, start_key, num_chains=num_chains, spread=spread)
@@ -181,22 +179,3 @@ def _check_precision(transition: AbstractTransition, position: Vector) -> None:
                 f"init or starts in {part.dtype}, and set jax_enable_x64 as it was when the kernel "
                 "was made"
             )
-
-
-def _as_starts(starts: Any, logdensity: AbstractLogDensity) -> Vector:
-    """``starts`` as an array (dim, chains), after checks of its shape and dtype."""
-    position = jnp.asarray(starts)
-    if isinstance(logdensity, Prepared) and jnp.issubdtype(position.dtype, jnp.floating):
-        position = jnp.asarray(starts, logdensity.points.dtype)
-    if position.ndim != 2 or not jnp.issubdtype(position.dtype, jnp.floating):
-        raise ValueError(
-            "starts must be floating and of shape (dim, chains), chains last, got "
-            f"{position.dtype} of {position.shape}"
-        )
-    try:
-        jax.eval_shape(users(logdensity), jax.ShapeDtypeStruct(position.shape, position.dtype))
-    except Exception as error:  # a user's log density may raise anything at the wrong size
-        raise ValueError(
-            f"starts of shape {position.shape} do not fit the log density, {error}"
-        ) from error
-    return position

@@ -14,7 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..kernels import AbstractTransition, ChainState, Info, Key, Vector, on_devices
-from ..runtime import CompileClock, Devices, Progress, check_devices, copied, divided, own, whole
+from ..runtime import (
+    CompileClock,
+    Devices,
+    Progress,
+    check_devices,
+    copied,
+    divided,
+    in_precision,
+    own,
+    whole,
+)
 
 type Stacked = Any
 """An array with leading axes for draws, chains or both."""
@@ -195,7 +205,7 @@ def draw_chunks(
     chunk_size: int = 200,
     devices: Devices | None = None,
 ) -> Iterator[tuple[ChainState, Record]]:
-    """The loop of `draw_chains`, chunk by chunk.
+    """The loop of `draw_chains`, chunk by chunk, in the precision of ``state``.
 
     Args:
         key: random key of the whole run.
@@ -207,9 +217,9 @@ def draw_chunks(
         chunk_size: draws per chunk.
         devices: devices to divide the chains evenly over.
 
-    Yields:
-        The state reached, divided over ``devices``, and the draws of this process's chains: fields
-        (draws, ..., chains).
+    Returns:
+        An iterator over the state reached, divided over ``devices``, and the draws of this
+        process's chains: fields (draws, ..., chains).
 
     Raises:
         ValueError: a number is not positive, or the state has no axis of chains.
@@ -221,6 +231,20 @@ def draw_chunks(
         )
     if state.position.ndim != 2:
         raise ValueError(f"positions must have shape (dim, chains), got {state.position.shape}")
+    chunks = _chunks(key, transition, state, num_draws, thin, first_step, chunk_size, devices)
+    return in_precision(state.position.dtype, chunks)
+
+
+def _chunks(
+    key: Key,
+    transition: AbstractTransition,
+    state: ChainState,
+    num_draws: int,
+    thin: int,
+    first_step: int,
+    chunk_size: int,
+    devices: Devices | None,
+) -> Iterator[tuple[ChainState, Record]]:
     if devices is not None:
         check_devices(devices, state.position.shape[1])
         key, state = copied(key, devices), divided(state, devices)

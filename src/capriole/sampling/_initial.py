@@ -16,6 +16,7 @@ from ..models import (
     check_spread,
     check_starts,
     dtype_of,
+    in_default_float,
     prepared,
 )
 
@@ -51,7 +52,8 @@ def prepare(
                 f"the target has starts of its own, so spread={spread:g} has no effect: pass init "
                 "with it"
             )
-        target, every = logdensity, own.start(key, num_chains + num_more)
+        target = logdensity
+        every = in_default_float(own.start(key, num_chains + num_more))
     else:
         target, flat = as_logdensity(logdensity, init, dtype_of(logdensity))
         check_logdensity(target, flat)

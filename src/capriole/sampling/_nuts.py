@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from ..kernels import AbstractLogDensity, Key
+from ..runtime import precision_context
 from ._counted import (
     CountedDraws,
     CountedRecord,
@@ -191,7 +191,7 @@ def run_nuts(
     starts = jnp.asarray(starts)
     with jax.numpy_dtype_promotion("standard"):
         check_batch_starts(logdensity, starts)
-        with jax.enable_x64(starts.dtype == np.float64):
+        with precision_context(starts.dtype):
             return nuts(
                 key,
                 logdensity,

@@ -7,7 +7,8 @@ import numpy as np
 from ..coordinates import draws_and_lp_to_user, users
 from ..diagnostics import health
 from ..kernels import AbstractLogDensity
-from ..models import named_arrays, versions
+from ..models import dimension_names, named_arrays, versions
+from ..runtime import precision_context
 from ._draw import Draws, tally_arguments
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def to_datatree(
         and ``warnings``: what looks unhealthy, one problem per line.
     """
     record = draws.record
-    position, lp = draws_and_lp_to_user(logdensity, record.position, record.lp)
+    with precision_context(record.position.dtype):
+        position, lp = draws_and_lp_to_user(logdensity, record.position, record.lp)
     stats = {name: value for name, value in record._asdict().items() if name != "position"} | {
         "lp": lp
     }
@@ -63,16 +65,25 @@ def to_tree(
         attributes: attributes of all groups.
 
     Returns:
-        A tree with one variable per leaf of the user's pytree.
+        A tree with one variable per leaf of the user's pytree. Its real numbers are float64: NumPy
+        adds float32 numbers along outer axes in float32, and a mean over draws would be wrong.
     """
     import arviz_base as az
 
     attrs = {f"{name}_version": version for name, version in versions().items()} | attributes
     attrs["inference_library"] = "capriole"
-    groups = {"posterior": named_arrays(logdensity, position)} | (
-        {"sample_stats": stats} if stats else {}
-    )
-    tree = az.from_dict(groups)
+    variables = {n: _in_float64(v) for n, v in named_arrays(logdensity, position).items()}
+    groups = {"posterior": variables}
+    if stats:
+        groups["sample_stats"] = {name: _in_float64(values) for name, values in stats.items()}
+    dims = dimension_names({name: values.shape[2:] for name, values in variables.items()})
+    # Its conventions are those of long chains: it warns where there are more chains than draws.
+    tree = az.from_dict(groups, dims=dims, check_conventions=False)
     for group in groups:
         tree[group].attrs.update(attrs)
     return tree
+
+
+def _in_float64(values: np.ndarray) -> np.ndarray:
+    """Real numbers in float64; flags and counts as they are."""
+    return values.astype(np.float64) if np.issubdtype(values.dtype, np.floating) else values

@@ -10,7 +10,7 @@ import jax
 from ..diagnostics import training_health
 from ..kernels import Key, Transition, learned_leapfrog
 from ..models import check_count, trainable
-from ..runtime import Devices, Progress, entry_point
+from ..runtime import Devices, Progress, computes_in_precision, entry_point
 from ..sampling import as_key, prepare, run_hmc_warmup
 from ._loop import TrainResult
 from ._objectives import AbstractObjective, LogESJD
@@ -31,6 +31,7 @@ ACCEPTANCE_WEIGHT, CEILING = 3.0, 2.1
 
 
 @entry_point
+@computes_in_precision
 def train(
     logdensity: Callable,
     init: Any = None,
@@ -46,6 +47,7 @@ def train(
     objective: AbstractObjective | None = None,
     start_temperature: float = 1.0,
     spread: float = 1.0,
+    precision: str = "float64",
     devices: Devices | None = None,
     progress: Callable[[Progress], None] | None = None,
     resume: Trainer | None = None,
@@ -75,6 +77,8 @@ def train(
             of the iterations, for targets with several modes (with ``spread`` wide enough to reach
             them).
         spread: standard deviation of the starts around ``init``, in its units.
+        precision: "float64" or "float32", of all numbers and of the kernel. JAX's setting
+            ``jax_enable_x64`` does not matter and does not change.
         devices: devices to divide the chains evenly over, for example ``jax.devices()``.
         progress: called after every chunk.
         resume: stores checkpoints and continues from them: `capriole.runs.CheckpointedTrainer`,

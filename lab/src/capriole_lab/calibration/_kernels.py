@@ -91,6 +91,7 @@ def _fitted(
         "num_draws": 250,
         "train_steps": s.fit_steps,
         "compare": False,
+        "on_failure": "ignore",
     }
     found = fit(target, jnp.zeros(subject.dim), seed=fit_key, progress=progress, **options)
     if found.transition is None:

@@ -160,6 +160,8 @@ def run_fit(
             num_chains=settings.chains(OURS),
             num_draws=settings.num_draws,
             train_steps=settings.train_steps,
+            precision=settings.dtype,
+            on_failure="ignore",
             progress=progress,
         )
     attributes = result.tree["posterior"].attrs
@@ -218,7 +220,7 @@ def run_one_mode(
         thin = run.steps // run.position.shape[1]
         tree = sample(
             fitted.transition,
-            starts=starts,
+            starts=starts.T,
             seed=jax.random.fold_in(key, 2),
             num_draws=settings.num_draws,
             thin=thin,

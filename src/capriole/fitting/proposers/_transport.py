@@ -144,7 +144,7 @@ def transported(context: SearchContext) -> TransportSearch | None:
     inside, estimate, there, warmup = reached
     dim, dtype = warmup.draws.shape[-1], warmup.position.dtype
     if warmup.profile is not None:
-        rng = np.random.default_rng(_ROUNDS)
+        rng = _generator(key, _ROUNDS)
         drawn = from_user(there, warmup.profile.draws(rng, _PROFILE_DRAWS))
         whitening = estimate_whitening(drawn, num_independent=_PROFILE_DRAWS, dtype=dtype)
         inside = inside._replace(whitening=whitening, fisher=None)
@@ -216,7 +216,7 @@ def _settled(key: Key, context: SearchContext) -> _Reached | None:
             warmup = warmup._replace(profile=marginal)
         position = np.array(warmup.position)
         if warmup.profile is not None:
-            estimate, drawn = _integrated(warmup.profile, i, estimate, dtype)
+            estimate, drawn = _integrated(warmup.profile, _generator(key, i), estimate, dtype)
             position[:, ::2] = drawn[:, : position[:, ::2].shape[1]]
         there = Transported(target, estimate.transport)
         start = jnp.asarray(from_user(there, position), dtype)
@@ -239,15 +239,20 @@ def _settled(key: Key, context: SearchContext) -> _Reached | None:
     return reached
 
 
+def _generator(key: Key, index: int) -> np.random.Generator:
+    """NumPy's random numbers for the draws of a marginal, from the key of the fit."""
+    key = jax.random.fold_in(key, 20 + index)
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+
 def _integrated(
-    marginal: Profile, seed: int, before: Estimate, dtype: Any
+    marginal: Profile, rng: np.random.Generator, before: Estimate, dtype: Any
 ) -> tuple[Estimate, np.ndarray]:
     """The map by draws of a parent's marginal, and these draws (dim, n).
 
     The map must be right as far out as the marginal goes. If it errs where one draw in a thousand
     lies, it holds chains there or keeps them out. So some draws are spread evenly along the parent.
     """
-    rng = np.random.default_rng(seed)
     drawn = marginal.draws(rng, _PROFILE_DRAWS)
     even = marginal.draws(rng, _PROFILE_DRAWS, even=_EVEN)
     return estimate_transport(
