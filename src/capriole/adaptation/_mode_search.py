@@ -58,13 +58,13 @@ def search_modes(
     if warmup.draws.shape[2] > MODE_SEARCH.most_dim:
         return warmup
     try:
-        return _searched(key, target, starts, warmup)
+        return _searched(key, target, starts, warmup, share)
     except np.linalg.LinAlgError:
         return warmup
 
 
 def _searched(
-    key: Key, target: AbstractLogDensity, starts: Vector, warmup: WarmupResult
+    key: Key, target: AbstractLogDensity, starts: Vector, warmup: WarmupResult, share: float
 ) -> WarmupResult:
     with CompileClock() as clock:
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))

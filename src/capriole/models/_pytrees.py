@@ -1,5 +1,6 @@
 """Between users' pytrees and the flat vectors of the library."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
