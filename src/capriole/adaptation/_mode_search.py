@@ -300,7 +300,7 @@ def _seeded(
         for chain in members.tolist():
             picked = rng.integers(one.draws.shape[1], size=length)
             draws[chain], lp[chain] = one.draws[:, picked].T, one.lp[picked]
-            position[:, chain] = one.draws[:, int(picked[-1])]
+            position[:, chain] = draws[chain, -1]
     separation, num_stuck = farthest(draws)
     num = chains * WARMUP.steps / 10
     pool = draws.reshape(-1, dim).T

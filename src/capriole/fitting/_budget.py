@@ -32,6 +32,15 @@ class Cost(NamedTuple):
         """
         return cls(*(sum(getattr(run, name) for run in runs) for name in cls._fields))
 
+    def less(self, other: "Cost") -> "Cost":
+        """The rest of it without ``other``."""
+        seconds, compiling = self.seconds, self.compile_seconds
+        return Cost(
+            self.num_gradients - other.num_gradients,
+            seconds - other.seconds,
+            compiling - other.compile_seconds,
+        )
+
 
 class Stage(NamedTuple):
     """A stage of a fit: what it took, and what it was expected to take.
@@ -114,15 +123,14 @@ class Budget:
         """Record what a ``with`` block takes as a stage."""
         before = self._everything
         yield
-        took = (now - then for now, then in zip(self._everything, before, strict=True))
-        if (cost := Cost(*took)).num_gradients:
+        if (cost := self._everything.less(before)).num_gradients:
             self.stages.append(Stage(name, cost, expected or Cost()))
 
     @property
     def total(self) -> Cost:
         """All gradients, and the seconds since the search began, but for those of comparing."""
         other = Cost() if self.comparison is None else self.comparison.cost
-        return Cost(*(all_ - its for all_, its in zip(self._everything, other, strict=True)))
+        return self._everything.less(other)
 
     @property
     def _everything(self) -> Cost:
