@@ -84,7 +84,7 @@ class Place(NamedTuple):
     def explains(self, x: np.ndarray, lp: np.ndarray, grad: np.ndarray) -> np.ndarray:
         """Of every position (dim, n), whether this Gaussian predicts what is there.
 
-        Newton's step must lead to its centre, and the density must not be higher than the
+        Newton's step must lead to its centre, or a tenth as far from it, and the density must not be higher than the
         Gaussian's.
         """
         z = self.white(x)
@@ -92,7 +92,8 @@ class Place(NamedTuple):
         square = np.sum(z**2, axis=0)
         allowed = MODE_SEARCH.excess_nats + MODE_SEARCH.excess_share * square
         lower = lp < self.top - square / 2 + allowed
-        return np.asarray((landing < MODE_SEARCH.landing * len(self.centre)) & lower)
+        near = MODE_SEARCH.landing * len(self.centre) + MODE_SEARCH.landing_share * square
+        return np.asarray((landing < near) & lower)
 
 
 def curvature(oracle: Oracle, centre: np.ndarray, scale: np.ndarray) -> np.ndarray | None:

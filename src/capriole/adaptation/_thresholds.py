@@ -159,6 +159,8 @@ class ModeSearchSettings:
         first_step: The first step of a climb, in deviations times the root of the dimension.
         landing: Squared distance from a mode's centre, for each dimension, within which Newton's
             step must lead from a point that the mode explains.
+        landing_share: The same, for each squared deviation from the centre: the covariance of some
+            hundred draws is known to a few percent, so that far points of a Gaussian land so near.
         excess_nats: Nats by which the density there may be above the mode's Gaussian.
         excess_share: The same, for each squared deviation from the centre.
         draws_per_dim: Draws for each dimension below which a mode has variances alone.
@@ -195,6 +197,7 @@ class ModeSearchSettings:
     most_gradients: int = 36000
     first_step: float = 0.3
     landing: float = 0.5
+    landing_share: float = 0.01
     excess_nats: float = 2.0
     excess_share: float = 0.1
     draws_per_dim: int = 20

@@ -138,16 +138,16 @@ def dtype_of(logdensity: Any) -> np.dtype | None:
         The type; None if it was not prepared.
 
     Raises:
-        ValueError: JAX's default precision is another one now.
+        ValueError: the computation has another precision.
     """
     bottom = without_maps(logdensity) if isinstance(logdensity, AbstractLogDensity) else None
     if not isinstance(bottom, Prepared):
         return None
     if bottom.x64 != bool(jax.config.read("jax_enable_x64")):
         raise ValueError(
-            f"this log density was prepared with jax_enable_x64 = {bottom.x64}, which is "
-            f"{not bottom.x64} now; switch it back, or pass your own log density, to be prepared "
-            "anew"
+            f"this log density was prepared in {bottom.points.dtype}, which is not the precision "
+            f"of this call; pass precision='{bottom.points.dtype}', or your own log density, to be "
+            "prepared anew"
         )
     return np.dtype(bottom.points.dtype)
 
