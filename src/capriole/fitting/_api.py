@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import diagnostics
+from ..adaptation import expected_cost, gradient_seconds
 from ..coordinates import from_user
 from ..diagnostics import (
     FIT_REMEDIES,
@@ -24,12 +26,31 @@ from ..diagnostics import (
     sticky_tails,
 )
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector, state_at
-from ..runtime import OnProgress, Progress, to_plain
+from ..runtime import (
+    OnProgress,
+    Progress,
+    Stop,
+    begin_stage,
+    check_stop,
+    is_told,
+    say_note,
+    telling,
+    to_plain,
+    watched,
+)
 from ..sampling import CountedDraws, Draws, as_key, prepare, tally_arguments, to_datatree, to_tree
 from ._budget import Cost, Stage
 from ._candidate import NUTS, KernelMetrics, SamplerReport
 from ._context import NoteKind, WarmupFacts
-from ._final_run import Final, InMemory, KernelSampler, NutsSampler, RunStore, run_until_mixed
+from ._final_run import (
+    Final,
+    InMemory,
+    KernelSampler,
+    NutsSampler,
+    RunStore,
+    StoppedSampler,
+    run_until_mixed,
+)
 from ._search import SearchResult, search, with_nuts
 from ._settings import Settings
 from ._thresholds import EXPLORATORY_RATIO, THRESHOLDS
@@ -70,7 +91,8 @@ def fit(
     num_warmup_chains: int = 64,
     compare: bool = True,
     criterion: str = "gradients",
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], Any] | bool | None = None,
+    time_budget: float | None = None,
     resume: RunStore | None = None,
 ) -> Fit:
     """Find a good kernel for ``logdensity``, say what it is worth, and draw with it.
@@ -82,8 +104,12 @@ def fit(
 
     Chains of the final run go on 4 and then 16 times as long, thinned to the same number of draws,
     while they disagree or miss an end of a funnel. If they still do, NUTS draws where it is a
-    choice. Ctrl-C while draws are made, or NUTS is compared after them, ends that: the draws
-    that are there are returned, and the verdict says so.
+    choice.
+
+    A stop returns what is there, and the verdict says so: Ctrl-C, the end of ``time_budget``, or a
+    ``progress`` that returns True, in any stage. During the search the best kernel so far draws for
+    a few seconds; during the draws those that are there are returned. Compiled code runs in pieces
+    of about half a second, after which a stop is heard.
 
     Args:
         logdensity: Maps one position, any pytree of arrays like ``init``, to its unnormalised log
@@ -97,16 +123,20 @@ def fit(
         num_warmup_chains: Chains of the warm-up.
         compare: Whether NUTS is measured, at the latest for the verdict.
         criterion: "gradients" or "seconds": per which an effective draw counts.
-        progress: Called with every `Progress` event.
+        progress: Called with every `Progress` event; it may return True to stop. None: a bar where
+            stderr is a terminal, or in a notebook; False: nothing; True: a bar.
+        time_budget: Seconds for everything; None: no limit. Warm-up and search have 70 % of them.
         resume: Keeps what is finished in a folder and goes on from it:
-            `capriole.runs.CheckpointedFit`. Ctrl-C is then raised, and the same call goes on.
+            `capriole.runs.CheckpointedFit`. A stop is then raised, and the same call goes on.
 
     Returns:
         Draws, verdict and kernel.
 
     Raises:
         ValueError: A log density, init or number that cannot work.
-        KeyboardInterrupt: Ctrl-C before there are draws, or in a run that can go on.
+        KeyboardInterrupt: A stop before the first window of the warm-up was whole, or in a run that
+            can go on.
+        TimeoutError: ``time_budget`` ended before the first window of the warm-up was whole.
         capriole.runs.RunFolderError: The folder of ``resume`` holds another run.
         capriole.runs.CheckpointError: A stored part of that run is damaged.
 
@@ -122,16 +152,64 @@ def fit(
     keys = [jax.random.fold_in(root, i) for i in range(6)]
     chains = settings.num_warmup_chains
     starts = {"num_chains": chains, "num_more": EXPLORATORY_RATIO * chains}
-    target, position = prepare(logdensity, init, keys[0], spread=spread, **starts)
-    progress = keeper.begin(_config(seed, position, settings), position, progress)
-    found = keeper.search(target, lambda: search(keys[1:5], target, position, settings, progress))
-    run = _Run(keys[4:6], repr(seed), target, settings, keeper, progress)
-    found, drawn = run.draw_chosen(found)
-    if settings.compare and drawn.completed:  # after Ctrl-C nothing more is measured
-        found, drawn = run.compared(found, drawn)
+    with watched(progress, time_budget) as (stop, bar):
+        show = _heeded(stop, bar, keeper)
+        target, position = prepare(logdensity, init, keys[0], spread=spread, **starts)
+        with telling(keeper.begin(_config(seed, position, settings), position, show)) as progress:
+            found = _searched(stop, keys, target, position, settings, keeper, progress)
+            run = _Run(keys[4:6], repr(seed), target, settings, keeper, progress)
+            found, drawn = run.draw_chosen(found)
+            if settings.compare and drawn.completed:  # after a stop nothing more is measured
+                found, drawn = run.compared(found, drawn)
     verdict = _verdict(found, drawn, settings, repr(seed))
     kernel = None if found.uses_nuts else found.kernel
     return Fit(keeper.finish(_stamped(drawn.tree, verdict), verdict), verdict, kernel)
+
+
+def _heeded(stop: Stop, show: OnProgress, keeper: RunStore) -> OnProgress:
+    """The callback, which stops the fit by returning True; told that the checks begin."""
+    if show is None:
+        return None
+
+    def heeded(event: Progress) -> None:
+        if show(event) is True:
+            stop.request()
+        check_stop()
+
+    # A run that can go on must have its folder before it is stopped.
+    with suppress(*[KeyboardInterrupt] * keeper.resumable):
+        heeded(Progress("checks", 0, 0, 0.0, {}))
+    return heeded
+
+
+def _searched(
+    stop: Stop,
+    keys: Sequence[Key],
+    target: AbstractLogDensity,
+    position: Vector,
+    settings: Settings,
+    keeper: RunStore,
+    progress: OnProgress,
+) -> SearchResult:
+    """What the search finds, or found before; it has a share of the time budget."""
+    budget = stop.time_budget
+    options: dict[str, Any] = {} if keeper.resumable else {"partial": True}
+
+    def find() -> SearchResult:
+        _say_cost(target, position, settings)
+        return search(keys[1:5], target, position, settings, progress, **options)
+
+    if keeper.resumable:
+        return keeper.search(target, find)
+    share = None if budget is None else max(THRESHOLDS.search_share * budget - stop.seconds, 1e-3)
+    with Stop(time_budget=share, signals=()) as inner:
+        try:
+            return keeper.search(target, find)
+        except KeyboardInterrupt as error:
+            nothing = "before the first window of the warm-up was whole: nothing is there"
+            if inner.out_of_time or stop.out_of_time:
+                raise TimeoutError(f"time_budget={budget:g} s ended {nothing}; give more") from None
+            raise KeyboardInterrupt(*(error.args or (f"stopped {nothing}",))) from None
 
 
 def _config(seed: int | Key, position: Vector, settings: Settings) -> dict[str, Any]:
@@ -178,6 +256,18 @@ class _Run:
         self.keeper, self.progress = keeper, progress
 
     def draw_chosen(self, found: SearchResult) -> tuple[SearchResult, _Drawn]:
+        """Draws of what was chosen; after a stop as many as take a few seconds."""
+        try:
+            check_stop()
+            return self._draw_or_replace(found)
+        except KeyboardInterrupt:
+            if self.keeper.resumable or found.kernel is None:
+                raise
+        found = found._replace(chosen=found.best_candidate)
+        with Stop(alone=True, signals=()):
+            return found, self.draw(found, StoppedSampler)
+
+    def _draw_or_replace(self, found: SearchResult) -> tuple[SearchResult, _Drawn]:
         """Draws of what was chosen; of the best candidate where NUTS was and raises an error."""
         if not found.uses_nuts or found.kernel is None:
             return found, self.draw(found)
@@ -190,12 +280,12 @@ class _Run:
             self.keeper.compared(self.target, found)
             return found, self.draw(found)
 
-    def draw(self, found: SearchResult) -> _Drawn:
+    def draw(self, found: SearchResult, kind: type[KernelSampler] = KernelSampler) -> _Drawn:
         """Draws of what was chosen."""
         if found.uses_nuts or found.kernel is None:
             return self.draw_nuts(found)
         start = jnp.asarray(from_user(found.kernel.target, np.asarray(found.starts)))
-        sampler = KernelSampler(
+        sampler = kind(
             self.key,
             found.kernel,
             start,
@@ -225,6 +315,7 @@ class _Run:
         """
         if found.compared is None:
             try:
+                begin_stage("compare with NUTS")
                 found = with_nuts(self.nuts_key, self.target, found)
             except KeyboardInterrupt:
                 return self._interrupted(found, "interrupted while NUTS was measured"), drawn
@@ -327,7 +418,8 @@ def _of_nuts(final: Final, found: SearchResult, target: AbstractLogDensity) -> _
     check = _checked(final.position, found.warmup)
     problems = _nuts_problems(final, draws, target, found.warmup) + check.problems
     if not final.completed:
-        problems.append(_interrupted(_CUT_SHORT))
+        text = f"interrupted after {final.position.shape[1]} draws per chain"
+        problems.append(_interrupted(_CUT_SHORT if draws.completed else text))
     return _Drawn(
         tree=to_tree(target, final.position, {}, attributes),
         problems=tuple(problems),
@@ -337,6 +429,14 @@ def _of_nuts(final: Final, found: SearchResult, target: AbstractLogDensity) -> _
         spent=final.spent,
         run=Cost(draws.num_gradients, draws.seconds, 0.0),
     )
+
+
+def _say_cost(target: AbstractLogDensity, position: Vector, settings: Settings) -> None:
+    """Say what gradients cost and what the search may take, if somebody hears it."""
+    if is_told():
+        chains = settings.num_warmup_chains
+        seconds = gradient_seconds(target, jnp.asarray(np.asarray(position)[:, :chains]))
+        say_note(expected_cost(seconds, chains, EXPLORATORY_RATIO * chains))
 
 
 def _checked(position: np.ndarray, warmup: WarmupFacts) -> ReferenceCheck:

@@ -12,13 +12,13 @@ from ..adaptation import CHUNK, start_state
 from ..coordinates import draws_and_lp_to_user
 from ..diagnostics import Marginal, Problem, rhat_limit, tail_problems
 from ..kernels import AbstractLogDensity, AbstractTransition, ChainState, Key, Vector, per_chain
-from ..runtime import CompileClock, OnProgress, Progress
+from ..runtime import CompileClock, OnProgress, Progress, begin_stage
 from ..sampling import CountedDraws, Draws, Record, draw_chains
 from ._budget import Cost
 from ._candidate import KernelMetrics
 from ._evaluation import metrics_of
 from ._search import SearchResult
-from ._thresholds import RUN_MULTIPLIERS, WARMUP_DRAWS
+from ._thresholds import LEAST_DRAWS, RUN_MULTIPLIERS, THRESHOLDS, WARMUP_DRAWS
 from ._verdict import Verdict
 from .proposers._nuts import draw_nuts
 
@@ -277,6 +277,7 @@ class KernelSampler:
         self.at = keeper.point(self.kernel, start, lambda: self._warm_up(start))
 
     def _warm_up(self, start: Vector) -> PassState:
+        begin_stage("final warmup")
         state, key = start_state(self.kernel, start), jax.random.fold_in(self.key, 2)
         warm = draw_chains(key, self.kernel, state, num_draws=WARMUP_DRAWS, chunk_size=CHUNK)
         if not warm.completed:
@@ -295,11 +296,14 @@ class KernelSampler:
 
     def run(self) -> Final:
         """The draws of the current pass."""
+        begin_stage(phase_of(RUN_MULTIPLIERS[self.at.round]))
         pass_key = jax.random.fold_in(self.key, 3 + self.at.round)
         draws = self.keeper.draws(
             self.at, pass_key, self.kernel, num_draws=self.num_draws, progress=self.progress
         )
         drawn, position = time.perf_counter(), draws.record.position
+        if not draws.completed and position.shape[1] < LEAST_DRAWS:
+            raise KeyboardInterrupt
         metrics = metrics_of(draws, position)
         missed = tail_problems(position, self.marginals)
         return Final(
@@ -324,6 +328,29 @@ class KernelSampler:
     def settle(self) -> None:
         """Tell the keeper that this pass is the one to keep."""
         self.keeper.reached(self.at._replace(settled=True))
+
+
+class StoppedSampler(KernelSampler):
+    """A frozen kernel for a few seconds: the draws after a stop before which there were none.
+
+    Its short warm-up is timed, and says how many draws there will be, `LEAST_DRAWS` at least.
+    """
+
+    def _warm_up(self, start: Vector) -> PassState:
+        state, key = start_state(self.kernel, start), jax.random.fold_in(self.key, 2)
+        timed = draw_chains(key, self.kernel, state, num_draws=LEAST_DRAWS, chunk_size=CHUNK)
+        fitting = LEAST_DRAWS * THRESHOLDS.stopped_seconds / max(timed.seconds, 1e-9)
+        more = min(WARMUP_DRAWS, int(fitting / 4)) - LEAST_DRAWS
+        self.num_draws = max(LEAST_DRAWS, min(self.num_draws, int(fitting) - LEAST_DRAWS - more))
+        if more <= 0:
+            return PassState(0, timed.state, Cost.of(timed))
+        options = {"num_draws": more, "first_step": LEAST_DRAWS, "chunk_size": CHUNK}
+        rest = draw_chains(key, self.kernel, timed.state, **options)  # type: ignore[arg-type]
+        return PassState(0, rest.state, Cost.of(timed, rest))
+
+    def run(self) -> Final:
+        """The draws, of a run that was stopped."""
+        return super().run()._replace(completed=False)
 
 
 class NutsSampler:
@@ -363,8 +390,11 @@ class NutsSampler:
     def run(self) -> Final:
         """The draws of the current pass, thinned."""
         thin, key = RUN_MULTIPLIERS[self.round], jax.random.fold_in(self.key, 9 + self.round)
+        begin_stage(f"{phase_of(thin)} with NUTS")
         run = draw_nuts(key, self.target, self.starts, num_draws=thin * self.num_draws)
         kept = run.position[:, thin - 1 :: thin]
+        if not run.completed and (self.resumable or kept.shape[1] < LEAST_DRAWS):
+            raise KeyboardInterrupt
         spent = Cost.of(self.given_up, _warmup_of(run))
         return Final(
             position=kept,
@@ -373,7 +403,7 @@ class NutsSampler:
             thin=thin,
             spent=spent,
             check_seconds=0.0,
-            completed=True,
+            completed=run.completed,
             peer=run._replace(position=kept),
         )
 

@@ -8,14 +8,15 @@ import numpy as np
 from ..adaptation import WarmupResult, explore, refuse_improper
 from ..diagnostics import Marginal
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector
-from ..runtime import OnProgress
+from ..runtime import OnProgress, begin_stage, check_stop
 from ._budget import Account, Budget, Cost, Stage
-from ._candidate import NUTS, SamplerReport
+from ._candidate import NUTS, Kind, SamplerReport
 from ._context import Note, NoteKind, SearchContext, WarmupFacts
 from ._selection import choose, may_be_chosen
 from ._settings import Settings
 from .proposers import PROPOSERS, Nuts
 from .proposers._nuts import CHAINS, measure_nuts
+from .proposers._rotations import plain_rotation
 
 
 class Proposer(Protocol):
@@ -93,6 +94,8 @@ def search(
     settings: Settings,
     progress: OnProgress,
     proposers: Sequence[Proposer] = PROPOSERS,
+    *,
+    partial: bool = False,
 ) -> SearchResult:
     """The best kernel for ``target`` that a warm-up from ``position`` leads to.
 
@@ -103,23 +106,46 @@ def search(
         settings: What `fit` was asked for.
         progress: Whom to tell.
         proposers: Who proposes candidates, in this order; the first must propose a rotation.
+        partial: Whether a search that is stopped chooses among what it has found, with a note.
 
     Returns:
         What was chosen, all samplers as measured, and what that took.
 
     Raises:
+        KeyboardInterrupt: It was stopped, and is not ``partial`` or has found nothing yet.
         ValueError: The density has no finite integral along some line.
     """
     with Budget() as budget:
+        begin_stage("warmup")
         with budget.stage("warm-up"):
-            warmup = _warm_up(keys[0], target, position, settings, progress, budget)
+            warmup = _warm_up(keys[0], target, position, settings, progress, budget, partial)
         context = SearchContext(
             target, settings, budget, keys[1], keys[2], keys[3], progress, warmup
         )
+        if not warmup.completed:
+            return _chosen(_stopped(context, "warmup"))
         for proposer in proposers:
-            with budget.stage(proposer.name, proposer.cost(context)):
-                context = proposer.propose(context)
+            expected = proposer.cost(context)
+            try:
+                if expected.num_gradients:
+                    begin_stage(proposer.name, expected.seconds)
+                check_stop()
+                with budget.stage(proposer.name, expected):
+                    context = proposer.propose(context)
+            except KeyboardInterrupt:
+                if not partial:
+                    raise
+                return _chosen(_stopped(context, proposer.name))
         return _chosen(context)
+
+
+def _stopped(context: SearchContext, stage: str) -> SearchContext:
+    """The context of a search that was stopped in a stage, with a kernel at least, and a note."""
+    text = f"stopped in the stage {stage!r}: what it and later stages would have found is missing"
+    context = context.with_notes(NoteKind.INTERRUPTED, text)
+    if any(c.kind is not Kind.NUTS for c in context.candidates):
+        return context
+    return context.with_candidates((*context.candidates, plain_rotation(context)))
 
 
 def _warm_up(
@@ -129,16 +155,19 @@ def _warm_up(
     settings: Settings,
     progress: OnProgress,
     budget: Budget,
+    partial: bool,
 ) -> WarmupResult:
     """The warm-up; where its chains disagree, or leave the numbers, the density may be improper."""
     chains = settings.num_warmup_chains
     try:
-        warmup = explore(key, target, position, num_chains=chains, progress=progress)
+        warmup = explore(
+            key, target, position, num_chains=chains, progress=progress, partial=partial
+        )
     except (ValueError, np.linalg.LinAlgError):
         refuse_improper(target, position)
         raise
     budget.common.add(warmup)
-    if not warmup.agreed:
+    if warmup.completed and not warmup.agreed:
         budget.common.charge(refuse_improper(target, position))
     return warmup
 

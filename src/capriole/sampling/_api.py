@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ..coordinates import from_user, users
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, State, Vector
 from ..models import check_count, check_starts
-from ..runtime import Devices, Progress
+from ..runtime import Devices, Progress, shows_progress
 from ._draw import Record, draw_chains
 from ._hmc_warmup import run_hmc_warmup
 from ._initial import as_key, prepare
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("capriole")
 
 
+@shows_progress
 def sample(
     transition: AbstractTransition,
     init: Any = None,
@@ -35,7 +36,7 @@ def sample(
     spread: float = 1.0,
     chunk_size: int = 200,
     devices: Devices | None = None,
-    progress: Callable[[Progress, Record], None] | None = None,
+    progress: Callable[[Progress, Record], Any] | bool | None = None,
 ) -> "xarray.DataTree":
     """Draw from the target of a frozen kernel.
 
@@ -56,7 +57,8 @@ def sample(
         spread: standard deviation of the starts around ``init``, in its units.
         chunk_size: draws per compiled chunk.
         devices: devices to divide the chains evenly over, for example ``jax.devices()``.
-        progress: called after every chunk with its draws.
+        progress: called after every chunk with its draws; it may return True to stop. None: a bar
+            where stderr is a terminal, or in a notebook; False: nothing; True: a bar.
 
     Returns:
         A tree in ArviZ's layout. ``posterior`` has one variable per leaf of the user's pytree, dims
@@ -95,7 +97,7 @@ def sample(
         thin=thin,
         chunk_size=chunk_size,
         devices=devices,
-        progress=progress,
+        progress=progress,  # type: ignore[arg-type]  # `shows_progress` makes a callback of it
     )
     tree = to_datatree(draws, logdensity, seed=repr(seed))
     for warning in tree["sample_stats"].attrs["warnings"].splitlines():

@@ -10,7 +10,7 @@ import jax
 from ..diagnostics import training_health
 from ..kernels import Key, Transition, learned_leapfrog
 from ..models import check_count, trainable
-from ..runtime import Devices, Progress
+from ..runtime import Devices, Progress, shows_progress
 from ..sampling import as_key, prepare, run_hmc_warmup
 from ._loop import TrainResult
 from ._objectives import AbstractObjective, LogESJD
@@ -30,6 +30,7 @@ ACCEPTANCE_WEIGHT, CEILING = 3.0, 2.1
 """`LogESJD` by default: acceptance counts, and draws need not be better than independent."""
 
 
+@shows_progress
 def train(
     logdensity: Callable,
     init: Any = None,
@@ -46,7 +47,7 @@ def train(
     start_temperature: float = 1.0,
     spread: float = 1.0,
     devices: Devices | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], Any] | bool | None = None,
     resume: Trainer | None = None,
 ) -> TrainResult:
     """Train a learned leapfrog on a log density and return the frozen kernel with its history.
@@ -75,7 +76,8 @@ def train(
             them).
         spread: standard deviation of the starts around ``init``, in its units.
         devices: devices to divide the chains evenly over, for example ``jax.devices()``.
-        progress: called after every chunk.
+        progress: called after every chunk; it may return True to stop. None: a bar where stderr is
+            a terminal, or in a notebook; False: nothing; True: a bar.
         resume: stores checkpoints and continues from them: `capriole.runs.CheckpointedTrainer`,
             which takes ``devices`` itself.
 
@@ -145,7 +147,7 @@ def train(
         recipe,
         num_steps=num_steps,
         candidate_steps=max(1, num_steps // CANDIDATE_SHARE),
-        progress=progress,
+        progress=progress,  # type: ignore[arg-type]  # `shows_progress` makes a callback of it
         trainer=on_these_devices(devices) if resume is None else resume,
     )
     for warning in training_health(

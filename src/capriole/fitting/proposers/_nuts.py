@@ -137,6 +137,8 @@ def _drawn_again(key: Key, target: AbstractLogDensity, starts: Vector) -> Counte
 
 
 def _candidate(draws: CountedDraws, marginals: Iterable[Marginal], account: Account) -> Candidate:
+    if not draws.completed:
+        raise KeyboardInterrupt
     account.charge(draws.warmup_gradients + draws.num_gradients)
     bulk = float(np.min(diagnostics.bulk_ess(draws.position)))
     bulk_sq = float(np.min(diagnostics.bulk_ess_sq(draws.position)))
