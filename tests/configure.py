@@ -4,11 +4,15 @@ signatures.
 
 import gc
 import os
+import tempfile
 from pathlib import Path
 
 # Most of a test's time is XLA's, which is half as long without LLVM's optimisations. `make test-
 # all` has them.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+# What users have run is kept in their home: tests leave it alone.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="capriole-tests-")
 
 import jax
 

@@ -153,7 +153,7 @@ def search_of(scale: Any = SCALE, **changes: Any) -> Any:
     """What stands for the search of `fit`: it says that it began, and finds what is stored."""
 
     def search(
-        keys: Any, target: Any, position: Any, settings: Settings, progress: Any
+        keys: Any, target: Any, position: Any, settings: Settings, progress: Any, **_: Any
     ) -> SearchResult:
         if progress is not None:
             progress(Progress("warmup", 1, 1, 0.1, {}))

@@ -31,7 +31,8 @@ import jax.numpy as jnp
 from _bench import options, store
 
 from capriole.kernels import Transition, hmc, learned_leapfrog
-from capriole.runs import CheckpointedTrainer, Checkpoints, Stop, draw_chains_to_disk
+from capriole.runs import CheckpointedTrainer, Checkpoints, draw_chains_to_disk
+from capriole.runtime import Stop
 from capriole.sampling import draw_chunks
 from capriole.training import LogJump, Recipe, adam
 from capriole_lab.targets import make_target

@@ -51,9 +51,9 @@ def folder(tmp_path_factory):
     with jax.numpy_dtype_promotion("standard"):
         stopped = run("train", spec, *TRAIN, "--time-budget", 0.001, "--out", out)
         assert stopped.exit_code == 75, stopped.output
-        assert f"capriole resume {out} {spec}" in stopped.output
+        assert f"go on with: capriole resume {out}\n" in stopped.output
         assert not (out / "kernel.safetensors").exists()
-        done = run("resume", out, spec)
+        done = run("resume", out)
     jax.config.update("jax_enable_x64", before)
     assert done.exit_code == 0, done.output
     assert "trained for 300 steps" in done.output
@@ -68,7 +68,7 @@ def spec_of(folder):
 def test_help_lists_the_commands_in_the_order_of_use():
     lines = run("--help").output.splitlines()
     names = [line.split()[1] for line in lines if line.startswith("│ ") and line[2].isalpha()]
-    assert names == ["fit", "train", "sample", "resume", "extend", "show", "doctor"]
+    assert names == ["fit", "sample", "train", "resume", "extend", "show", "doctor"]
 
 
 def test_the_kernel_is_that_of_train_in_python(folder):
@@ -93,8 +93,7 @@ def test_the_draws_are_those_of_sample_in_python(folder, tmp_path):
     words = ("sample", spec, "--kernel", kernel, *SAMPLE)
     stopped = run(*words, "--time-budget", 0.001, "--out", out)
     assert stopped.exit_code == 75, stopped.output
-    assert "never chooses code to run" in run("resume", out).output
-    done = run("resume", out, spec)
+    done = run("resume", out)
     assert done.exit_code == 0, done.output
     for word in ("r_hat", "x[0]", "x[1]", f"everything is in {out}"):
         assert word in done.output
@@ -120,12 +119,11 @@ def test_the_draws_are_those_of_sample_in_python(folder, tmp_path):
     [
         (("train", "model.py", "--dim", 2), "name the function too: model.py:FUNCTION"),
         (("train", "model:logdensity", "--dim", 2), "name the file with its ending: model.py:"),
-        (("train", "model.py:logdensity"), "give the dimension of model.py:logdensity: --dim N"),
+        (("train", "model.py:logdensity"), "model.py:logdensity: --dim N; or one position of it"),
         (("train", "model.py:above", "--dim", 2, "--spread", 3), "a smaller spread"),
         (("sample", "model.py:logdensity", "--kernel", "none"), "no kernel file at none"),
         (("sample", "model.py:logdensity", "--kernel", "model.py"), "is not a kernel file"),
         (("extend", "train", "model.py:logdensity"), "a training, which has no draws"),
-        (("resume", "train"), "capriole resume train"),
     ],
 )
 def test_bad_input_is_one_line_and_takes_no_folder(folder, monkeypatch, words, complaint):
@@ -163,3 +161,84 @@ def test_configurations_are_checked_field_by_field(change):
     read_config(sound)
     with pytest.raises(capriole.runs.RunFolderError, match="config"):
         read_config(sound | change)
+
+
+TREE = """
+import jax.numpy as jnp
+
+init = {"mu": 0.0, "beta": jnp.zeros(2)}
+shifted = {"mu": 1.0, "beta": jnp.ones(3)}
+
+def logdensity(p):
+    return -0.5 * p["mu"] ** 2 - 0.5 * jnp.sum((p["beta"] - p["mu"]) ** 2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "dim"),
+    [((), 3), (("--init", "shifted"), 4), (("--init", "places.py:one"), 5)],
+    ids=["beside", "named", "in another file"],
+)
+def test_a_position_may_be_any_pytree(tmp_path, monkeypatch, words, dim):
+    """Trained, drawn from and resumed by its folder alone, from another place."""
+    (tmp_path / "model.py").write_text(TREE)
+    (tmp_path / "places.py").write_text("import numpy\none = {'mu': 0.0, 'beta': numpy.zeros(4)}\n")
+    monkeypatch.chdir(tmp_path)
+    few = ("--num-leapfrogs", 2, "--num-chains", 8, "--num-steps", 4)
+    trained = run("train", "model.py:logdensity", *words, *few, "--out", "train")
+    assert trained.exit_code == 0, trained.output
+    kernel = ("--kernel", "train/kernel.safetensors", *SAMPLE)
+    stopped = run(
+        "sample", "model.py:logdensity", *words, *kernel, "--time-budget", 0.001, "--out", "draws"
+    )
+    assert stopped.exit_code == 75, stopped.output
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    done = run("resume", tmp_path / "draws")
+    assert done.exit_code == 0, done.output
+    assert "beta[0]" in done.output
+    posterior = capriole.runs.open_draws(tmp_path / "draws")["posterior"]
+    assert posterior["mu"].shape == (4, 60)
+    assert posterior["beta"].shape == (4, 60, dim - 1)
+
+
+def test_the_doctor_takes_a_pytree_and_says_what_a_fit_may_take(tmp_path):
+    (tmp_path / "model.py").write_text(TREE)
+    found = run("doctor", f"{tmp_path}/model.py:logdensity")
+    assert found.exit_code == 0, found.output
+    words = " ".join(found.output.split())
+    assert "64 gradients at once take" in words
+    assert "the warm-up takes" in words
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--init", "none"), "has no 'none', which --init names"),
+        (("--init", "init", "--dim", 3), "leave out --dim 3"),
+        (("--init", "none.py:init"), "no file none.py"),
+    ],
+)
+def test_an_init_that_cannot_be_is_one_line(tmp_path, words, complaint):
+    (tmp_path / "model.py").write_text(TREE)
+    found = run("train", f"{tmp_path}/model.py:logdensity", *words, "--out", tmp_path / "run")
+    assert found.exit_code == 2, found.output
+    assert complaint in " ".join(found.output.split())
+
+
+@pytest.mark.parametrize("change", ["content", "account"])
+def test_a_function_that_is_not_known_is_named_again(tmp_path, monkeypatch, change):
+    (tmp_path / "model.py").write_text(TREE)
+    spec, out = f"{tmp_path}/model.py:logdensity", tmp_path / "run"
+    few = ("--num-chains", 8, "--num-steps", 4, "--time-budget", 0.001)
+    assert run("train", spec, *few, "--out", out).exit_code == 75
+    if change == "content":
+        (tmp_path / "model.py").write_text(TREE + "# changed\n")
+    else:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
+    refused = run("resume", out)
+    assert refused.exit_code == 2, refused.output
+    words = " ".join(refused.output.split())
+    assert "a run folder never chooses code to run" in words
+    assert f"capriole resume {out} {spec}" in words
+    assert run("resume", out, spec).exit_code == 0

@@ -249,7 +249,9 @@ def test_a_kernel_keeps_its_precision(double, init, tmp_path):
         kernel = hmc(target, step_size=jnp.asarray(0.3), num_leapfrogs=2)
         path = capriole.save(tmp_path / "kernel", kernel)
     options = {"num_draws": 5, "num_warmup": 2}
-    options |= {"starts": {"a": np.zeros((4, 2)), "b": np.zeros(4)}} if init is None else {"init": init}
+    options |= (
+        {"starts": {"a": np.zeros((4, 2)), "b": np.zeros(4)}} if init is None else {"init": init}
+    )
     draws = []
     for now in (double, not double):
         with jax.enable_x64(now):
@@ -261,7 +263,7 @@ def test_a_kernel_keeps_its_precision(double, init, tmp_path):
     for one in draws:
         np.testing.assert_array_equal(one, draws[0])
     other = "float32" if double else "float64"
-    with pytest.raises(ValueError, match="prepared in float.*not the precision of this call"):
+    with pytest.raises(ValueError, match=r"prepared in float.*not the precision of this call"):
         capriole.train(target, {"a": np.zeros(2), "b": 0.0}, precision=other)
 
 

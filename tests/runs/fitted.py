@@ -97,10 +97,10 @@ def logdensity(p):
     return -jnp.sum((x / jnp.array([1.0, 30.0, 0.02])) ** 2) / 2
 
 
-def search(keys, target, position, settings, progress):
+def search(keys, target, position, settings, progress, **options):
     """What stands for the search of `capriole.fit`; it takes 0.3 seconds in a run to be killed."""
     for step in range(3):
-        progress(Progress("warmup", step + 1, 3, 0.1, {}))
+        progress(Progress("warmup", step + 1, 3, 0.1, {"rhat": 1.0}))
         time.sleep(float(os.environ.get("CAPRIOLE_TEST_PAUSE", "0")))
     return stored_found(target, num_chains=settings.num_chains)
 

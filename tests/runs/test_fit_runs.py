@@ -36,7 +36,7 @@ SEPARATION = not_mixed(1.3, 1.01)
 """What the checks of draws say where they are made to fail."""
 
 
-def nuts_first(keys, target, position, settings, progress):
+def nuts_first(keys, target, position, settings, progress, **options):
     """A search that chose NUTS; its best rotation stands by where NUTS is compared."""
     found = stored_found(target, num_chains=settings.num_chains, **BY_NUTS)
     return found if settings.compare else found._replace(kernel=None)

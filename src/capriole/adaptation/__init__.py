@@ -1,9 +1,10 @@
 """What is learnt of a density before kernels are chosen.
 
 Read `_warmup` first (windows of HMC), then `_laplace_marginals` (where chains of a funnel ought to
-have been) and `_properness`.
+have been), `_properness` and `_expected_cost`.
 """
 
+from ._expected_cost import expected_cost, gradient_seconds
 from ._laplace_marginals import Profile, bending, profile
 from ._logdensities import logdensities
 from ._mode_search import search_modes
@@ -18,8 +19,10 @@ __all__ = [
     "Profile",
     "WarmupResult",
     "bending",
+    "expected_cost",
     "explore",
     "explore_briefly",
+    "gradient_seconds",
     "logdensities",
     "profile",
     "refuse_improper",

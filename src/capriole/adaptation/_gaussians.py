@@ -84,8 +84,8 @@ class Place(NamedTuple):
     def explains(self, x: np.ndarray, lp: np.ndarray, grad: np.ndarray) -> np.ndarray:
         """Of every position (dim, n), whether this Gaussian predicts what is there.
 
-        Newton's step must lead to its centre, or a tenth as far from it, and the density must not be higher than the
-        Gaussian's.
+        Newton's step must lead to its centre, or a tenth as far from it, and the density must not
+        be higher than the Gaussian's.
         """
         z = self.white(x)
         landing = np.sum((z + self.factor.T @ grad) ** 2, axis=0)

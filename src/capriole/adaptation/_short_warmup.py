@@ -11,7 +11,7 @@ from ..diagnostics import farthest, fast_max_rhat, find_modes
 from ..kernels import AbstractLogDensity, Key, Vector, state_at
 from ..runtime import CompileClock, Progress
 from ._thresholds import SHORT_WARMUP
-from ._warmup import WarmupResult, change, hmc_step_size, hmc_window, whiten_by_gradients
+from ._warmup import Meter, WarmupResult, change, hmc_step_size, hmc_window, whiten_by_gradients
 
 
 def explore_briefly(
@@ -50,6 +50,7 @@ def explore_briefly(
         start = state_at(logdensity, position)
         whitening = _from_starts(position, np.asarray(start.logdensity_grad))
         gradients, angle = chains, SHORT_WARMUP.first_angle
+        meter = Meter(sum(windows[: SHORT_WARMUP.fewest_windows]))
         for count, steps in enumerate(windows, start=1):
             host = on_host(whitening)
             window = hmc_window(
@@ -57,6 +58,7 @@ def explore_briefly(
                 Whitened(logdensity, whitening),
                 jnp.asarray(host.inverse(np.asarray(position))),
                 steps,
+                meter=meter,
                 first_angle=angle,
                 leapfrogs=SHORT_WARMUP.leapfrogs,
                 update=SHORT_WARMUP.update,
@@ -68,11 +70,14 @@ def explore_briefly(
             gradients += window.num_gradients + spent
             rhat, moved = fast_max_rhat(draws), change(whitening, updated)
             whitening, angle = updated, window.turn
+            settled = moved < SHORT_WARMUP.settled_change and rhat < SHORT_WARMUP.settled_rhat
+            is_last = settled and count >= SHORT_WARMUP.fewest_windows
+            if not is_last and SHORT_WARMUP.fewest_windows <= count < len(windows):
+                meter.planned += windows[count]
             if progress is not None:
                 figures = {"acceptance_rate": window.acceptance_rate, "rhat": rhat}
-                progress(Progress("warmup", count, len(windows), clock.elapsed, figures))
-            settled = moved < SHORT_WARMUP.settled_change and rhat < SHORT_WARMUP.settled_rhat
-            if settled and count >= SHORT_WARMUP.fewest_windows:
+                progress(Progress("short warmup", *meter.steps, clock.elapsed, figures))
+            if is_last:
                 break
         max_separation, num_stuck = farthest(draws)
     return WarmupResult(

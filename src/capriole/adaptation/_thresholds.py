@@ -219,8 +219,23 @@ class ModeSearchSettings:
     seeded: tuple[float, float] = (0.125, 0.5)
 
 
+@dataclass(frozen=True)
+class ExpectedSettings:
+    """What a search is expected to take, before it begins.
+
+    Attributes:
+        least_windows: Windows that every warm-up has: exploratory chains come after the first.
+        search: Gradients of all chains at once that warm-up and search take, low and high. On the
+            bench a tenth took 6,100, half at most 12,900, three quarters at most 35,500.
+    """
+
+    least_windows: int = 2
+    search: tuple[float, float] = (6.1e3, 3.6e4)
+
+
 WARMUP = WarmupSettings()
 SHORT_WARMUP = ShortWarmupSettings()
+EXPECTED = ExpectedSettings()
 MARGINALS = MarginalSettings()
 PROPERNESS = PropernessSettings()
 MODE_SEARCH = ModeSearchSettings()

@@ -43,7 +43,7 @@ from ..kernels import (
     Vector,
     state_at,
 )
-from ..runtime import CompileClock, Progress
+from ..runtime import CompileClock, Pace, Progress, pulse
 from ..sampling import draw_chunks
 from ._laplace_marginals import Profile
 from ._logdensities import logdensities
@@ -77,6 +77,7 @@ class WarmupResult(NamedTuple):
         search: What was searched for modes that no chain met; None: nothing yet.
         weighed: Modes with masses by importance, the largest first, if that search found one that
             no chain had met, or made sure that chains sat in several.
+        completed: False if it was stopped after some windows.
     """
 
     position: Vector
@@ -99,6 +100,7 @@ class WarmupResult(NamedTuple):
     profile: Profile | None = None
     search: ModeSearch | None = None
     weighed: tuple[ModeSummary, ...] = ()
+    completed: bool = True
 
     @property
     def agreed(self) -> bool:
@@ -126,6 +128,24 @@ class Window(NamedTuple):
     num_gradients: int
 
 
+class Meter:
+    """Steps of all windows so far, and of those that will surely come.
+
+    Attributes:
+        done: Steps done.
+        planned: Steps in all, as far as is known: another window is added once it is needed.
+        pace: Length of the compiled pieces, common to all windows.
+    """
+
+    def __init__(self, planned: int):
+        self.done, self.planned, self.pace = 0, planned, Pace()
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """Steps done and steps planned."""
+        return self.done, self.planned
+
+
 def explore(
     key: Key,
     logdensity: AbstractLogDensity,
@@ -135,6 +155,7 @@ def explore(
     max_windows: int = 8,
     gaussianized: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    partial: bool = False,
 ) -> WarmupResult:
     """Windows of plain HMC: from rough starts to the typical set, in coordinates that are white.
 
@@ -155,9 +176,13 @@ def explore(
         gaussianized: Whether the density should be nearly Gaussian here, as in a transport map's
             coordinates. A chain that stands still far out is then in a place without mass.
         progress: Called after every window.
+        partial: Whether a warm-up that is stopped returns what its windows so far have found.
 
     Returns:
         Positions, draws, coordinates, and how the chains did.
+
+    Raises:
+        KeyboardInterrupt: It was stopped, and is not ``partial`` or has no whole window.
     """
     dim, chains = position.shape[0], min(num_chains, position.shape[1])
     with CompileClock() as clock:
@@ -173,12 +198,22 @@ def explore(
             jnp.asarray(np.asarray(position)[:, :chains]),
             np.asarray(position)[:, chains:],
         )
+        completed = True
+        meter = Meter(WARMUP.steps + others.shape[1] // chains * WARMUP.exploratory_steps)
         while not settled and count < max_windows:
             whitening = padded(whitening, dim)
             host = on_host(whitening)
             start = jnp.asarray(host.inverse(np.asarray(position)))
             white = Whitened(logdensity, whitening)
-            window = hmc_window(jax.random.fold_in(key, count), white, start, WARMUP.steps)
+            try:
+                window = hmc_window(
+                    jax.random.fold_in(key, count), white, start, WARMUP.steps, meter=meter
+                )
+            except KeyboardInterrupt:
+                if not (partial and count):
+                    raise
+                completed = False
+                break
             gradients, count = gradients + window.num_gradients, count + 1
             if gaussianized or count >= WARMUP.leave_from:
                 window, lost = _without_the_lost(window, gaussianized=gaussianized)
@@ -199,10 +234,17 @@ def explore(
                 and change(whitening, updated) < WARMUP.settled_change
                 and not left.size
             )
+            whitening = updated
             if others.size:
-                ends, spent = _explored_ends(
-                    jax.random.fold_in(key, 1000), white, host, others, chains
-                )
+                try:
+                    ends, spent = _explored_ends(
+                        jax.random.fold_in(key, 1000), white, host, others, chains, meter
+                    )
+                except KeyboardInterrupt:
+                    if not partial:
+                        raise
+                    completed = False
+                    break
                 positions = np.concatenate([np.asarray(position), ends], axis=1)
                 met = ExploredPoints(positions, logdensities(logdensity, positions, position))
                 position = jnp.asarray(
@@ -211,11 +253,21 @@ def explore(
                 gradients, others = gradients + spent + positions.shape[1], others[:, :0]
             elif left.size:
                 position = jnp.asarray(reseed_chains(np.asarray(position), left))
-            whitening = updated
+            if not settled and count < max_windows:
+                meter.planned += WARMUP.steps
             if progress is not None:
                 figures = {"acceptance_rate": window.acceptance_rate, "rhat": rhat}
-                progress(Progress("warmup", count, max_windows, clock.elapsed, figures))
-        fisher, spent = whiten_by_gradients(logdensity, pooled, position)
+                figures["windows"] = count
+                try:
+                    progress(Progress("warmup", *meter.steps, clock.elapsed, figures))
+                except KeyboardInterrupt:
+                    if not partial:
+                        raise
+                    completed = False
+                    break
+        fisher, spent = None, 0
+        if completed:
+            fisher, spent = whiten_by_gradients(logdensity, pooled, position)
     return WarmupResult(
         position=position,
         draws=np.ascontiguousarray(draws),
@@ -234,6 +286,7 @@ def explore(
         num_gradients=gradients + spent,
         seconds=clock.seconds,
         compile_seconds=clock.compile_seconds,
+        completed=completed,
     )
 
 
@@ -244,6 +297,7 @@ def hmc_window(
     num_steps: int,
     most: float = WARMUP.largest_angle,
     *,
+    meter: Meter | None = None,
     first_angle: float = WARMUP.first_angle,
     leapfrogs: int = WARMUP.leapfrogs,
     update: int = WARMUP.update,
@@ -260,6 +314,7 @@ def hmc_window(
         position: Starts (dim, chains), in these coordinates.
         num_steps: Steps of each chain.
         most: Largest angle of one leapfrog, in radians.
+        meter: Counts the steps of all windows; None: those of this one.
         first_angle: Its first value.
         leapfrogs: Leapfrogs of a step.
         update: Steps between two updates.
@@ -270,6 +325,7 @@ def hmc_window(
     References:
         Andrieu and Thoms 2008, A tutorial on adaptive MCMC.
     """
+    meter = meter or Meter(num_steps)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     length, dtype = jnp.asarray(leapfrogs), position.dtype
     state: Any = None
@@ -282,8 +338,11 @@ def hmc_window(
             "num_draws": update,
             "first_step": k * update,
             "chunk_size": CHUNK,
+            "pace": meter.pace,
         }
+        pulse(*meter.steps)
         ((state, record),) = draw_chunks(key, kernel, state, **steps)
+        meter.done += update
         rate = float(record.acceptance_rate.mean())
         log_turn = min(log_turn + 2 / math.sqrt(k + 1) * (rate - WARMUP.acceptance), math.log(most))
         if k >= chunks // 2:
@@ -355,7 +414,7 @@ def _without_the_lost(window: Window, *, gaussianized: bool) -> tuple[Window, in
 
 
 def _explored_ends(
-    key: Key, target: Whitened, host: Whitening, starts: np.ndarray, chains: int
+    key: Key, target: Whitened, host: Whitening, starts: np.ndarray, chains: int, meter: Meter
 ) -> tuple[np.ndarray, int]:
     """Where short runs from ``starts`` (dim, n), ``chains`` at a time, end, in the user's
     coordinates; gradients.
@@ -372,6 +431,7 @@ def _explored_ends(
             jnp.asarray(batch),
             WARMUP.exploratory_steps,
             WARMUP.exploratory_angle,
+            meter=meter,
         )
         ends.append(host.forward(window.last[:, (window.last != batch).any(axis=0)]))
         spent += window.num_gradients

@@ -1,7 +1,7 @@
 """The command line: parse, call, print.
 
-Read in this order: `_options` (options that commands share), `_machines` and `_progress`,
-`_trouble` (errors become one line and an exit status), `_user` (``FILE.py:FUNCTION``) and
+Read in this order: `_options` (options that commands share), `_machines`, `_trouble` (errors
+become one line and an exit status), `_user` (``FILE.py:FUNCTION``) and
 `_origin` (what config.json says of it), `_show`, then one file per command, and `_app`, which
 lists the commands. Each file imports from files before it only. Names are loaded on first use,
 so that ``capriole --help`` imports nothing heavy.
@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..runtime import LiveProgress
     from ._fit import resume as resume_fit
     from ._fit import start as start_fit
     from ._machines import Machines, chosen_devices
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
         Steps,
         TrainSteps,
     )
-    from ._progress import LiveProgress
     from ._show import show_verdict
     from ._trouble import Options, Work, fail, survive
     from ._user import load_target
@@ -75,7 +75,7 @@ _OPTIONS = (
     "TrainSteps",
 )
 _ORIGIN = {name: ("_options", name) for name in _OPTIONS} | {
-    "LiveProgress": ("_progress", "LiveProgress"),
+    "LiveProgress": (".runtime", "LiveProgress"),
     "Machines": ("_machines", "Machines"),
     "Options": ("_trouble", "Options"),
     "Work": ("_trouble", "Work"),

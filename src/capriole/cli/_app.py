@@ -18,12 +18,13 @@ from ._options import (
     Float32,
     Folder,
     Function,
+    Init,
     Model,
     Out,
     Seed,
     Spread,
 )
-from ._origin import default_folder
+from ._origin import default_folder, origin_of
 from ._trouble import Options, fail
 
 app = typer.Typer(
@@ -55,6 +56,7 @@ Version = Annotated[
 def fit(
     function: Model,
     dim: Dim = None,
+    init: Init = None,
     seed: Seed = 0,
     num_chains: FitChains = 16,
     num_draws: FitDraws = 1000,
@@ -79,15 +81,49 @@ def fit(
         "criterion": criterion,
         "compare": compare,
     }
-    origin = {"function": function, "dim": dim, "spread": spread, "float64": not float32}
+    origin = origin_of(function, dim=dim, init=init, spread=spread, float64=not float32)
     folder = out or default_folder("fit", function, seed)
     start(origin, asked, out=folder, options=Options(as_json, time_budget, checkpoint_every))
+
+
+@app.command()
+def sample(
+    function: Model,
+    kernel: Annotated[Path, typer.Option(help="The kernel's file, of `fit` or `train`.")],
+    init: Init = None,
+    seed: Seed = 0,
+    num_chains: Annotated[int, typer.Option(min=1, help="Chains to draw.")] = 4,
+    num_draws: Annotated[int, typer.Option(min=4, help="Draws of each chain.")] = 1000,
+    num_warmup: Annotated[
+        int, typer.Option(min=0, help="Steps of HMC before the draws, discarded.")
+    ] = 200,
+    thin: Annotated[int, typer.Option(min=1, help="Keep every THIN-th draw.")] = 1,
+    spread: Spread = 1.0,
+    out: Out = None,
+    as_json: AsJson = False,
+    time_budget: Budget = None,
+    checkpoint_every: Every = 10.0,
+) -> None:
+    """Draw from a stored kernel; dimension and precision are the kernel's."""
+    from ._sample import start
+
+    asked = {
+        "seed": seed,
+        "num_chains": num_chains,
+        "num_draws": num_draws,
+        "num_warmup": num_warmup,
+        "thin": thin,
+    }
+    folder = out or default_folder("sample", function, seed)
+    options = Options(as_json, time_budget, checkpoint_every)
+    start(function, kernel, asked, init=init, spread=spread, out=folder, options=options)
 
 
 @app.command()
 def train(
     function: Model,
     dim: Dim = None,
+    init: Init = None,
     seed: Seed = 0,
     num_leapfrogs: Annotated[int, typer.Option(min=1, help="Leapfrog steps per proposal.")] = 10,
     num_steps: Annotated[int, typer.Option(min=1, help="Training iterations.")] = 5000,
@@ -116,41 +152,9 @@ def train(
         "num_candidates": num_candidates,
         "start_temperature": start_temperature,
     }
-    origin = {"function": function, "dim": dim, "spread": spread, "float64": not float32}
+    origin = origin_of(function, dim=dim, init=init, spread=spread, float64=not float32)
     folder = out or default_folder("train", function, seed)
     start(origin, asked, out=folder, options=Options(as_json, time_budget, checkpoint_every))
-
-
-@app.command()
-def sample(
-    function: Model,
-    kernel: Annotated[Path, typer.Option(help="The kernel's file, of `train` or `fit`.")],
-    seed: Seed = 0,
-    num_chains: Annotated[int, typer.Option(min=1, help="Chains to draw.")] = 4,
-    num_draws: Annotated[int, typer.Option(min=4, help="Draws of each chain.")] = 1000,
-    num_warmup: Annotated[
-        int, typer.Option(min=0, help="Steps of HMC before the draws, discarded.")
-    ] = 200,
-    thin: Annotated[int, typer.Option(min=1, help="Keep every THIN-th draw.")] = 1,
-    spread: Spread = 1.0,
-    out: Out = None,
-    as_json: AsJson = False,
-    time_budget: Budget = None,
-    checkpoint_every: Every = 10.0,
-) -> None:
-    """Draw from a stored kernel; dimension and precision are the kernel's."""
-    from ._sample import start
-
-    asked = {
-        "seed": seed,
-        "num_chains": num_chains,
-        "num_draws": num_draws,
-        "num_warmup": num_warmup,
-        "thin": thin,
-    }
-    folder = out or default_folder("sample", function, seed)
-    options = Options(as_json, time_budget, checkpoint_every)
-    start(function, kernel, asked, spread=spread, out=folder, options=options)
 
 
 def _go_on(out: Path, function: str | None, options: Options, *, more: int = 0) -> None:
@@ -226,7 +230,8 @@ def show(folder: Folder) -> None:
 @app.command()
 def doctor(
     function: Model,
-    dim: Annotated[int, typer.Option(min=1, help="Dimension of the position.")],
+    dim: Dim = None,
+    init: Init = None,
     spread: Annotated[float, typer.Option(help="Standard deviation of the points around 0.")] = 1.0,
     seed: Seed = 0,
     float32: Float32 = False,
@@ -234,7 +239,7 @@ def doctor(
     """Examine your log density before time is spent on it. Status 1: something must be mended."""
     from ._doctor import diagnose
 
-    diagnose(function, dim=dim, spread=spread, seed=seed, float64=not float32)
+    diagnose(function, dim=dim, init=init, spread=spread, seed=seed, float64=not float32)
 
 
 @app.callback()

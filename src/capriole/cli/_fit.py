@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ._origin import function_again, is_file, precision_of, read_origin, target_of
-from ._progress import LiveProgress
+from ._origin import Loaded, function_again, precision_of, read_origin, target_of
 from ._show import show_draws, show_verdict
 from ._trouble import Options, Work, survive
+
+if TYPE_CHECKING:
+    from ..runtime import LiveProgress
 
 FAILED = 3
 """Exit status of a run that ended but whose draws must not be trusted."""
@@ -38,11 +40,12 @@ def start(
     from ..runs import RunFolder
 
     def prepare() -> tuple[Any, Work]:
-        target = target_of(origin, origin["function"], named)
+        loaded = target_of(origin, origin["function"], named)
         folder = RunFolder(out)
-        return folder, _work(folder, target, asked, origin, options)
+        spread = {} if loaded.init is None else {"spread": origin["spread"]}
+        return folder, _work(folder, loaded, spread | asked, origin, options)
 
-    survive(prepare, out, options, function=_file(origin["function"]))
+    survive(prepare, out, options)
     _show(out, options)
 
 
@@ -58,7 +61,7 @@ def resume(
 
     Args:
         out: the folder.
-        function: the ``FILE.py:FUNCTION`` of the run, named again; None where it needs none.
+        function: the ``FILE.py:FUNCTION`` of the run, named again; None: as the folder has it.
         options: how to run.
         more: further draws per chain of the kernel of a finished run.
         named: makes a log density of a name without a file.
@@ -72,11 +75,11 @@ def resume(
         asked, origin = read_config(read_json(out / "config.json"))
         command = "extend" if more else "resume"
         name = function_again(origin, function, out, command=command, program=options.program)
-        target = target_of(origin, name, named)
+        loaded = target_of(origin, name, named)
         folder = RunFolder.open(out)
-        return folder, _work(folder, target, asked, origin, options, more)
+        return folder, _work(folder, loaded, asked, origin, options, more)
 
-    survive(prepare, out, options, function=function)
+    survive(prepare, out, options)
     _show(out, options)
 
 
@@ -94,19 +97,20 @@ def read_config(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
 
 def _work(
     folder: Any,
-    target: Any,
+    loaded: Loaded,
     asked: dict[str, Any],
     origin: dict[str, Any],
     options: Options,
     more: int = 0,
 ) -> Work:
-    def work(live: LiveProgress, progress: Callable[[Any], None]) -> None:
+    def work(live: "LiveProgress", progress: Callable[[Any], None]) -> None:
         from ..fitting import fit
         from ..runs import CheckpointedFit
 
         keeper = CheckpointedFit(folder, origin=origin, seconds=options.checkpoint_every, more=more)
         told: dict[str, Any] = {"progress": progress, "on_failure": "ignore"}  # `_show` says it
-        fit(target, resume=keeper, precision=precision_of(origin), **told, **asked)
+        precision = precision_of(origin)
+        fit(loaded.target, loaded.init, resume=keeper, precision=precision, **told, **asked)
 
     return work
 
@@ -123,7 +127,3 @@ def _show(out: Path, options: Options) -> None:
         typer.echo(f"everything is in {out}")
     if failed:
         raise typer.Exit(FAILED)
-
-
-def _file(function: str) -> str | None:
-    return function if is_file(function) else None

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ._origin import function_again, read_counts, read_origin, target_of
-from ._progress import LiveProgress
+from ._origin import Loaded, function_again, origin_of, read_counts, read_origin, target_of
 from ._show import show_draws
 from ._trouble import Options, Work, survive
 
 if TYPE_CHECKING:
     from ..kernels import AbstractTransition, ChainState, Key
+    from ..runtime import LiveProgress
 
 COUNTS = {"num_chains": 1, "num_draws": 4, "num_warmup": 0, "thin": 1}
 """Whole numbers among the arguments of `capriole.sample` that the command sets, and their least."""
@@ -31,6 +31,7 @@ def start(
     kernel: Path,
     asked: dict[str, Any],
     *,
+    init: str | None,
     spread: float,
     out: Path,
     options: Options,
@@ -41,6 +42,7 @@ def start(
         function: ``FILE.py:FUNCTION``, the log density that the kernel was trained on.
         kernel: a file of `capriole.save`, which also says the dimension and the precision.
         asked: arguments of `capriole.sample`.
+        init: where one position of it is; None: its file's ``init`` if there is one, else 0.
         spread: standard deviation of the starts around 0.
         out: the folder.
         options: how to run.
@@ -53,16 +55,15 @@ def start(
 
     def prepare() -> tuple[Any, Work]:
         dim, float64 = _read_header(kernel)
-        origin = {"function": function, "dim": dim, "spread": spread, "float64": float64}
-        target = target_of(origin, function)
-        transition = load(kernel, target)
-        started = _started(transition, asked)
+        origin, loaded = _loaded(function, dim, init=init, spread=spread, float64=float64)
+        transition = load(kernel, loaded.target, loaded.init)
+        started = _started(transition, loaded, asked, origin)
         folder = RunFolder(out)
         folder.claim({"command": "sample"} | asked | {"origin": origin})
         folder.write_kernel(transition, dim=dim)
         return folder, _work(folder, transition, started, asked, options)
 
-    if survive(prepare, out, options, function=function):
+    if survive(prepare, out, options):
         _show(out, options)
 
 
@@ -85,12 +86,13 @@ def resume(out: Path, function: str | None, options: Options, *, more: int = 0) 
         asked, origin = read_config(read_json(out / "config.json"))
         command = "extend" if more else "resume"
         name = function_again(origin, function, out, command=command, program=options.program)
-        transition = load(out / KERNEL, target_of(origin, name))
+        loaded = target_of(origin, name)
+        transition = load(out / KERNEL, loaded.target, loaded.init)
         folder = RunFolder.open(out)
-        started = _started(transition, asked)
+        started = _started(transition, loaded, asked, origin)
         return folder, _work(folder, transition, started, asked, options, more)
 
-    if survive(prepare, out, options, function=function):
+    if survive(prepare, out, options):
         _show(out, options)
 
 
@@ -123,7 +125,23 @@ def _read_header(kernel: Path) -> tuple[int, bool]:
     return dim, header.get("dtype") == "float64"
 
 
-def _started(transition: "AbstractTransition", asked: dict[str, Any]) -> tuple["Key", "ChainState"]:
+def _loaded(
+    function: str, dim: int, *, init: str | None, spread: float, float64: bool
+) -> tuple[dict[str, Any], Loaded]:
+    """The origin of the log density of a kernel of ``dim`` dimensions, and itself."""
+    from ._user import import_function, import_init
+
+    import_function(function)
+    flat = init is None and import_init(function, None) is None
+    origin = origin_of(
+        function, dim=dim if flat else None, init=init, spread=spread, float64=float64
+    )
+    return origin, target_of(origin, origin["function"])
+
+
+def _started(
+    transition: "AbstractTransition", loaded: Loaded, asked: dict[str, Any], origin: dict[str, Any]
+) -> tuple["Key", "ChainState"]:
     """The key of the draws and the warmed-up chains, as `capriole.sample` has them."""
     import jax
 
@@ -135,7 +153,10 @@ def _started(transition: "AbstractTransition", asked: dict[str, Any]) -> tuple["
     start_key, warmup_key, sample_key = jax.random.split(as_key(asked["seed"]), 3)
     logdensity, init_key = transition.target, jax.random.fold_in(start_key, 1)
     chains = asked["num_chains"]
-    _, position = prepare(users(logdensity), None, start_key, num_chains=chains, spread=1.0)
+    spread = 1.0 if loaded.init is None else origin["spread"]
+    _, position = prepare(
+        users(logdensity), loaded.init, start_key, num_chains=chains, spread=spread
+    )
     position = from_user(logdensity, position)
     state = transition.init(position, init_key)
     check_starts(state)
@@ -156,7 +177,7 @@ def _work(
     options: Options,
     more: int = 0,
 ) -> Work:
-    def work(live: LiveProgress, progress: Callable[[Any], None]) -> None:
+    def work(live: "LiveProgress", progress: Callable[[Any], None]) -> None:
         from ..runs import draw_chains_to_disk
 
         def watched(event: Any, _: Any) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 if TYPE_CHECKING:
     import xarray
@@ -12,6 +14,8 @@ MAX_BYTES = 64 << 20
 """Size of the last draws that a summary reads; earlier ones of a longer run are left out."""
 MAX_ROWS = 20
 """Rows of a summary that are printed."""
+WIDTH = 100
+"""Columns of a summary at least: where there is no terminal, rich believes in 80."""
 TRAINING = "training.json"
 LAST = 10
 """The figures of training that are shown are means over the last tenth of its steps."""
@@ -114,7 +118,8 @@ def show_draws(folder: Path) -> None:
         return
     tail = posterior.isel(draw=slice(-fitting, None)).load()
     summary = arviz_stats.summary(_first_quantities(tail))
-    _print(summary.head(MAX_ROWS).to_string())
+    console = Console(width=max(Console().width, WIDTH))
+    console.print(_table(summary.head(MAX_ROWS)), highlight=False)
     total = sum(int(value[0, 0].size) for value in tail.data_vars.values())
     if total > MAX_ROWS:
         _print(f"... the first {MAX_ROWS} of {total} quantities; arviz_stats.summary has them all")
@@ -122,6 +127,20 @@ def show_draws(folder: Path) -> None:
         _print(f"of the last {fitting} of {num_draws} draws per chain")
     if warnings := str(tree["posterior"].attrs.get("warnings", "")):
         _print(warnings)
+
+
+def _table(summary: Any) -> Table:
+    """A summary of ArviZ, a data frame, as a table."""
+    table = Table("", *map(str, summary.columns), box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    for name, row in summary.astype(float).iterrows():
+        table.add_row(escape(str(name)), *map(_figure, row))
+    return table
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _first_quantities(posterior: "xarray.Dataset") -> "xarray.Dataset":

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ._origin import function_again, precision_of, read_counts, read_origin, target_of
-from ._progress import LiveProgress
+from ._origin import Loaded, function_again, precision_of, read_counts, read_origin, target_of
 from ._show import TRAINING, show_training
 from ._trouble import Options, Work, survive
+
+if TYPE_CHECKING:
+    from ..runtime import LiveProgress
 
 COUNTS = {"num_leapfrogs": 1, "num_steps": 1, "num_chains": 1, "num_candidates": 1}
 """Whole numbers among the arguments of `capriole.train` that the command sets, and their least."""
@@ -31,12 +33,12 @@ def start(origin: dict[str, Any], asked: dict[str, Any], *, out: Path, options: 
     from ..runs import RunFolder
 
     def prepare() -> tuple[Any, Work]:
-        target = target_of(origin, origin["function"])
-        _check_starts(target, asked)
+        loaded = target_of(origin, origin["function"])
+        _check_starts(loaded, asked, origin)
         folder = RunFolder(out)
-        return folder, _work(folder, target, asked, origin, options)
+        return folder, _work(folder, loaded, asked, origin, options)
 
-    if survive(prepare, out, options, function=origin["function"]):
+    if survive(prepare, out, options):
         _show(out, origin["function"], options)
 
 
@@ -59,11 +61,11 @@ def resume(out: Path, function: str | None, options: Options) -> None:
         nonlocal name
         asked, origin = read_config(read_json(out / "config.json"))
         name = function_again(origin, function, out, command="resume", program=options.program)
-        target = target_of(origin, name)
+        loaded = target_of(origin, name)
         folder = RunFolder.open(out)
-        return folder, _work(folder, target, asked, origin, options)
+        return folder, _work(folder, loaded, asked, origin, options)
 
-    if survive(prepare, out, options, function=function):
+    if survive(prepare, out, options):
         _show(out, name, options)
 
 
@@ -83,20 +85,26 @@ def read_config(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     return asked | read_counts(config, COUNTS), origin
 
 
-def _check_starts(target: Any, asked: dict[str, Any]) -> None:
+def _check_starts(loaded: Loaded, asked: dict[str, Any], origin: dict[str, Any]) -> None:
     """Raise ValueError for chains that cannot start, before a folder is made for them."""
     import jax
 
     from ..sampling import as_key, prepare
 
     key = jax.random.split(as_key(asked["seed"]), 4)[0]  # the key of `capriole.train`
-    prepare(target, None, key, num_chains=asked["num_chains"], spread=1.0)
+    spread = _spread(loaded, origin)
+    prepare(loaded.target, loaded.init, key, num_chains=asked["num_chains"], spread=spread)
+
+
+def _spread(loaded: Loaded, origin: dict[str, Any]) -> float:
+    """The spread around the init; a log density with starts of its own has its own."""
+    return 1.0 if loaded.init is None else origin["spread"]
 
 
 def _work(
-    folder: Any, target: Any, asked: dict[str, Any], origin: dict[str, Any], options: Options
+    folder: Any, loaded: Loaded, asked: dict[str, Any], origin: dict[str, Any], options: Options
 ) -> Work:
-    def work(live: LiveProgress, progress: Callable[[Any], None]) -> None:
+    def work(live: "LiveProgress", progress: Callable[[Any], None]) -> None:
         from ..models import versions
         from ..runs import CheckpointedTrainer
         from ..training import train
@@ -110,11 +118,13 @@ def _work(
             folder.metrics.write(event)
             progress(event)
 
-        precision = precision_of(origin)
-        result = train(target, progress=watched, resume=trainer, precision=precision, **asked)
+        told = {"spread": _spread(loaded, origin), "precision": precision_of(origin)}
+        result = train(
+            loaded.target, loaded.init, progress=watched, resume=trainer, **told, **asked
+        )
         if not result.completed:
             raise KeyboardInterrupt
-        folder.write_kernel(result.transition, dim=origin["dim"])
+        folder.write_kernel(result.transition, dim=loaded.dim)
         names = ("num_gradients", "seconds", "compile_seconds", "skipped_updates", "rollbacks")
         content = {name: getattr(result, name) for name in names}
         folder.write_json(TRAINING, content | {"history": result.history, "versions": versions()})

@@ -4,15 +4,24 @@ status.
 
 import contextlib
 import logging
+import os
+import signal
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import typer
 
 from ._machines import GONE, Machines, is_joined, leave
-from ._progress import LiveProgress
+
+if TYPE_CHECKING:
+    from ..runtime import LiveProgress
+
+
+PATIENCE = 1.0
+"""Seconds that a second Ctrl-C waits for compiled code before the process ends."""
 
 
 class Options(NamedTuple):
@@ -33,7 +42,7 @@ class Options(NamedTuple):
     program: str = "capriole"
 
 
-type Work = Callable[[LiveProgress, Callable[[Any], None]], None]
+type Work = Callable[["LiveProgress", Callable[[Any], None]], None]
 """What a command does: called with the live display and the progress callback to use."""
 
 
@@ -54,8 +63,6 @@ def survive(
     prepare: Callable[[], tuple[Any, Work]],
     out: Path,
     options: Options,
-    *,
-    function: str | None = None,
 ) -> bool:
     """Work in a run folder with live progress, and stop cleanly.
 
@@ -63,7 +70,6 @@ def survive(
         prepare: opens the folder and returns it with the work to do.
         out: the folder, for messages.
         options: how to run.
-        function: the ``FILE.py:FUNCTION`` that `capriole resume` must be given again, if any.
 
     Returns:
         Whether this process is the one that reports.
@@ -71,18 +77,18 @@ def survive(
     Raises:
         typer.Exit: with status 130 or 143 (signals), 75 (time budget) or 2 (bad input).
     """
-    from ..runs import Stop
+    from ..runtime import LiveProgress, Stop
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(_trouble_in_one_line())
         options.machines.join()  # before Stop: JAX takes SIGTERM for itself when processes meet
-        stop = stack.enter_context(Stop(time_budget=options.time_budget))
+        stop = stack.enter_context(Stop(time_budget=options.time_budget, heard=_acknowledge))
         folder, work = prepare()
         try:
             with LiveProgress(quiet=not folder.writes) as live:
                 work(live, stop.after(live.update))
         except KeyboardInterrupt:
-            again = " ".join(filter(None, (options.program, "resume", str(out), function)))
+            again = f"{options.program} resume {out}"
             typer.secho(
                 f"{stop.reason}; what was finished is in {out}; go on with: {again}",
                 fg="yellow",
@@ -92,6 +98,23 @@ def survive(
         finally:
             folder.close()
     return folder.writes
+
+
+def _acknowledge(number: int, count: int) -> None:
+    """Say at once that a signal was heard; end the process at the second one.
+
+    It is called in a thread: the main one may be in compiled code, which hears nothing.
+    """
+    if count == 1:
+        name = signal.Signals(number).name
+        typer.secho(
+            f"{name}: stopping after the running piece, with everything kept; again: at once",
+            fg="yellow",
+            err=True,
+        )
+        return
+    time.sleep(PATIENCE)  # the main thread ends the process more gently, if it hears the signal
+    os._exit(128 + number)
 
 
 @contextlib.contextmanager

@@ -1,17 +1,21 @@
 """A user's own log density, from ``FILE.py:function``."""
 
+import functools
+import hashlib
 import importlib.util
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from ..kernels import AbstractLogDensity, Key, PerChain, Scalar, Vector
-from ..models import check_dtype, check_logdensity, check_spread
+from ..models import as_logdensity, check_dtype, check_logdensity, check_spread
 
 
 class UserTarget(AbstractLogDensity):
@@ -58,6 +62,29 @@ def load_target(spec: str, *, dim: int, spread: float = 1.0) -> UserTarget:
     return target
 
 
+def load_with_init(spec: str, name: str | None) -> tuple[Callable, Any, int]:
+    """Import a log density of any pytree with one position of it (this runs the file).
+
+    Args:
+        spec: ``FILE.py:FUNCTION``.
+        name: where the position is, as in `import_init`.
+
+    Returns:
+        The function, the position, and the number of its coordinates.
+
+    Raises:
+        ValueError: there is no such file, function or position.
+    """
+    function = import_function(spec)
+    init = import_init(spec, name)
+    if init is None:
+        raise ValueError(
+            f"give the dimension of {spec}: --dim N; or one position of it, any pytree, as `init` "
+            "in the same file or by --init NAME"
+        )
+    return function, init, as_logdensity(function, init)[1].size
+
+
 def user_target(function: Callable, *, dim: int, spread: float) -> UserTarget:
     """A function of one flat position as a target, unchecked."""
     return UserTarget(logdensity=PerChain(function), dim=dim, spread=spread)
@@ -73,12 +100,52 @@ def _hint(spec: str) -> str:
 
 def import_function(spec: str) -> Callable:
     """The function ``FILE.py:function``; this runs the file. Raises ValueError if there is none."""
+    module, name = _imported(spec)
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
+        raise ValueError(
+            f"{spec.rpartition(':')[0]} has no function {name!r}; it has "
+            f"{', '.join(known) or 'none'}"
+        )
+    return function
+
+
+def import_init(spec: str, name: str | None) -> Any:
+    """One position of a log density, from its file or another one.
+
+    Args:
+        spec: ``FILE.py:FUNCTION``, which has been imported.
+        name: a name in that file, or ``FILE.py:NAME``; None: ``init``, if the file has it.
+
+    Returns:
+        The position, any pytree; None if no name was given and there is no ``init``.
+
+    Raises:
+        ValueError: there is no such name.
+    """
+    other = name is not None and ":" in name
+    module, attribute = _imported(str(name) if other else spec)
+    attribute = attribute if other else name or "init"
+    if name is not None and not hasattr(module, attribute):
+        raise ValueError(f"{module.__file__} has no {attribute!r}, which --init names")
+    return getattr(module, attribute, None)
+
+
+def _imported(spec: str) -> tuple[ModuleType, str]:
+    """The module of ``FILE.py:NAME``, which is run, and the name."""
     file, _, name = spec.rpartition(":")
     path = Path(file)
     if not file or not name or path.suffix != ".py":
         raise ValueError(f"expected FILE.py:FUNCTION, got {spec!r}{_hint(spec)}")
     if not path.is_file():
         raise ValueError(f"no file {path}")
+    return _module(path, hashlib.sha256(path.read_bytes()).digest()), name
+
+
+@functools.cache
+def _module(path: Path, _content: bytes) -> ModuleType:
+    """The module of a file, which is run once: function and init share what it makes."""
     module_spec = importlib.util.spec_from_file_location(f"_user_{path.stem}", path)
     if module_spec is None or module_spec.loader is None:
         raise ValueError(f"cannot import {path}")
@@ -98,8 +165,4 @@ def import_function(spec: str) -> Callable:
         raise ValueError(
             f"{path} failed{where} when it was imported: {type(error).__name__}: {error}"
         ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        known = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
-        raise ValueError(f"{path} has no function {name!r}; it has {', '.join(known) or 'none'}")
-    return function
+    return module

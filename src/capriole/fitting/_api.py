@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import diagnostics
+from ..adaptation import expected_cost, gradient_seconds
 from ..coordinates import from_user
 from ..diagnostics import (
     FIT_REMEDIES,
@@ -23,7 +25,20 @@ from ..diagnostics import (
     rounding,
 )
 from ..kernels import AbstractLogDensity, Key, Vector, state_at
-from ..runtime import OnProgress, Progress, computes_in_precision, entry_point, to_plain
+from ..runtime import (
+    OnProgress,
+    Progress,
+    Stop,
+    begin_stage,
+    check_stop,
+    computes_in_precision,
+    entry_point,
+    is_told,
+    say_note,
+    telling,
+    to_plain,
+    watched,
+)
 from ..sampling import CountedDraws, Draws, as_key, prepare, tally_arguments, to_datatree, to_tree
 from ._budget import Cost, Stage
 from ._candidate import NUTS, KernelMetrics, SamplerReport
@@ -34,6 +49,7 @@ from ._final_run import (
     KernelSampler,
     NutsSampler,
     RunStore,
+    StoppedSampler,
     draws_per_chain,
     run_until_mixed,
 )
@@ -71,7 +87,8 @@ def fit(
     criterion: str = "gradients",
     precision: str = "float64",
     on_failure: str = "warn",
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], Any] | bool | None = None,
+    time_budget: float | None = None,
     resume: RunStore | None = None,
 ) -> Fit:
     """Find a good kernel for ``logdensity``, say what it is worth, and draw with it.
@@ -83,8 +100,12 @@ def fit(
 
     Chains of the final run go on 4 and then 16 times as long, thinned to the same number of draws,
     while they disagree, miss an end of a funnel or are held in a far end. If they still do, NUTS
-    draws where it is a choice. Ctrl-C while draws are made, or NUTS is compared after them, ends
-    that: the draws that are there are returned, and the verdict says so.
+    draws where it is a choice.
+
+    A stop returns what is there, and the verdict says so: Ctrl-C, the end of ``time_budget``, or a
+    ``progress`` that returns True, in any stage. During the search the best kernel so far draws for
+    a few seconds; during the draws those that are there are returned. Compiled code runs in pieces
+    of about half a second, after which a stop is heard.
 
     Args:
         logdensity: Maps one position, any pytree of arrays like ``init``, to its unnormalised log
@@ -106,9 +127,11 @@ def fit(
             ``jax_enable_x64`` does not matter and does not change.
         on_failure: What to do where the verdict is *failed*: "warn" (a `FitFailedWarning` that
             names the first problem; the log repeats it), "raise" or "ignore".
-        progress: Called with every `Progress` event.
+        progress: Called with every `Progress` event; it may return True to stop. None: a bar where
+            stderr is a terminal, or in a notebook; False: nothing; True: a bar.
+        time_budget: Seconds for everything; None: no limit. Warm-up and search have 70 % of them.
         resume: Keeps what is finished in a folder and goes on from it:
-            `capriole.runs.CheckpointedFit`. Ctrl-C is then raised, and the same call goes on.
+            `capriole.runs.CheckpointedFit`. A stop is then raised, and the same call goes on.
 
     Returns:
         Draws, verdict and kernel.
@@ -116,7 +139,9 @@ def fit(
     Raises:
         ValueError: A log density, init or number that cannot work.
         FitFailedError: The verdict is *failed*, and ``on_failure`` is "raise".
-        KeyboardInterrupt: Ctrl-C before there are draws, or in a run that can go on.
+        KeyboardInterrupt: A stop before the first window of the warm-up was whole, or in a run that
+            can go on.
+        TimeoutError: ``time_budget`` ended before the first window of the warm-up was whole.
         capriole.runs.RunFolderError: The folder of ``resume`` holds another run.
         capriole.runs.CheckpointError: A stored part of that run is damaged.
 
@@ -145,18 +170,20 @@ def fit(
     keys = [jax.random.fold_in(root, i) for i in range(6)]
     chains = settings.num_warmup_chains
     starts = {"num_chains": chains, "num_more": EXPLORATORY_RATIO * chains}
-    target, position = prepare(logdensity, init, keys[0], spread=spread, **starts)
-    progress = keeper.begin(_config(seed, position, settings), position, progress)
-    found = keeper.search(target, lambda: search(keys[1:5], target, position, settings, progress))
-    run = _Run(keys[4:6], repr(seed), target, settings, keeper, progress)
-    found, drawn = run.draw_chosen(found)
-    if found.is_direct and drawn.completed and fatal(drawn.problems) and not keeper.has_verdict:
-        found = _searched_again(keys[1:5], found, drawn, target, position, run)
-        found, drawn = run.draw_chosen(found)
-    in_need = settings.num_effective is not None and fatal(drawn.problems)
-    # After Ctrl-C nothing more is measured.
-    if drawn.completed and (settings.compare or in_need):
-        found, drawn = run.compared(found, drawn)
+    with watched(progress, time_budget) as (stop, bar):
+        show = _heeded(stop, bar, keeper)
+        target, position = prepare(logdensity, init, keys[0], spread=spread, **starts)
+        with telling(keeper.begin(_config(seed, position, settings), position, show)) as progress:
+            found = _searched(stop, keys, target, position, settings, keeper, progress)
+            run = _Run(keys[4:6], repr(seed), target, settings, keeper, progress)
+            found, drawn = run.draw_chosen(found)
+            if found.is_direct and run.may_search_again(drawn):
+                found = _searched_again(keys[1:5], found, drawn, target, position, run)
+                found, drawn = run.draw_chosen(found)
+            in_need = settings.num_effective is not None and fatal(drawn.problems)
+            # After a stop nothing more is measured.
+            if drawn.completed and (settings.compare or in_need):
+                found, drawn = run.compared(found, drawn)
     verdict = _verdict(found, drawn, settings, repr(seed))
     kernel = None if found.uses_nuts else found.kernel
     tree = keeper.finish(_stamped(drawn.tree, verdict), verdict)
@@ -178,6 +205,52 @@ def _searched_again(
     again = again._replace(spent=Cost.of(again.spent, found.spent, drawn.spent, drawn.run))
     again = again.with_note(NoteKind.NOT_DIRECT, f"draws of the direct way did not pass: {why}")
     return run.keeper.searched_again(target, again)
+
+
+def _heeded(stop: Stop, show: OnProgress, keeper: RunStore) -> OnProgress:
+    """The callback, which stops the fit by returning True; told that the checks begin."""
+    if show is None:
+        return None
+
+    def heeded(event: Progress) -> None:
+        if show(event) is True:
+            stop.request()
+        check_stop()
+
+    # A run that can go on must have its folder before it is stopped.
+    with suppress(*[KeyboardInterrupt] * keeper.resumable):
+        heeded(Progress("checks", 0, 0, 0.0, {}))
+    return heeded
+
+
+def _searched(
+    stop: Stop,
+    keys: Sequence[Key],
+    target: AbstractLogDensity,
+    position: Vector,
+    settings: Settings,
+    keeper: RunStore,
+    progress: OnProgress,
+) -> SearchResult:
+    """What the search finds, or found before; it has a share of the time budget."""
+    budget = stop.time_budget
+    options: dict[str, Any] = {} if keeper.resumable else {"partial": True}
+
+    def find() -> SearchResult:
+        _say_cost(target, position, settings)
+        return search(keys[1:5], target, position, settings, progress, **options)
+
+    if keeper.resumable:
+        return keeper.search(target, find)
+    share = None if budget is None else max(THRESHOLDS.search_share * budget - stop.seconds, 1e-3)
+    with Stop(time_budget=share, signals=()) as inner:
+        try:
+            return keeper.search(target, find)
+        except KeyboardInterrupt as error:
+            nothing = "before the first window of the warm-up was whole: nothing is there"
+            if inner.out_of_time or stop.out_of_time:
+                raise TimeoutError(f"time_budget={budget:g} s ended {nothing}; give more") from None
+            raise KeyboardInterrupt(*(error.args or (f"stopped {nothing}",))) from None
 
 
 def _config(seed: int | Key, position: Vector, settings: Settings) -> dict[str, Any]:
@@ -223,7 +296,24 @@ class _Run:
         self.seed, self.target, self.settings = seed, target, settings
         self.keeper, self.progress = keeper, progress
 
+    def may_search_again(self, drawn: _Drawn) -> bool:
+        """Whether draws of the direct way did not pass, so that the whole search is due."""
+        failed = drawn.completed and bool(fatal(drawn.problems))
+        return failed and not self.keeper.has_verdict
+
     def draw_chosen(self, found: SearchResult) -> tuple[SearchResult, _Drawn]:
+        """Draws of what was chosen; after a stop as many as take a few seconds."""
+        try:
+            check_stop()
+            return self._draw_or_replace(found)
+        except KeyboardInterrupt:
+            if self.keeper.resumable or found.kernel is None:
+                raise
+        found = found._replace(chosen=found.best_candidate)
+        with Stop(alone=True, signals=()):
+            return found, self.draw(found, StoppedSampler)
+
+    def _draw_or_replace(self, found: SearchResult) -> tuple[SearchResult, _Drawn]:
         """Draws of what was chosen; of the best candidate where NUTS was and raises an error."""
         if not found.uses_nuts or found.kernel is None:
             return found, self.draw(found)
@@ -236,12 +326,12 @@ class _Run:
             self.keeper.compared(self.target, found)
             return found, self.draw(found)
 
-    def draw(self, found: SearchResult) -> _Drawn:
+    def draw(self, found: SearchResult, kind: type[KernelSampler] = KernelSampler) -> _Drawn:
         """Draws of what was chosen."""
         if found.uses_nuts or found.kernel is None:
             return self.draw_nuts(found)
         start = jnp.asarray(from_user(found.kernel.target, np.asarray(found.starts)))
-        sampler = KernelSampler(
+        sampler = kind(
             self.key,
             found.kernel,
             start,
@@ -277,6 +367,7 @@ class _Run:
         """
         if found.compared is None:
             try:
+                begin_stage("compare with NUTS")
                 found = with_nuts(self.nuts_key, self.target, found)
             except KeyboardInterrupt:
                 return self._interrupted(found, "interrupted while NUTS was measured"), drawn
@@ -382,7 +473,8 @@ def _of_nuts(
     problems = _nuts_problems(final, draws, target, found.warmup) + check.problems
     problems += _too_few(final, settings)
     if not final.completed:
-        problems.append(_interrupted(_CUT_SHORT))
+        text = f"interrupted after {final.position.shape[1]} draws per chain"
+        problems.append(_interrupted(_CUT_SHORT if draws.completed else text))
     return _Drawn(
         tree=to_tree(target, final.position, {}, attributes),
         problems=tuple(problems),
@@ -392,6 +484,14 @@ def _of_nuts(
         spent=final.spent,
         run=Cost(draws.num_gradients, draws.seconds, 0.0),
     )
+
+
+def _say_cost(target: AbstractLogDensity, position: Vector, settings: Settings) -> None:
+    """Say what gradients cost and what the search may take, if somebody hears it."""
+    if is_told():
+        chains = settings.num_warmup_chains
+        seconds = gradient_seconds(target, jnp.asarray(np.asarray(position)[:, :chains]))
+        say_note(expected_cost(seconds, chains, EXPLORATORY_RATIO * chains))
 
 
 def _checked(position: np.ndarray, warmup: WarmupFacts) -> ReferenceCheck:

@@ -244,6 +244,11 @@ class SearchContext:
         return jnp.asarray(found, self.warmup.position.dtype)
 
     @property
+    def is_left(self) -> bool:
+        """Whether a note says that the direct way does not suffice."""
+        return any(note.kind is NoteKind.NOT_DIRECT for note in self.notes)
+
+    @property
     def is_multimodal(self) -> bool:
         """Whether chains of the warm-up sat in several modes."""
         return self.warmup.is_multimodal

@@ -13,14 +13,14 @@ from ..adaptation import CHUNK, start_state
 from ..coordinates import draws_and_lp_to_user
 from ..diagnostics import Marginal, Problem, rhat_limit, sticky_tails, tail_problems
 from ..kernels import AbstractLogDensity, AbstractTransition, ChainState, Key, Vector, per_chain
-from ..runtime import CompileClock, OnProgress, Progress
+from ..runtime import CompileClock, OnProgress, Progress, begin_stage
 from ..sampling import CountedDraws, Draws, Record, draw_chains
 from ._budget import Cost
 from ._candidate import KernelMetrics
 from ._evaluation import metrics_of
 from ._search import SearchResult
 from ._settings import Settings
-from ._thresholds import DIRECT, RUN_MULTIPLIERS, WARMUP_DRAWS
+from ._thresholds import DIRECT, LEAST_DRAWS, RUN_MULTIPLIERS, THRESHOLDS, WARMUP_DRAWS
 from ._verdict import Verdict
 from .proposers._nuts import TARGET_ACCEPTANCES, draw_nuts
 
@@ -333,6 +333,7 @@ class KernelSampler:
         self.at = keeper.point(self.kernel, start, lambda: self._warm_up(start))
 
     def _warm_up(self, start: Vector) -> PassState:
+        begin_stage("final warmup")
         state, key = start_state(self.kernel, start), jax.random.fold_in(self.key, 2)
         if not self.num_warmup:
             return PassState(0, state, Cost())
@@ -355,11 +356,14 @@ class KernelSampler:
 
     def run(self) -> Final:
         """The draws of the current pass."""
+        begin_stage(phase_of(RUN_MULTIPLIERS[self.at.round]))
         pass_key = jax.random.fold_in(self.key, 3 + self.at.round)
         draws = self.keeper.draws(
             self.at, pass_key, self.kernel, num_draws=self.num_draws, progress=self.progress
         )
         drawn, position = time.perf_counter(), draws.record.position
+        if not draws.completed and position.shape[1] < LEAST_DRAWS:
+            raise KeyboardInterrupt
         metrics = metrics_of(draws, position)
         missed = tail_problems(position, self.marginals)
         rates, diverging = draws.record.acceptance_rate, draws.record.diverging
@@ -391,6 +395,29 @@ class KernelSampler:
     def settle(self) -> None:
         """Tell the keeper that this pass is the one to keep."""
         self.keeper.reached(self.at._replace(settled=True))
+
+
+class StoppedSampler(KernelSampler):
+    """A frozen kernel for a few seconds: the draws after a stop before which there were none.
+
+    Its short warm-up is timed, and says how many draws there will be, `LEAST_DRAWS` at least.
+    """
+
+    def _warm_up(self, start: Vector) -> PassState:
+        state, key = start_state(self.kernel, start), jax.random.fold_in(self.key, 2)
+        timed = draw_chains(key, self.kernel, state, num_draws=LEAST_DRAWS, chunk_size=CHUNK)
+        fitting = LEAST_DRAWS * THRESHOLDS.stopped_seconds / max(timed.seconds, 1e-9)
+        more = min(WARMUP_DRAWS, int(fitting / 4)) - LEAST_DRAWS
+        self.num_draws = max(LEAST_DRAWS, min(self.num_draws, int(fitting) - LEAST_DRAWS - more))
+        if more <= 0:
+            return PassState(0, timed.state, Cost.of(timed))
+        options = {"num_draws": more, "first_step": LEAST_DRAWS, "chunk_size": CHUNK}
+        rest = draw_chains(key, self.kernel, timed.state, **options)  # type: ignore[arg-type]
+        return PassState(0, rest.state, Cost.of(timed, rest))
+
+    def run(self) -> Final:
+        """The draws, of a run that was stopped."""
+        return super().run()._replace(completed=False)
 
 
 class NutsSampler:
@@ -433,6 +460,7 @@ class NutsSampler:
     def run(self) -> Final:
         """The draws of the current pass, thinned."""
         thin, key = RUN_MULTIPLIERS[self.round], jax.random.fold_in(self.key, 9 + self.round)
+        begin_stage(f"{phase_of(thin)} with NUTS")
         run = draw_nuts(
             key,
             self.target,
@@ -443,10 +471,13 @@ class NutsSampler:
         # Passes that diverged are not made again, four times as long.
         self.acceptance = run.settings.get("target_acceptance", self.acceptance)
         kept = run.position[:, thin - 1 :: thin]
+        if not run.completed and (self.resumable or kept.shape[1] < LEAST_DRAWS):
+            raise KeyboardInterrupt
         missed = tail_problems(kept, self.marginals)
         if run.acceptance is not None and run.diverging is not None:
-            shape = (len(kept), -1, thin)
-            rates, diverging = run.acceptance.reshape(shape), run.diverging.reshape(shape)
+            shape, whole = (len(kept), -1, thin), thin * kept.shape[1]
+            rates = run.acceptance[:, :whole].reshape(shape)
+            diverging = run.diverging[:, :whole].reshape(shape)
             missed += sticky_tails(
                 kept, rates.mean(axis=2), diverging.sum(axis=2), may_fail=not self.is_multimodal
             )
@@ -458,7 +489,7 @@ class NutsSampler:
             thin=thin,
             spent=spent,
             check_seconds=0.0,
-            completed=True,
+            completed=run.completed,
             peer=run._replace(position=kept),
         )
 

@@ -23,15 +23,16 @@ from ..kernels import (
     Vector,
     second_derivatives,
 )
-from ..runtime import OnProgress
+from ..runtime import OnProgress, begin_stage, check_stop
 from ._budget import Account, Budget, Cost, Stage
-from ._candidate import NUTS, SamplerReport
+from ._candidate import NUTS, Kind, SamplerReport
 from ._context import Note, NoteKind, SearchContext, Stream, WarmupFacts
 from ._selection import choose, may_be_chosen
 from ._settings import Settings
 from ._thresholds import DIRECT, THRESHOLDS
 from .proposers import PROPOSERS, DirectRotation, Nuts
 from .proposers._nuts import CHAINS, measure_nuts
+from .proposers._rotations import plain_rotation
 
 
 class Proposer(Protocol):
@@ -111,6 +112,8 @@ def search(
     settings: Settings,
     progress: OnProgress,
     proposers: Sequence[Proposer] = PROPOSERS,
+    *,
+    partial: bool = False,
 ) -> SearchResult:
     """The best kernel for ``target`` that a warm-up from ``position`` leads to.
 
@@ -122,29 +125,43 @@ def search(
         progress: Whom to tell.
         proposers: Who proposes candidates, in this order; one must propose a
             rotation, or jumps that need none.
+        partial: Whether a search that is stopped chooses among what it has found, with a note.
 
     Returns:
         What was chosen, all samplers as measured, and what that took.
 
     Raises:
+        KeyboardInterrupt: It was stopped, and is not ``partial`` or has found nothing yet.
         ValueError: The density has no finite integral along some line.
     """
     with Budget() as budget:
         notes: tuple[Note, ...] = ()
         if settings.num_effective is not None:
-            context = _directly(keys, target, position, settings, progress, budget)
-            if not context.notes:
+            context = _directly(keys, target, position, settings, progress, budget, partial)
+            if not context.is_left:
                 return _chosen(context)._replace(is_direct=True)
             for candidate in context.candidates:
                 budget.absorb(candidate.account)
             notes = context.notes
+        begin_stage("warmup")
         with budget.stage("warm-up"):
-            warmup = _warm_up(keys[0], target, position, settings, progress, budget)
+            warmup = _warm_up(keys[0], target, position, settings, progress, budget, partial)
         context = SearchContext(target, settings, budget, *keys[1:4], progress, warmup, (), notes)
+        if not warmup.completed:
+            return _chosen(_stopped(context, "warmup"))
         context = _with_second_derivatives(context)
         for proposer in proposers:
-            with budget.stage(proposer.name, proposer.cost(context)):
-                context = proposer.propose(context)
+            expected = proposer.cost(context)
+            try:
+                if expected.num_gradients:
+                    begin_stage(proposer.name, expected.seconds)
+                check_stop()
+                with budget.stage(proposer.name, expected):
+                    context = proposer.propose(context)
+            except KeyboardInterrupt:
+                if not partial:
+                    raise
+                return _chosen(_stopped(context, proposer.name))
         return _chosen(context)
 
 
@@ -155,9 +172,11 @@ def _directly(
     settings: Settings,
     progress: OnProgress,
     budget: Budget,
+    partial: bool,
 ) -> SearchContext:
     """A short warm-up and one rotation; notes say why that does not suffice."""
     start = position[:, : max(settings.num_chains, DIRECT.fewest_chains)]
+    begin_stage("short warmup")
     try:
         key = jax.random.fold_in(keys[0], Stream.DIRECT)
         with budget.stage("short warm-up"):
@@ -171,9 +190,18 @@ def _directly(
         text = f"chains of the short warm-up disagreed (R-hat {warmup.rhat_max:.3g})"
         return context.with_notes(NoteKind.NOT_DIRECT, text)
     direct = DirectRotation()
-    with budget.stage(direct.name, direct.cost(context)):
-        context = direct.propose(context)
-    return context if context.notes else _with_modes_searched(keys[0], context, position)
+    try:
+        begin_stage(direct.name)
+        with budget.stage(direct.name, direct.cost(context)):
+            context = direct.propose(context)
+        if context.is_left:
+            return context
+        begin_stage("search for modes")
+        return _with_modes_searched(keys[0], context, position)
+    except KeyboardInterrupt:
+        if not partial:
+            raise
+        return _stopped(context, direct.name)
 
 
 def _with_modes_searched(key: Key, context: SearchContext, position: Vector) -> SearchContext:
@@ -191,6 +219,15 @@ def _with_modes_searched(key: Key, context: SearchContext, position: Vector) -> 
     return context
 
 
+def _stopped(context: SearchContext, stage: str) -> SearchContext:
+    """The context of a search that was stopped in a stage, with a kernel at least, and a note."""
+    text = f"stopped in the stage {stage!r}: what it and later stages would have found is missing"
+    context = context.with_notes(NoteKind.INTERRUPTED, text)
+    if any(c.kind is not Kind.NUTS for c in context.candidates):
+        return context
+    return context.with_candidates((*context.candidates, plain_rotation(context)))
+
+
 def _warm_up(
     key: Key,
     target: AbstractLogDensity,
@@ -198,17 +235,21 @@ def _warm_up(
     settings: Settings,
     progress: OnProgress,
     budget: Budget,
+    partial: bool,
 ) -> WarmupResult:
     """The warm-up; where its chains disagree, or leave the numbers, the density may be improper."""
     chains = settings.num_warmup_chains
     try:
-        warmup = explore(key, target, position, num_chains=chains, progress=progress)
+        warmup = explore(
+            key, target, position, num_chains=chains, progress=progress, partial=partial
+        )
     except (ValueError, np.linalg.LinAlgError):
         refuse_improper(target, position)
         raise
-    warmup = search_modes(jax.random.fold_in(key, 2000), target, position, warmup)
+    if warmup.completed:
+        warmup = search_modes(jax.random.fold_in(key, 2000), target, position, warmup)
     budget.common.add(warmup)
-    if not warmup.agreed:
+    if warmup.completed and not warmup.agreed:
         budget.common.charge(refuse_improper(target, position))
     return warmup
 

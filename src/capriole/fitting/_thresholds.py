@@ -46,6 +46,9 @@ class Thresholds:
             modes of weights 0.2 and 0.8 have 0.15.
         pcn_held_ratio: Ratio of acceptance rates from typical and from the worst positions above
             which chains of a Crank-Nicolson move may be held.
+        search_share: Share of a time budget that warm-up and search have; the draws have the rest.
+        stopped_seconds: Seconds of the draws that follow a stop before there were any: long enough
+            for a thousand of most densities, short enough to wait for.
         telling_ess: Share of thinned draws that are effective below which a run tells the rate.
     """
 
@@ -68,6 +71,8 @@ class Thresholds:
     least_mode_share: float = 1e-4
     good_jump_rate: float = 0.1
     pcn_held_ratio: float = 4.0
+    search_share: float = 0.7
+    stopped_seconds: float = 3.0
     telling_ess: float = 0.8
 
 
@@ -127,6 +132,8 @@ SHORT = LADDER[:4]
 """The lengths that are tried before a transport map: where a map helps, longer ones do not pay."""
 RUN_MULTIPLIERS = (1, 4, 16)
 """How many times as long the passes of a final run are, thinned to as many draws."""
+LEAST_DRAWS = 8
+"""Draws of each chain at least: R-hat is not defined for fewer."""
 WARMUP_DRAWS = 200
 """Draws that are left out of runs which start far out on purpose."""
 EXPLORATORY_RATIO = 3

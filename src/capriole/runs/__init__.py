@@ -1,4 +1,4 @@
-"""Runs on disk: folders, checkpoints, stored draws, and clean stops. No file is ever executed.
+"""Runs on disk: folders, checkpoints, stored draws. No file is ever executed.
 
 Read in this order:
 
@@ -7,7 +7,6 @@ Read in this order:
 - `_layout` and `_store`: draws on disk, their checks, and how they grow;
 - `_coordinates`: what other readers than capriole need in a store;
 - `_folder`: the folder that holds everything, and its lock;
-- `_stop`: signals and time budgets;
 - `_training`: `capriole.train` with checkpoints;
 - `_writer` and `_sampling`: `capriole.sample` with draws on disk;
 - `_found` and `_fit`: `capriole.fit` with both.
@@ -25,12 +24,10 @@ from ._files import RunFolderError, read_json, size
 from ._fit import CheckpointedFit
 from ._folder import RunFolder, clear
 from ._sampling import StoredDraws, draw_chains_to_disk
-from ._stop import EXIT_OUT_OF_TIME, Stop
 from ._store import DrawStore, open_draws
 from ._training import CheckpointedTrainer
 
 __all__ = [
-    "EXIT_OUT_OF_TIME",
     "Checkpoint",
     "CheckpointError",
     "CheckpointedFit",
@@ -39,7 +36,6 @@ __all__ = [
     "DrawStore",
     "RunFolder",
     "RunFolderError",
-    "Stop",
     "StoredDraws",
     "check_fingerprint",
     "clear",

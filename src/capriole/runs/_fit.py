@@ -82,7 +82,8 @@ class CheckpointedFit(RunStore):
         self._check_space(config["num_draws"])
 
         def watched(event: Any) -> None:
-            self.folder.metrics.write(event)
+            if event.metrics:  # the others are for people
+                self.folder.metrics.write(event)
             if progress is not None:
                 progress(event)
 

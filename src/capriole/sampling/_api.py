@@ -10,7 +10,7 @@ import jax
 from ..coordinates import from_user, in_coordinates_of, users, without_maps
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, State, Vector
 from ..models import check_count, check_starts, flat_starts, kernel_precision, prepared
-from ..runtime import Devices, Progress, entry_point, precision_context
+from ..runtime import Devices, Progress, entry_point, precision_context, shows_progress
 from ._draw import Record, draw_chains
 from ._hmc_warmup import run_hmc_warmup
 from ._initial import as_key, prepare
@@ -23,6 +23,7 @@ log = logging.getLogger("capriole")
 
 
 @entry_point
+@shows_progress
 def sample(
     transition: AbstractTransition,
     init: Any = None,
@@ -36,7 +37,7 @@ def sample(
     spread: float = 1.0,
     chunk_size: int = 200,
     devices: Devices | None = None,
-    progress: Callable[[Progress, Record], None] | None = None,
+    progress: Callable[[Progress, Record], Any] | bool | None = None,
 ) -> "xarray.DataTree":
     """Draw from the target of a frozen kernel.
 
@@ -60,7 +61,8 @@ def sample(
         spread: standard deviation of the starts around ``init``, in its units.
         chunk_size: draws per compiled chunk.
         devices: devices to divide the chains evenly over, for example ``jax.devices()``.
-        progress: called after every chunk with its draws.
+        progress: called after every chunk with its draws; it may return True to stop. None: a bar
+            where stderr is a terminal, or in a notebook; False: nothing; True: a bar.
 
     Returns:
         A tree in ArviZ's layout. ``posterior`` has one variable per leaf of the user's pytree, dims

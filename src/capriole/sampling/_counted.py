@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..kernels import AbstractLogDensity, Key, value_and_grad
+from ..runtime import Pace, pulse
 
 MANY_OPERATIONS = 10_000
 """Floating-point operations of a gradient above which chains run side by side on a CPU.
@@ -35,6 +36,7 @@ class CountedDraws(NamedTuple):
         settings: what the adaptation found, plain Python values.
         acceptance: acceptance rate of the step that led to each draw; None if it is not known.
         diverging: whether that step diverged; None if it is not known.
+        completed: False if the draws are fewer, as the run was stopped.
     """
 
     position: Float[np.ndarray, "chains draws dim"]
@@ -48,6 +50,7 @@ class CountedDraws(NamedTuple):
     settings: dict[str, Any]
     acceptance: Float[np.ndarray, "chains draws"] | None = None
     diverging: Bool[np.ndarray, "chains draws"] | None = None
+    completed: bool = True
 
 
 class CountedRecord(NamedTuple):
@@ -73,11 +76,13 @@ class Timed(NamedTuple):
         result: what the function returned.
         seconds: time that it ran.
         compile_seconds: time that its program took to compile.
+        completed: False if it was stopped.
     """
 
     result: Any
     seconds: float
     compile_seconds: float
+    completed: bool = True
 
 
 class LeapfrogCount(NamedTuple):
@@ -139,6 +144,56 @@ def timed(function: Callable, *args: Any) -> Timed:
     return Timed(result, end - middle, middle - begin)
 
 
+def timed_loop(
+    piece: Callable[[Any, Array, Array], tuple[Any, Any]],
+    carry: Any,
+    num_steps: int,
+    *,
+    before: int = 0,
+    total: int | None = None,
+    capacity: int | None = None,
+) -> Timed:
+    """`timed` for a loop, which runs in pieces of about half a second and hears a stop.
+
+    Args:
+        piece: maps a carry, the first step and a number of steps to the next carry, of the same
+            types, and a record whose second axis is steps, or an empty one.
+        carry: the first carry.
+        num_steps: steps in all.
+        before: steps that progress counts before these.
+        total: steps that progress counts in all; None: ``before + num_steps``.
+        capacity: most steps of a piece; None: any number.
+
+    Returns:
+        The last carry and the whole record, on the host, with times in seconds.
+
+    Raises:
+        KeyboardInterrupt: it was stopped before there was a record.
+    """
+    carry = jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), carry)  # no weak types
+    begin = time.perf_counter()
+    program = jax.jit(piece).lower(carry, jnp.asarray(0), jnp.asarray(1)).compile()
+    compiled = time.perf_counter()
+    pace, done, records, seconds, completed = Pace(), 0, list[Any](), 0.0, True
+    while done < num_steps:
+        try:
+            pulse(before + done, total or before + num_steps)
+        except KeyboardInterrupt:
+            if not jax.tree.leaves(records):
+                raise
+            completed = False
+            break
+        size = min(pace.next(num_steps - done), capacity or num_steps)
+        start = time.perf_counter()
+        carry, record = jax.block_until_ready(program(carry, jnp.asarray(done), jnp.asarray(size)))
+        pace.took(size, time.perf_counter() - start)
+        seconds += time.perf_counter() - start
+        records.append(jax.tree.map(lambda leaf, size=size: np.asarray(leaf)[:, :size], record))
+        done += size
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *records)
+    return Timed((carry, whole), seconds, compiled - begin, completed)
+
+
 def collect(
     warmup: Timed, sampling: Timed, warmup_gradients: int, settings: dict[str, Any]
 ) -> CountedDraws:
@@ -167,6 +222,7 @@ def collect(
         settings={**settings, "gradients_per_draw": num_gradients / record.is_divergent.size},
         acceptance=record.acceptance_rate.T,
         diverging=record.is_divergent.T,
+        completed=sampling.completed,
     )
 
 

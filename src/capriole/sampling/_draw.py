@@ -5,6 +5,7 @@ together, chains leading. So draws are the same bit for bit for any chunk size a
 and no key is both split and folded.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -17,12 +18,15 @@ from ..kernels import AbstractTransition, ChainState, Info, Key, Vector, on_devi
 from ..runtime import (
     CompileClock,
     Devices,
+    Pace,
     Progress,
     check_devices,
+    check_stop,
     copied,
     divided,
     in_precision,
     own,
+    pulse,
     whole,
 )
 
@@ -204,8 +208,12 @@ def draw_chunks(
     first_step: int = 0,
     chunk_size: int = 200,
     devices: Devices | None = None,
+    pace: Pace | None = None,
 ) -> Iterator[tuple[ChainState, Record]]:
     """The loop of `draw_chains`, chunk by chunk, in the precision of ``state``.
+
+    On one device a chunk runs in pieces of about half a second, after each of which a stop is
+    heard. The draws are the same.
 
     Args:
         key: random key of the whole run.
@@ -216,12 +224,15 @@ def draw_chunks(
         first_step: steps already taken with this key.
         chunk_size: draws per chunk.
         devices: devices to divide the chains evenly over.
+        pace: length of the pieces as far as it is known, for a caller that tells of its own
+            progress; None: it is found out, and the pieces are told of.
 
     Returns:
         An iterator over the state reached, divided over ``devices``, and the draws of this
-        process's chains: fields (draws, ..., chains).
+        process's chains: fields (draws, ..., chains). A chunk that is stopped is shorter.
 
     Raises:
+        KeyboardInterrupt: it is time to stop; what was drawn has been yielded.
         ValueError: a number is not positive, or the state has no axis of chains.
     """
     if num_draws < 1 or thin < 1 or chunk_size < 1:
@@ -231,7 +242,8 @@ def draw_chunks(
         )
     if state.position.ndim != 2:
         raise ValueError(f"positions must have shape (dim, chains), got {state.position.shape}")
-    chunks = _chunks(key, transition, state, num_draws, thin, first_step, chunk_size, devices)
+    limits = num_draws, thin, first_step, chunk_size
+    chunks = _chunks(key, transition, state, *limits, devices, pace)
     return in_precision(state.position.dtype, chunks)
 
 
@@ -244,20 +256,44 @@ def _chunks(
     first_step: int,
     chunk_size: int,
     devices: Devices | None,
+    pace: Pace | None,
 ) -> Iterator[tuple[ChainState, Record]]:
     if devices is not None:
         check_devices(devices, state.position.shape[1])
         key, state = copied(key, devices), divided(state, devices)
         transition = on_devices(transition, devices)
+    before, tells = first_step // thin, pace is None
+    pace = Pace() if pace is None else pace
     for done in range(0, num_draws, chunk_size):
-        length = min(chunk_size, num_draws - done)
-        limits = jnp.asarray(first_step + done * thin, jnp.int32), jnp.asarray(length)
-        if devices is not None:
-            limits = copied(limits, devices)
-        state, packed = _chunk(key, transition, state, *limits, thin, chunk_size)
-        if devices is not None:
-            packed = divided(packed, devices)  # changes only what is the same for all chains
-        yield state, _unpacked(_Packed(*(own(kept)[:length] for kept in packed)))
+        length, drawn, pieces = min(chunk_size, num_draws - done), 0, list[_Packed]()
+        while drawn < length:
+            try:
+                if tells and done + drawn:  # a run that goes on makes one step at least
+                    pulse(before + done + drawn, before + num_draws)
+                elif done + drawn:
+                    check_stop()
+            except KeyboardInterrupt:
+                if pieces:
+                    yield state, _joined(pieces)
+                raise
+            size = pace.next(length - drawn) if devices is None else length
+            first = first_step + (done + drawn) * thin
+            limits = jnp.asarray(first, jnp.int32), jnp.asarray(size)
+            if devices is not None:
+                limits = copied(limits, devices)
+            begun = time.perf_counter()
+            state, packed = _chunk(key, transition, state, *limits, thin, chunk_size)
+            if devices is not None:
+                packed = divided(packed, devices)  # changes only what is the same for all chains
+            pieces.append(_Packed(*(own(kept)[:size] for kept in packed)))
+            pace.took(size, time.perf_counter() - begun)
+            drawn += size
+        yield state, _joined(pieces)
+
+
+def _joined(pieces: list[_Packed]) -> Record:
+    """The record of all pieces of a chunk."""
+    return _unpacked(_Packed(*map(np.concatenate, zip(*pieces, strict=True))))
 
 
 def draw_chains(

@@ -1,7 +1,7 @@
 """BlackJAX's NUTS with Stan's window adaptation, gradients counted."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,21 +13,24 @@ from ..runtime import precision_context
 from ._counted import (
     CountedDraws,
     CountedRecord,
+    Timed,
     chain_keys,
     check_batch_starts,
     collect,
     draws_first,
     hmc_record,
-    leapfrogs_only,
     over_chains,
     plain,
-    timed,
+    timed_loop,
     total,
     worth_vectorising,
 )
+from ._stan_windows import Adapting, StanWindows
 
 TARGET_ACCEPTANCE = 0.8
 """Mean acceptance rate that the step size is adapted to: Stan's default."""
+MOST_DRAWS_AT_ONCE = 256
+"""Draws of a compiled piece at most: its record must fit into memory."""
 _DIVERGENT = 1000.0
 """Energy difference of a divergence: no rounding makes a kinetic energy as negative as that."""
 
@@ -48,6 +51,9 @@ def nuts(
     start is reused. The gradient at each start of a chain counts as warm-up. Chains run side by
     side or one after another, as `worth_vectorising` advises: seconds differ, gradients do not.
 
+    A stop is heard between pieces of about half a second. The draws that are there are then
+    returned, with ``completed`` False.
+
     Args:
         key: random key.
         logdensity: the log density.
@@ -60,49 +66,86 @@ def nuts(
     Returns:
         The draws with their costs.
 
+    Raises:
+        KeyboardInterrupt: it was stopped before the first draw.
+
     References:
         Hoffman and Gelman 2014, The No-U-Turn Sampler, algorithm 6.
         Phan, Pradhan and Jankowiak 2019, arXiv:1912.11554: the iterative tree.
     """
-    import blackjax
-
-    warmup = blackjax.window_adaptation(
-        SimpleNamespace(init=blackjax.nuts.init, build_kernel=_build_kernel),
+    windows = StanWindows(
         logdensity,
-        is_mass_matrix_diagonal=not dense,
-        target_acceptance_rate=target_acceptance,
-        adaptation_info_fn=leapfrogs_only,
+        _build_kernel(),
+        num_steps=num_warmup,
+        dense=dense,
+        target_acceptance=target_acceptance,
     )
-
-    kernel = _build_kernel()
-
-    def adapt(key: Key, position: Array) -> tuple[Any, Array, Array, Array]:
-        (state, found), info = warmup.run(key, position, num_warmup)
-        return state, found["step_size"], found["inverse_mass_matrix"], info.num_integration_steps
-
-    def sample(key: Key, state: Any, step_size: Array, metric: Array) -> CountedRecord:
-        def step(state: Any, t: Array) -> tuple[Any, CountedRecord]:
-            return hmc_record(
-                *kernel(jax.random.fold_in(key, t), state, logdensity, step_size, metric)
-            )
-
-        return jax.lax.scan(step, state, jnp.arange(num_draws))[1]
-
     chains, vectorised = starts.shape[1], worth_vectorising(logdensity, starts[:, 0])
     warmup_key, sample_key = jax.random.split(key)
-    first = timed(over_chains(adapt, vectorised), chain_keys(warmup_key, chains), starts.T)
-    states, step_size, metric, steps = first.result
-    second = timed(
-        over_chains(sample, vectorised), chain_keys(sample_key, chains), states, step_size, metric
-    )
-    second = second._replace(result=draws_first(second.result))
+    first = _adapted(windows, chain_keys(warmup_key, chains), starts.T, num_draws, vectorised)
+    ready = jax.vmap(windows.final)(first.result)
+    second = _drawn(windows, chain_keys(sample_key, chains), ready, num_draws, vectorised)
     settings = {
-        "step_size": plain(step_size),
+        "step_size": plain(ready[1]),
         "metric": "dense" if dense else "diagonal",
         "target_acceptance": target_acceptance,
         "vectorised": vectorised,
     }
-    return collect(first, second, total(steps) + chains, settings)
+    return collect(first, second, total(first.result.num_gradients) + chains, settings)
+
+
+def _adapted(
+    windows: StanWindows, keys: Key, starts: Array, num_draws: int, vectorised: bool
+) -> Timed:
+    """Chains (chains, ...) at the end of their adaptation."""
+
+    def piece(key: Key, chain: Adapting, first: Array, size: Array) -> Adapting:
+        keys = windows.keys(key)
+        return jax.lax.fori_loop(
+            first, first + size, lambda t, chain: windows.step(keys[t], chain, t), chain
+        )
+
+    def every(chains: Adapting, first: Array, size: Array) -> tuple[Adapting, tuple]:
+        return over_chains(lambda key, chain: piece(key, chain, first, size), vectorised)(
+            keys, chains
+        ), ()
+
+    chains = jax.jit(over_chains(windows.init, vectorised))(starts)
+    if not windows.num_steps:
+        return Timed(chains, 0.0, 0.0)
+    total = windows.num_steps + num_draws
+    run = timed_loop(every, chains, windows.num_steps, total=total)
+    return run._replace(result=run.result[0])
+
+
+def _drawn(
+    windows: StanWindows, keys: Key, ready: tuple, num_draws: int, vectorised: bool
+) -> Timed:
+    """The `CountedRecord` of the draws, draws leading."""
+    states, step_size, metric = ready
+    capacity = min(num_draws, MOST_DRAWS_AT_ONCE)
+
+    def piece(
+        first: Array, size: Array, key: Key, state: Any, step_size: Array, metric: Array
+    ) -> tuple[Any, CountedRecord]:
+        def step(state: Any, t: Array) -> tuple[Any, CountedRecord]:
+            key_t = jax.random.fold_in(key, t)
+            return hmc_record(*windows.kernel(key_t, state, windows.logdensity, step_size, metric))
+
+        def body(i: Array, carry: tuple[Any, CountedRecord]) -> tuple[Any, CountedRecord]:
+            state, record = step(carry[0], first + i)
+            return state, jax.tree.map(lambda kept, new: kept.at[i].set(new), carry[1], record)
+
+        shapes = jax.eval_shape(step, state, first)[1]
+        empty = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
+        return jax.lax.fori_loop(0, size, body, (state, empty))
+
+    def every(states: Any, first: Array, size: Array) -> tuple[Any, CountedRecord]:
+        return over_chains(partial(piece, first, size), vectorised)(keys, states, step_size, metric)
+
+    options = {"before": windows.num_steps, "capacity": capacity}
+    run = timed_loop(every, states, num_draws, **options)
+    return run._replace(result=draws_first(run.result[1]))
 
 
 def _build_kernel(*arguments: Any) -> Callable:

@@ -10,7 +10,7 @@ import jax
 from ..diagnostics import training_health
 from ..kernels import Key, Transition, learned_leapfrog
 from ..models import check_count, trainable
-from ..runtime import Devices, Progress, computes_in_precision, entry_point
+from ..runtime import Devices, Progress, computes_in_precision, entry_point, shows_progress
 from ..sampling import as_key, prepare, run_hmc_warmup
 from ._loop import TrainResult
 from ._objectives import AbstractObjective, LogESJD
@@ -31,6 +31,7 @@ ACCEPTANCE_WEIGHT, CEILING = 3.0, 2.1
 
 
 @entry_point
+@shows_progress
 @computes_in_precision
 def train(
     logdensity: Callable,
@@ -49,7 +50,7 @@ def train(
     spread: float = 1.0,
     precision: str = "float64",
     devices: Devices | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], Any] | bool | None = None,
     resume: Trainer | None = None,
 ) -> TrainResult:
     """Train a learned leapfrog on a log density and return the frozen kernel with its history.
@@ -80,7 +81,8 @@ def train(
         precision: "float64" or "float32", of all numbers and of the kernel. JAX's setting
             ``jax_enable_x64`` does not matter and does not change.
         devices: devices to divide the chains evenly over, for example ``jax.devices()``.
-        progress: called after every chunk.
+        progress: called after every chunk; it may return True to stop. None: a bar where stderr is
+            a terminal, or in a notebook; False: nothing; True: a bar.
         resume: stores checkpoints and continues from them: `capriole.runs.CheckpointedTrainer`,
             which takes ``devices`` itself.
 
@@ -150,7 +152,7 @@ def train(
         recipe,
         num_steps=num_steps,
         candidate_steps=max(1, num_steps // CANDIDATE_SHARE),
-        progress=progress,
+        progress=progress,  # type: ignore[arg-type]  # `shows_progress` makes a callback of it
         trainer=on_these_devices(devices) if resume is None else resume,
     )
     for warning in training_health(

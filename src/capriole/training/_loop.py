@@ -1,5 +1,6 @@
 """Training: a host loop over compiled chunks of iterations, with rollbacks and snapshots."""
 
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,7 +18,17 @@ from ..kernels import (
     Vector,
     on_devices,
 )
-from ..runtime import CompileClock, Devices, Progress, check_devices, copied, divided, whole
+from ..runtime import (
+    CompileClock,
+    Devices,
+    Pace,
+    Progress,
+    check_devices,
+    copied,
+    divided,
+    pulse,
+    whole,
+)
 from ._step import Metrics, Recipe, TrainState, init_train_state, train_step
 
 LOG_STEP_REDUCTION = 0.36
@@ -137,7 +148,8 @@ def train_kernel(
     A chunk is undone if it ends with mean acceptance below ``min_acceptance``, has skipped more
     than half of its updates, or leaves a parameter that is not finite. It is tried again from the
     last good state, with other random numbers and steps 30 % smaller. KeyboardInterrupt ends
-    training after a whole chunk and returns what was reached.
+    training and returns what was reached in whole chunks. On one device a chunk runs in pieces of
+    about half a second, after each of which a stop is heard.
 
     Chains on several devices sum their gradients in every iteration; the result is that of one
     device up to rounding. The arrays of a snapshot are then divided as well.
@@ -171,6 +183,7 @@ def train_kernel(
     rollbacks, in_a_row, completed = 0 if resume is None else resume.rollbacks, 0, True
     before = (0.0, 0.0) if resume is None else (resume.seconds, resume.compile_seconds)
     done, undone = sum(len(chunk.loss) for chunk in chunks), 0 if resume is None else resume.undone
+    pace = Pace()
     if devices is not None:
         check_devices(devices, position.shape[1])
         devices = tuple(devices)
@@ -180,13 +193,20 @@ def train_kernel(
             while done < num_steps:
                 length = min(chunk_size, num_steps - done)
                 attempt = jax.random.fold_in(key, rollbacks)
-                steps = (
-                    jnp.asarray(length) if devices is None else copied(jnp.asarray(length), devices)
-                )
-                candidate, metrics = _train_chunk(
-                    attempt, state, recipe, steps, chunk_size, devices
-                )
-                metrics = Metrics(*(np.asarray(kept)[:length] for kept in metrics))
+                candidate, pieces, at = state, list[Metrics](), 0
+                while at < length:
+                    pulse(done + at, num_steps)
+                    size = pace.next(length - at) if devices is None else length
+                    steps = jnp.asarray(size)
+                    steps = steps if devices is None else copied(steps, devices)
+                    begun = time.perf_counter()
+                    candidate, piece = _train_chunk(
+                        attempt, candidate, recipe, steps, chunk_size, devices
+                    )
+                    pieces.append(Metrics(*(np.asarray(kept)[:size] for kept in piece)))
+                    pace.took(size, time.perf_counter() - begun)
+                    at += size
+                metrics = Metrics(*map(np.concatenate, zip(*pieces, strict=True)))
                 if not _is_healthy(candidate, metrics, min_acceptance):
                     undone += _gradients(metrics.num_gradients, position)
                     rollbacks, in_a_row = rollbacks + 1, in_a_row + 1

@@ -17,7 +17,7 @@ from ...kernels import (
     rotation_step_sizes,
 )
 from ...models import trainable
-from ...runtime import OnProgress
+from ...runtime import OnProgress, begin_stage
 from ...training import (
     LogESJD,
     Recipe,
@@ -241,6 +241,7 @@ def train_candidate(
 
     best: tuple[Transition, KernelMetrics] | None = None
     flat = 0
+    begin_stage(f"train {plan.name}")
     with account.timed():
         for i in range(plan.rounds):
             try:

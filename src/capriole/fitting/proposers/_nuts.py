@@ -109,7 +109,8 @@ def draw_nuts(
             warmup_seconds=run.warmup_seconds + spent.seconds,
             compile_seconds=run.compile_seconds + spent.compile_seconds,
         )
-        if run.divergences <= THRESHOLDS.nuts_diverging * num_draws * starts.shape[1]:
+        few = run.divergences <= THRESHOLDS.nuts_diverging * num_draws * starts.shape[1]
+        if few or not run.completed:
             break
         spent = Cost(
             run.warmup_gradients + run.num_gradients,
@@ -172,6 +173,8 @@ def _drawn_again(key: Key, target: AbstractLogDensity, starts: Vector) -> Counte
 
 
 def _candidate(draws: CountedDraws, marginals: Iterable[Marginal], account: Account) -> Candidate:
+    if not draws.completed:
+        raise KeyboardInterrupt
     account.charge(draws.warmup_gradients + draws.num_gradients)
     bulk = float(np.min(diagnostics.bulk_ess(draws.position)))
     bulk_sq = float(np.min(diagnostics.bulk_ess_sq(draws.position)))

@@ -35,7 +35,7 @@ from ...kernels import (
 from ...runtime import CompileClock, OnProgress, Progress
 from ...sampling import draw_chains
 from .._budget import Account, Budget, Cost
-from .._candidate import Candidate, Coordinates, Kind
+from .._candidate import Candidate, Coordinates, KernelMetrics, Kind
 from .._context import SearchContext, Stream
 from .._evaluation import LONG_RUN, evaluate, revalidated, validate_best
 from .._thresholds import LADDER, SHORT, THRESHOLDS, WARMUP_DRAWS
@@ -232,6 +232,31 @@ def grids_cost(lengths: Sequence[int]) -> int:
     return grid * (sum(lengths) + min(lengths))
 
 
+def plain_rotation(context: SearchContext) -> Candidate:
+    """About a quarter turn at the warm-up's step size, not measured: for a search that was stopped.
+
+    The step size ``2 sin(t / 2)`` is that of a rotation by t per leapfrog.
+
+    Args:
+        context: What the search knows, its warm-up above all.
+
+    Returns:
+        The candidate; its figures are not known.
+    """
+    step, white = context.warmup.step_size, context.white
+    turn = 2 * math.asin(min(step / 2, 1.0))
+    num_leapfrogs = int(np.clip(round(math.pi / 2 / turn), 1, LADDER[-1]))
+    angle = jnp.asarray(num_leapfrogs * turn, context.warmup.position.dtype)
+    unknown, rate = math.inf, context.warmup.acceptance_rate
+    return Candidate(
+        kind=Kind.ROTATION,
+        transition=Transition(white, _rotation(num_leapfrogs, angle)),
+        metrics=KernelMetrics(unknown, unknown, unknown, rate, unknown, 0.0, 0, 0, 0.0, 0.0),
+        num_leapfrogs=num_leapfrogs,
+        account=context.budget.open(),
+    )
+
+
 def rotations(
     key: Key,
     target: Whitened,
@@ -350,7 +375,7 @@ def _search(
                 trials[m], target, position, chosen = second, other, start, True
         if progress is not None:
             figures = {"angle": trials[m].angle, "ess_per_gradient": trials[m].score}
-            progress(Progress("rotations", m, lengths[-1], clock.elapsed, figures))
+            progress(Progress("rotations", m, 0, clock.elapsed, figures))
         top = max(t.score for t in trials.values())
         enough = GRID.decline if top >= THRESHOLDS.hard_rate else GRID.longest_share
         if m > 1 and trials[m].score < enough * top:
