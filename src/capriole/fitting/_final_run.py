@@ -210,9 +210,7 @@ class InMemory:
     """Nothing outlives the call."""
 
     resumable, has_verdict = False, False
-
-    def __init__(self) -> None:
-        self.before: tuple[PassState, Draws] | None = None
+    before: tuple[PassState, Draws] | None = None
 
     def begin(self, config: dict[str, Any], position: Vector, progress: OnProgress) -> OnProgress:
         """Nothing to prepare."""
