@@ -1,6 +1,7 @@
 """Users' log densities in, kernels out: checks, pytrees, a diagnosis, and kernel files.
 
-Read the files in this order: `_pytrees` (a user's function as a log density), `_checks` (of
+Read the files in this order: `_model` (a log density with names), `_pytrees` (a user's function
+as a log density), `_checks` (of
 arguments and starts), `_doctor` (the diagnosis), `_kernel_files` (save and load) and
 `_kernel_records` (what a kernel file holds).
 """
@@ -16,10 +17,13 @@ from ._checks import (
 from ._doctor import diagnose_logdensity
 from ._kernel_files import load, save, versions
 from ._kernel_records import KernelFileError
+from ._model import Model, ModelError
 from ._pytrees import as_logdensity, named_arrays
 
 __all__ = [
     "KernelFileError",
+    "Model",
+    "ModelError",
     "as_logdensity",
     "check_count",
     "check_dtype",

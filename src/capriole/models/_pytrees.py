@@ -10,6 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from ..kernels import AbstractLogDensity, Scalar, Vector
+from ._model import leaf_name
 
 _RESERVED_NAMES = {"chain", "draw"}
 """Axes of ArviZ's data; a variable cannot have these names."""
@@ -101,7 +102,7 @@ def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Arr
         )
     if isinstance(function, AbstractLogDensity):
         return function, flat
-    names = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(init)]
+    names = [leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(init)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(
             f"two variables of init are both called {twice[0]!r}; give one of them another name"
@@ -141,13 +142,6 @@ def named_arrays(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[s
     names, start, out = jax.tree_util.tree_leaves_with_path(tree), 0, {}
     for path, leaf in names:
         values = position[..., start : start + leaf.size]
-        out[_name(path)] = values.reshape(*position.shape[:-1], *leaf.shape)
+        out[leaf_name(path)] = values.reshape(*position.shape[:-1], *leaf.shape)
         start += leaf.size
     return out
-
-
-def _name(path: tuple) -> str:
-    """The name of a leaf, ``group.mu``; slashes become dots, because they make groups in ArviZ."""
-    return (
-        ".".join(jax.tree_util.keystr((key,), simple=True) for key in path).replace("/", ".") or "x"
-    )
