@@ -18,6 +18,7 @@ from ._doctor import diagnose_logdensity
 from ._kernel_files import load, save, versions
 from ._kernel_records import KernelFileError
 from ._model import Model, ModelError
+from ._pymc import from_pymc
 from ._pytrees import as_logdensity, named_arrays
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "check_spread",
     "check_starts",
     "diagnose_logdensity",
+    "from_pymc",
     "load",
     "named_arrays",
     "save",
