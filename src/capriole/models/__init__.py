@@ -19,6 +19,7 @@ from ._kernel_files import load, save, versions
 from ._kernel_records import KernelFileError
 from ._model import Model, ModelError
 from ._pymc import from_pymc
+from ._stan import from_stan
 from ._pytrees import as_logdensity, named_arrays
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "check_starts",
     "diagnose_logdensity",
     "from_pymc",
+    "from_stan",
     "load",
     "named_arrays",
     "save",
