@@ -1,8 +1,8 @@
 """Users' log densities in, kernels out: checks, pytrees, a diagnosis, and kernel files.
 
-Read the files in this order: `_model` (a log density with names), `_pytrees` (a user's function
-as a log density), `_checks` (of
-arguments and starts), `_doctor` (the diagnosis), `_kernel_files` (save and load) and
+Read the files in this order: `_model` (a log density with names), `makers` (models from other
+libraries and of bounded parameters), `_pytrees` (a user's function as a log density), `_checks`
+(of arguments and starts), `_doctor` (the diagnosis), `_kernel_files` (save and load) and
 `_kernel_records` (what a kernel file holds).
 """
 
@@ -18,23 +18,26 @@ from ._doctor import diagnose_logdensity
 from ._kernel_files import load, save, versions
 from ._kernel_records import KernelFileError
 from ._model import Model, ModelError
-from ._pymc import from_pymc
-from ._stan import from_stan
 from ._pytrees import as_logdensity, named_arrays
+from .makers import Support, circular, constrained, from_pymc, from_stan, interval
 
 __all__ = [
     "KernelFileError",
     "Model",
     "ModelError",
+    "Support",
     "as_logdensity",
     "check_count",
     "check_dtype",
     "check_logdensity",
     "check_spread",
     "check_starts",
+    "circular",
+    "constrained",
     "diagnose_logdensity",
     "from_pymc",
     "from_stan",
+    "interval",
     "load",
     "named_arrays",
     "save",

@@ -2,7 +2,6 @@
 
 import json
 import re
-import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -12,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..kernels import Key, Scalar
-from ._model import Arrays, Model, ModelError
+from ...kernels import Key, Scalar
+from .._model import Arrays, Model, ModelError
+from ._stan_host import StanHost, value_and_grad
 
 type Position = dict[str, Any]
 type Layout = dict[str, np.ndarray]
@@ -21,8 +21,6 @@ type Layout = dict[str, np.ndarray]
 
 _LIKELIHOOD, _REPLICATED = "log_lik", "_rep"
 """Generated quantities that are groups of their own, by the names that Stan's users give them."""
-_TRIES = 100
-"""Stan tries as many random starting points for each chain."""
 
 
 def from_stan(
@@ -67,7 +65,7 @@ def from_stan(
         raise ModelError(
             "curvature=True, but the model has no log_density_hessian_vector_product; leave it out"
         )
-    host = _Host(model, has_products if curvature is None else curvature)
+    host = StanHost(model, has_products if curvature is None else curvature)
     stan = _Variables(model, host, seed)
     groups = _groups(stan.layout)
     data = _data(model)
@@ -87,85 +85,6 @@ def from_stan(
     )
 
 
-class _Host:
-    """Calls of Stan's C++ for positions with leading axes, one position after the other.
-
-    Args:
-        model: the compiled model.
-        has_products: whether Hessian-vector products are made.
-    """
-
-    def __init__(self, model: Any, has_products: bool):
-        self.model, self.has_products = model, has_products
-        self.dim = int(model.param_unc_num())
-        self.lock = threading.Lock()  # XLA may run callbacks side by side, and Stan has one tape
-
-    def value_and_grad(self, position: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Log densities and gradients; minus infinity and zero where Stan rejects."""
-        position = np.asarray(position)
-        rows = np.ascontiguousarray(position.reshape(-1, self.dim), np.float64)
-        values, grads = np.full(len(rows), -np.inf), np.zeros(rows.shape)
-        with self.lock:
-            for i, row in enumerate(rows):
-                try:
-                    values[i], grads[i] = self.model.log_density_gradient(row)
-                except RuntimeError:  # reject(), a failed Cholesky: outside the support
-                    continue
-        return values.reshape(position.shape[:-1]), grads.reshape(position.shape)
-
-    def products(self, position: Any, vector: Any) -> np.ndarray:
-        """Hessian-vector products; NaN where Stan rejects."""
-        shape = np.shape(position)
-        rows, ways = (
-            np.ascontiguousarray(np.reshape(x, (-1, self.dim)), np.float64)
-            for x in (position, vector)
-        )
-        out = np.full(rows.shape, np.nan)
-        with self.lock:
-            for i, (row, way) in enumerate(zip(rows, ways, strict=True)):
-                if not way.any():  # Stan's finite differences divide by its length
-                    out[i] = 0
-                    continue
-                try:
-                    out[i] = self.model.log_density_hessian_vector_product(row, way)[1]
-                except RuntimeError:
-                    continue
-        return out.reshape(shape)
-
-    def values(self, seed: int, position: np.ndarray, size: int) -> np.ndarray:
-        """Parameters, transformed parameters and generated quantities of one position."""
-        position = np.ascontiguousarray(position, np.float64)
-        with self.lock:
-            try:
-                return self.model.param_constrain(
-                    position, include_tp=True, include_gq=True, rng=self.model.new_rng(seed)
-                )
-            except RuntimeError:  # a generated quantity that cannot be computed here
-                return np.full(size, np.nan)
-
-    def start(self, rng: np.random.Generator, first: np.ndarray | None = None) -> np.ndarray:
-        """A position with a finite log density: ``first``, or drawn from U(-2, 2) as Stan does.
-
-        Raises:
-            ModelError: there was none.
-        """
-        position = rng.uniform(-2, 2, self.dim) if first is None else first
-        for _ in range(_TRIES):
-            value, grad = self.value_and_grad(position)
-            if np.isfinite(value) and np.isfinite(grad).all():
-                return position
-            position = rng.uniform(-2, 2, self.dim)
-        try:
-            self.model.log_density_gradient(position)
-            why = f"it is {float(value)}"
-        except RuntimeError as error:
-            why = str(error).strip()
-        raise ModelError(
-            f"Stan model {self.model.name()!r} has no finite log density at {_TRIES} points of "
-            f"U(-2, 2), at the last: {why}"
-        )
-
-
 class _Variables:
     """Stan's variables by name, as functions of one position that JAX can trace.
 
@@ -175,7 +94,7 @@ class _Variables:
         seed: of random generated quantities.
     """
 
-    def __init__(self, model: Any, host: _Host, seed: int):
+    def __init__(self, model: Any, host: StanHost, seed: int):
         self.host, self.seed = host, seed
         self.names = model.param_names(include_tp=True, include_gq=True)
         self.layout = _layout(self.names)
@@ -196,7 +115,7 @@ class _Variables:
 
     def logdensity(self, position: Position) -> Scalar:
         """Log density of one position, Jacobians included."""
-        return _both(self.host, self.join(position))[0]
+        return value_and_grad(self.host, self.join(position))[0]
 
     def constrain(self, position: Position) -> Arrays:
         """Parameters, transformed parameters and generated quantities but those with groups."""
@@ -234,50 +153,6 @@ class _Variables:
         return jax.pure_callback(values, form, salt, flat, vmap_method="sequential")
 
 
-def _value_and_grad(host: _Host, position: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Log density and gradient of one position, which Stan gives together."""
-    dtype = position.dtype
-    form = jax.ShapeDtypeStruct((), dtype), jax.ShapeDtypeStruct(position.shape, dtype)
-
-    def call(position: Any) -> tuple[np.ndarray, ...]:
-        return tuple(x.astype(dtype) for x in host.value_and_grad(position))
-
-    return jax.pure_callback(call, form, position, vmap_method="broadcast_all")
-
-
-_both = jax.custom_vjp(_value_and_grad, nondiff_argnums=(0,))
-
-
-def _forward(host: _Host, position: Any) -> tuple:
-    # `_both` and not the callback: training differentiates what is kept here once more.
-    value, grad = _both(host, position.value)
-    return (value, grad), (position.value, grad)
-
-
-def _backward(host: _Host, kept: tuple, cotangents: tuple) -> tuple[jax.Array]:
-    position, grad = kept
-    of_value, of_grad = cotangents
-    out = jnp.zeros_like(position) if _is_zero(of_value) else of_value * grad
-    if _is_zero(of_grad):  # a first derivative alone costs no product
-        return (out,)
-    if not host.has_products:
-        raise TypeError("this Stan model gives no second derivatives")
-    form = jax.ShapeDtypeStruct(position.shape, position.dtype)
-
-    def call(position: Any, vector: Any) -> np.ndarray:
-        return host.products(position, vector).astype(form.dtype)
-
-    product = jax.pure_callback(call, form, position, of_grad, vmap_method="broadcast_all")
-    return (out + product,)
-
-
-_both.defvjp(_forward, _backward, symbolic_zeros=True)
-
-
-def _is_zero(cotangent: Any) -> bool:
-    return isinstance(cotangent, jax.custom_derivatives.SymbolicZero)
-
-
 def _layout(names: Sequence[str]) -> Layout:
     """Where each variable's elements are: names hold indices, ``theta.1.2``, and say the order.
 
@@ -312,7 +187,7 @@ def _is_lik(name: str) -> bool:
 
 
 def _observation(name: str, replicated: Mapping[str, str]) -> str:
-    """The data that a log likelihood is of: ``log_lik_y`` says it, ``log_lik`` goes by ``y_rep``."""
+    """The data that a log likelihood is of: ``y`` for ``log_lik_y``, or ``log_lik`` and ``y_rep``."""
     if name != _LIKELIHOOD:
         return name.removeprefix(f"{_LIKELIHOOD}_")
     return next(iter(replicated.values())) if len(replicated) == 1 else "y"
