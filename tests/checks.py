@@ -159,7 +159,7 @@ def _decide(transition, position, key):
     propose_key, decide_key = jax.random.split(key)
     proposal = transition.propose(propose_key, state)
     uniform = jax.random.uniform(decide_key, proposal.log_ratio.shape, proposal.log_ratio.dtype)
-    return state, proposal, uniform, transition.step(key, state)
+    return state, proposal, uniform, transition.move(key, state)
 
 
 def check_decision(transition, position, seed=0):

@@ -28,6 +28,7 @@ ORDER = (
     "training",
     "adaptation",
     "fitting",
+    "loops",
     "runs",
     "cli",
 )

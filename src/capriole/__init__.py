@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         diagnostics,
         fitting,
         kernels,
+        loops,
         models,
         runs,
         sampling,
@@ -24,7 +25,17 @@ if TYPE_CHECKING:
     )
     from .fitting import Fit, Verdict, fit
     from .kernels import AbstractLogDensity, PerChain
-    from .models import KernelFileError, Model, ModelError, constrained, load, save
+    from .loops import as_blackjax, numpyro_kernel
+    from .models import (
+        KernelFileError,
+        Model,
+        ModelError,
+        constrained,
+        from_pymc,
+        from_stan,
+        load,
+        save,
+    )
     from .runtime import Progress
     from .sampling import sample, to_datatree
     from .training import TrainingDivergedError, TrainResult, train
@@ -37,6 +48,7 @@ _ROOMS = (
     "diagnostics",
     "fitting",
     "kernels",
+    "loops",
     "models",
     "runs",
     "sampling",
@@ -45,7 +57,17 @@ _ROOMS = (
 _HOMES = {
     "fitting": ("Fit", "Verdict", "fit"),
     "kernels": ("AbstractLogDensity", "PerChain"),
-    "models": ("KernelFileError", "Model", "ModelError", "constrained", "load", "save"),
+    "loops": ("as_blackjax", "numpyro_kernel"),
+    "models": (
+        "KernelFileError",
+        "Model",
+        "ModelError",
+        "constrained",
+        "from_pymc",
+        "from_stan",
+        "load",
+        "save",
+    ),
     "runtime": ("Progress",),
     "sampling": ("sample", "to_datatree"),
     "training": ("TrainResult", "TrainingDivergedError", "train"),

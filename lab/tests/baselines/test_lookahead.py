@@ -98,8 +98,8 @@ class Forgetful(LookAhead):
 class NeverTurns(LookAhead):
     """A mutant: momentum goes on after a rejection."""
 
-    def step(self, rng_key, state):
-        new, info = super().step(rng_key, state)
+    def move(self, rng_key, state):
+        new, info = super().move(rng_key, state)
         _, noise_key = jax.random.split(rng_key)
         noise = jax.random.normal(noise_key, state.momentum.shape[::-1], state.momentum.dtype).T
         kept = jnp.sqrt(1 - self.refresh) * state.momentum + jnp.sqrt(self.refresh) * noise

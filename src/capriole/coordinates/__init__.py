@@ -15,6 +15,7 @@ from ._user_coordinates import (
     from_user,
     in_coordinates_of,
     maps,
+    state_to_user,
     to_user,
     users,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "parent_candidates",
     "refitted",
     "spread",
+    "state_to_user",
     "to_user",
     "users",
 ]

@@ -17,7 +17,7 @@ from ._checks import (
 from ._doctor import diagnose_logdensity
 from ._kernel_files import load, save, versions
 from ._kernel_records import KernelFileError
-from ._model import Model, ModelError
+from ._model import Model, ModelError, leaf_name
 from ._pytrees import as_logdensity, named_arrays
 from .makers import Support, circular, constrained, from_pymc, from_stan, interval
 
@@ -38,6 +38,7 @@ __all__ = [
     "from_pymc",
     "from_stan",
     "interval",
+    "leaf_name",
     "load",
     "named_arrays",
     "save",

@@ -233,7 +233,7 @@ def _example(key: Key, transition: AbstractTransition, state: ChainState, parts:
     """A record of zeros with the shapes and dtypes of one draw of one part of the chains."""
 
     def first(state: ChainState) -> Record:
-        return record_of(*transition.step(key, state), state.position)
+        return record_of(*transition.move(key, state), state.position)
 
     shapes = jax.eval_shape(first, state)
     return Record(

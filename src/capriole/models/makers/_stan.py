@@ -187,7 +187,7 @@ def _is_lik(name: str) -> bool:
 
 
 def _observation(name: str, replicated: Mapping[str, str]) -> str:
-    """The data that a log likelihood is of: ``y`` for ``log_lik_y``, or ``log_lik`` and ``y_rep``."""
+    """Data that a log likelihood is of: ``y`` of ``log_lik_y``, or ``log_lik`` beside ``y_rep``."""
     if name != _LIKELIHOOD:
         return name.removeprefix(f"{_LIKELIHOOD}_")
     return next(iter(replicated.values())) if len(replicated) == 1 else "y"
