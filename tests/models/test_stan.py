@@ -8,7 +8,10 @@ import pytest
 from capriole.kernels import StoppedForce, value_and_grad
 from capriole.models import ModelError, as_logdensity, from_stan
 from capriole.models._checks import has_second_derivative
-from stan_stub import BridgeStanStub, by_hand
+from stan_compiler import CompiledStan, can_compile
+from stan_stub import EFFECTS, ERRORS, BridgeStanStub, by_hand
+
+with_stan = pytest.mark.skipif(not can_compile(), reason="needs g++ and the httpstan wheel")
 
 
 def batch_of(model, num, seed=0):
@@ -200,3 +203,57 @@ def test_what_cannot_be_sampled_is_refused_in_words():
         from_stan(BridgeStanStub(limit=-5.0))
     with pytest.raises(ModelError, match=r"methods of a bridgestan.StanModel, got 'm.stan'"):
         from_stan("m.stan")
+
+
+@pytest.mark.slow
+@with_stan
+def test_stans_own_shapes_constraints_and_rejections():
+    model = CompiledStan("shapes", {"limit": 1.5})
+    ours = from_stan(model)
+    shapes = {"a": (6,), "m": (6,), "w": (4,), "chol": (3,), "zeta": (), "alpha": ()}
+    assert {k: np.shape(v) for k, v in ours.init.items()} == shapes
+    at = batch_of(ours, 20) | {"alpha": np.linspace(-2, 2, 20)}
+    values, grads = jax.jit(jax.vmap(jax.value_and_grad(ours.logdensity)))(at)
+    np.testing.assert_array_equal(np.isfinite(values), at["alpha"] <= 1.5)
+    every = jax.jit(jax.vmap(ours.constrain))(at)
+    # Stan reads arrays by rows and matrices by columns, and names both by columns.
+    np.testing.assert_array_equal(every["a"], at["a"].reshape(-1, 2, 3))
+    np.testing.assert_array_equal(every["m"], at["m"].reshape(-1, 3, 2).transpose(0, 2, 1))
+    np.testing.assert_allclose(every["w"].sum(-1), 1)
+    assert every["w"].shape == (20, 2, 3)
+    np.testing.assert_allclose(jnp.sum(every["chol"] ** 2, -1), 1)
+    np.testing.assert_array_equal(every["chol"][:, 0, 1:], 0)
+    np.testing.assert_allclose(every["twice"], 2 * np.exp(at["zeta"]))
+    kept = at["alpha"] <= 1.5
+    np.testing.assert_allclose(grads["m"][kept], (1 - at["m"][kept]) / 4, rtol=1e-12)
+    np.testing.assert_allclose(grads["a"][kept], -at["a"][kept], rtol=1e-12)
+
+
+@pytest.mark.slow
+@with_stan
+def test_stans_curvature_and_groups():
+    data = {"J": 3, "y": EFFECTS.tolist(), "sigma": ERRORS.tolist()}
+    ours = from_stan(CompiledStan("eight_schools", data))
+
+    def by_jax(p):
+        return by_hand({"z": p["tau"], "a": p["mu"] / 5, "b": p["theta_raw"]})
+
+    at = batch_of(ours, 5)
+    values = jax.vmap(ours.logdensity)(at) - jax.vmap(by_jax)(at)
+    assert np.ptp(values) < 1e-10
+    found, expected = second(ours.logdensity, at), second(by_jax, at)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), found, expected)
+    np.testing.assert_array_equal(ours.observed_data["y"], EFFECTS)
+    theta = jax.vmap(ours.constrain)(at)["theta"]
+    lik = jax.vmap(ours.log_likelihood)(at)["y"]
+    normal = -(((EFFECTS - theta) / ERRORS) ** 2) / 2 - np.log(ERRORS * np.sqrt(2 * np.pi))
+    np.testing.assert_allclose(lik, normal, rtol=1e-10)
+    keys = jax.random.split(jax.random.key(0), 5)
+    assert jax.vmap(ours.posterior_predictive)(keys, at)["y"].shape == (5, 3)
+
+
+@pytest.mark.slow
+@with_stan
+def test_bad_data_are_named_by_stan():
+    with pytest.raises(RuntimeError, match="sigma"):
+        CompiledStan("eight_schools", {"J": 1, "y": [1.0], "sigma": [-1.0]})

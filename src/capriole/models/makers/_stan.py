@@ -98,9 +98,7 @@ class _Variables:
         self.host, self.seed = host, seed
         self.names = model.param_names(include_tp=True, include_gq=True)
         self.layout = _layout(self.names)
-        self.free = _layout(model.param_unc_names())
-        order = np.concatenate([index.ravel() for index in self.free.values()])
-        self.order = np.argsort(order)
+        self.free = _free_layout(model.param_unc_names())
         self.replicated = {k: k.removesuffix(_REPLICATED) for k in self.layout if _is_copy(k)}
         self.likelihoods = {k: _observation(k, self.replicated) for k in self.layout if _is_lik(k)}
 
@@ -110,8 +108,7 @@ class _Variables:
 
     def join(self, position: Position) -> jax.Array:
         """A position as a flat vector in Stan's order, which need not be JAX's."""
-        parts = [jnp.ravel(jnp.asarray(position[name])) for name in self.free]
-        return jnp.concatenate(parts)[self.order]
+        return jnp.concatenate([jnp.ravel(jnp.asarray(position[name])) for name in self.free])
 
     def logdensity(self, position: Position) -> Scalar:
         """Log density of one position, Jacobians included."""
@@ -176,6 +173,19 @@ def _layout(names: Sequence[str]) -> Layout:
             array[index] = place
         layout[base] = array
     return layout
+
+
+def _free_layout(names: Sequence[str]) -> Layout:
+    """Where each variable's unconstrained numbers are: a vector for what is no scalar.
+
+    Their indices are not used: for arrays of two and more axes Stan 2.39 names them in another
+    order than it reads them.
+    """
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(re.split(r"[.:]", name)[0], []).append(place)
+    scalars = set(names)
+    return {k: np.array(v[0] if k in scalars else v) for k, v in places.items()}
 
 
 def _is_copy(name: str) -> bool:
