@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     )
     from .fitting import Fit, Verdict, fit
     from .kernels import AbstractLogDensity, PerChain
-    from .models import KernelFileError, Model, ModelError, constrained, load, save
+    from .models import (
+        KernelFileError,
+        Model,
+        ModelError,
+        constrained,
+        from_numpyro,
+        load,
+        save,
+    )
     from .runtime import Progress
     from .sampling import sample, to_datatree
     from .training import TrainingDivergedError, TrainResult, train
@@ -45,7 +53,15 @@ _ROOMS = (
 _HOMES = {
     "fitting": ("Fit", "Verdict", "fit"),
     "kernels": ("AbstractLogDensity", "PerChain"),
-    "models": ("KernelFileError", "Model", "ModelError", "constrained", "load", "save"),
+    "models": (
+        "KernelFileError",
+        "Model",
+        "ModelError",
+        "constrained",
+        "from_numpyro",
+        "load",
+        "save",
+    ),
     "runtime": ("Progress",),
     "sampling": ("sample", "to_datatree"),
     "training": ("TrainResult", "TrainingDivergedError", "train"),

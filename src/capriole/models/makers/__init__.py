@@ -1,10 +1,12 @@
 """Makers of models, one file for each way in.
 
 Read the files in this order: `_supports` and `_matrix_supports` (changes of variables),
-`_constrained` (a log density of bounded parameters).
+`_constrained` (a log density of bounded parameters), `_numpyro` (a NumPyro model),
+`_numpyro_program` (its functions) and `_numpyro_sites` (what its sites say).
 """
 
 from ._constrained import constrained
+from ._numpyro import from_numpyro
 from ._supports import Support, circular, interval
 
-__all__ = ["Support", "circular", "constrained", "interval"]
+__all__ = ["Support", "circular", "constrained", "from_numpyro", "interval"]
