@@ -186,7 +186,7 @@ def check_finite(transition, position, steps=20):
     """Where proposals are not finite (a cliff of NaN or +inf), chains stay put and states stay
     finite.
     """
-    step = eqx.filter_jit(type(transition).step)
+    step = eqx.filter_jit(type(transition).move)
     state, rejected = transition.init(position), 0
     for t in range(steps):
         before = state

@@ -7,26 +7,38 @@ libraries and of bounded parameters), `_pytrees` (a user's function as a log den
 """
 
 from ._checks import (
+    NUMPYRO_REMEDY,
     check_count,
     check_dtype,
     check_logdensity,
     check_spread,
     check_starts,
+    is_numpyro_model,
     trainable,
 )
 from ._doctor import diagnose_logdensity
 from ._kernel_files import load, save, versions
 from ._kernel_records import KernelFileError
 from ._model import Model, ModelError, leaf_name
-from ._pytrees import as_logdensity, named_arrays
-from .makers import Support, circular, constrained, from_pymc, from_stan, interval
+from ._pytrees import as_logdensity, as_model, labels, model_of, named, named_arrays, precision
+from .makers import (
+    Support,
+    circular,
+    constrained,
+    from_numpyro,
+    from_pymc,
+    from_stan,
+    interval,
+)
 
 __all__ = [
+    "NUMPYRO_REMEDY",
     "KernelFileError",
     "Model",
     "ModelError",
     "Support",
     "as_logdensity",
+    "as_model",
     "check_count",
     "check_dtype",
     "check_logdensity",
@@ -35,12 +47,18 @@ __all__ = [
     "circular",
     "constrained",
     "diagnose_logdensity",
+    "from_numpyro",
     "from_pymc",
     "from_stan",
     "interval",
+    "is_numpyro_model",
+    "labels",
     "leaf_name",
     "load",
+    "model_of",
+    "named",
     "named_arrays",
+    "precision",
     "save",
     "trainable",
     "versions",

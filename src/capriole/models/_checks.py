@@ -4,6 +4,7 @@ Every error names the wrong value and the remedy.
 """
 
 import inspect
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..kernels import AbstractLogDensity, ChainState, StoppedForce, value_and_grad
-from ._pytrees import Raveled
+from ._pytrees import Raveled, labels, named
 
 
 def check_count(name: str, value: Any, low: int, high: int = 10**9) -> int:
@@ -81,9 +82,9 @@ def check_logdensity(function: Callable, position: jax.Array) -> None:
         why = f"{type(error).__name__}: {error}"
         raise ValueError(f"{what}: {why}; {_remedy(error, function, position)}") from error
     if not isinstance(value, jax.Array | np.ndarray | np.number | int | float):
+        remedy = NUMPYRO_REMEDY if is_numpyro_model(function) else "does it return the sum?"
         raise ValueError(
-            f"the log density must return one number, got {value!r:.80} {where}; does it return "
-            "the sum?"
+            f"the log density must return one number, got {value!r:.80} {where}; {remedy}"
         )
     shape, dtype = jnp.shape(value), jnp.result_type(value)
     if shape != ():
@@ -113,7 +114,8 @@ def check_logdensity(function: Callable, position: jax.Array) -> None:
     bad = np.flatnonzero(~np.isfinite(np.asarray(gradient)))
     if bad.size:
         raise ValueError(
-            f"the gradient of the log density is not finite in coordinates {bad.tolist()} {where}"
+            f"the gradient of the log density is not finite in "
+            f"{named(labels(function, position.size), bad)} {where}"
         )
 
 
@@ -154,11 +156,12 @@ def trainable(
     return StoppedForce(logdensity), False
 
 
-def check_starts(state: ChainState) -> None:
+def check_starts(state: ChainState, logdensity: AbstractLogDensity | None = None) -> None:
     """Check that all chains start where log density and gradient are finite.
 
     Args:
         state: the states of all chains.
+        logdensity: the log density whose coordinates the states are in, to name them.
 
     Raises:
         ValueError: naming the first chain that does not.
@@ -170,10 +173,11 @@ def check_starts(state: ChainState) -> None:
         return
     chain = int(bad[0])
     position = np.asarray(state.position).reshape(len(grad), -1)[:, chain]
-    coordinates = np.flatnonzero(~np.isfinite(grad[:, chain])).tolist()
-    detail = f"log density {value[chain]}" + (
-        f", gradient not finite in coordinates {coordinates}" if coordinates else ""
-    )
+    coordinates = np.flatnonzero(~np.isfinite(grad[:, chain]))
+    detail = f"log density {value[chain]}"
+    if coordinates.size:
+        where = "" if logdensity is None else named(labels(logdensity, len(grad)), coordinates)
+        detail += f", gradient not finite{' in ' * bool(where)}{where}"
     raise ValueError(
         f"{bad.size} of {value.size} chains start outside the support, the first is chain {chain}: "
         f"{detail} at "
@@ -218,6 +222,8 @@ def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
         return (
             "write it in jax.numpy, with jnp.where in place of an if that depends on the position"
         )
+    if is_numpyro_model(function) or _lacks_numpyro_seed(error):
+        return NUMPYRO_REMEDY
     if isinstance(function, Raveled):
         if not _takes_one(function.function):
             return "it is called with one argument, the whole pytree that init is"
@@ -227,6 +233,39 @@ def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
                 "pass np.array of it instead"
             )
     return "does it agree with init, in dimension and names?"
+
+
+NUMPYRO_REMEDY = (
+    "it is a NumPyro model: hand over capriole.from_numpyro(model, *args, **kwargs), without init"
+)
+
+
+def is_numpyro_model(function: Any) -> bool:
+    """Whether a function samples sites of NumPyro, as its code says; NumPyro is not imported.
+
+    Args:
+        function: what was handed over for a log density.
+
+    Returns:
+        True for NumPyro's own handlers, and for functions that call ``numpyro.sample``.
+    """
+    while isinstance(function, Raveled) or hasattr(function, "__wrapped__"):
+        function = getattr(function, "function", None) or function.__wrapped__
+    if type(function).__module__.split(".")[0] == "numpyro":
+        return True
+    names = getattr(getattr(function, "__code__", None), "co_names", ())
+    there = [getattr(function, "__globals__", {}).get(name) for name in names]
+    has_module = any(getattr(thing, "__name__", "") == "numpyro" for thing in there)
+    has_sample = any(getattr(thing, "__module__", "") == "numpyro.primitives" for thing in there)
+    return has_sample or (has_module and "sample" in names)
+
+
+def _lacks_numpyro_seed(error: Exception) -> bool:
+    """Whether a site of NumPyro was drawn without a key, which ends in a bare assertion."""
+    if not isinstance(error, AssertionError):
+        return False
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(f.f_globals.get("__name__", "") == "numpyro.primitives" for f, _ in frames)
 
 
 def _takes_one(function: Callable) -> bool:

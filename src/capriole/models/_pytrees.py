@@ -1,6 +1,7 @@
 """Between users' pytrees and the flat vectors of the library."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -10,7 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from ..kernels import AbstractLogDensity, Scalar, Vector
-from ._model import leaf_name
+from ._model import Model, ModelError, labels_of, leaf_name
 
 _RESERVED_NAMES = {"chain", "draw"}
 """Axes of ArviZ's data; a variable cannot have these names."""
@@ -40,16 +41,42 @@ class Fresh:
         return repr(self.function)
 
 
+class Attached:
+    """A model beside its log density, as JAX compares it.
+
+    Models that differ in their data alone share compiled programs, so they are equal here.
+
+    Args:
+        model: the model.
+    """
+
+    def __init__(self, model: Model):
+        self.model = model
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are one program."""
+        if not isinstance(other, Attached):
+            return NotImplemented
+        mine, theirs = self.model.rebuild, other.model.rebuild
+        return self.model is other.model or (mine is not None and mine == theirs)
+
+    def __hash__(self) -> int:
+        """The same for equal ones."""
+        return id(self.model) if self.model.rebuild is None else hash(self.model.rebuild)
+
+
 class Raveled(AbstractLogDensity):
     """A user's log density of one pytree, as a log density of flat vectors.
 
     Attributes:
         function: log density of one pytree.
         unravel: flat vector to pytree.
+        attached: the model that the log density is of; None: a bare function.
     """
 
     function: Callable
     unravel: Callable = eqx.field(static=True)
+    attached: Attached | None = eqx.field(static=True, default=None)
 
     def __call__(self, position: Vector) -> Scalar:
         """Log density of shape ``(*chains)`` at positions of shape ``(dim, *chains)``."""
@@ -60,12 +87,72 @@ class Raveled(AbstractLogDensity):
         )
 
 
-def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Array]:
+def model_of(logdensity: AbstractLogDensity) -> Model | None:
+    """The model that a log density is of, with the data that the log density has.
+
+    Args:
+        logdensity: result of `as_logdensity`.
+
+    Returns:
+        The model; None of a bare function.
+    """
+    if not isinstance(logdensity, Raveled) or logdensity.attached is None:
+        return None
+    model = logdensity.attached.model
+    # A compiled program may hand over the model that it was compiled for, of other data.
+    arguments = getattr(logdensity.function, "arguments", None)
+    if arguments is None or _are_same(arguments, getattr(model.logdensity, "arguments", None)):
+        return model
+    args, kwargs = arguments
+    return model.with_data(*args, **kwargs)
+
+
+def _are_same(arguments: Any, others: Any) -> bool:
+    pairs = zip(jax.tree.leaves(arguments), jax.tree.leaves(others), strict=True)
+    return all(one is other for one, other in pairs)
+
+
+def as_model(logdensity: Any) -> Any:
+    """A model where another library's was handed over; anything else as it is.
+
+    Args:
+        logdensity: what a user handed over for a log density.
+
+    Returns:
+        A `Model` of a model of PyMC or BridgeStan.
+    """
+    libraries = {base.__module__.split(".")[0] for base in type(logdensity).__mro__}
+    if "pymc" in libraries and hasattr(logdensity, "value_vars"):
+        from ._pymc import from_pymc
+
+        return from_pymc(logdensity)
+    if "bridgestan" in libraries:
+        from ._stan import from_stan
+
+        return from_stan(logdensity)
+    return logdensity
+
+
+def precision(logdensity: Any) -> contextlib.AbstractContextManager:
+    """A context in which JAX computes with the precision that a log density needs.
+
+    Args:
+        logdensity: a model, or a log density that may be of one.
+
+    Returns:
+        float64 for a model that needs it; else nothing changes.
+    """
+    model = logdensity if isinstance(logdensity, Model) else model_of(logdensity)
+    needs = model is not None and model.double and not jax.config.read("jax_enable_x64")
+    return jax.enable_x64(True) if needs else contextlib.nullcontext()
+
+
+def as_logdensity(function: Any, init: Any = None) -> tuple[AbstractLogDensity, jax.Array]:
     """A user's log density in the library's layout, and ``init`` as a flat vector.
 
     Args:
-        function: log density of one pytree, or an `AbstractLogDensity`.
-        init: a pytree of numbers; integers are read as floats.
+        function: log density of one pytree, a `Model`, or an `AbstractLogDensity`.
+        init: a pytree of numbers; integers are read as floats. None: that of the model.
 
     Returns:
         The log density, and the flat vector of shape ``(dim,)``.
@@ -74,6 +161,9 @@ def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Arr
         ValueError: if ``function`` is not callable, or ``init`` is empty, not real, not finite, or
             has unusable names.
     """
+    model = function if isinstance(function, Model) else None
+    if model is not None:
+        function, init = model.logdensity, model.init if init is None else init
     if not callable(function):
         raise ValueError(
             f"logdensity must be a function, got {function!r:.80}; it comes first, then init"
@@ -97,12 +187,12 @@ def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Arr
     bad = np.flatnonzero(~np.isfinite(np.asarray(flat)))
     if bad.size:
         raise ValueError(
-            f"init is not finite in coordinates {bad.tolist()} ({flat.dtype}): {init!r:.80}; pass "
-            "finite numbers"
+            f"init is not finite in {named(_labels(floats), bad)} ({flat.dtype}): {init!r:.80}; "
+            "pass finite numbers"
         )
-    if isinstance(function, AbstractLogDensity):
+    if isinstance(function, AbstractLogDensity) and model is None:
         return function, flat
-    names = [leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(init)]
+    names = _leaf_names(init)
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(
             f"two variables of init are both called {twice[0]!r}; give one of them another name"
@@ -114,7 +204,89 @@ def as_logdensity(function: Any, init: Any) -> tuple[AbstractLogDensity, jax.Arr
         )
     if not isinstance(function, eqx.Module | jax.tree_util.Partial):
         function = Fresh(function)
-    return Raveled(function, unravel), flat
+    if model is None:
+        return Raveled(function, unravel), flat
+    _check_model(model, floats)
+    return Raveled(function, unravel, Attached(model)), flat
+
+
+def _check_model(model: Model, init: Any) -> None:
+    """Refuse a model whose values cannot be stored under their names, before time is spent."""
+    if jax.tree.structure(init) != jax.tree.structure(model.init):
+        raise ModelError(
+            f"init must have the names of the model's unconstrained variables, as model.init has: "
+            f"{sorted(_leaf_names(model.init))}, got {sorted(_leaf_names(init))}"
+        )
+    if model.constrain is None:
+        return
+    values = jax.eval_shape(model.constrain, init)
+    if taken := sorted(set(values) & _RESERVED_NAMES):
+        raise ModelError(
+            f"a variable of the model is called {taken[0]!r}, as an axis of ArviZ's is; give it "
+            "another name"
+        )
+    for name, value in values.items():
+        axes = model.dims.get(name, ())
+        if axes and len(axes) != len(value.shape):
+            raise ModelError(
+                f"dims[{name!r}] names {len(axes)} axes, {list(axes)}, but {name!r} has shape "
+                f"{value.shape}"
+            )
+        for axis, size in zip(axes, value.shape, strict=False):
+            labels = model.coords.get(axis)
+            if labels is not None and len(labels) != size:
+                raise ModelError(
+                    f"coords[{axis!r}] has {len(labels)} labels, but that axis of {name!r} has "
+                    f"{size} entries"
+                )
+
+
+def _leaf_names(tree: Any) -> list[str]:
+    return [leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def labels(logdensity: Any, dim: int) -> tuple[str, ...]:
+    """A user's name for every coordinate: ``theta[Choate]``, ``beta[2]``, or ``x[2]``.
+
+    Args:
+        logdensity: result of `as_logdensity`; of anything else the names are ``x[2]``.
+        dim: number of coordinates.
+
+    Returns:
+        The names, in the order of the flat vector.
+    """
+    if not isinstance(logdensity, Raveled):
+        return tuple(labels_of("x", (dim,), {}, {}))
+    tree = jax.eval_shape(logdensity.unravel, jax.ShapeDtypeStruct((dim,), jnp.float32))
+    model = None if logdensity.attached is None else logdensity.attached.model
+    return _labels(tree) if model is None else _labels(tree, model.dims, model.coords)
+
+
+def _labels(
+    tree: Any,
+    dims: Mapping[str, Sequence[str]] | None = None,
+    coords: Mapping[str, Sequence[Any]] | None = None,
+) -> tuple[str, ...]:
+    return tuple(
+        label
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        for label in labels_of(leaf_name(path), np.shape(leaf), dims or {}, coords or {})
+    )
+
+
+def named(names: Sequence[str], which: Sequence[int] | np.ndarray, most: int = 5) -> str:
+    """Some coordinates by their names, for a message.
+
+    Args:
+        names: a name for every coordinate.
+        which: indices of those to name.
+        most: how many are named at most.
+
+    Returns:
+        ``theta[0], theta[3] and 4 more``.
+    """
+    text = ", ".join(names[i] for i in which[:most])
+    return text if len(which) <= most else f"{text} and {len(which) - most} more"
 
 
 def _float_dtype(leaf: Any) -> jnp.dtype:

@@ -8,27 +8,41 @@ import numpy as np
 
 from ..kernels import AbstractLogDensity, Key, Vector, state_at
 from ..models import (
+    NUMPYRO_REMEDY,
+    Model,
     as_logdensity,
     check_count,
     check_dtype,
     check_logdensity,
     check_spread,
     check_starts,
+    is_numpyro_model,
+    model_of,
 )
 
 
 def prepare(
-    logdensity: Any, init: Any, key: Key, *, num_chains: int, spread: float, num_more: int = 0
+    logdensity: Any,
+    init: Any,
+    key: Key,
+    *,
+    num_chains: int,
+    spread: float,
+    num_more: int = 0,
+    starts: Any = None,
 ) -> tuple[AbstractLogDensity, Vector]:
-    """Check a log density, and draw starting positions ``init + spread * N(0, I)``.
+    """Check a log density, and find starting positions, by default ``init + spread * N(0, I)``.
 
     Args:
-        logdensity: a function of one position (any pytree), or a log density of this library.
-        init: one position; None: the log density has starts of its own.
+        logdensity: a function of one position (any pytree), a model, or a log density of this
+            library.
+        init: one position; None: the log density has starts of its own, or ``starts`` are given.
         key: random key.
         num_chains: number of chains, whose starts are checked.
         spread: standard deviation of the starts around ``init``, in its units.
         num_more: number of further positions, which are not checked.
+        starts: starting positions, a pytree like ``init`` with a leading axis; they are repeated
+            for further chains.
 
     Returns:
         The log density on flat vectors, and positions of shape (dim, chains + num_more).
@@ -37,26 +51,67 @@ def prepare(
         ValueError: an argument, the log density or a start cannot be used.
     """
     num_chains, spread = check_count("num_chains", num_chains, 1), check_spread(spread)
+    total = num_chains + num_more
+    model = logdensity if isinstance(logdensity, Model) else model_of(logdensity)
+    given = starts
+    if starts is None and init is None and model is not None and model.starts is not None:
+        given = model.starts(key, total)
+    if init is None and model is not None:
+        init = model.init
+    if init is None and starts is not None:
+        init = jax.tree.map(lambda leaf: np.asarray(leaf)[0], starts)
     if init is None:
         if not isinstance(logdensity, AbstractLogDensity) or not hasattr(logdensity, "start"):
-            raise ValueError("pass init, one position of the log density, e.g. init=jnp.zeros(3)")
-        if spread != 1:
             raise ValueError(
-                f"the target has starts of its own, so spread={spread:g} has no effect: pass init "
-                "with it"
+                NUMPYRO_REMEDY
+                if is_numpyro_model(logdensity)
+                else "pass init, one position of the log density, e.g. init=jnp.zeros(3)"
             )
-        target, every = logdensity, logdensity.start(key, num_chains + num_more)
+        _check_spread_has_effect(spread, "the target has starts of its own")
+        target, every = logdensity, logdensity.start(key, total)
     else:
         target, flat = as_logdensity(logdensity, init)
         check_logdensity(target, flat)
-        every = (
-            flat[:, None]
-            + spread * jax.random.normal(key, (num_chains + num_more, flat.size), flat.dtype).T
-        )
+        noise = spread * jax.random.normal(key, (total, flat.size), flat.dtype).T
+        every = flat[:, None] + noise
+        if given is not None:
+            places = _flat_starts(given, init, flat.dtype)
+            if starts is not None:
+                _check_spread_has_effect(spread, "starts are given")
+            # A strategy that starts all chains in one place says no more than an init does.
+            if starts is not None or np.any(places != places[:, :1]):
+                every = places[:, np.arange(total) % places.shape[1]]
+            else:
+                every = places[:, :1] + noise
     position = jnp.asarray(np.asarray(every)[:, :num_chains])
     check_dtype(target, position)
-    check_starts(state_at(target, position))
-    return target, every
+    check_starts(state_at(target, position), target)
+    return target, jnp.asarray(every)
+
+
+def _check_spread_has_effect(spread: float, why: str) -> None:
+    if spread != 1:
+        raise ValueError(
+            f"{why}, so spread={spread:g} has no effect: pass init with it, and no starts"
+        )
+
+
+def _flat_starts(starts: Any, init: Any, dtype: Any) -> np.ndarray:
+    """Starting positions as an array (dim, starts)."""
+    if jax.tree.structure(starts) != jax.tree.structure(init):
+        raise ValueError(
+            f"starts must be a pytree like init with a leading axis of chains, got {starts!r:.80}"
+        )
+    leaves = [np.asarray(leaf, dtype) for leaf in jax.tree.leaves(starts)]
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(init)]
+    counts = {leaf.shape[:1] for leaf in leaves}
+    fits = all(leaf.shape[1:] == shape for leaf, shape in zip(leaves, shapes, strict=True))
+    if not fits or len(counts) != 1 or () in counts or (0,) in counts:
+        raise ValueError(
+            "starts must have the shapes of init behind one leading axis of chains, got "
+            f"{[leaf.shape for leaf in leaves]} for {shapes}"
+        )
+    return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1).T
 
 
 def as_key(seed: Any) -> Key:
