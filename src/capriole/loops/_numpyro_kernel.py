@@ -113,7 +113,11 @@ class NumpyroKernel(MCMCKernel):
 
         Returns:
             The next state.
+
+        Raises:
+            ValueError: the arguments are traced (``jit_model_args=True``).
         """
+        _check_concrete(model_args, model_kwargs)
         return self._next(state) if jnp.ndim(state.i) == 0 else jax.vmap(self._next)(state)
 
     def postprocess_fn(self, model_args: Any, model_kwargs: Any) -> Callable[[Any], Any]:
@@ -126,8 +130,10 @@ class NumpyroKernel(MCMCKernel):
         Returns:
             A function of one position.
         """
-        model = from_numpyro(self.model, *model_args, **(model_kwargs or {}))
-        return model.constrain or (lambda position: position)
+        _check_concrete(model_args, model_kwargs)
+        if self._read is None:
+            self._read = from_numpyro(self.model, *model_args, **(model_kwargs or {}))
+        return self._read.constrain or (lambda position: position)
 
     def get_diagnostics_str(self, state: KernelState) -> str:
         """What a progress bar shows."""
@@ -212,11 +218,21 @@ def _is_typed(key: Key) -> bool:
     return jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
 
 
+def _check_concrete(*arguments: Any) -> None:
+    """Refuse arguments of a compiled program: the kernel holds those that `init` has seen."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
+        raise ValueError(
+            "the kernel belongs to its data: leave out jit_model_args=True in numpyro.infer.MCMC"
+        )
+
+
 def _is_for(transition: AbstractTransition, model: Model) -> bool:
     """Whether a kernel's log density is that of a model, at a few points."""
     theirs = users(transition.target)
     flat, unravel = ravel_pytree(jax.tree.map(jnp.asarray, model.init))
-    if jax.eval_shape(theirs, flat).shape != ():
+    try:
+        jax.eval_shape(theirs, flat)
+    except Exception:  # a user's log density may raise anything at the wrong size
         return False
     rng = np.random.default_rng(0)
     for _ in range(3):
