@@ -123,11 +123,11 @@ def as_model(logdensity: Any) -> Any:
     """
     libraries = {base.__module__.split(".")[0] for base in type(logdensity).__mro__}
     if "pymc" in libraries and hasattr(logdensity, "value_vars"):
-        from .makers import from_pymc
+        from ._pymc import from_pymc
 
         return from_pymc(logdensity)
     if "bridgestan" in libraries:
-        from .makers import from_stan
+        from ._stan import from_stan
 
         return from_stan(logdensity)
     return logdensity
