@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         save,
     )
     from .runtime import Progress
-    from .sampling import sample, to_datatree
+    from .sampling import complete, sample, to_datatree
     from .training import TrainingDivergedError, TrainResult, train
 
 __version__ = "0.1.0"
@@ -71,7 +71,7 @@ _HOMES = {
         "save",
     ),
     "runtime": ("Progress",),
-    "sampling": ("sample", "to_datatree"),
+    "sampling": ("complete", "sample", "to_datatree"),
     "training": ("TrainResult", "TrainingDivergedError", "train"),
 }
 _ORIGIN = {name: home for home, names in _HOMES.items() for name in names}

@@ -1,13 +1,13 @@
 """Whether draws went as far as there is mass: along known marginals, and where chains are held."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from ._problems import Problem, ProblemKind, Severity
+from ._problems import Problem, ProblemKind, Severity, name_of
 from ._statistics import bulk_ess
 from ._thresholds import THRESHOLDS
 
@@ -49,7 +49,9 @@ def is_middle(value: float, draws: np.ndarray) -> bool:
 
 
 def tail_problems(
-    draws: Float[np.ndarray, "chains draws dim"], marginals: Iterable[Marginal]
+    draws: Float[np.ndarray, "chains draws dim"],
+    marginals: Iterable[Marginal],
+    names: Sequence[str] | None = None,
 ) -> list[Problem]:
     """Ends of known marginals that draws miss, or visit too often.
 
@@ -63,15 +65,19 @@ def tail_problems(
     Args:
         draws: Draws in the user's coordinates.
         marginals: What is known.
+        names: A name for every dimension; None: ``x[0]`` and so on.
 
     Returns:
         The worst end of each marginal, if one is wrong; the worst of them first.
     """
-    found = [_worst_end(draws[:, :, marginal.dimension], marginal) for marginal in marginals]
+    found = [
+        _worst_end(draws[:, :, marginal.dimension], marginal, name_of(marginal.dimension, names))
+        for marginal in marginals
+    ]
     return sorted((end for end in found if end is not None), key=lambda end: end.reach)
 
 
-def _worst_end(draws: np.ndarray, marginal: Marginal) -> Problem | None:
+def _worst_end(draws: np.ndarray, marginal: Marginal, name: str) -> Problem | None:
     middle, *tails = marginal.quantiles
     if not is_middle(middle, draws):
         return None
@@ -84,19 +90,21 @@ def _worst_end(draws: np.ndarray, marginal: Marginal) -> Problem | None:
         within = mass / THRESHOLDS.tail_factor <= share <= THRESHOLDS.tail_factor * mass
         if abs(share - mass) > errors and not within:
             text = (
-                f"dimension {marginal.dimension} is {side} {value:.3g} in {share:.2%} of the "
-                f"draws, but {mass:.1%} of the mass lies there, the other dimensions integrated "
-                "out: the chains do not move freely along a funnel"
+                f"{name} is {side} {value:.3g} in {share:.2%} of the draws, but {mass:.1%} of the "
+                "mass lies there, the other parameters integrated out: the chains do not move "
+                "freely along a funnel"
             )
             reach = min(share / mass, mass / max(share, 1e-9))
             kind = ProblemKind.TAIL_MISSED
-            found.append(Problem(kind, Severity.FATAL, text, "write it non-centred", reach=reach))
+            remedy = "write it non-centred"
+            found.append(Problem(kind, Severity.FATAL, text, remedy, variable=name, reach=reach))
     return min(found, key=lambda end: end.reach, default=None)
 
 
 def sticky_tails(
     draws: Float[np.ndarray, "chains draws dim"],
     acceptance_rate: Float[np.ndarray, "chains draws"],
+    names: Sequence[str] | None = None,
 ) -> list[Problem]:
     """Far ends of a dimension from which proposals are accepted much less often than elsewhere.
 
@@ -106,6 +114,7 @@ def sticky_tails(
     Args:
         draws: Draws in the user's coordinates.
         acceptance_rate: Acceptance of the step that led to a draw; a draw's own is the next one's.
+        names: A name for every dimension; None: ``x[0]`` and so on.
 
     Returns:
         A warning about the worst end, or nothing.
@@ -114,13 +123,14 @@ def sticky_tails(
     num = int(THRESHOLDS.tail_share * len(before))
     if num < THRESHOLDS.tail_fewest:
         return []
-    worst, where = float(np.mean(rates)) / THRESHOLDS.tail_held_ratio, ""
+    worst, where, name = float(np.mean(rates)) / THRESHOLDS.tail_held_ratio, "", ""
     for k, values in enumerate(before.T):
         order = np.argpartition(values, (num, len(values) - num))
         for ends, side in ((order[:num], "below"), (order[-num:], "above")):
             if (rate := float(np.mean(rates[ends]))) < worst:
                 edge = values[ends].max() if side == "below" else values[ends].min()
-                worst, where = rate, f"dimension {k} is {side} {edge:.3g}"
+                worst, name = rate, name_of(k, names)
+                where = f"{name} is {side} {edge:.3g}"
     if not where:
         return []
     text = (
@@ -128,6 +138,5 @@ def sticky_tails(
         f"rate of {worst:.2g}, elsewhere at {np.mean(rates):.2g}: the far tail comes in spells, "
         "and may be missing or too heavy"
     )
-    return [
-        Problem(ProblemKind.TAIL_STICKY, Severity.WARNING, text, "draw more, or reparameterise")
-    ]
+    kind, remedy = ProblemKind.TAIL_STICKY, "draw more, or reparameterise"
+    return [Problem(kind, Severity.WARNING, text, remedy, variable=name)]

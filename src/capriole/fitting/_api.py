@@ -24,8 +24,20 @@ from ..diagnostics import (
     sticky_tails,
 )
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, Vector, state_at
+from ..models import Model, as_model, labels, model_of, precision
 from ..runtime import OnProgress, Progress, to_plain
-from ..sampling import CountedDraws, Draws, as_key, prepare, tally_arguments, to_datatree, to_tree
+from ..sampling import (
+    CountedDraws,
+    Draws,
+    as_key,
+    check_groups,
+    complete,
+    prepare,
+    tally_arguments,
+    to_datatree,
+    to_tree,
+    with_names,
+)
 from ._budget import Cost
 from ._candidate import NUTS, KernelMetrics, SamplerReport
 from ._context import NoteKind, WarmupFacts
@@ -59,9 +71,10 @@ class Fit(NamedTuple):
 
 
 def fit(
-    logdensity: Callable,
+    logdensity: Callable | Model,
     init: Any = None,
     *,
+    starts: Any = None,
     seed: int | Key = 0,
     num_chains: int = 16,
     num_draws: int = 1000,
@@ -70,6 +83,7 @@ def fit(
     num_warmup_chains: int = 64,
     compare: bool = True,
     criterion: str = "gradients",
+    groups: Sequence[str] = (),
     progress: Callable[[Progress], None] | None = None,
     resume: RunStore | None = None,
 ) -> Fit:
@@ -87,8 +101,11 @@ def fit(
 
     Args:
         logdensity: Maps one position, any pytree of arrays like ``init``, to its unnormalised log
-            density, a scalar; or a log density of capriole's, with starts of its own.
-        init: One position. Chains start at ``init + spread * N(0, I)``.
+            density, a scalar; or a model, such as `capriole.from_numpyro` makes, or a model of
+            PyMC or BridgeStan; or a log density of capriole's, with starts of its own.
+        init: One position. Chains start at ``init + spread * N(0, I)``. None: that of the model.
+        starts: Where the chains of the warm-up start instead: a pytree like ``init`` whose arrays
+            have a leading axis of chains. Fewer than chains are repeated.
         seed: A whole number or a JAX key, of everything random.
         num_chains: Chains of the final run.
         num_draws: Draws of each chain, at least 8 (R-hat needs them).
@@ -97,6 +114,8 @@ def fit(
         num_warmup_chains: Chains of the warm-up.
         compare: Whether NUTS is measured, at the latest for the verdict.
         criterion: "gradients" or "seconds": per which an effective draw counts.
+        groups: Of a model, what to add to the draws: "log_likelihood", "posterior_predictive".
+            `capriole.complete` adds them later.
         progress: Called with every `Progress` event.
         resume: Keeps what is finished in a folder and goes on from it:
             `capriole.runs.CheckpointedFit`. Ctrl-C is then raised, and the same call goes on.
@@ -106,6 +125,7 @@ def fit(
 
     Raises:
         ValueError: A log density, init or number that cannot work.
+        ModelError: A model that cannot be sampled, or a group that it does not have.
         KeyboardInterrupt: Ctrl-C before there are draws, or in a run that can go on.
         capriole.runs.RunFolderError: The folder of ``resume`` holds another run.
         capriole.runs.CheckpointError: A stored part of that run is damaged.
@@ -116,19 +136,45 @@ def fit(
     settings = Settings(
         num_chains, num_draws, spread, train_steps, num_warmup_chains, compare, criterion
     ).checked()
-    keeper = InMemory() if resume is None else resume
+    logdensity = as_model(logdensity)
+    model = logdensity if isinstance(logdensity, Model) else model_of(logdensity)
+    check_groups(model, groups)
+    with precision(model):
+        keeper = InMemory() if resume is None else resume
+        found = _fitted(logdensity, init, starts, seed, settings, keeper, progress)
+    if model is None:
+        return found
+    tree = with_names(found.tree, model)  # names are not stored with draws on disk
+    return found._replace(tree=complete(tree, model, groups=groups, seed=seed) if groups else tree)
+
+
+def _fitted(
+    logdensity: Callable | Model,
+    init: Any,
+    starts: Any,
+    seed: int | Key,
+    settings: Settings,
+    keeper: RunStore,
+    progress: OnProgress,
+) -> Fit:
+    """Draws, verdict and kernel."""
     root = as_key(seed)
     # A split would be one more program to compile.
     keys = [jax.random.fold_in(root, i) for i in range(6)]
     chains = settings.num_warmup_chains
-    starts = {"num_chains": chains, "num_more": EXPLORATORY_RATIO * chains}
-    target, position = prepare(logdensity, init, keys[0], spread=spread, **starts)
+    counts = {"num_chains": chains, "num_more": EXPLORATORY_RATIO * chains}
+    target, position = prepare(
+        logdensity, init, keys[0], spread=settings.spread, starts=starts, **counts
+    )
     progress = keeper.begin(_config(seed, position, settings), position, progress)
     found = keeper.search(target, lambda: search(keys[1:5], target, position, settings, progress))
     run = _Run(keys[4:6], repr(seed), target, settings, keeper, progress)
     found, drawn = run.draw_chosen(found)
     if settings.compare and drawn.completed:  # after Ctrl-C nothing more is measured
         found, drawn = run.compared(found, drawn)
+    model = model_of(target)
+    for note in () if model is None else model.notes:
+        found = found.with_note(NoteKind.MODEL, note)
     verdict = _verdict(found, drawn, settings, repr(seed))
     kernel = None if found.uses_nuts else found.kernel
     return Fit(keeper.finish(_stamped(drawn.tree, verdict), verdict), verdict, kernel)
@@ -287,9 +333,10 @@ def _of_a_kernel(
     rate = min(metrics.ess_per_gradient, metrics.ess_sq_per_gradient)
     begun = time.perf_counter()
     tree = to_datatree(run, target, seed=seed)
-    check = _checked(final.position, found.warmup)
+    names = labels(target, final.position.shape[2])
+    check = _checked(final.position, found.warmup, names)
     problems = _kernel_problems(run, metrics) + final.missed + check.problems
-    problems += sticky_tails(final.position, run.record.acceptance_rate)
+    problems += sticky_tails(final.position, run.record.acceptance_rate, names)
     seconds_after = final.check_seconds + time.perf_counter() - begun
     if not final.completed:
         kept, asked = run.record.lp.shape[1], settings.num_draws
@@ -322,7 +369,7 @@ def _of_nuts(final: Final, found: SearchResult, target: AbstractLogDensity) -> _
         "divergences": draws.divergences,
         "completed": int(final.completed),
     }
-    check = _checked(final.position, found.warmup)
+    check = _checked(final.position, found.warmup, labels(target, final.position.shape[2]))
     problems = _nuts_problems(final, draws, target, found.warmup) + check.problems
     if not final.completed:
         problems.append(_interrupted(_CUT_SHORT))
@@ -337,9 +384,11 @@ def _of_nuts(final: Final, found: SearchResult, target: AbstractLogDensity) -> _
     )
 
 
-def _checked(position: np.ndarray, warmup: WarmupFacts) -> ReferenceCheck:
+def _checked(position: np.ndarray, warmup: WarmupFacts, names: Sequence[str]) -> ReferenceCheck:
     judges_moments = not warmup.marginals
-    return reference_check(position, warmup.moments, warmup.modes, judges_moments=judges_moments)
+    return reference_check(
+        position, warmup.moments, warmup.modes, judges_moments=judges_moments, names=names
+    )
 
 
 def _interrupted(text: str) -> Problem:

@@ -32,6 +32,7 @@ class NoteKind(Enum):
     INTERRUPTED = "interrupted"
     NUTS_DREW_INSTEAD = "NUTS drew instead"
     NUTS_FAILED = "NUTS failed"
+    MODEL = "model"
 
 
 class Note(NamedTuple):

@@ -9,9 +9,10 @@ import numpy as np
 
 from .. import diagnostics
 from ..adaptation import CHUNK, start_state
-from ..coordinates import draws_and_lp_to_user
+from ..coordinates import draws_and_lp_to_user, users
 from ..diagnostics import Marginal, Problem, rhat_limit, tail_problems
 from ..kernels import AbstractLogDensity, AbstractTransition, ChainState, Key, Vector, per_chain
+from ..models import labels
 from ..runtime import CompileClock, OnProgress, Progress
 from ..sampling import CountedDraws, Draws, Record, draw_chains
 from ._budget import Cost
@@ -274,6 +275,7 @@ class KernelSampler:
         self.key, self.keeper, self.num_draws = key, keeper, num_draws
         self.kernel = per_chain(kernel, start.shape[1])
         self.progress, self.marginals = progress, marginals
+        self.names = labels(users(kernel.target), start.shape[0])
         self.at = keeper.point(self.kernel, start, lambda: self._warm_up(start))
 
     def _warm_up(self, start: Vector) -> PassState:
@@ -301,7 +303,7 @@ class KernelSampler:
         )
         drawn, position = time.perf_counter(), draws.record.position
         metrics = metrics_of(draws, position)
-        missed = tail_problems(position, self.marginals)
+        missed = tail_problems(position, self.marginals, self.names)
         return Final(
             position=position,
             rhat_max=metrics.rhat_max,
@@ -350,6 +352,7 @@ class NutsSampler:
     ):
         self.key, self.target, self.starts = key, target, starts
         self.num_draws, self.marginals, self.resumable = num_draws, marginals, resumable
+        self.names = labels(target, starts.shape[0])
         self.round, self.given_up = 0, Cost()
 
     @property
@@ -369,7 +372,7 @@ class NutsSampler:
         return Final(
             position=kept,
             rhat_max=float(np.max(diagnostics.rhat(kept))),
-            missed=tail_problems(kept, self.marginals),
+            missed=tail_problems(kept, self.marginals, self.names),
             thin=thin,
             spent=spent,
             check_seconds=0.0,

@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 
 from ..coordinates import from_user, maps, state_to_user, users
 from ..kernels import AbstractTransition, ChainState, Flag, Key, Scalar
-from ..models import as_logdensity, leaf_name
+from ..models import as_logdensity, leaf_names
 
 if TYPE_CHECKING:
     from blackjax.base import SamplingAlgorithm
@@ -69,7 +69,7 @@ def as_blackjax(transition: AbstractTransition, init: Any) -> "SamplingAlgorithm
 
     target, dtype = transition.target, _dtype(transition)
     flat, unravel = _checked(transition, init, dtype)
-    structure = jax.tree.structure(init)
+    structure: Any = jax.tree.structure(init)
 
     def outside(inner: ChainState) -> LoopState:
         position, lp = state_to_user(target, inner.position, inner.logdensity)
@@ -122,8 +122,8 @@ def _checked(transition: AbstractTransition, init: Any, dtype: Any) -> tuple[jax
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    pairs = jax.tree_util.tree_leaves_with_path(tree)
-    return {leaf_name(path): leaf.shape for path, leaf in pairs}
+    shapes = [leaf.shape for leaf in jax.tree.leaves(tree)]
+    return dict(zip(leaf_names(tree), shapes, strict=True))
 
 
 def _dtype(transition: AbstractTransition) -> Any:

@@ -12,7 +12,7 @@ from numpyro.infer.mcmc import MCMCKernel
 from ..coordinates import users
 from ..fitting import Fit, fit
 from ..kernels import AbstractTransition, Key
-from ..models import Model, from_numpyro, leaf_name
+from ..models import Model, from_numpyro, leaf_names
 from ._blackjax import LoopState, as_blackjax
 
 _SAME = 1e-4
@@ -245,7 +245,6 @@ def _is_for(transition: AbstractTransition, model: Model) -> bool:
 
 def _last_draws(found: Fit, model: Model) -> Any:
     """The last draw of every chain of a fit, as positions with a leading axis of chains."""
-    group = "unconstrained_posterior"
-    draws = found.tree[group if group in found.tree.children else "posterior"]
-    pairs, structure = jax.tree_util.tree_flatten_with_path(model.init)
-    return jax.tree.unflatten(structure, [draws[leaf_name(p)].values[:, -1] for p, _ in pairs])
+    draws: Any = found.tree["unconstrained_posterior"]
+    ends = [draws[name].values[:, -1] for name in leaf_names(model.init)]
+    return jax.tree.unflatten(jax.tree.structure(model.init), ends)

@@ -19,8 +19,17 @@ from ._checks import (
 from ._doctor import diagnose_logdensity
 from ._kernel_files import load, save, versions
 from ._kernel_records import KernelFileError
-from ._model import Model, ModelError, leaf_name
-from ._pytrees import as_logdensity, as_model, labels, model_of, named, named_arrays, precision
+from ._model import Model, ModelError
+from ._pytrees import (
+    as_logdensity,
+    as_model,
+    labels,
+    leaf_names,
+    model_of,
+    named,
+    named_arrays,
+    precision,
+)
 from .makers import (
     Support,
     circular,
@@ -53,7 +62,7 @@ __all__ = [
     "interval",
     "is_numpyro_model",
     "labels",
-    "leaf_name",
+    "leaf_names",
     "load",
     "model_of",
     "named",

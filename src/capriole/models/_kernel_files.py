@@ -28,7 +28,8 @@ from ._kernel_records import (
     restore_transport,
     restore_whitening,
 )
-from ._pytrees import as_logdensity
+from ._model import Model
+from ._pytrees import as_logdensity, as_model, precision
 
 _FORMAT = "capriole-kernel-1"
 """Version of the file format, in every header."""
@@ -100,13 +101,15 @@ def save(
     return path
 
 
-def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> AbstractTransition:
+def load(
+    path: str | os.PathLike, logdensity: Callable | Model, init: Any = None
+) -> AbstractTransition:
     """Read a kernel from a file.
 
     Args:
         path: file to read.
-        logdensity: the log density that the kernel was trained on.
-        init: as for `train`; by default a vector of zeros.
+        logdensity: the log density, or the model, that the kernel was trained on.
+        init: as for `train`; by default that of the model, or a vector of zeros.
 
     Returns:
         The kernel, for ``logdensity``.
@@ -116,8 +119,22 @@ def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> Abs
             values of the log density are not those of the file.
     """
     header, arrays = _read(Path(path))
+    logdensity = as_model(logdensity)
+    with precision(logdensity):
+        return _rebuilt(path, header, arrays, logdensity, init)
+
+
+def _rebuilt(
+    path: str | os.PathLike,
+    header: dict[str, str],
+    arrays: dict[str, np.ndarray],
+    logdensity: Callable | Model,
+    init: Any,
+) -> AbstractTransition:
+    """The kernel of a header and its arrays, for a log density that has the stored values."""
     dim, dtype = _integer(header.get("dim", "")), header["dtype"]
-    init = np.zeros(dim, dtype) if init is None else init
+    if init is None and not isinstance(logdensity, Model):
+        init = np.zeros(dim, dtype)
     target, flat = as_logdensity(logdensity, init)
     if flat.size != dim:
         raise KernelFileError(

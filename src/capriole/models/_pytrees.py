@@ -112,6 +112,10 @@ def _are_same(arguments: Any, others: Any) -> bool:
     return all(one is other for one, other in pairs)
 
 
+_MAKERS = {"pymc": "from_pymc", "bridgestan": "from_stan"}
+"""Who makes a `Model` of another library's, by the library's name; none is imported for it."""
+
+
 def as_model(logdensity: Any) -> Any:
     """A model where another library's was handed over; anything else as it is.
 
@@ -122,28 +126,23 @@ def as_model(logdensity: Any) -> Any:
         A `Model` of a model of PyMC or BridgeStan.
     """
     libraries = {base.__module__.split(".")[0] for base in type(logdensity).__mro__}
-    if "pymc" in libraries and hasattr(logdensity, "value_vars"):
-        from ._pymc import from_pymc
+    for library in libraries & set(_MAKERS):
+        from . import makers
 
-        return from_pymc(logdensity)
-    if "bridgestan" in libraries:
-        from ._stan import from_stan
-
-        return from_stan(logdensity)
+        return getattr(makers, _MAKERS[library])(logdensity)
     return logdensity
 
 
-def precision(logdensity: Any) -> contextlib.AbstractContextManager:
-    """A context in which JAX computes with the precision that a log density needs.
+def precision(model: Any) -> contextlib.AbstractContextManager:
+    """A context in which JAX computes with the precision that a model needs, in this thread.
 
     Args:
-        logdensity: a model, or a log density that may be of one.
+        model: a model; anything else needs nothing.
 
     Returns:
         float64 for a model that needs it; else nothing changes.
     """
-    model = logdensity if isinstance(logdensity, Model) else model_of(logdensity)
-    needs = model is not None and model.double and not jax.config.read("jax_enable_x64")
+    needs = isinstance(model, Model) and model.double
     return jax.enable_x64(True) if needs else contextlib.nullcontext()
 
 
@@ -192,7 +191,7 @@ def as_logdensity(function: Any, init: Any = None) -> tuple[AbstractLogDensity, 
         )
     if isinstance(function, AbstractLogDensity) and model is None:
         return function, flat
-    names = _leaf_names(init)
+    names = leaf_names(init)
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(
             f"two variables of init are both called {twice[0]!r}; give one of them another name"
@@ -215,7 +214,7 @@ def _check_model(model: Model, init: Any) -> None:
     if jax.tree.structure(init) != jax.tree.structure(model.init):
         raise ModelError(
             f"init must have the names of the model's unconstrained variables, as model.init has: "
-            f"{sorted(_leaf_names(model.init))}, got {sorted(_leaf_names(init))}"
+            f"{sorted(leaf_names(model.init))}, got {sorted(leaf_names(init))}"
         )
     if model.constrain is None:
         return
@@ -241,7 +240,15 @@ def _check_model(model: Model, init: Any) -> None:
                 )
 
 
-def _leaf_names(tree: Any) -> list[str]:
+def leaf_names(tree: Any) -> list[str]:
+    """Names of a pytree's leaves, as trees of draws have them.
+
+    Args:
+        tree: a pytree.
+
+    Returns:
+        Paths such as ``group.mu``, in the order of the leaves.
+    """
     return [leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 

@@ -1,7 +1,7 @@
 """``capriole.sample``: from a frozen kernel to draws."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from ..coordinates import from_user, users
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, State, Vector
-from ..models import check_count, check_starts
+from ..models import check_count, check_starts, model_of, precision
 from ..runtime import Devices, Progress
 from ._draw import Record, draw_chains
+from ._groups import check_groups, complete
 from ._hmc_warmup import run_hmc_warmup
 from ._initial import as_key, prepare
 from ._tree import to_datatree
@@ -35,6 +36,7 @@ def sample(
     spread: float = 1.0,
     chunk_size: int = 200,
     devices: Devices | None = None,
+    groups: Sequence[str] = (),
     progress: Callable[[Progress, Record], None] | None = None,
 ) -> "xarray.DataTree":
     """Draw from the target of a frozen kernel.
@@ -46,7 +48,8 @@ def sample(
     Args:
         transition: the kernel, for example of `capriole.train` or `capriole.load`.
         init: one position of the log density (any pytree); chains start at
-            ``init + spread * N(0, I)``. None: the log density has starts of its own.
+            ``init + spread * N(0, I)``. None: that of the model, or the log density has starts of
+            its own.
         starts: exact starting positions instead, flat, shape (dim, chains).
         seed: a whole number or a random key.
         num_chains: number of chains; ``starts`` says it otherwise.
@@ -56,20 +59,58 @@ def sample(
         spread: standard deviation of the starts around ``init``, in its units.
         chunk_size: draws per compiled chunk.
         devices: devices to divide the chains evenly over, for example ``jax.devices()``.
+        groups: of a model's kernel, what to add: "log_likelihood", "posterior_predictive".
         progress: called after every chunk with its draws.
 
     Returns:
         A tree in ArviZ's layout. ``posterior`` has one variable per leaf of the user's pytree, dims
-        ``(chain, draw, ...)``. ``sample_stats`` has ``lp`` (log density), ``acceptance_rate``,
-        ``diverging``, ``energy``, ``n_steps`` (gradients) and capriole's own ``accepted``,
-        ``direction``, ``log_det``, ``log_ratio``, ``nonfinite``, ``jump_sq``. Attributes record
-        versions, seed and cost. ``completed`` is 0 after Ctrl-C; ``warnings`` names what looks
-        unhealthy, with a remedy, one problem per line, and the log repeats it.
+        ``(chain, draw, ...)``; of a model, its own variables, with their dims and coords. Positions
+        are then in ``unconstrained_posterior``, data in ``observed_data`` and ``constant_data``.
+        ``sample_stats`` has ``lp`` (log density), ``acceptance_rate``, ``diverging``, ``energy``,
+        ``n_steps`` (gradients) and capriole's own ``accepted``, ``direction``, ``log_det``,
+        ``log_ratio``, ``nonfinite``, ``jump_sq``. Attributes record versions, seed and cost.
+        ``completed`` is 0 after Ctrl-C; ``warnings`` names what looks unhealthy, with a remedy, one
+        problem per line, and the log repeats it.
 
     Raises:
         ValueError: a chain starts outside the support, or ``starts`` are no positions of this log
             density.
+        ModelError: a group that the model does not have.
     """
+    model = model_of(users(transition.target))
+    check_groups(model, groups)
+    with precision(model):
+        tree = _sampled(
+            transition,
+            init,
+            starts,
+            seed,
+            num_chains=num_chains,
+            num_draws=num_draws,
+            num_warmup=num_warmup,
+            thin=thin,
+            spread=spread,
+            chunk_size=chunk_size,
+            devices=devices,
+            progress=progress,
+        )
+    for warning in tree["sample_stats"].attrs["warnings"].splitlines():
+        log.warning("sampling: %s", warning)
+    return complete(tree, model, groups=groups, seed=seed) if groups else tree
+
+
+def _sampled(
+    transition: AbstractTransition,
+    init: Any,
+    starts: Any,
+    seed: int | Key,
+    *,
+    num_chains: int,
+    num_warmup: int,
+    spread: float,
+    **options: Any,
+) -> "xarray.DataTree":
+    """Draws without the groups that cost time; options are those of `draw_chains`."""
     start_key, warmup_key, sample_key = jax.random.split(as_key(seed), 3)
     logdensity, init_key = transition.target, jax.random.fold_in(start_key, 1)
     num_warmup = check_count("num_warmup", num_warmup, 0)
@@ -87,20 +128,8 @@ def sample(
             warmup_key, logdensity, position, num_leapfrogs=10, num_steps=num_warmup
         ).state
         state = warm if isinstance(state, State) else transition.init(warm.position, init_key)
-    draws = draw_chains(
-        sample_key,
-        transition,
-        state,
-        num_draws=num_draws,
-        thin=thin,
-        chunk_size=chunk_size,
-        devices=devices,
-        progress=progress,
-    )
-    tree = to_datatree(draws, logdensity, seed=repr(seed))
-    for warning in tree["sample_stats"].attrs["warnings"].splitlines():
-        log.warning("sampling: %s", warning)
-    return tree
+    draws = draw_chains(sample_key, transition, state, **options)
+    return to_datatree(draws, logdensity, seed=repr(seed))
 
 
 def _as_starts(starts: Any, logdensity: AbstractLogDensity) -> Vector:

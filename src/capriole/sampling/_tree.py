@@ -2,13 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from ..coordinates import draws_and_lp_to_user, users
 from ..diagnostics import health
 from ..kernels import AbstractLogDensity
-from ..models import named_arrays, versions
+from ..models import model_of, named_arrays, precision, versions
+from ..runtime import Arrays
 from ._draw import Draws, tally_arguments
+from ._groups import UNCONSTRAINED, constrained_draws, dataset, with_names
 
 if TYPE_CHECKING:
     import xarray
@@ -63,16 +66,37 @@ def to_tree(
         attributes: attributes of all groups.
 
     Returns:
-        A tree with one variable per leaf of the user's pytree.
+        A tree with one variable per leaf of the user's pytree. Of a model ``posterior`` has its own
+        variables, and ``unconstrained_posterior`` the leaves.
     """
-    import arviz_base as az
+    import xarray
 
     attrs = {f"{name}_version": version for name, version in versions().items()} | attributes
     attrs["inference_library"] = "capriole"
-    groups = {"posterior": named_arrays(logdensity, position)} | (
-        {"sample_stats": stats} if stats else {}
+    model = model_of(logdensity)
+    if model is not None:
+        attrs["modeling_interface"] = model.library
+    groups = user_groups(logdensity, position) | ({"sample_stats": stats} if stats else {})
+    tree = xarray.DataTree.from_dict(
+        {name: dataset(arrays).assign_attrs(attrs) for name, arrays in groups.items()}
     )
-    tree = az.from_dict(groups)
-    for group in groups:
-        tree[group].attrs.update(attrs)
-    return tree
+    return tree if model is None else with_names(tree, model)
+
+
+def user_groups(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[str, Arrays]:
+    """Draws by the user's variables.
+
+    Args:
+        logdensity: the user's log density.
+        position: positions of that log density, shape (chains, draws, dim).
+
+    Returns:
+        ``posterior``; of a model with variables of its own also ``unconstrained_posterior``. Both
+        hold arrays (chains, draws, ...) by name.
+    """
+    named, model = named_arrays(logdensity, position), model_of(logdensity)
+    if model is None:
+        return {"posterior": named}
+    tree = jax.tree.unflatten(jax.tree.structure(model.init), list(named.values()))
+    with precision(model):
+        return {"posterior": constrained_draws(model, tree), UNCONSTRAINED: named}

@@ -9,7 +9,7 @@ import jax
 
 from ..diagnostics import training_health
 from ..kernels import Key, Transition, learned_leapfrog
-from ..models import check_count, trainable
+from ..models import Model, as_model, check_count, precision, trainable
 from ..runtime import Devices, Progress
 from ..sampling import as_key, prepare, run_hmc_warmup
 from ._loop import TrainResult
@@ -31,7 +31,7 @@ ACCEPTANCE_WEIGHT, CEILING = 3.0, 2.1
 
 
 def train(
-    logdensity: Callable,
+    logdensity: Callable | Model,
     init: Any = None,
     *,
     seed: int | Key = 0,
@@ -58,8 +58,9 @@ def train(
 
     Args:
         logdensity: maps one position (a pytree of arrays like ``init``) to its unnormalised log
-            density, a scalar; or a log density of this library.
-        init: one position. None: the log density has starts of its own.
+            density, a scalar; or a model, such as `capriole.from_numpyro` makes, or a model of
+            PyMC or BridgeStan; or a log density of this library.
+        init: one position. None: that of the model, or the log density has starts of its own.
         seed: a whole number or a random key.
         num_leapfrogs: M, leapfrog steps per proposal.
         width: hidden units per layer of the networks; None: 2 dim, between 10 and 100.
@@ -95,64 +96,68 @@ def train(
             "devices has no effect together with resume; give it to "
             "CheckpointedTrainer(devices=...)"
         )
-    key = as_key(seed)
-    num_leapfrogs, num_steps = (
-        check_count("num_leapfrogs", num_leapfrogs, 1),
-        check_count("num_steps", num_steps, 1),
-    )
-    num_candidates = check_count("num_candidates", num_candidates, 1)
-    if not 0 < start_temperature < 1e300:
-        raise ValueError(
-            f"start_temperature must be positive and finite, got {start_temperature} (1: the "
-            "target)"
+    logdensity = as_model(logdensity)
+    with precision(logdensity):
+        key = as_key(seed)
+        num_leapfrogs, num_steps = (
+            check_count("num_leapfrogs", num_leapfrogs, 1),
+            check_count("num_steps", num_steps, 1),
         )
-    start_key, pilot_key, build_key, train_key = jax.random.split(key, 4)
-    target, position = prepare(logdensity, init, start_key, num_chains=num_chains, spread=spread)
-    training_target, smooth = trainable(target, position[:, 0])
-    if not smooth:
-        log.warning(
-            "the log density has no second derivative: training holds its force constant (the "
-            "kernel is exact)"
+        num_candidates = check_count("num_candidates", num_candidates, 1)
+        if not 0 < start_temperature < 1e300:
+            raise ValueError(
+                f"start_temperature must be positive and finite, got {start_temperature} (1: the "
+                "target)"
+            )
+        start_key, pilot_key, build_key, train_key = jax.random.split(key, 4)
+        target, position = prepare(
+            logdensity, init, start_key, num_chains=num_chains, spread=spread
         )
-    warmup = run_hmc_warmup(pilot_key, target, position, num_leapfrogs=num_leapfrogs)
-    dim = position.shape[0]
-    candidates = [
-        learned_leapfrog(
-            jax.random.fold_in(build_key, i),
-            dim=dim,
-            num_leapfrogs=num_leapfrogs,
-            step_size=float(warmup.step_size) if step_size is None else step_size,
-            width=min(max(WIDTHS[0], 2 * dim), WIDTHS[1]) if width is None else width,
-            dtype=position.dtype,
+        training_target, smooth = trainable(target, position[:, 0])
+        if not smooth:
+            log.warning(
+                "the log density has no second derivative: training holds its force constant (the "
+                "kernel is exact)"
+            )
+        warmup = run_hmc_warmup(pilot_key, target, position, num_leapfrogs=num_leapfrogs)
+        dim = position.shape[0]
+        candidates = [
+            learned_leapfrog(
+                jax.random.fold_in(build_key, i),
+                dim=dim,
+                num_leapfrogs=num_leapfrogs,
+                step_size=float(warmup.step_size) if step_size is None else step_size,
+                width=min(max(WIDTHS[0], 2 * dim), WIDTHS[1]) if width is None else width,
+                dtype=position.dtype,
+            )
+            for i in range(num_candidates)
+        ]
+        recipe = Recipe(
+            objective=LogESJD(
+                warmup.mean, warmup.variance, acceptance=ACCEPTANCE_WEIGHT, ceiling=CEILING
+            )
+            if objective is None
+            else objective,
+            optimizer=adam(decay(learning_rate, num_steps=num_steps)),
+            temperature=cooling(start_temperature, num_steps=int(COOLED * num_steps))
+            if start_temperature != 1
+            else None,
         )
-        for i in range(num_candidates)
-    ]
-    recipe = Recipe(
-        objective=LogESJD(
-            warmup.mean, warmup.variance, acceptance=ACCEPTANCE_WEIGHT, ceiling=CEILING
+        result = train_best(
+            train_key,
+            [Transition(training_target, dynamics) for dynamics in candidates],
+            warmup.state.position,
+            recipe,
+            num_steps=num_steps,
+            candidate_steps=max(1, num_steps // CANDIDATE_SHARE),
+            progress=progress,
+            trainer=on_these_devices(devices) if resume is None else resume,
         )
-        if objective is None
-        else objective,
-        optimizer=adam(decay(learning_rate, num_steps=num_steps)),
-        temperature=cooling(start_temperature, num_steps=int(COOLED * num_steps))
-        if start_temperature != 1
-        else None,
-    )
-    result = train_best(
-        train_key,
-        [Transition(training_target, dynamics) for dynamics in candidates],
-        warmup.state.position,
-        recipe,
-        num_steps=num_steps,
-        candidate_steps=max(1, num_steps // CANDIDATE_SHARE),
-        progress=progress,
-        trainer=on_these_devices(devices) if resume is None else resume,
-    )
-    for warning in training_health(
-        *(result.history[name] for name in ("loss", "acceptance_rate", "is_skipped"))
-    ):
-        log.warning("training: %s", warning)
-    return result._replace(
-        transition=eqx.tree_at(lambda t: t.logdensity, result.transition, target),
-        num_gradients=result.num_gradients + warmup.num_gradients,
-    )
+        for warning in training_health(
+            *(result.history[name] for name in ("loss", "acceptance_rate", "is_skipped"))
+        ):
+            log.warning("training: %s", warning)
+        return result._replace(
+            transition=eqx.tree_at(lambda t: t.logdensity, result.transition, target),
+            num_gradients=result.num_gradients + warmup.num_gradients,
+        )

@@ -64,6 +64,7 @@ class Program:
         self.held = {n: s["value"] for n, s in trace.items() if s["type"] == "param"}
         self.init, self.potential = self._initialize(arguments)
         self.kept = set(self.latent) | self._known(trace, arguments)
+        self.values = {n.replace("/", "."): np.asarray(trace[n]["value"]) for n in self.data}
         self.signature = _signature(arguments)
 
     def _trace(self, arguments: Arguments) -> Trace:
@@ -186,7 +187,7 @@ class Program:
     def closed(self) -> Model:
         """The model with its arguments inside its programs."""
         bind = functools.partial
-        return self._model(bind, self.given, self.init, self.observed(self.given), self._anew)
+        return self._model(bind, self.given, self.init, self.values, self._anew)
 
     def _anew(self, *args: Any, **kwargs: Any) -> Model:
         return Program(

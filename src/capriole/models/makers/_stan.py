@@ -143,7 +143,7 @@ class _Variables:
         def values(salt: Any, flat: Any) -> np.ndarray:
             # A function of its arguments, with other random numbers at each position.
             position = np.asarray(flat)
-            numbers = np.uint32([self.seed & 0xFFFFFFFF, np.asarray(salt)]).tobytes()
+            numbers = np.array([self.seed & 0xFFFFFFFF, int(salt)], np.uint32).tobytes()
             seed = zlib.crc32(numbers + position.tobytes())
             return np.asarray(self.host.values(seed, position, len(self.names)), flat.dtype)
 
@@ -169,8 +169,8 @@ def _layout(names: Sequence[str]) -> Layout:
     layout = {}
     for base, places in found.items():
         array = np.empty([max(axis) + 1 for axis in zip(*places, strict=True)], int)
-        for index, place in places.items():
-            array[index] = place
+        for indices, place in places.items():
+            array[indices] = place
         layout[base] = array
     return layout
 
