@@ -69,22 +69,19 @@ def as_blackjax(transition: AbstractTransition, init: Any) -> "SamplingAlgorithm
 
     target, dtype = transition.target, _dtype(transition)
     flat, unravel = _checked(transition, init, dtype)
-    structure: Any = jax.tree.structure(init)
+    known = _shapes(unravel(flat))
 
     def outside(inner: ChainState) -> LoopState:
         position, lp = state_to_user(target, inner.position, inner.logdensity)
         return LoopState(unravel(position), lp, inner)
 
     def start(position: Any, rng_key: Key | None = None) -> LoopState:
-        if jax.tree.structure(position) != structure:
+        leaves = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), position)
+        if _shapes(leaves) != known:
             raise ValueError(
-                f"a position must be a pytree like init, {structure}, got "
-                f"{jax.tree.structure(position)}"
+                f"a position must have the variables of init, {known}, got {_shapes(leaves)}"
             )
-        leaves = [jnp.asarray(leaf, dtype) for leaf in jax.tree.leaves(position)]
-        x = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
-        if x.shape != flat.shape:
-            raise ValueError(f"a position must have {flat.size} numbers as init has, got {x.size}")
+        x, _ = ravel_pytree(leaves)
         return outside(transition.init(from_user(target, x), rng_key))
 
     def step(rng_key: Key, state: LoopState) -> tuple[LoopState, LoopInfo]:

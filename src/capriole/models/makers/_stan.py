@@ -3,7 +3,7 @@
 import json
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -67,16 +67,16 @@ def from_stan(
         )
     host = StanHost(model, has_products if curvature is None else curvature)
     stan = _Variables(model, host, seed)
-    groups = _groups(stan.layout)
     data = _data(model)
+    observed = {*stan.likelihoods.values(), *stan.replicated.values()}
     return Model(
         logdensity=stan.logdensity,
         init=stan.split(host.start(np.random.default_rng(seed), first=np.zeros(host.dim))),
         constrain=stan.constrain,
         dims=dims or {},
         coords=coords or {},
-        observed_data={k: v for k, v in data.items() if k in groups},
-        constant_data={k: v for k, v in data.items() if k not in groups},
+        observed_data={k: v for k, v in data.items() if k in observed},
+        constant_data={k: v for k, v in data.items() if k not in observed},
         log_likelihood=stan.log_likelihood if stan.likelihoods else None,
         posterior_predictive=stan.posterior_predictive if stan.replicated else None,
         double=True,
@@ -203,19 +203,19 @@ def _observation(name: str, replicated: Mapping[str, str]) -> str:
     return next(iter(replicated.values())) if len(replicated) == 1 else "y"
 
 
-def _groups(layout: Layout) -> set[str]:
-    """Names of data that are observed, as far as generated quantities tell."""
-    replicated = {k: k.removesuffix(_REPLICATED) for k in layout if _is_copy(k)}
-    return {*replicated.values(), *(_observation(k, replicated) for k in layout if _is_lik(k))}
-
-
 def _data(model: Any) -> dict[str, np.ndarray]:
     """Data of a BridgeStan model, which keeps them as JSON; empty where they are not to be had."""
     text = getattr(model, "data", "")
     try:
-        read: Callable[[Any], Any] = json.loads
-        data = read(text) if isinstance(text, str) and text else {}
-        arrays = {name: np.asarray(values) for name, values in data.items()}
-    except (ValueError, AttributeError):
+        data = json.loads(text) if isinstance(text, str) and text else {}
+    except ValueError:
         return {}
-    return {name: values for name, values in arrays.items() if values.dtype.kind in "iufb"}
+    found = {}
+    for name, values in data.items():
+        try:
+            array = np.asarray(values)
+        except ValueError:  # ragged: no array of ArviZ's
+            continue
+        if array.dtype.kind in "iufb":
+            found[name] = array
+    return found
