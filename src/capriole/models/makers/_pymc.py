@@ -57,7 +57,7 @@ def from_pymc(
         init=init,
         constrain=graphs.constrain,
         dims=_dims(model),
-        coords={k: np.asarray(v) for k, v in model.coords.items() if v is not None},
+        coords={k: list(v) for k, v in model.coords.items() if v is not None},
         observed_data=observed,
         constant_data=_constant_data(model),
         log_likelihood=graphs.log_likelihood if observed else None,
