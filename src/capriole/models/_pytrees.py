@@ -1,6 +1,7 @@
 """Between users' pytrees and the flat vectors of the library."""
 
 import contextlib
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -87,7 +88,7 @@ class Raveled(AbstractLogDensity):
         )
 
 
-def model_of(logdensity: AbstractLogDensity) -> Model | None:
+def model_of(logdensity: Any) -> Model | None:
     """The model that a log density is of, with the data that the log density has.
 
     Args:
@@ -127,8 +128,7 @@ def as_model(logdensity: Any) -> Any:
     """
     libraries = {base.__module__.split(".")[0] for base in type(logdensity).__mro__}
     for library in libraries & set(_MAKERS):
-        from . import makers
-
+        makers = importlib.import_module(".makers", __package__)
         return getattr(makers, _MAKERS[library])(logdensity)
     return logdensity
 
