@@ -23,8 +23,10 @@ def blocks(page):
 
 # Pages whose code needs the laboratory are run by its own tests.
 PAGES_WITH_CODE = [p for p in PAGES if blocks(p) and "capriole_lab" not in "".join(blocks(p))]
-# Three searches of `fit`, which tests/fit makes too.
-DEAR = {"fit.md": pytest.mark.slow}
+# Searches of `fit`, which other tests make too.
+DEAR = dict.fromkeys(
+    ("fit.md", "model-bounded.md", "model-jax.md", "model-numpyro.md"), pytest.mark.slow
+)
 
 
 @pytest.mark.filterwarnings("ignore")  # what users see of other libraries is not ours to fix
