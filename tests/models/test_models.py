@@ -68,7 +68,7 @@ def test_a_model_needs_no_init():
     np.testing.assert_array_equal(every, same)
     assert model_of(again) is None
     _, elsewhere = prepare(
-        made, jax.tree.map(lambda x: x + 100, INIT), as_key(0), num_chains=2, spread=1
+        made, jax.tree.map(lambda x: x + 100, INIT), as_key(0), num_chains=2, spread=1.0
     )
     assert float(jnp.min(elsewhere)) > 90
     with pytest.raises(

@@ -61,10 +61,10 @@ class Model:
 
     def __post_init__(self) -> None:
         """Check what a maker or a user handed over."""
-        if not callable(self.logdensity):
-            raise ModelError(f"logdensity must be a function, got {self.logdensity!r:.80}")
         if isinstance(self.logdensity, Model):
             raise ModelError("logdensity is a model already: hand that over as it is")
+        if not callable(self.logdensity):
+            raise ModelError(f"logdensity must be a function, got {self.logdensity!r:.80}")
 
     @property
     def labels(self) -> tuple[str, ...]:

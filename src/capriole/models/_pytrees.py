@@ -181,7 +181,11 @@ def as_logdensity(function: Any, init: Any = None) -> tuple[AbstractLogDensity, 
     kinds = {str(leaf.dtype) for leaf in leaves if not jnp.issubdtype(leaf.dtype, jnp.floating)}
     if any(not jnp.issubdtype(jnp.dtype(kind), jnp.integer) for kind in kinds):
         raise ValueError(f"init must be real numbers, got dtypes {sorted(kinds)}")
-    floats = jax.tree.map(lambda leaf: jnp.asarray(leaf, _float_dtype(leaf)), init)
+    owner = model_of(function) if model is None else model
+    double = owner is not None and owner.double
+    floats = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, np.float64 if double else _float_dtype(leaf)), init
+    )
     flat, unravel = ravel_pytree(floats)
     bad = np.flatnonzero(~np.isfinite(np.asarray(flat)))
     if bad.size:
