@@ -177,6 +177,17 @@ def test_groups_that_a_model_lacks_are_refused(tree, kernel):
         capriole.complete(tree, other)
 
 
+def test_a_group_that_fails_does_so_before_the_draws():
+    def wrong(z):
+        return {"y": z["none"]}
+
+    base = schools()
+    model = capriole.Model(base.logdensity, base.init, log_likelihood=wrong)
+    kernel = hmc(as_logdensity(model)[0], step_size=0.3, num_leapfrogs=3)
+    with pytest.raises(capriole.ModelError, match="log_likelihood failed at its init: KeyError"):
+        capriole.sample(kernel, num_draws=10**9, groups=["log_likelihood"])
+
+
 def test_a_model_without_variables_of_its_own_keeps_its_positions():
     model = capriole.Model(
         lambda z: -jnp.sum(z["b"]["c"] ** 2), {"b": {"c": np.zeros(2)}}, dims={"b.c": ("k",)}

@@ -19,17 +19,8 @@ from ._checks import (
 from ._doctor import diagnose_logdensity
 from ._kernel_files import load, save, versions
 from ._kernel_records import KernelFileError
-from ._model import Model, ModelError
-from ._pytrees import (
-    as_logdensity,
-    as_model,
-    labels,
-    leaf_names,
-    model_of,
-    named,
-    named_arrays,
-    precision,
-)
+from ._model import Model, ModelError, leaf_names, named
+from ._pytrees import as_logdensity, as_model, labels, model_of, named_arrays, precision
 from .makers import Support, circular, constrained, from_numpyro, interval
 
 __all__ = [

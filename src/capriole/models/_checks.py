@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..kernels import AbstractLogDensity, ChainState, StoppedForce, value_and_grad
-from ._pytrees import Raveled, labels, named
+from ._model import named
+from ._pytrees import Raveled, labels
 
 
 def check_count(name: str, value: Any, low: int, high: int = 10**9) -> int:
