@@ -193,9 +193,9 @@ def as_logdensity(function: Any, init: Any = None) -> tuple[AbstractLogDensity, 
     flat, unravel = ravel_pytree(floats)
     bad = np.flatnonzero(~np.isfinite(np.asarray(flat)))
     if bad.size:
+        where = named(tree_labels(floats), bad)
         raise ValueError(
-            f"init is not finite in {named(tree_labels(floats), bad)} ({flat.dtype}): {init!r:.80}; "
-            "pass finite numbers"
+            f"init is not finite in {where} ({flat.dtype}): {init!r:.80}; pass finite numbers"
         )
     if isinstance(function, AbstractLogDensity) and model is None:
         return function, flat
