@@ -18,6 +18,8 @@ def state():
     flags = os.environ.get("XLA_FLAGS"), len(jax.devices()), jax.numpy.zeros(()).dtype
     return settings, flags, list(warnings.filters)
 
+# What a library changes when it is imported is its own: numpyro adds filters of warnings.
+import arviz_base, arviz_stats, blackjax, funsor, numpyro, numpyro.contrib.funsor, xarray
 jax.devices()
 before = state()
 import capriole
