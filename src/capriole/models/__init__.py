@@ -20,7 +20,15 @@ from ._doctor import diagnose_logdensity
 from ._kernel_files import load, save, versions
 from ._kernel_records import KernelFileError
 from ._model import Model, ModelError, leaf_names, named
-from ._pytrees import as_logdensity, as_model, labels, model_of, named_arrays, precision
+from ._pytrees import (
+    as_logdensity,
+    as_model,
+    labels,
+    model_of,
+    named_arrays,
+    precision,
+    same_structure,
+)
 from .makers import Support, circular, constrained, from_numpyro, interval
 
 __all__ = [
@@ -49,6 +57,7 @@ __all__ = [
     "named",
     "named_arrays",
     "precision",
+    "same_structure",
     "save",
     "trainable",
     "versions",

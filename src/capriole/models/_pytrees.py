@@ -217,9 +217,14 @@ def as_logdensity(function: Any, init: Any = None) -> tuple[AbstractLogDensity, 
     return Raveled(function, unravel, Attached(model)), flat
 
 
+def same_structure(tree: Any, other: Any) -> bool:
+    """Whether two pytrees have the same containers and names."""
+    return bool(jax.tree.structure(tree) == jax.tree.structure(other))
+
+
 def _check_model(model: Model, init: Any) -> None:
     """Refuse a model whose values cannot be stored under their names, before time is spent."""
-    if jax.tree.structure(init) != jax.tree.structure(model.init):
+    if not same_structure(init, model.init):
         raise ModelError(
             f"init must have the names of the model's unconstrained variables, as model.init has: "
             f"{sorted(leaf_names(model.init))}, got {sorted(leaf_names(init))}"
