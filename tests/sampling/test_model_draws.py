@@ -171,10 +171,10 @@ def test_groups_that_a_model_lacks_are_refused(tree, kernel):
     draws = capriole.sample(plain, np.zeros(2), num_draws=10)
     with pytest.raises(capriole.ModelError, match="no group unconstrained_posterior"):
         capriole.complete(draws, schools())
-    other = schools()
-    object.__setattr__(other, "init", {"tau": np.zeros(()), "theta": np.zeros(4)})
+    longer = {"tau": np.zeros(()), "theta": np.zeros(4)}
+    other = capriole.Model(density, longer, log_likelihood=lambda z: {"y": z["theta"]})
     with pytest.raises(capriole.ModelError, match=r"'theta' has shape .3,. in the draws, but .4,."):
-        capriole.complete(tree, other)
+        capriole.complete(tree, other, groups=["log_likelihood"])
 
 
 def test_a_group_that_fails_does_so_before_the_draws():
