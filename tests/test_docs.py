@@ -24,9 +24,8 @@ def blocks(page):
 # Pages whose code needs the laboratory are run by its own tests.
 PAGES_WITH_CODE = [p for p in PAGES if blocks(p) and "capriole_lab" not in "".join(blocks(p))]
 # Searches of `fit`, which other tests make too.
-DEAR = dict.fromkeys(
-    ("fit.md", "model-pymc.md", "model-stan.md", "model-loops.md"), pytest.mark.slow
-)
+KINDS = ("bounded", "jax", "loops", "numpyro", "pymc", "stan")
+DEAR = dict.fromkeys(["fit.md", *(f"model-{kind}.md" for kind in KINDS)], pytest.mark.slow)
 
 
 @pytest.fixture

@@ -176,7 +176,7 @@ def test_a_verdict_is_read_back_as_it_was():
     again = Verdict.read(content)
     assert again == full()
     assert again.table() == full().table()
-    assert "within 3.5 standard errors of the warm-up's (worst in dimension 1)" in again.health()
+    assert "within 3.5 standard errors of the warm-up's (worst in x[1])" in again.health()
     assert "2 modes with 40% 60% of the draws (the warm-up's estimate: 50% 50%)" in again.health()
 
 

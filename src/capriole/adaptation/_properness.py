@@ -6,6 +6,7 @@ import numpy as np
 
 from ..coordinates import spread
 from ..kernels import AbstractLogDensity, Vector, state_at
+from ..models import labels, named
 from ._logdensities import logdensities
 from ._thresholds import PROPERNESS
 
@@ -27,7 +28,7 @@ def refuse_improper(target: AbstractLogDensity, starts: Vector) -> int:
         The number of log densities and gradients that this took.
 
     Raises:
-        ValueError: There is such a line; the text names its dimensions.
+        ValueError: There is such a line; the text names its variables.
     """
     with np.errstate(all="ignore"):  # far out there may be no numbers
         try:
@@ -72,16 +73,9 @@ def _flat(target: AbstractLogDensity, at: np.ndarray, starts: Vector) -> str:
     never = np.all(matters & ~falls, axis=0).reshape(2, -1).any(axis=0)
     if not never.any():
         return ""
+    names = labels(target, dim)
     if never[:dim].any():
-        return _named("dimension", np.flatnonzero(never[:dim]))
+        return named(names, np.flatnonzero(never[:dim]), PROPERNESS.named)
     sizes = np.abs(unasked[:, 0])
-    return _named("a combination of dimensions", np.flatnonzero(sizes > 0.1 * sizes.max()))
-
-
-def _named(what: str, dimensions: np.ndarray) -> str:
-    more = (
-        f" and {len(dimensions) - PROPERNESS.named} more"
-        if len(dimensions) > PROPERNESS.named
-        else ""
-    )
-    return f"{what} {', '.join(map(str, dimensions[: PROPERNESS.named]))}{more}"
+    together = named(names, np.flatnonzero(sizes > 0.1 * sizes.max()), PROPERNESS.named)
+    return f"a combination of {together}"

@@ -226,7 +226,7 @@ def show(folder: Folder) -> None:
 @app.command()
 def doctor(
     function: Model,
-    dim: Annotated[int, typer.Option(min=1, help="Dimension of the position.")],
+    dim: Dim = None,
     spread: Annotated[float, typer.Option(help="Standard deviation of the points around 0.")] = 1.0,
     seed: Seed = 0,
     float32: Float32 = False,

@@ -10,18 +10,25 @@ from ._trouble import fail
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
-def diagnose(function: str, *, dim: int, spread: float, seed: int, float64: bool) -> None:
+def diagnose(function: str, *, dim: int | None, spread: float, seed: int, float64: bool) -> None:
     """Examine ``FILE.py:FUNCTION`` and print the findings; leave with status 1 if one of them is an
     error.
     """
     import jax
 
-    from ..models import diagnose_logdensity
-    from ._user import import_function, user_target
+    from ..models import Model, diagnose_logdensity
+    from ._user import check_model, import_named, user_target
 
     jax.config.update("jax_enable_x64", float64)
     try:
-        target = user_target(import_function(function), dim=dim, spread=spread)
+        target = import_named(function)
+        if isinstance(target, Model):
+            check_model(target, dim)
+            dim = len(target.labels)
+        elif dim is None:
+            fail(f"give the dimension of {function}: --dim N")
+        else:
+            target = user_target(target, dim=dim, spread=spread)
     except ValueError as error:
         fail(str(error))
     table = Table(

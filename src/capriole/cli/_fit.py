@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from ._origin import function_again, is_file, read_origin, target_of
+from ._origin import function_again, is_file, model_spread, read_origin, target_of
 from ._progress import LiveProgress
 from ._show import show_draws, show_verdict
 from ._trouble import Options, Work, survive
@@ -105,7 +105,8 @@ def _work(
         from ..runs import CheckpointedFit
 
         keeper = CheckpointedFit(folder, origin=origin, seconds=options.checkpoint_every, more=more)
-        fit(target, progress=progress, resume=keeper, **asked)
+        spread = model_spread(target, origin)
+        fit(target, spread=spread, progress=progress, resume=keeper, **asked)
 
     return work
 

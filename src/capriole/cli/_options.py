@@ -7,21 +7,26 @@ import typer
 
 Model = Annotated[
     str,
-    typer.Argument(metavar="FILE.py:FUNCTION", help="Your log density of one flat position."),
+    typer.Argument(
+        metavar="FILE.py:NAME", help="Your log density of one flat position, or your model."
+    ),
 ]
 Function = Annotated[
     str | None,
     typer.Argument(
-        metavar="[FILE.py:FUNCTION]",
-        help="Your log density once more: a run folder never chooses code to run.",
+        metavar="[FILE.py:NAME]",
+        help="Your log density or model once more: a run folder never chooses code to run.",
     ),
 ]
 Folder = Annotated[Path, typer.Argument(help="A run folder.")]
 Dim = Annotated[
-    int | None, typer.Option(min=1, help="Dimension of the position of your log density.")
+    int | None,
+    typer.Option(min=1, help="Dimension of the position of your log density; a model has its own."),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random in the run.")]
-Spread = Annotated[float, typer.Option(help="Standard deviation of the starts around 0.")]
+Spread = Annotated[
+    float, typer.Option(help="Standard deviation of the starts around 0, or a model's init.")
+]
 Float32 = Annotated[bool, typer.Option("--float32/--float64", help="Single or double precision.")]
 Float64 = Annotated[bool, typer.Option("--float64", help="Compute in double precision.")]
 Out = Annotated[Path | None, typer.Option(help="Folder to create for the run.")]

@@ -33,9 +33,7 @@ def read_origin(config: dict[str, Any]) -> dict[str, Any]:
     spread: Any = origin.get("spread")
     sound = type(seed) is int and -(2**63) <= seed < 2**63
     sound &= isinstance(origin.get("float64"), bool)
-    sound &= (dim is None and not is_file(origin["function"])) or (
-        type(dim) is int and 0 < dim <= 10**6
-    )
+    sound &= dim is None or (type(dim) is int and 0 < dim <= 10**6)
     sound &= type(spread) in (int, float) and abs(spread) < 1e300
     if not sound:
         raise RunFolderError("config.json has a seed, dim, spread or precision that cannot be")
@@ -81,7 +79,7 @@ def function_again(
 def target_of(
     origin: dict[str, Any], function: str, named: Callable[[str], Any] | None = None
 ) -> Any:
-    """The log density, in the run's precision: a function of the user's file, or a named one.
+    """The log density or model, in the run's precision: of the user's file, or a named one.
 
     Args:
         origin: what config.json keeps; the precision becomes that of the process.
@@ -100,8 +98,13 @@ def target_of(
                 f"{function} has a dimension and starts of its own: leave out --dim and --spread"
             )
         return named(function)
-    if is_file(function) and origin["dim"] is None:
-        raise ValueError(f"give the dimension of {function}: --dim N")
     from ._user import load_target
 
-    return load_target(function, dim=origin["dim"] or 1, spread=origin["spread"])
+    return load_target(function, dim=origin["dim"], spread=origin["spread"])
+
+
+def model_spread(target: Any, origin: dict[str, Any]) -> float:
+    """The spread of chains around a model's ``init``; a log density has starts of its own."""
+    from ..models import Model
+
+    return origin["spread"] if isinstance(target, Model) else 1.0

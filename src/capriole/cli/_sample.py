@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ._origin import function_again, read_counts, read_origin, target_of
+from ._origin import function_again, model_spread, read_counts, read_origin, target_of
 from ._progress import LiveProgress
 from ._show import show_draws
 from ._trouble import Options, Work, survive
@@ -56,7 +56,7 @@ def start(
         origin = {"function": function, "dim": dim, "spread": spread, "float64": float64}
         target = target_of(origin, function)
         transition = load(kernel, target)
-        started = _started(transition, asked)
+        started = _started(transition, asked, model_spread(target, origin))
         folder = RunFolder(out)
         folder.claim({"command": "sample"} | asked | {"origin": origin})
         folder.write_kernel(transition, dim=dim)
@@ -85,9 +85,10 @@ def resume(out: Path, function: str | None, options: Options, *, more: int = 0) 
         asked, origin = read_config(read_json(out / "config.json"))
         command = "extend" if more else "resume"
         name = function_again(origin, function, out, command=command, program=options.program)
-        transition = load(out / KERNEL, target_of(origin, name))
+        target = target_of(origin, name)
+        transition = load(out / KERNEL, target)
         folder = RunFolder.open(out)
-        started = _started(transition, asked)
+        started = _started(transition, asked, model_spread(target, origin))
         return folder, _work(folder, transition, started, asked, options, more)
 
     if survive(prepare, out, options, function=function):
@@ -123,7 +124,9 @@ def _read_header(kernel: Path) -> tuple[int, bool]:
     return dim, header.get("dtype") == "float64"
 
 
-def _started(transition: "AbstractTransition", asked: dict[str, Any]) -> tuple["Key", "ChainState"]:
+def _started(
+    transition: "AbstractTransition", asked: dict[str, Any], spread: float
+) -> tuple["Key", "ChainState"]:
     """The key of the draws and the warmed-up chains, as `capriole.sample` has them."""
     import jax
 
@@ -135,7 +138,7 @@ def _started(transition: "AbstractTransition", asked: dict[str, Any]) -> tuple["
     start_key, warmup_key, sample_key = jax.random.split(as_key(asked["seed"]), 3)
     logdensity, init_key = transition.target, jax.random.fold_in(start_key, 1)
     chains = asked["num_chains"]
-    _, position = prepare(users(logdensity), None, start_key, num_chains=chains, spread=1.0)
+    _, position = prepare(users(logdensity), None, start_key, num_chains=chains, spread=spread)
     position = from_user(logdensity, position)
     state = transition.init(position, init_key)
     check_starts(state)

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from ._origin import function_again, read_counts, read_origin, target_of
+from ._origin import function_again, model_spread, read_counts, read_origin, target_of
 from ._progress import LiveProgress
 from ._show import TRAINING, show_training
 from ._trouble import Options, Work, survive
@@ -32,7 +32,7 @@ def start(origin: dict[str, Any], asked: dict[str, Any], *, out: Path, options: 
 
     def prepare() -> tuple[Any, Work]:
         target = target_of(origin, origin["function"])
-        _check_starts(target, asked)
+        _check_starts(target, asked, model_spread(target, origin))
         folder = RunFolder(out)
         return folder, _work(folder, target, asked, origin, options)
 
@@ -83,14 +83,14 @@ def read_config(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     return asked | read_counts(config, COUNTS), origin
 
 
-def _check_starts(target: Any, asked: dict[str, Any]) -> None:
+def _check_starts(target: Any, asked: dict[str, Any], spread: float) -> None:
     """Raise ValueError for chains that cannot start, before a folder is made for them."""
     import jax
 
     from ..sampling import as_key, prepare
 
     key = jax.random.split(as_key(asked["seed"]), 4)[0]  # the key of `capriole.train`
-    prepare(target, None, key, num_chains=asked["num_chains"], spread=1.0)
+    prepare(target, None, key, num_chains=asked["num_chains"], spread=spread)
 
 
 def _work(
@@ -110,7 +110,8 @@ def _work(
             folder.metrics.write(event)
             progress(event)
 
-        result = train(target, progress=watched, resume=trainer, **asked)
+        spread = model_spread(target, origin)
+        result = train(target, spread=spread, progress=watched, resume=trainer, **asked)
         if not result.completed:
             raise KeyboardInterrupt
         folder.write_kernel(result.transition, dim=origin["dim"])

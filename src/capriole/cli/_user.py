@@ -5,13 +5,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from ..kernels import AbstractLogDensity, Key, PerChain, Scalar, Vector
-from ..models import check_dtype, check_logdensity, check_spread
+from ..models import Model, as_model, check_dtype, check_logdensity, check_spread
 
 
 class UserTarget(AbstractLogDensity):
@@ -30,21 +31,27 @@ class UserTarget(AbstractLogDensity):
         return self.spread * jax.random.normal(key, (num, self.dim)).T
 
 
-def load_target(spec: str, *, dim: int, spread: float = 1.0) -> UserTarget:
-    """Import a log density (this runs its file) and check it at 0.
+def load_target(spec: str, *, dim: int | None, spread: float = 1.0) -> UserTarget | Model:
+    """Import a log density or a model (this runs its file), and check a log density at 0.
 
     Args:
-        spec: ``FILE.py:FUNCTION``.
-        dim: the dimension of its position.
+        spec: ``FILE.py:NAME``.
+        dim: the dimension of its position; a model has its own.
         spread: standard deviation of the starts around 0.
 
     Returns:
-        The log density with starts.
+        The log density with starts, or the model.
 
     Raises:
         ValueError: there is no such file or function, or the log density cannot work.
     """
-    target = user_target(import_function(spec), dim=dim, spread=check_spread(spread))
+    found, spread = import_named(spec), check_spread(spread)
+    if isinstance(found, Model):
+        check_model(found, dim)
+        return found
+    if dim is None:
+        raise ValueError(f"give the dimension of {spec}: --dim N")
+    target = user_target(found, dim=dim, spread=spread)
     try:
         check_logdensity(target, jnp.zeros(dim))
     except ValueError as error:
@@ -56,6 +63,23 @@ def load_target(spec: str, *, dim: int, spread: float = 1.0) -> UserTarget:
         ) from error
     check_dtype(target, jnp.zeros((dim, 2)))
     return target
+
+
+def check_model(model: Model, dim: int | None) -> None:
+    """Refuse options that contradict a model.
+
+    Args:
+        model: the model.
+        dim: the dimension that was asked for, or that of a kernel; None: none.
+
+    Raises:
+        ValueError: the model has another dimension, or needs another precision.
+    """
+    own = len(model.labels)
+    if dim not in (None, own):
+        raise ValueError(f"the model has {own} coordinates, not {dim}: leave out --dim")
+    if model.double and not jax.config.read("jax_enable_x64"):
+        raise ValueError(f"a model of {model.library} needs float64: leave out --float32")
 
 
 def user_target(function: Callable, *, dim: int, spread: float) -> UserTarget:
@@ -71,8 +95,18 @@ def _hint(spec: str) -> str:
     return f"; name the file with its ending: {file}.py:{name}" if file and name else ""
 
 
-def import_function(spec: str) -> Callable:
-    """The function ``FILE.py:function``; this runs the file. Raises ValueError if there is none."""
+def import_named(spec: str) -> Any:
+    """The log density or the model ``FILE.py:NAME``; this runs the file.
+
+    Args:
+        spec: ``FILE.py:NAME``.
+
+    Returns:
+        A function, or a `Model`, also of a model of PyMC or BridgeStan.
+
+    Raises:
+        ValueError: there is no such file, or nothing of that name.
+    """
     file, _, name = spec.rpartition(":")
     path = Path(file)
     if not file or not name or path.suffix != ".py":
@@ -98,8 +132,12 @@ def import_function(spec: str) -> Callable:
         raise ValueError(
             f"{path} failed{where} when it was imported: {type(error).__name__}: {error}"
         ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        known = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
+    found = as_model(getattr(module, name, None))
+    if not (callable(found) or isinstance(found, Model)):
+        known = sorted(
+            n
+            for n, v in vars(module).items()
+            if (callable(v) or isinstance(v, Model)) and not n.startswith("_")
+        )
         raise ValueError(f"{path} has no function {name!r}; it has {', '.join(known) or 'none'}")
-    return function
+    return found

@@ -19,16 +19,15 @@ from ._checks import (
 from ._doctor import diagnose_logdensity
 from ._kernel_files import load, save, versions
 from ._kernel_records import KernelFileError
-from ._model import Model, ModelError
+from ._model import Model, ModelError, leaf_names, named
 from ._pytrees import (
     as_logdensity,
     as_model,
     labels,
-    leaf_names,
     model_of,
-    named,
     named_arrays,
     precision,
+    same_structure,
 )
 from .makers import (
     Support,
@@ -68,6 +67,7 @@ __all__ = [
     "named",
     "named_arrays",
     "precision",
+    "same_structure",
     "save",
     "trainable",
     "versions",

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..kernels import AbstractLogDensity, ChainState, StoppedForce, value_and_grad
-from ._pytrees import Raveled, labels, named
+from ._model import named
+from ._pytrees import Raveled, labels
 
 
 def check_count(name: str, value: Any, low: int, high: int = 10**9) -> int:
@@ -253,11 +254,13 @@ def is_numpyro_model(function: Any) -> bool:
         function = getattr(function, "function", None) or function.__wrapped__
     if type(function).__module__.split(".")[0] == "numpyro":
         return True
-    names = getattr(getattr(function, "__code__", None), "co_names", ())
-    there = [getattr(function, "__globals__", {}).get(name) for name in names]
+    if not inspect.isfunction(function):
+        return False
+    known = inspect.getclosurevars(function)
+    there = [*known.globals.values(), *known.nonlocals.values()]
     has_module = any(getattr(thing, "__name__", "") == "numpyro" for thing in there)
     has_sample = any(getattr(thing, "__module__", "") == "numpyro.primitives" for thing in there)
-    return has_sample or (has_module and "sample" in names)
+    return has_sample or (has_module and "sample" in function.__code__.co_names)
 
 
 def _lacks_numpyro_seed(error: Exception) -> bool:

@@ -20,6 +20,8 @@ from ..kernels import (
     value_and_grad,
 )
 from ._checks import check_logdensity, first_line, has_second_derivative
+from ._model import Model
+from ._pytrees import as_logdensity, as_model
 
 type Verdict = Literal["ok", "warning", "error"]
 """How a check ended."""
@@ -50,34 +52,44 @@ class Finding(NamedTuple):
 
 
 def diagnose_logdensity(
-    logdensity: AbstractLogDensity, *, dim: int, key: Key, spread: float = 1.0
+    logdensity: AbstractLogDensity | Model,
+    *,
+    dim: int | None = None,
+    key: Key,
+    spread: float = 1.0,
 ) -> Iterator[Finding]:
-    """Check a log density at 0 and at 64 random points.
+    """Check a log density at 0, or a model at its ``init``, and at 64 random points around it.
 
     Stops after the first finding that makes the rest meaningless. Precision is JAX's default,
     except in checks that compare it with double precision.
 
     Args:
-        logdensity: log density in the library's layout.
-        dim: number of coordinates.
+        logdensity: a model, or a log density in the library's layout.
+        dim: number of coordinates; a model has its own.
         key: random key of the points.
         spread: standard deviation of the points.
 
     Yields:
         One `Finding` per check.
     """
-    dtype = jnp.zeros(()).dtype
-    origin = jnp.zeros(dim, dtype)
+    dtype, name = jnp.zeros(()).dtype, "value and gradient at 0"
+    logdensity = as_model(logdensity)
+    if isinstance(logdensity, Model):
+        name = "value and gradient at init"
+        logdensity, origin = as_logdensity(logdensity)
+        dim = origin.size
+    elif dim is None:
+        raise ValueError("pass dim, the number of coordinates of the log density")
+    else:
+        origin = jnp.zeros(dim, dtype)
     try:
         check_logdensity(logdensity, origin)
     except Exception as error:
-        yield Finding("value and gradient at 0", "error", str(error), "see the message")
+        yield Finding(name, "error", str(error), "see the message")
         return
     value = float(logdensity(origin))
-    yield Finding(
-        "value and gradient at 0", "ok", f"{value:.6g}, a differentiable scalar of {dtype}"
-    )
-    points = spread * jax.random.normal(key, (_NUM_POINTS, dim), dtype).T
+    yield Finding(name, "ok", f"{value:.6g}, a differentiable scalar of {dtype}")
+    points = origin[:, None] + spread * jax.random.normal(key, (_NUM_POINTS, dim), dtype).T
     try:
         values, grads = jax.jit(lambda x: value_and_grad(logdensity, x))(points)
     except Exception as error:

@@ -61,19 +61,15 @@ class Model:
 
     def __post_init__(self) -> None:
         """Check what a maker or a user handed over."""
-        if not callable(self.logdensity):
-            raise ModelError(f"logdensity must be a function, got {self.logdensity!r:.80}")
         if isinstance(self.logdensity, Model):
             raise ModelError("logdensity is a model already: hand that over as it is")
+        if not callable(self.logdensity):
+            raise ModelError(f"logdensity must be a function, got {self.logdensity!r:.80}")
 
     @property
     def labels(self) -> tuple[str, ...]:
         """A name for every coordinate of the flat position: ``theta[3]`` or ``theta[Choate]``."""
-        return tuple(
-            label
-            for path, leaf in jax.tree_util.tree_leaves_with_path(self.init)
-            for label in labels_of(leaf_name(path), np.shape(leaf), self.dims, self.coords)
-        )
+        return tree_labels(self.init, self.dims, self.coords)
 
     def with_data(self, *args: Any, **kwargs: Any) -> "Model":
         """The same model of other data; of data of the same shapes nothing is compiled anew.
@@ -132,3 +128,52 @@ def labels_of(
         f"{name}[{','.join(str(ticks[i][j]) for i, j in enumerate(index))}]"
         for index in np.ndindex(*shape)
     ]
+
+
+def leaf_names(tree: Any) -> list[str]:
+    """Names of a pytree's leaves, as trees of draws have them.
+
+    Args:
+        tree: a pytree.
+
+    Returns:
+        Paths such as ``group.mu``, in the order of the leaves.
+    """
+    return [leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def tree_labels(
+    tree: Any,
+    dims: Mapping[str, Sequence[str]] | None = None,
+    coords: Mapping[str, Sequence[Any]] | None = None,
+) -> tuple[str, ...]:
+    """Names of all entries of a pytree's leaves, in the order of the flat vector.
+
+    Args:
+        tree: a pytree of arrays, or of their shapes.
+        dims: names of axes, by variable.
+        coords: labels along axes, by axis.
+
+    Returns:
+        ``theta[Choate]``, ``beta[2]``.
+    """
+    return tuple(
+        label
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        for label in labels_of(leaf_name(path), np.shape(leaf), dims or {}, coords or {})
+    )
+
+
+def named(names: Sequence[str], which: Sequence[int] | np.ndarray, most: int = 5) -> str:
+    """Some coordinates by their names, for a message.
+
+    Args:
+        names: a name for every coordinate.
+        which: indices of those to name.
+        most: how many are named at most.
+
+    Returns:
+        ``theta[0], theta[3] and 4 more``.
+    """
+    text = ", ".join(names[i] for i in which[:most])
+    return text if len(which) <= most else f"{text} and {len(which) - most} more"

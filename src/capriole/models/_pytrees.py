@@ -1,7 +1,8 @@
 """Between users' pytrees and the flat vectors of the library."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -11,7 +12,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from ..kernels import AbstractLogDensity, Scalar, Vector
-from ._model import Model, ModelError, labels_of, leaf_name
+from ._model import Model, ModelError, labels_of, leaf_name, leaf_names, named, tree_labels
 
 _RESERVED_NAMES = {"chain", "draw"}
 """Axes of ArviZ's data; a variable cannot have these names."""
@@ -87,7 +88,7 @@ class Raveled(AbstractLogDensity):
         )
 
 
-def model_of(logdensity: AbstractLogDensity) -> Model | None:
+def model_of(logdensity: Any) -> Model | None:
     """The model that a log density is of, with the data that the log density has.
 
     Args:
@@ -101,7 +102,11 @@ def model_of(logdensity: AbstractLogDensity) -> Model | None:
     model = logdensity.attached.model
     # A compiled program may hand over the model that it was compiled for, of other data.
     arguments = getattr(logdensity.function, "arguments", None)
-    if arguments is None or _are_same(arguments, getattr(model.logdensity, "arguments", None)):
+    if (
+        model.rebuild is None
+        or arguments is None
+        or _are_same(arguments, getattr(model.logdensity, "arguments", None))
+    ):
         return model
     args, kwargs = arguments
     return model.with_data(*args, **kwargs)
@@ -127,8 +132,7 @@ def as_model(logdensity: Any) -> Any:
     """
     libraries = {base.__module__.split(".")[0] for base in type(logdensity).__mro__}
     for library in libraries & set(_MAKERS):
-        from . import makers
-
+        makers = importlib.import_module(".makers", __package__)
         return getattr(makers, _MAKERS[library])(logdensity)
     return logdensity
 
@@ -181,13 +185,17 @@ def as_logdensity(function: Any, init: Any = None) -> tuple[AbstractLogDensity, 
     kinds = {str(leaf.dtype) for leaf in leaves if not jnp.issubdtype(leaf.dtype, jnp.floating)}
     if any(not jnp.issubdtype(jnp.dtype(kind), jnp.integer) for kind in kinds):
         raise ValueError(f"init must be real numbers, got dtypes {sorted(kinds)}")
-    floats = jax.tree.map(lambda leaf: jnp.asarray(leaf, _float_dtype(leaf)), init)
+    owner = model_of(function) if model is None else model
+    double = owner is not None and owner.double
+    floats = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, np.float64 if double else _float_dtype(leaf)), init
+    )
     flat, unravel = ravel_pytree(floats)
     bad = np.flatnonzero(~np.isfinite(np.asarray(flat)))
     if bad.size:
+        where = named(tree_labels(floats), bad)
         raise ValueError(
-            f"init is not finite in {named(_labels(floats), bad)} ({flat.dtype}): {init!r:.80}; "
-            "pass finite numbers"
+            f"init is not finite in {where} ({flat.dtype}): {init!r:.80}; pass finite numbers"
         )
     if isinstance(function, AbstractLogDensity) and model is None:
         return function, flat
@@ -209,9 +217,14 @@ def as_logdensity(function: Any, init: Any = None) -> tuple[AbstractLogDensity, 
     return Raveled(function, unravel, Attached(model)), flat
 
 
+def same_structure(tree: Any, other: Any) -> bool:
+    """Whether two pytrees have the same containers and names."""
+    return bool(jax.tree.structure(tree) == jax.tree.structure(other))
+
+
 def _check_model(model: Model, init: Any) -> None:
     """Refuse a model whose values cannot be stored under their names, before time is spent."""
-    if jax.tree.structure(init) != jax.tree.structure(model.init):
+    if not same_structure(init, model.init):
         raise ModelError(
             f"init must have the names of the model's unconstrained variables, as model.init has: "
             f"{sorted(leaf_names(model.init))}, got {sorted(leaf_names(init))}"
@@ -240,18 +253,6 @@ def _check_model(model: Model, init: Any) -> None:
                 )
 
 
-def leaf_names(tree: Any) -> list[str]:
-    """Names of a pytree's leaves, as trees of draws have them.
-
-    Args:
-        tree: a pytree.
-
-    Returns:
-        Paths such as ``group.mu``, in the order of the leaves.
-    """
-    return [leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
-
-
 def labels(logdensity: Any, dim: int) -> tuple[str, ...]:
     """A user's name for every coordinate: ``theta[Choate]``, ``beta[2]``, or ``x[2]``.
 
@@ -266,34 +267,7 @@ def labels(logdensity: Any, dim: int) -> tuple[str, ...]:
         return tuple(labels_of("x", (dim,), {}, {}))
     tree = jax.eval_shape(logdensity.unravel, jax.ShapeDtypeStruct((dim,), jnp.float32))
     model = None if logdensity.attached is None else logdensity.attached.model
-    return _labels(tree) if model is None else _labels(tree, model.dims, model.coords)
-
-
-def _labels(
-    tree: Any,
-    dims: Mapping[str, Sequence[str]] | None = None,
-    coords: Mapping[str, Sequence[Any]] | None = None,
-) -> tuple[str, ...]:
-    return tuple(
-        label
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        for label in labels_of(leaf_name(path), np.shape(leaf), dims or {}, coords or {})
-    )
-
-
-def named(names: Sequence[str], which: Sequence[int] | np.ndarray, most: int = 5) -> str:
-    """Some coordinates by their names, for a message.
-
-    Args:
-        names: a name for every coordinate.
-        which: indices of those to name.
-        most: how many are named at most.
-
-    Returns:
-        ``theta[0], theta[3] and 4 more``.
-    """
-    text = ", ".join(names[i] for i in which[:most])
-    return text if len(which) <= most else f"{text} and {len(which) - most} more"
+    return tree_labels(tree) if model is None else tree_labels(tree, model.dims, model.coords)
 
 
 def _float_dtype(leaf: Any) -> jnp.dtype:

@@ -29,7 +29,7 @@ from ._counted import (
     worth_vectorising,
 )
 from ._draw import Draws, Record, draw_chains, draw_chunks, means, record_of, tally_arguments
-from ._groups import UNCONSTRAINED, check_groups, complete, with_names
+from ._groups import UNCONSTRAINED, check_groups, complete, over_draws, with_names
 from ._hmc_warmup import HMCWarmup, run_hmc_warmup
 from ._initial import as_key, prepare
 from ._nuts import nuts, nuts_dense, run_nuts
@@ -56,6 +56,7 @@ __all__ = [
     "nuts",
     "nuts_dense",
     "over_chains",
+    "over_draws",
     "plain",
     "prepare",
     "record_of",

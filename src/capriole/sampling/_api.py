@@ -96,7 +96,9 @@ def sample(
         )
     for warning in tree["sample_stats"].attrs["warnings"].splitlines():
         log.warning("sampling: %s", warning)
-    return complete(tree, model, groups=groups, seed=seed) if groups else tree
+    if model is None or not groups:
+        return tree
+    return complete(tree, model, groups=groups, seed=seed)
 
 
 def _sampled(

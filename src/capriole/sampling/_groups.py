@@ -20,6 +20,8 @@ UNCONSTRAINED = "unconstrained_posterior"
 """The group of positions, by the name that ArviZ looks for."""
 GROUPS = ("log_likelihood", "posterior_predictive")
 """Groups that cost time, and are made on request."""
+_PREDICTIVE = 0x70726564
+"""Folded into the seed, so that predictions share no random number with the draws."""
 _BLOCK_NUMBERS = 4e6
 """Numbers that one block of draws makes, 32 MB in float64."""
 _BATCH = 64
@@ -52,7 +54,8 @@ def complete(
     check_groups(model, groups)
     with precision(model):
         position = _positions(tree, model)
-        made = {group: _made(model, group, position, as_key(seed)) for group in groups}
+        key = jax.random.fold_in(as_key(seed), _PREDICTIVE)
+        made = {group: _made(model, group, position, key) for group in groups}
     out = {name: child.to_dataset() for name, child in tree.children.items()}
     attrs = dict(tree["posterior"].attrs)
     for group, arrays in made.items():
@@ -68,7 +71,7 @@ def check_groups(model: Model | None, groups: Iterable[str]) -> None:
         groups: what was asked for.
 
     Raises:
-        ModelError: a group that is not known, or that the model does not have.
+        ModelError: a group that is not known, that the model does not have, or that fails.
     """
     if isinstance(groups, str):
         raise ModelError(f"groups must be a list of names, got {groups!r}: write ({groups!r},)")
@@ -80,6 +83,20 @@ def check_groups(model: Model | None, groups: Iterable[str]) -> None:
             raise ModelError(
                 f"{what} has no {group}: leave it out of groups, or give the model the function"
             )
+        try:
+            with precision(model):
+                _shapes(model, group)
+        except Exception as error:  # a user's function may raise anything, better now than later
+            raise ModelError(
+                f"the model's {group} failed at its init: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _shapes(model: Model, group: str) -> Any:
+    """Shapes of a group at one position, without computing it."""
+    function, init = getattr(model, group), jax.tree.map(jnp.asarray, model.init)
+    arguments = (jax.random.key(0), init) if group == "posterior_predictive" else (init,)
+    return eqx.filter_eval_shape(function, *arguments)
 
 
 def _positions(tree: "xarray.DataTree", model: Model) -> Any:

@@ -18,6 +18,7 @@ from ..models import (
     check_starts,
     is_numpyro_model,
     model_of,
+    same_structure,
 )
 
 
@@ -98,7 +99,7 @@ def _check_spread_has_effect(spread: float, why: str) -> None:
 
 def _flat_starts(starts: Any, init: Any, dtype: Any) -> np.ndarray:
     """Starting positions as an array (dim, starts)."""
-    if jax.tree.structure(starts) != jax.tree.structure(init):
+    if not same_structure(starts, init):
         raise ValueError(
             f"starts must be a pytree like init with a leading axis of chains, got {starts!r:.80}"
         )

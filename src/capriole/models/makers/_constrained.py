@@ -59,10 +59,11 @@ def constrained(
     def values(z: Mapping[str, Array]) -> dict[str, Array]:
         return {name: part.forward(z[name])[0] for name, part in parts.items()}
 
-    free: Callable = _Unconstrained(logdensity, tuple(parts.items()))
+    free = _Unconstrained(logdensity, tuple(parts.items()))
+    density: Callable = free
     if not isinstance(logdensity, eqx.Module | jax.tree_util.Partial):
-        free = functools.partial(_Unconstrained.__call__, free)  # compiled anew in every call
-    return Model(free, init, values, dims or {}, coords or {})
+        density = functools.partial(_Unconstrained.__call__, free)  # compiled anew in every call
+    return Model(density, init, values, dims or {}, coords or {})
 
 
 class _Unconstrained(eqx.Module):

@@ -211,7 +211,7 @@ class Program:
 
     def _start(self, arguments: Arguments) -> Values:
         """The position that the first data started at, or another where it is not finite."""
-        value, grad = _value_and_grad(self, arguments, self.init)
+        value, grad = _value_and_grad(self, arguments, jax.tree.map(jnp.asarray, self.init))
         if all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((value, grad))):
             return self.init
         for name, data in _observed(self, arguments).items():
