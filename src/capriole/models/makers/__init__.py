@@ -2,7 +2,8 @@
 
 Read the files in this order: `_supports` and `_matrix_supports` (changes of variables),
 `_constrained` (a log density of bounded parameters), `_numpyro` (a NumPyro model),
-`_numpyro_program` (its functions) and `_numpyro_sites` (what its sites say).
+`_numpyro_program` (its functions), `_numpyro_sites` (what its sites say) and `_host_calls` (Python
+called from compiled programs).
 """
 
 from ._constrained import constrained
