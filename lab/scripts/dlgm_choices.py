@@ -28,11 +28,11 @@ from capriole_lab.dlgm import (
     settings_for,
     train_stage,
 )
-from capriole_lab.dlgm._data import hold_out
-from capriole_lab.dlgm._evaluate import fixed_binary
-from capriole_lab.dlgm._files import load_checkpoint, read_json
-from capriole_lab.dlgm._report import alike
 from capriole_lab.dlgm._train import CHECKPOINT
+from capriole_lab.dlgm.files._data import hold_out
+from capriole_lab.dlgm.files._files import load_checkpoint, read_json
+from capriole_lab.dlgm.measures._evaluate import fixed_binary
+from capriole_lab.dlgm.report._report import alike
 
 CURVE_POINTS = 9
 AIS = {"num_temperatures": 200, "num_chains": 6, "num_leapfrogs": 3}

@@ -24,10 +24,10 @@ from capriole_lab.dlgm import (
     total_variation,
     train_classifier,
 )
-from capriole_lab.dlgm._evaluate import fixed_binary
-from capriole_lab.dlgm._inpaint import mean_and_error
 from capriole_lab.dlgm._train import key_for
-from capriole_lab.dlgm._true_classes import AMBIGUOUS
+from capriole_lab.dlgm.measures._evaluate import fixed_binary
+from capriole_lab.dlgm.measures._inpaint import mean_and_error
+from capriole_lab.dlgm.measures._true_classes import AMBIGUOUS
 
 IMAGES, AMBIGUOUS_IMAGES = 60, 20
 AIS = {"num_temperatures": 600, "num_chains": 400, "num_leapfrogs": 4}

@@ -9,8 +9,8 @@ import sys
 
 from _page import ROOT, rewrite, table
 
-from capriole_lab.calibration._report import figures, lead, load_cells
-from capriole_lab.calibration._tables import (
+from capriole_lab.calibration.report._report import figures, lead, load_cells
+from capriole_lab.calibration.report._tables import (
     BUG_HEADER,
     KERNEL_HEADER,
     SBC_HEADER,

@@ -11,14 +11,19 @@ import sys
 from _page import ROOT, rewrite, table
 
 from capriole_lab.cells import named
-from capriole_lab.dlgm._burn_in import BURN_IN_HEADER, burn_in_row
-from capriole_lab.dlgm._figures import LABELS
-from capriole_lab.dlgm._goals import RULE, verdicts
-from capriole_lab.dlgm._report import INPAINTING_FIGURES
-from capriole_lab.dlgm._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
 from capriole_lab.dlgm._stages import INPAINTING_ROWS
-from capriole_lab.dlgm._true_classes import COUNTS_HEADER, TRUE_HEADER, count_rows, true_rows
-from capriole_lab.dlgm._words import mean_and_se, plus_minus
+from capriole_lab.dlgm.measures._burn_in import BURN_IN_HEADER, burn_in_row
+from capriole_lab.dlgm.measures._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
+from capriole_lab.dlgm.measures._true_classes import (
+    COUNTS_HEADER,
+    TRUE_HEADER,
+    count_rows,
+    true_rows,
+)
+from capriole_lab.dlgm.report._figures import LABELS
+from capriole_lab.dlgm.report._goals import RULE, verdicts
+from capriole_lab.dlgm.report._report import INPAINTING_FIGURES
+from capriole_lab.dlgm.report._words import mean_and_se, plus_minus
 
 LIKELIHOOD_HEADER = [
     "model", "seed", "epoch kept", "decoder gradients", "seconds", "test log p(x)",

@@ -21,6 +21,7 @@ LAYERS = (
     {"__main__"},
 )
 LAYER = {room: i for i, rooms in enumerate(LAYERS) for room in rooms}
+MOST_FILES = 12
 
 
 def imports(path):
@@ -54,6 +55,13 @@ def test_rooms_import_downwards_only(path):
         parts = [*module.split("."), name]
         if parts[0] == "capriole_lab" and parts[1] in LAYER and parts[1] != room:
             assert LAYER[parts[1]] < LAYER[room], f"{room} imports {parts[1]}"
+
+
+@pytest.mark.parametrize(
+    "room", sorted({path.parent for path in FILES}), ids=lambda room: room.name
+)
+def test_a_room_has_few_files(room):
+    assert len(list(room.glob("*.py"))) <= MOST_FILES
 
 
 def test_modules_import_in_no_circle():

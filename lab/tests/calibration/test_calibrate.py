@@ -19,7 +19,6 @@ from capriole_lab.calibration import _cell as _calibrate
 from capriole_lab.calibration import _examine_target as _calibrate_target
 from capriole_lab.calibration._cases import KERNEL, Case, cases, row
 from capriole_lab.calibration._examine_model import IGNORES_DATA, SBC, Examination
-from capriole_lab.calibration._report import lead, load_cells, render, write_report
 from capriole_lab.calibration._settings import (
     LEVEL,
     MODELS,
@@ -29,7 +28,8 @@ from capriole_lab.calibration._settings import (
     calibrate_settings,
     plan,
 )
-from capriole_lab.calibration._tables import bug_rows, kernel_rows, sbc_rows, verdicts
+from capriole_lab.calibration.report._report import lead, load_cells, render, write_report
+from capriole_lab.calibration.report._tables import bug_rows, kernel_rows, sbc_rows, verdicts
 from capriole_lab.cli._app import app
 from capriole_lab.targets import Banana
 from kernels import learned

@@ -9,7 +9,7 @@ from scipy import stats
 
 from capriole import AbstractLogDensity
 from capriole_lab.dlgm import plan_ais, run_ais, run_reverse_ais, sigmoid_schedule, weighted_draws
-from capriole_lab.dlgm._ais import compensated, log_mean_exp
+from capriole_lab.dlgm.measures._ais import compensated, log_mean_exp
 
 LATENT, DATA, NOISE = 5, 12, 0.5
 

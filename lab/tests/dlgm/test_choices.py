@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from capriole_lab.dlgm._files import write_json
+from capriole_lab.dlgm.files._files import write_json
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 

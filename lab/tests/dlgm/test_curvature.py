@@ -44,8 +44,8 @@ from capriole_lab.dlgm import (
 )
 from capriole_lab.dlgm._curvature import factor_of, fresh_cost, newton, precision_at, quick_cost
 from capriole_lab.dlgm._guide import Framed
-from capriole_lab.dlgm._posterior import chains_from_q
 from capriole_lab.dlgm._schemes import follow_and_learn
+from capriole_lab.dlgm.measures._posterior import chains_from_q
 
 
 def points():

@@ -8,8 +8,9 @@ import struct
 import numpy as np
 import pytest
 
-from capriole_lab.dlgm import DataError, Dataset, _idx, load_dataset, parse_idx
-from capriole_lab.dlgm._data import hold_out
+from capriole_lab.dlgm import DataError, Dataset, load_dataset, parse_idx
+from capriole_lab.dlgm.files import _idx
+from capriole_lab.dlgm.files._data import hold_out
 
 NAMES = [
     f"{part}-{kind}"

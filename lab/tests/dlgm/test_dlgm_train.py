@@ -22,10 +22,10 @@ from capriole_lab.dlgm import (
     train_dlgm,
     tune_step_size,
 )
-from capriole_lab.dlgm._files import load_checkpoint, read_facts, save_checkpoint
 from capriole_lab.dlgm._schemes import SCHEMES
 from capriole_lab.dlgm._settings import settings_from
 from capriole_lab.dlgm._train import STEP_SIZES
+from capriole_lab.dlgm.files._files import load_checkpoint, read_facts, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 

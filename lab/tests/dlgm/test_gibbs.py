@@ -29,7 +29,7 @@ from capriole_lab.dlgm import (
     shares_by_ais,
     train_classifier,
 )
-from capriole_lab.dlgm._burn_in import shortfall
+from capriole_lab.dlgm.measures._burn_in import shortfall
 
 NOTHING = np.zeros((0, 0))
 BOTTOM = np.array([1.0, 0.0])

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from capriole_lab.cli._app import app
 from capriole_lab.dlgm import PosteriorDraws, build, settings_for, write_report
-from capriole_lab.dlgm._files import plain, read_json, write_json
-from capriole_lab.dlgm._sampling import GRIDS, tune_hmc
+from capriole_lab.dlgm.files._files import plain, read_json, write_json
+from capriole_lab.dlgm.measures._sampling import GRIDS, tune_hmc
 
 pytestmark = [pytest.mark.usefixtures("standard_promotion"), pytest.mark.filterwarnings("default")]
 
@@ -150,7 +150,7 @@ def test_tuning_takes_what_has_most_effective_draws_per_gradient_of_the_whole_gr
         drawn = [kinds.get((length, a), slow)[:, i] for i, a in enumerate(angles)]
         return PosteriorDraws(np.concatenate(drawn, axis=1), 0.9)
 
-    monkeypatch.setattr("capriole_lab.dlgm._sampling.draw_posterior", draw)
+    monkeypatch.setattr("capriole_lab.dlgm.measures._sampling.draw_posterior", draw)
     settings = settings_for("smoke", latent=3, hidden=4, frame="curvature")
     model = build("l2hmc", settings, 6, 0)[0].model
     found = tune_hmc(jax.random.key(0), model, jnp.zeros((6, 2)), "guided_hmc", settings).dynamics

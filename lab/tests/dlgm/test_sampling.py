@@ -7,9 +7,9 @@ import pytest
 
 from capriole.kernels import Leapfrog
 from capriole_lab.dlgm import PosteriorDraws, build, settings_for
-from capriole_lab.dlgm._files import plain
-from capriole_lab.dlgm._goals import GAUSSIAN_SHARE, verdicts
-from capriole_lab.dlgm._sampling import SAMPLERS, compare_samplers, sampling_row, worth
+from capriole_lab.dlgm.files._files import plain
+from capriole_lab.dlgm.measures._sampling import SAMPLERS, compare_samplers, sampling_row, worth
+from capriole_lab.dlgm.report._goals import GAUSSIAN_SHARE, verdicts
 
 
 def test_worth_of_independent_draws_is_one_over_the_gradients_and_of_stuck_chains_nothing():
@@ -27,9 +27,11 @@ def test_worth_of_independent_draws_is_one_over_the_gradients_and_of_stuck_chain
 
 def test_samplers_that_never_move_leave_ratios_that_are_not_finite(monkeypatch):
     stuck = PosteriorDraws(np.zeros((1, 4, 40, 3)), 0.0)
-    monkeypatch.setattr("capriole_lab.dlgm._sampling.draw_posterior", lambda *_, **__: stuck)
     monkeypatch.setattr(
-        "capriole_lab.dlgm._sampling.tune_hmc", lambda *_: Leapfrog(jnp.asarray(9.0), 2)
+        "capriole_lab.dlgm.measures._sampling.draw_posterior", lambda *_, **__: stuck
+    )
+    monkeypatch.setattr(
+        "capriole_lab.dlgm.measures._sampling.tune_hmc", lambda *_: Leapfrog(jnp.asarray(9.0), 2)
     )
     model = build("hmc", settings_for("smoke", latent=3, hidden=4), 6, 0)[0].model
     found = compare_samplers(

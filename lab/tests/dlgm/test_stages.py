@@ -19,10 +19,10 @@ from capriole_lab.dlgm import (
     train_stage,
     write_report,
 )
-from capriole_lab.dlgm._evaluate import fixed_binary
-from capriole_lab.dlgm._figures import likelihood_curves
-from capriole_lab.dlgm._files import read_json, save_checkpoint, write_json
-from capriole_lab.dlgm._report import differences
+from capriole_lab.dlgm.files._files import read_json, save_checkpoint, write_json
+from capriole_lab.dlgm.measures._evaluate import fixed_binary
+from capriole_lab.dlgm.report._figures import likelihood_curves
+from capriole_lab.dlgm.report._report import differences
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 

@@ -12,8 +12,8 @@ from capriole_lab.dlgm import (
     counts,
     total_variation,
 )
-from capriole_lab.dlgm._goals import verdicts
-from capriole_lab.dlgm._true_classes import COUNTS, count_rows, reference_facts, true_rows
+from capriole_lab.dlgm.measures._true_classes import COUNTS, count_rows, reference_facts, true_rows
+from capriole_lab.dlgm.report._goals import verdicts
 
 TRUTH = np.array(
     [[0.7, 0.2, 0.08, 0.02, 0.0], [0.995, 0.0, 0.005, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0, 0.0]]

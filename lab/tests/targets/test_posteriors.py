@@ -225,14 +225,14 @@ WRONG = [
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG)
 def test_wrong_regressions_are_named(arguments, message):
-    from capriole_lab.targets._regression import NormalRegression
+    from capriole_lab.targets.models._regression import NormalRegression
 
     with pytest.raises(ValueError, match=message):
         NormalRegression(**REGRESSION | arguments)
 
 
 def test_wrong_data_of_models_are_named():
-    from capriole_lab.targets import _gp, _schools, _series
+    from capriole_lab.targets.models import _gp, _schools, _series
 
     with pytest.raises(ValueError, match=r"positive errors of one length, got \(2,\)"):
         _schools.CentredSchools(effects=[1.0, 2.0], errors=[1.0, 0.0])
@@ -257,7 +257,7 @@ def test_registry_names_are_found_and_hinted():
 @pytest.mark.parametrize("narrow", [0, 1])
 def test_a_mixture_is_right_where_one_scale_is_tiny(log_scale, narrow):
     """At a scale of exp(-20) the narrow component's sums must not cancel."""
-    from capriole_lab.targets._series import NormalMixture
+    from capriole_lab.targets.models._series import NormalMixture
 
     values = np.random.default_rng(0).normal(size=200) * 2
     target = NormalMixture(values=values, dtype="float64")

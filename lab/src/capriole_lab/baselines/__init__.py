@@ -7,8 +7,8 @@ from ._lookahead import LookAhead, LookAheadState, reach
 from ._lookahead_tuning import LookAheadTuning, tune_lookahead
 from ._nice import Nice, nice
 from ._nice_train import NiceRecipe, NiceResult, train_nice
-from ._peers import PEERS, Peer, run_peer
 from ._trial import TuningError
+from .libraries._peers import PEERS, Peer, run_peer
 
 __all__ = [
     "PEERS",

@@ -24,8 +24,8 @@ def calibrate(
 
     Planted bugs are on trial, too. Leaves with status 3 if anything is not as it must be.
     """
-    from ..calibration._report import write_report
     from ..calibration._settings import plan
+    from ..calibration.report._report import write_report
     from ..cells import command_of, run_cells
 
     folder, passed = out or Path("runs") / f"calibration-{preset}", True

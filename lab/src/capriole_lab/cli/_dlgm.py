@@ -62,7 +62,7 @@ def evaluate(folder: Folder, data: Data = None, as_json: AsJson = False) -> None
 
     def work(progress: Callable) -> str:
         from ..dlgm import evaluate_stage
-        from ..dlgm._words import number, plus_minus
+        from ..dlgm.report._words import number, plus_minus
 
         found = evaluate_stage(*_model(folder, data), progress=progress)
         test, gap = found["test"], found["sandwich"]

@@ -5,24 +5,8 @@ the three ways to train it; `plan_ais`, `run_ais` and `run_reverse_ais` its judg
 them together, one folder per model.
 """
 
-from ._ais import (
-    AISPlan,
-    AISResult,
-    plan_ais,
-    run_ais,
-    run_reverse_ais,
-    sigmoid_schedule,
-    weighted_draws,
-)
-from ._classify import Classifier, train_classifier
 from ._curvature import Curved
-from ._data import DATASETS, Dataset, load_dataset
-from ._evaluate import evaluate, importance_bound, log_likelihood, sandwich
-from ._files import CheckpointError
-from ._folder import Loaded, load_model, settings_in
 from ._guide import Guide, Guided
-from ._idx import DataError, parse_idx
-from ._inpaint import Inpainted, bottom_half, class_shares, inpaint, mixing, mixing_difference
 from ._kernel import ImageNetwork, image_leapfrog
 from ._model import (
     Decoder,
@@ -34,9 +18,7 @@ from ._model import (
     log_bernoulli,
 )
 from ._paper import run_paper
-from ._posterior import PosteriorDraws, Shape, draw_posterior, posterior_shape, shape_summary
 from ._refit import Refitted, refit_kernel
-from ._report import write_report
 from ._schemes import (
     DLGMState,
     Model,
@@ -51,7 +33,37 @@ from ._schemes import (
 from ._settings import SCHEME_NAMES, Settings, settings_for
 from ._stages import evaluate_stage, inpaint_stage, posterior_stage, train_stage
 from ._train import build, gradients_per_image, train_dlgm, tune_step_size
-from ._true_classes import (
+from .files._data import DATASETS, Dataset, load_dataset
+from .files._files import CheckpointError
+from .files._folder import Loaded, load_model, settings_in
+from .files._idx import DataError, parse_idx
+from .measures._ais import (
+    AISPlan,
+    AISResult,
+    plan_ais,
+    run_ais,
+    run_reverse_ais,
+    sigmoid_schedule,
+    weighted_draws,
+)
+from .measures._classify import Classifier, train_classifier
+from .measures._evaluate import evaluate, importance_bound, log_likelihood, sandwich
+from .measures._inpaint import (
+    Inpainted,
+    bottom_half,
+    class_shares,
+    inpaint,
+    mixing,
+    mixing_difference,
+)
+from .measures._posterior import (
+    PosteriorDraws,
+    Shape,
+    draw_posterior,
+    posterior_shape,
+    shape_summary,
+)
+from .measures._true_classes import (
     ClassShares,
     Count,
     Reference,
@@ -61,6 +73,7 @@ from ._true_classes import (
     shares_by_ais,
     total_variation,
 )
+from .report._report import write_report
 
 __all__ = [
     "DATASETS",

@@ -5,9 +5,6 @@ from pathlib import Path
 
 from capriole.runtime import Progress
 
-from ._data import Dataset
-from ._folder import check_alike
-from ._report import write_report
 from ._settings import SCHEME_NAMES, Settings
 from ._stages import (
     burn_in_stage,
@@ -17,6 +14,9 @@ from ._stages import (
     sampling_stage,
     train_stage,
 )
+from .files._data import Dataset
+from .files._folder import check_alike
+from .report._report import write_report
 
 
 def run_paper(

@@ -18,10 +18,10 @@ from capriole.training import adam, decay
 
 from ._curvature import Curved, fresh_cost
 from ._kernel import image_leapfrog
-from ._sampling import GRIDS, TUNING_IMAGES, tune_hmc
 from ._schemes import Model, Recipe, binarise, init_state, l2hmc_step
 from ._settings import Settings
 from ._train import objective_of
+from .measures._sampling import GRIDS, TUNING_IMAGES, tune_hmc
 
 
 class Refitted(NamedTuple):

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ._burn_in import shortfall
-from ._classify import train_classifier
-from ._data import Dataset, hold_out
-from ._evaluate import OnProgress, curve_point, evaluate, fixed_binary, log_likelihood
-from ._figures import inpainting_figure, posterior_figure
-from ._files import read_facts, save_checkpoint, write_bytes
-from ._folder import BEST, Loaded, claim, load_model, once
-from ._inpaint import (
+from ._refit import described, refit_kernel
+from ._schemes import Model
+from ._settings import Settings
+from ._train import fresh, key_for, train_dlgm
+from .files._data import Dataset, hold_out
+from .files._files import read_facts, save_checkpoint, write_bytes
+from .files._folder import BEST, Loaded, claim, load_model, once
+from .measures._burn_in import shortfall
+from .measures._classify import train_classifier
+from .measures._evaluate import OnProgress, curve_point, evaluate, fixed_binary, log_likelihood
+from .measures._inpaint import (
     DrawWith,
     Inpainted,
     bottom_half,
@@ -22,13 +25,10 @@ from ._inpaint import (
     mixing,
     mixing_difference,
 )
-from ._posterior import draw_posterior, posterior_shape, shape_summary
-from ._refit import described, refit_kernel
-from ._sampling import compare_samplers
-from ._schemes import Model
-from ._settings import Settings
-from ._train import fresh, key_for, train_dlgm
-from ._true_classes import counts, find_reference, reference_facts, shares_of
+from .measures._posterior import draw_posterior, posterior_shape, shape_summary
+from .measures._sampling import compare_samplers
+from .measures._true_classes import counts, find_reference, reference_facts, shares_of
+from .report._figures import inpainting_figure, posterior_figure
 
 PATIENCE = 4
 INPAINTING_METHODS = {

@@ -16,8 +16,6 @@ from capriole.runtime import CompileClock, Progress
 from capriole.training import AbstractObjective, LogESJD, LogJump, PaperLoss, adam, decay
 
 from ._curvature import Curved, quick_cost
-from ._data import Dataset
-from ._files import CheckpointError, load_checkpoint, save_checkpoint, write_lines
 from ._guide import Guide, Guided
 from ._kernel import image_leapfrog
 from ._model import Decoder, Encoder
@@ -33,6 +31,8 @@ from ._schemes import (
     posterior_kernel,
 )
 from ._settings import SCHEME_NAMES, Settings, settings_from
+from .files._data import Dataset
+from .files._files import CheckpointError, load_checkpoint, save_checkpoint, write_lines
 
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"

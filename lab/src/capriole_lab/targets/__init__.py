@@ -5,8 +5,6 @@ import os
 from typing import Any
 
 from ._base import AbstractExactTarget, AbstractMultimodalTarget, AbstractTarget, Entry
-from ._batting import BinomialHierarchy, batting_averages
-from ._cox import CoxProcess, coal_disasters
 from ._curved import Banana, Funnel, RingMixture, RoughWell, rough_well, rougher_well
 from ._gaussian import (
     GaussianMixture,
@@ -16,7 +14,6 @@ from ._gaussian import (
     mog2,
     mog_asym,
 )
-from ._logistic import LogisticRegression, breast_cancer
 from ._posterior import AbstractPosterior
 from ._posteriordb import (
     PosteriordbError,
@@ -27,8 +24,11 @@ from ._posteriordb import (
     reference_summary,
 )
 from ._posteriors import POSTERIORS
-from ._predator import LotkaVolterra, lynx_hare
-from ._volatility import StochasticVolatility, stochastic_volatility, volatility_moments
+from .models._batting import BinomialHierarchy, batting_averages
+from .models._cox import CoxProcess, coal_disasters
+from .models._logistic import LogisticRegression, breast_cancer
+from .models._predator import LotkaVolterra, lynx_hare
+from .models._volatility import StochasticVolatility, stochastic_volatility, volatility_moments
 
 _PAPER = "Levy et al. 2018, 5.1"
 

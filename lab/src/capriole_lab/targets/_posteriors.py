@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from ._base import Entry
-from ._gp import PoissonProcessRegression
 from ._posterior import AbstractPosterior, indexed
 from ._posteriordb import read_data
 from ._priors import AbstractPrior, Flat, Normal, StudentT
-from ._regression import NormalRegression
-from ._schools import CentredSchools, NonCentredSchools
-from ._series import Garch, HiddenMarkov, NormalMixture
+from .models._gp import PoissonProcessRegression
+from .models._regression import NormalRegression
+from .models._schools import CentredSchools, NonCentredSchools
+from .models._series import Garch, HiddenMarkov, NormalMixture
 
 PREFIX = "posteriordb/"
 

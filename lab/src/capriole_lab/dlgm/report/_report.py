@@ -7,19 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import report as html
-from ..report import Section
-from ._burn_in import BURN_IN_HEADER, burn_in_row
-from ._data import Dataset, load_dataset
-from ._figures import LABELS, decoder_means, diagram, likelihood_curves
-from ._files import CheckpointError, read_json, write_bytes, write_json
-from ._folder import JUDGED_BY, Loaded, load_model, read_config, settings_in
-from ._goals import GAUSSIAN_SHARE, RULE, verdicts
-from ._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
-from ._settings import SCHEME_NAMES, Settings
-from ._stages import INPAINTING_ROWS, decoder_pictures, save_figure
-from ._train import CHECKPOINT
-from ._true_classes import (
+from ... import report as html
+from ...report import Section
+from .._settings import SCHEME_NAMES, Settings
+from .._stages import INPAINTING_ROWS, decoder_pictures, save_figure
+from .._train import CHECKPOINT
+from ..files._data import Dataset, load_dataset
+from ..files._files import CheckpointError, read_json, write_bytes, write_json
+from ..files._folder import JUDGED_BY, Loaded, load_model, read_config, settings_in
+from ..measures._burn_in import BURN_IN_HEADER, burn_in_row
+from ..measures._sampling import SAMPLERS, SAMPLING_HEADER, sampling_row
+from ..measures._true_classes import (
     COUNTS_HEADER,
     COUNTS_WORDS,
     TRUE_HEADER,
@@ -27,6 +25,8 @@ from ._true_classes import (
     count_rows,
     true_rows,
 )
+from ._figures import LABELS, decoder_means, diagram, likelihood_curves
+from ._goals import GAUSSIAN_SHARE, RULE, verdicts
 from ._words import mean_and_se, number, plus_minus
 
 type Blocks = list[dict[str, Any]]

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capriole.runtime import write_atomically
 
-from ..cells import read_cells
-from ..report import Section, page, picture, points, save, table, text
+from ...cells import read_cells
+from ...report import Section, page, picture, points, save, table, text
+from .._settings import SUBJECTS
 from ._figures import p_value_chart, rank_panels
-from ._settings import SUBJECTS
 from ._tables import (
     BUG_HEADER,
     KERNEL_HEADER,

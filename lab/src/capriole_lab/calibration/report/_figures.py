@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..report._figures import _figure, _tidy
+from ...report._figures import _figure, _tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -31,7 +31,7 @@ from capriole.kernels import (
     value_and_grad,
 )
 
-from ._model import LatentPosterior
+from .._model import LatentPosterior
 
 TARGET_ACCEPTANCE = 0.65
 

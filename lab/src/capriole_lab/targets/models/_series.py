@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 
 from capriole.kernels import Key, Scalar, Vector, column
 
-from ._base import default_dtype, normal
-from ._posterior import AbstractPosterior, gathered, named
-from ._recurrence import linear_recurrence
+from .._base import default_dtype, normal
+from .._posterior import AbstractPosterior, gathered, named
+from .._recurrence import linear_recurrence
 
 _GARCH = ("mu", "alpha0", "alpha1", "beta1")
 _MARKOV = ("theta1[1]", "theta1[2]", "theta2[1]", "theta2[2]", "mu[1]", "mu[2]")

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 
 from capriole.kernels import Key, Scalar, Vector, column
 
-from ._base import default_dtype, normal
-from ._posterior import AbstractPosterior, gathered, indexed, named
-from ._priors import Normal, StudentT
+from .._base import default_dtype, normal
+from .._posterior import AbstractPosterior, gathered, indexed, named
+from .._priors import Normal, StudentT
 
 _MU, _TAU = Normal(0, 5), StudentT(1, 0, 5)
 

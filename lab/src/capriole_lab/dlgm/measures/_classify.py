@@ -11,9 +11,9 @@ from jaxtyping import Array, Float
 
 from capriole.kernels import Key
 
-from ._data import Dataset
-from ._model import Feedforward, Images
-from ._schemes import binarise
+from .._model import Feedforward, Images
+from .._schemes import binarise
+from ..files._data import Dataset
 
 WIDTH, BATCH = 128, 100
 OPTIMIZER = optax.adam(2e-3)

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 
 from capriole.kernels import Key, Scalar, Vector
 
-from ._base import default_dtype, normal
-from ._posterior import AbstractPosterior, gathered, indexed, named
+from .._base import default_dtype, normal
+from .._posterior import AbstractPosterior, gathered, indexed, named
 
 _HITS = (18, 17, 16, 15, 14, 14, 13, 12, 11, 11, 10, 10, 10, 10, 10, 9, 8, 7)
 _AT_BATS = 45

@@ -2,9 +2,9 @@
 
 from typing import Any, NamedTuple
 
-from ._cases import KERNEL, STIRRED
-from ._examine_model import IGNORES_DATA, SBC
-from ._settings import JACOBIANS, POWERS
+from .._cases import KERNEL, STIRRED
+from .._examine_model import IGNORES_DATA, SBC
+from .._settings import JACOBIANS, POWERS
 
 type Cell = dict[str, Any]
 type Cells = dict[str, Cell]

@@ -15,11 +15,11 @@ import jax
 
 from capriole.models import versions
 
+from .._schemes import Model
+from .._settings import SCHEME_NAMES, Settings, settings_from
+from .._train import CHECKPOINT, build, differing
 from ._data import Dataset, load_dataset
 from ._files import CheckpointError, checksum, load_checkpoint, read_facts, read_json, write_json
-from ._schemes import Model
-from ._settings import SCHEME_NAMES, Settings, settings_from
-from ._train import CHECKPOINT, build, differing
 
 CONFIG = "config.json"
 BEST = "best.safetensors"

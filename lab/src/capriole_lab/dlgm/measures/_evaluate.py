@@ -13,10 +13,10 @@ from jaxtyping import Array, Float
 from capriole.kernels import Key
 from capriole.runtime import Progress
 
+from .._model import Decoder, ImageLikelihood, Images, log_bernoulli
+from .._schemes import Model, binarise
+from .._settings import Settings
 from ._ais import AISResult, log_mean_exp, plan_ais, run_ais, run_reverse_ais
-from ._model import Decoder, ImageLikelihood, Images, log_bernoulli
-from ._schemes import Model, binarise
-from ._settings import Settings
 
 BINARISATION_SEED = 20180430
 """One binarisation of as many images for all models and seeds."""

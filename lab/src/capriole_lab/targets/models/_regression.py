@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 
 from capriole.kernels import Key, Scalar, Vector, column
 
-from ._base import default_dtype, normal
-from ._posterior import AbstractPosterior, gathered, named
-from ._priors import AbstractPrior
+from .._base import default_dtype, normal
+from .._posterior import AbstractPosterior, gathered, named
+from .._priors import AbstractPrior
 
 
 class NormalRegression(AbstractPosterior):

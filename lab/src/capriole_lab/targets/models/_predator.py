@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike
 
 from capriole.kernels import Key, Scalar, Vector
 
-from ._base import default_dtype, normal
-from ._data import read_table
-from ._posterior import AbstractPosterior, gathered, named
-from ._priors import Normal
+from .._base import default_dtype, normal
+from .._data import read_table
+from .._posterior import AbstractPosterior, gathered, named
+from .._priors import Normal
 
 _NAMES = (
     "theta[1]", "theta[2]", "theta[3]", "theta[4]", "z_init[1]", "z_init[2]", "sigma[1]",

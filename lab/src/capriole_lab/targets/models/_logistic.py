@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from capriole.kernels import Key, Scalar, Vector
 
-from ._base import AbstractTarget, default_dtype, normal
-from ._data import read_table
+from .._base import AbstractTarget, default_dtype, normal
+from .._data import read_table
 
 
 class LogisticRegression(AbstractTarget):

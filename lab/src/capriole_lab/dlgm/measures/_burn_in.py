@@ -10,11 +10,11 @@ from jaxtyping import Array
 
 from capriole.kernels import Key, State
 
+from .._model import Images
+from .._schemes import Model
+from ..report._words import mean_and_se
 from ._inpaint import mean_and_error
-from ._model import Images
 from ._posterior import chains_from_q
-from ._schemes import Model
-from ._words import mean_and_se
 
 AFTER = (0, 1, 2, 3, 5, 10, 20)
 """Transitions after which the shortfall is measured."""

@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike
 
 from capriole.kernels import Key, Scalar, Vector, column
 
-from ._base import default_dtype, normal
-from ._data import read_table
-from ._posterior import AbstractPosterior, gathered, indexed, named
-from ._recurrence import linear_recurrence
+from .._base import default_dtype, normal
+from .._data import read_table
+from .._posterior import AbstractPosterior, gathered, indexed, named
+from .._recurrence import linear_recurrence
 
 
 class StochasticVolatility(AbstractPosterior):

@@ -10,13 +10,13 @@ from jaxtyping import Array, Float
 from capriole.diagnostics import bulk_ess, bulk_ess_sq, rhat
 from capriole.kernels import AbstractDynamics, Key, Leapfrog, Rotation
 
-from ._curvature import Curved, fresh_cost
-from ._guide import Guided
-from ._model import Images
+from .._curvature import Curved, fresh_cost
+from .._guide import Guided
+from .._model import Images
+from .._schemes import Model
+from .._settings import Settings
+from ..report._words import number, plus_minus
 from ._posterior import draw_posterior
-from ._schemes import Model
-from ._settings import Settings
-from ._words import number, plus_minus
 
 GRIDS: dict[str, tuple[tuple[int, ...], tuple[float, ...]]] = {
     "hmc": ((5, 10, 20), tuple(float(size) for size in np.geomspace(0.04, 0.2, 8))),

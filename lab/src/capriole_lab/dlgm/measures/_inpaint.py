@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Float, Int
 from capriole.kernels import Key, Leapfrog, Transition
 from capriole.runtime import Progress
 
+from .._model import ImageLikelihood, Images, KeptPixels, LatentPosterior
+from .._schemes import Model, follow, posterior_kernel
 from ._classify import Classifier
 from ._evaluate import OnProgress
-from ._model import ImageLikelihood, Images, KeptPixels, LatentPosterior
-from ._schemes import Model, follow, posterior_kernel
 
 KEPT = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 """Sweeps after which the picture is kept."""

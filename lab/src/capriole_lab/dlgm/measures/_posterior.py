@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 from capriole.kernels import Key, Transition
 
-from ._model import Images
-from ._schemes import Model, posterior_kernel, repeated
+from .._model import Images
+from .._schemes import Model, posterior_kernel, repeated
 
 
 class PosteriorDraws(NamedTuple):

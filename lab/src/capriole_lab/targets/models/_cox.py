@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 
 from capriole.kernels import Key, Scalar, Vector
 
-from ._base import default_dtype, normal
-from ._data import read_table
-from ._posterior import AbstractPosterior, gathered, indexed, named
+from .._base import default_dtype, normal
+from .._data import read_table
+from .._posterior import AbstractPosterior, gathered, indexed, named
 
 
 class CoxProcess(AbstractPosterior):

@@ -107,7 +107,7 @@ def places(dataset: str) -> list[Path]:
     roots = []
     if given := os.environ.get("CAPRIOLE_DATA"):
         roots += [Path(given), Path(given) / dataset]
-    checkout = Path(__file__).parents[4]
+    checkout = Path(__file__).parents[5]
     if (checkout / "pyproject.toml").is_file():
         roots.append(checkout.parent / "shared" / "data" / dataset)
     if dataset in DEBIAN:

@@ -14,6 +14,9 @@ from jaxtyping import Bool, Float
 
 from capriole.kernels import Key
 
+from .._model import Images
+from .._schemes import Model
+from ..report._words import mean_and_se
 from ._ais import plan_ais, weighted_draws
 from ._classify import Classifier
 from ._evaluate import OnProgress
@@ -27,9 +30,6 @@ from ._inpaint import (
     kept_likelihood,
     mean_and_error,
 )
-from ._model import Images
-from ._schemes import Model
-from ._words import mean_and_se
 
 AMBIGUOUS = 0.9
 """An image is ambiguous if no class has as much of the reference's draws."""

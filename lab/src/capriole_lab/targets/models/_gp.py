@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 
 from capriole.kernels import Key, Scalar, Vector
 
-from ._base import default_dtype, normal
-from ._posterior import AbstractPosterior, gathered, indexed, named
+from .._base import default_dtype, normal
+from .._posterior import AbstractPosterior, gathered, indexed, named
 
 _JITTER = 1e-10
 

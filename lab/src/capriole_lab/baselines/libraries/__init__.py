@@ -1,0 +1,1 @@
+"""Samplers of other libraries under one protocol: their own adaptation, gradients counted."""

@@ -1,0 +1,1 @@
+"""The page of `capriole-lab calibrate`: tables and figures, from stored cells alone."""

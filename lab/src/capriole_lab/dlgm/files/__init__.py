@@ -1,0 +1,1 @@
+"""Images and model folders on disk."""

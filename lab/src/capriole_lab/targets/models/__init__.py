@@ -1,0 +1,1 @@
+"""Posteriors of statistical models, one file each."""
