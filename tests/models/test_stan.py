@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from capriole.adaptation import bending, profile
 from capriole.kernels import StoppedForce, value_and_grad
-from capriole.models import ModelError, as_logdensity, from_stan
+from capriole.models import ModelError, as_logdensity, from_stan, has_hessian
 from capriole.models._checks import has_second_derivative
 from stan_compiler import CompiledStan, can_compile
 from stan_stub import EFFECTS, ERRORS, BridgeStanStub, by_hand
@@ -59,7 +60,7 @@ def test_all_chains_share_one_callback(stub, monkeypatch):
     monkeypatch.setattr(jax, "pure_callback", counted)
     x = flat[:, None] + jnp.zeros((5, 7))
     jax.block_until_ready(jax.jit(lambda x: value_and_grad(target, x))(x))
-    assert calls == [(7, 5)]
+    assert [shape[:2] for shape in calls] == [(7, 5)]
 
 
 def test_a_first_derivative_costs_no_product(stub):
@@ -102,6 +103,18 @@ def test_the_product_with_a_zero_vector_is_zero(stub):
 
     found = jax.grad(zero)({k: v[0] for k, v in batch_of(ours, 1).items()})
     assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(found))
+
+
+def test_searches_leave_out_what_needs_a_forward_derivative(stub):
+    """JAX has none of a custom VJP, so there are no marginals, and no error."""
+    target, flat = as_logdensity(from_stan(stub).logdensity, from_stan(stub).init)
+    assert has_second_derivative(target, flat)
+    assert not has_hessian(target, flat)
+    draws = np.random.default_rng(0).normal(size=(5, 100))
+    assert bending(jax.random.key(0), target, draws) == ([], 0)
+    assert profile(jax.random.key(0), target, draws, (0,)) == (None, 0)
+    smooth, flat = as_logdensity(by_hand, {"z": 0.0, "a": 0.0, "b": np.zeros(3)})
+    assert has_hessian(smooth, flat)
 
 
 def test_without_curvature_the_force_is_stopped(stub):

@@ -105,8 +105,8 @@ def _work(
         from ..runs import CheckpointedFit
 
         keeper = CheckpointedFit(folder, origin=origin, seconds=options.checkpoint_every, more=more)
-        spread = model_spread(target, origin)
-        fit(target, spread=spread, progress=progress, resume=keeper, **asked)
+        started = {"spread": model_spread(target, origin)} | asked  # a resumed run says it itself
+        fit(target, progress=progress, resume=keeper, **started)
 
     return work
 

@@ -13,6 +13,7 @@ from ._checks import (
     check_logdensity,
     check_spread,
     check_starts,
+    has_hessian,
     is_numpyro_model,
     trainable,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "from_numpyro",
     "from_pymc",
     "from_stan",
+    "has_hessian",
     "interval",
     "is_numpyro_model",
     "labels",

@@ -139,6 +139,23 @@ def _second(function: Callable, position: jax.Array) -> jax.Array:
     return jax.grad(directional)(position)
 
 
+def has_hessian(logdensity: AbstractLogDensity, position: jax.Array) -> bool:
+    """Whether JAX can take the Hessian forward over reverse, which a custom VJP rules out.
+
+    Args:
+        logdensity: the log density.
+        position: test position, shape ``(dim,)``.
+
+    Returns:
+        Whether it can; nothing is computed.
+    """
+    try:
+        jax.eval_shape(jax.hessian(logdensity), position)
+    except Exception:  # a user's log density may raise anything
+        return False
+    return True
+
+
 def trainable(
     logdensity: AbstractLogDensity, position: jax.Array
 ) -> tuple[AbstractLogDensity, bool]:

@@ -2,8 +2,9 @@
 
 Read the files in this order: `_supports` and `_matrix_supports` (changes of variables),
 `_constrained` (a log density of bounded parameters), `_numpyro` (a NumPyro model),
-`_numpyro_program` (its functions) and `_numpyro_sites` (what its sites say), `_pymc` and
-`_pymc_graphs` (a PyMC model), `_stan` and `_stan_host` (a Stan model).
+`_numpyro_program` (its functions), `_numpyro_sites` (what its sites say), `_host_calls` (Python
+called from compiled programs), `_pymc` and `_pymc_graphs` (a PyMC model), `_stan` and `_stan_host`
+(a Stan model).
 """
 
 from ._constrained import constrained

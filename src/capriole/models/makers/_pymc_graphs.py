@@ -13,6 +13,7 @@ import numpy as np
 
 from ...kernels import Key, Scalar
 from .._model import Arrays, ModelError
+from ._host_calls import host_call
 
 type Position = dict[str, Any]
 
@@ -51,7 +52,7 @@ class ModelGraphs:
         form = {k: jax.ShapeDtypeStruct(shapes[k], _jax_dtype(v.dtype)) for k, v in data.items()}
         free = [self.constrain(position)[variable.name] for variable in self.model.free_RVs]
         bits = jax.random.bits(key, (2,), jnp.uint32)
-        return jax.pure_callback(
+        return host_call(
             lambda *arguments: dict(zip(form, draw(*arguments), strict=True)),
             form,
             bits,

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...kernels import Key, Scalar
 from .._model import Arrays, Model, ModelError
+from ._host_calls import host_call
 from ._stan_host import StanHost, value_and_grad
 
 type Position = dict[str, Any]
@@ -147,7 +148,7 @@ class _Variables:
             seed = zlib.crc32(numbers + position.tobytes())
             return np.asarray(self.host.values(seed, position, len(self.names)), flat.dtype)
 
-        return jax.pure_callback(values, form, salt, flat, vmap_method="sequential")
+        return host_call(values, form, salt, flat, vmap_method="sequential")
 
 
 def _layout(names: Sequence[str]) -> Layout:

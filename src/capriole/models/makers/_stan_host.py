@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._model import ModelError
+from ._host_calls import host_call
 
 _TRIES = 100
 """Stan tries as many random starting points for each chain."""
@@ -100,7 +101,7 @@ def _value_and_grad(host: StanHost, position: jax.Array) -> tuple[jax.Array, jax
     def call(position: Any) -> tuple[np.ndarray, ...]:
         return tuple(x.astype(dtype) for x in host.value_and_grad(position))
 
-    return jax.pure_callback(call, form, position, vmap_method="broadcast_all")
+    return host_call(call, form, position, vmap_method="broadcast_all")
 
 
 value_and_grad = jax.custom_vjp(_value_and_grad, nondiff_argnums=(0,))
@@ -125,7 +126,7 @@ def _backward(host: StanHost, kept: tuple, cotangents: tuple) -> tuple[jax.Array
     def call(position: Any, vector: Any) -> np.ndarray:
         return host.products(position, vector).astype(form.dtype)
 
-    product = jax.pure_callback(call, form, position, of_grad, vmap_method="broadcast_all")
+    product = host_call(call, form, position, of_grad, vmap_method="broadcast_all")
     return (out + product,)
 
 
