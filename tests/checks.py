@@ -159,7 +159,7 @@ def _decide(transition, position, key):
     propose_key, decide_key = jax.random.split(key)
     proposal = transition.propose(propose_key, state)
     uniform = jax.random.uniform(decide_key, proposal.log_ratio.shape, proposal.log_ratio.dtype)
-    return state, proposal, uniform, transition.step(key, state)
+    return state, proposal, uniform, transition.move(key, state)
 
 
 def check_decision(transition, position, seed=0):
@@ -186,7 +186,7 @@ def check_finite(transition, position, steps=20):
     """Where proposals are not finite (a cliff of NaN or +inf), chains stay put and states stay
     finite.
     """
-    step = eqx.filter_jit(type(transition).step)
+    step = eqx.filter_jit(type(transition).move)
     state, rejected = transition.init(position), 0
     for t in range(steps):
         before = state

@@ -160,7 +160,7 @@ class MutantTransition(Transition):
             acceptance_rate=proposal.acceptance, log_ratio=proposal.log_ratio
         )
 
-    def step(self, rng_key, state):
+    def move(self, rng_key, state):
         propose_key, decide_key = jax.random.split(rng_key)
         proposal = self.propose(propose_key, state)
         new, info = self.decide(decide_key, state, proposal)

@@ -28,6 +28,7 @@ ORDER = (
     "training",
     "adaptation",
     "fitting",
+    "loops",
     "runs",
     "cli",
 )
@@ -279,7 +280,8 @@ if {module!r} != "capriole":
     assert not changed, changed
     assert not jax.live_arrays(), jax.live_arrays()
     heavy = {{"arviz", "arviz_base", "arviz_stats", "blackjax", "capriole_lab", "matplotlib"}}
-    heavy = (heavy | {{"rich", "typer", "xarray", "zarr"}}) & set(sys.modules)
+    heavy |= {{"rich", "typer", "xarray", "zarr", "numpyro", "funsor", "pymc", "bridgestan"}}
+    heavy &= set(sys.modules)
     assert not heavy, heavy
 print("clean")
 """

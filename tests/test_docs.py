@@ -23,8 +23,30 @@ def blocks(page):
 
 # Pages whose code needs the laboratory are run by its own tests.
 PAGES_WITH_CODE = [p for p in PAGES if blocks(p) and "capriole_lab" not in "".join(blocks(p))]
-# Three searches of `fit`, which tests/fit makes too.
-DEAR = {"fit.md": pytest.mark.slow}
+# Searches of `fit`, which other tests make too.
+KINDS = ("bounded", "jax", "loops", "numpyro", "pymc", "stan")
+DEAR = dict.fromkeys(["fit.md", *(f"model-{kind}.md" for kind in KINDS)], pytest.mark.slow)
+
+
+@pytest.fixture
+def stan_without_bridgestan(monkeypatch):
+    """BridgeStan compiles sources that are no Python package: here our own file takes their place,
+    around Stan itself.
+    """
+    compiler = pytest.importorskip("stan_compiler")
+    bridgestan = pytest.importorskip("bridgestan")
+    if not compiler.can_compile():
+        pytest.skip("needs g++ and the httpstan wheel")
+    monkeypatch.setattr(bridgestan, "StanModel", compiled_schools)
+
+
+def compiled_schools(program, data):
+    from stan_compiler import CompiledStan
+
+    assert data == f"{Path(program).stem}.json"
+    effects = [28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0]
+    errors = [15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0]
+    return CompiledStan(Path(program).stem, {"J": 8, "y": effects, "sigma": errors})
 
 
 @pytest.mark.filterwarnings("ignore")  # what users see of other libraries is not ours to fix
@@ -32,7 +54,9 @@ DEAR = {"fit.md": pytest.mark.slow}
     "page",
     [pytest.param(page, marks=DEAR.get(page.name, ()), id=page.name) for page in PAGES_WITH_CODE],
 )
-def test_code_blocks_run_in_order(page, tmp_path, monkeypatch):
+def test_code_blocks_run_in_order(page, tmp_path, monkeypatch, request):
+    if page.name == "model-stan.md":
+        request.getfixturevalue("stan_without_bridgestan")
     monkeypatch.chdir(tmp_path)
     namespace = {}
     with jax.numpy_dtype_promotion("standard"):

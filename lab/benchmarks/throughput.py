@@ -56,7 +56,7 @@ def chain_kernel(kernel, chains, steps):
     @jax.jit
     def run(key, state):
         def step(state, t):
-            state, info = kernel.step(jax.random.fold_in(key, t), state)
+            state, info = kernel.move(jax.random.fold_in(key, t), state)
             return state, (state.position, info.acceptance_rate)
 
         return jax.lax.scan(step, state, jnp.arange(steps))

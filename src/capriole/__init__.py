@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         diagnostics,
         fitting,
         kernels,
+        loops,
         models,
         runs,
         sampling,
@@ -24,9 +25,20 @@ if TYPE_CHECKING:
     )
     from .fitting import Fit, FitFailedError, FitFailedWarning, Verdict, fit
     from .kernels import AbstractLogDensity, PerChain
-    from .models import KernelFileError, load, save
+    from .loops import as_blackjax, numpyro_kernel
+    from .models import (
+        KernelFileError,
+        Model,
+        ModelError,
+        constrained,
+        from_numpyro,
+        from_pymc,
+        from_stan,
+        load,
+        save,
+    )
     from .runtime import Progress
-    from .sampling import sample, to_datatree
+    from .sampling import complete, sample, to_datatree
     from .training import TrainingDivergedError, TrainResult, train
 
 __version__ = "0.1.0"
@@ -37,6 +49,7 @@ _ROOMS = (
     "diagnostics",
     "fitting",
     "kernels",
+    "loops",
     "models",
     "runs",
     "sampling",
@@ -45,9 +58,20 @@ _ROOMS = (
 _HOMES = {
     "fitting": ("Fit", "FitFailedError", "FitFailedWarning", "Verdict", "fit"),
     "kernels": ("AbstractLogDensity", "PerChain"),
-    "models": ("KernelFileError", "load", "save"),
+    "loops": ("as_blackjax", "numpyro_kernel"),
+    "models": (
+        "KernelFileError",
+        "Model",
+        "ModelError",
+        "constrained",
+        "from_numpyro",
+        "from_pymc",
+        "from_stan",
+        "load",
+        "save",
+    ),
     "runtime": ("Progress",),
-    "sampling": ("sample", "to_datatree"),
+    "sampling": ("complete", "sample", "to_datatree"),
     "training": ("TrainResult", "TrainingDivergedError", "train"),
 }
 _ORIGIN = {name: home for home, names in _HOMES.items() for name in names}

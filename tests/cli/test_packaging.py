@@ -22,7 +22,9 @@ HARD = {
     *("jax", "equinox", "optax", "jaxtyping", "numpy", "scipy", "blackjax"),
     *("arviz-base", "arviz-stats", "xarray", "safetensors", "rich"),
 }
-OPTIONAL_ROOMS = {"cli", "report", "runs"}
+OPTIONAL_ROOMS = {"cli", "loops", "models", "report", "runs"}
+RUNTIME = ("runs", "cli", "plots", "numpyro", "pymc", "stan")
+"""Extras of users; others are for those who work on the library."""
 OTHER_NAMES = {"sklearn": "scikit-learn"}
 MAX_IMPORT_SECONDS = 0.3
 
@@ -63,7 +65,7 @@ def test_what_the_library_imports_is_declared():
     hard, optional = {plain(r) for r in metadata["dependencies"]}, extras(metadata)
     assert hard == HARD
     assert hard <= imports_of(LIBRARY)
-    runtime = set().union(*(optional[name] for name in ("runs", "cli", "plots")))
+    runtime = set().union(*(optional[name] for name in RUNTIME))
     assert imports_of(LIBRARY) <= hard | runtime
     rooms = [room for room in LIBRARY.iterdir() if room.name not in OPTIONAL_ROOMS]
     for room in rooms:

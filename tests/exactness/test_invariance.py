@@ -139,7 +139,7 @@ def test_a_jump_without_a_way_back_is_rejected_and_is_no_trouble():
     kernel = KERNELS["mode jump"]("mog-asym")
     position = jnp.asarray(TARGETS["mog-asym"].draw(np.random.default_rng(0), 4000))
     state = kernel.init(position)
-    after, info = kernel.step(jax.random.key(0), state)
+    after, info = kernel.move(jax.random.key(0), state)
     lost = np.isneginf(info.log_det)
     assert 0.05 < lost.mean() < 0.9
     assert not np.asarray(info.is_accepted)[lost].any()

@@ -143,7 +143,7 @@ def test_the_copy_without_a_bug_is_the_library():
 
     @eqx.filter_jit
     def step(transition, key):
-        return transition.step(key, state)
+        return transition.move(key, state)
 
     for seed in range(3):
         a, b = step(original, jax.random.key(seed)), step(copy, jax.random.key(seed))

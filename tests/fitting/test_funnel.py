@@ -30,7 +30,7 @@ def test_a_funnel_is_sampled_in_the_coordinates_of_a_transport_map(unfolded):
     assert chosen.worst > 0.3
     assert chosen.worst > 10 * verdict.row("rotation").worst
     texts = [note.text for note in verdict.notes if note.kind is NoteKind.TRANSPORT_MAP]
-    assert any("dimension 0 as parent" in text for text in texts)
+    assert any("x[0] as parent" in text for text in texts)
     neck = unfolded.tree["posterior"]["x"].values[..., 0]
     for z in z_scores(neck[..., None], np.zeros(1), np.full(1, 9.0)):
         assert np.abs(z).max() < 5

@@ -48,7 +48,7 @@ def test_another_mean_or_variance_is_said_but_is_no_failure(mean, sd, of):
         ProblemKind.DIFFERS_FROM_WARMUP,
         Severity.WARNING,
     )
-    assert f"the {of} of dimension 1 is" in problem.message
+    assert f"the {of} of x[1] is" in problem.message
     assert (found.difference.of, found.difference.dimension) == (of, 1)
     assert found.difference.z > 5.2
 
@@ -108,7 +108,7 @@ def test_tails_that_hold_chains_are_said():
     assert sticky_tails(draws, rates) == []
     rates[:, 1:][draws[:, :-1, 1] > 2] = 0.1
     (said,) = sticky_tails(draws, rates)
-    assert "where dimension 1 is above 2." in said.message
+    assert "where x[1] is above 2." in said.message
     assert "accepted at a rate of 0.1, elsewhere at 0.78" in said.message
     assert (said.kind, said.is_fatal) == (ProblemKind.TAIL_STICKY, False)
     assert sticky_tails(draws[:, :150], rates[:, :150]) == [], "23 draws of an end say nothing"

@@ -57,7 +57,7 @@ def test_an_end_that_is_missed_or_overfull_is_an_error(draws, side, low, high):
     problem = missed(chains(draws))
     assert low <= problem.reach <= high
     assert problem.is_fatal
-    assert problem.message.startswith("dimension 1 is ")
+    assert problem.message.startswith("x[1] is ")
     assert side in problem.message
 
 

@@ -55,7 +55,7 @@ def test_candidates_of_a_better_map_come_first(proposed):
     assert after.candidates[1] is before.candidates[0]
     assert after.base.coordinates is Coordinates.TRANSPORT
     assert (after.budget.common.cost.num_gradients, after.budget.total.num_gradients) == (400, 430)
-    assert "dimension 0 as parent" in after.notes[0].text
+    assert "x[0] as parent" in after.notes[0].text
 
 
 def test_no_map_is_tried_where_rotations_are_fast_unless_chains_may_be_held(proposed):

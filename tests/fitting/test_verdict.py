@@ -198,7 +198,7 @@ def test_a_verdict_is_read_back_as_it_was():
     assert again.table() == full().table()
     words = ["rotations", "1.5e+05", "1.4e+05", "2.0", "1.5"]
     assert again.table().splitlines()[-1].split() == words
-    assert "within 3.5 standard errors of the warm-up's (worst in dimension 1)" in again.health
+    assert "within 3.5 standard errors of the warm-up's (worst in x[1])" in again.health
     assert "2 modes with 40% 60% of the draws (the warm-up's estimate: 50% 50%)" in again.health
 
 

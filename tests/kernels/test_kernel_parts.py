@@ -93,10 +93,10 @@ def test_squashed_networks_are_not_moved_by_what_is_far_out():
 def test_repeated_steps_are_steps_and_their_gradients_add_up():
     kernel = hmc(GAUSSIAN, step_size=0.3, num_leapfrogs=2)
     state = kernel.init(jnp.ones((3, 4)))
-    new, info = Repeated(kernel, 3).step(jax.random.key(5), state)
+    new, info = Repeated(kernel, 3).move(jax.random.key(5), state)
     by_hand, infos = state, []
     for key in jax.random.split(jax.random.key(5), 3):
-        by_hand, one = kernel.step(key, by_hand)
+        by_hand, one = kernel.move(key, by_hand)
         infos.append(one)
     np.testing.assert_array_equal(new.position, by_hand.position)
     np.testing.assert_array_equal(info.num_gradients, 6)
@@ -113,7 +113,7 @@ def test_repeated_steps_are_steps_and_their_gradients_add_up():
 def test_factors_of_the_step_size_cover_their_range_evenly_in_log():
     kernel = Jittered(Transition(GAUSSIAN, Leapfrog(jnp.asarray(0.1), 1)), 0.01, 1.0)
     state = kernel.init(jnp.zeros((1, 20_000)))
-    _, info = kernel.step(jax.random.key(6), state)
+    _, info = kernel.move(jax.random.key(6), state)
     # From the origin of a nearly flat start, x' = eps v: the spread of log |x'| - log |v| is the
     # factor's.
     propose_key = jax.random.split(jax.random.split(jax.random.key(6))[1])[0]

@@ -67,7 +67,7 @@ BAD = {
     "bad gradient": (
         lambda x: -jnp.sqrt(jnp.sum(x**2)),
         np.zeros(2),
-        r"gradient.*not finite in coordinates \[0, 1\]",
+        r"gradient.*not finite in x\[0\], x\[1\]",
     ),
     "empty": (normal, np.zeros(0), "at least one number.*pass one position"),
     "no leaves": (normal, {}, "at least one number"),
@@ -118,12 +118,12 @@ BAD = {
     "NaN init": (
         normal,
         {"a": 0.0, "b": np.nan},
-        r"init is not finite in coordinates \[1\] \(float64\): \{'a'",
+        r"init is not finite in b \(float64\): \{'a'",
     ),
     "infinite init": (
         normal,
         np.array([np.inf, 0.0]),
-        r"init is not finite in coordinates \[0\].*array\(\[inf",
+        r"init is not finite in x\[0\].*array\(\[inf",
     ),
 }
 

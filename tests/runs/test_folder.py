@@ -51,7 +51,7 @@ def test_what_is_somebody_elses_stays(tmp_path):
     assert [path.read_text() for path in theirs] == ["mine", "mine"]
     assert sorted(p.name for p in tmp_path.glob("*/*")) == ["plan.txt", "resnet.safetensors"]
     with pytest.raises(RunFolderError, match="and no store of draws: it is not replaced"):
-        DrawStore.create(tmp_path, {"x": np.zeros((1, 1, 1))}, {}, num_draws=1)
+        DrawStore.create(tmp_path, {"posterior": {"x": np.zeros((1, 1, 1))}}, num_draws=1)
     clear(tmp_path)
     assert not (tmp_path / "config.json").exists()
     RunFolder(tmp_path / "new").close()

@@ -224,6 +224,6 @@ def test_state_and_info_use_blackjaxs_names():
     kernel = hmc(Banana(), step_size=jnp.asarray(0.3), num_leapfrogs=3)
     state = kernel.init(jnp.zeros(2))
     assert state._fields == blackjax_hmc.HMCState._fields[: len(state._fields)]
-    _, info = kernel.step(jax.random.key(0), state)
+    _, info = kernel.move(jax.random.key(0), state)
     shared = set(info._fields) & set(blackjax_hmc.HMCInfo._fields)
     assert {"acceptance_rate", "is_accepted", "is_divergent", "energy"} <= shared

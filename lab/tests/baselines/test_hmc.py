@@ -37,7 +37,7 @@ def test_the_winner_has_the_best_score_and_is_no_worse_than_its_neighbours():
     near = fine[(fine > tuning.step_size / 1.1) & (fine < tuning.step_size * 1.1)]
     assert len(near) >= 5
     state = tuning.transition.init(target.sample(jax.random.key(2), 100))
-    _, info = tuning.transition.step(jax.random.key(3), state)
+    _, info = tuning.transition.move(jax.random.key(3), state)
     assert float(jnp.mean(info.acceptance_rate)) > 0.3
 
 

@@ -98,8 +98,8 @@ class Forgetful(LookAhead):
 class NeverTurns(LookAhead):
     """A mutant: momentum goes on after a rejection."""
 
-    def step(self, rng_key, state):
-        new, info = super().step(rng_key, state)
+    def move(self, rng_key, state):
+        new, info = super().move(rng_key, state)
         _, noise_key = jax.random.split(rng_key)
         noise = jax.random.normal(noise_key, state.momentum.shape[::-1], state.momentum.dtype).T
         kept = jnp.sqrt(1 - self.refresh) * state.momentum + jnp.sqrt(self.refresh) * noise
@@ -125,7 +125,7 @@ def test_flow_in_phase_space_is_not_symmetric():
     state = kernel.init(
         jnp.asarray(SKEWED.draw(np.random.default_rng(0), 20_000)), jax.random.key(0)
     )
-    new, _ = eqx.filter_jit(kernel.step)(jax.random.key(1), state)
+    new, _ = eqx.filter_jit(kernel.move)(jax.random.key(1), state)
     start, end = (np.stack([s.position[1], s.momentum[1]]) for s in (state, new))
     with pytest.raises(AssertionError, match="flow is not symmetric"):
         check_flow(start, end)
@@ -136,7 +136,7 @@ def test_one_look_is_hmc_that_turns_where_it_rejects():
     kernel = lookahead(step_size=1.2, refresh=0.3, looks=1)
     state = kernel.init(jnp.asarray(SKEWED.draw(np.random.default_rng(0), 500)), jax.random.key(0))
     key = jax.random.key(1)
-    new, info = eqx.filter_jit(kernel.step)(key, state)
+    new, info = eqx.filter_jit(kernel.move)(key, state)
     phase = Phase(state.position, state.momentum, state.logdensity, state.logdensity_grad)
     end, _ = Leapfrog(kernel.step_size, 2)(SKEWED, phase, jnp.ones(500, bool))
     uniform_key, noise_key = jax.random.split(key)

@@ -86,7 +86,7 @@ def test_a_kernel_for_another_target_moves_like_one_made_for_it_and_no_bug_is_th
     inner = moved.target.logdensity if name == "whitened" else moved.target
     assert eqx.tree_equal(inner, other)
     state = moved.init(jnp.asarray(np.random.default_rng(1).normal(size=(2, 50))))
-    step = eqx.filter_jit(lambda k, s: k.step(jax.random.key(2), s))
+    step = eqx.filter_jit(lambda k, s: k.move(jax.random.key(2), s))
     (expected, _), (found, _) = step(moved, state), step(spoiled(moved, BUGS["none"]), state)
     np.testing.assert_allclose(found.position, expected.position, rtol=1e-12)
     np.testing.assert_allclose(

@@ -143,7 +143,7 @@ def test_a_frame_is_made_once_per_image_and_is_that_of_its_chains(number, maker,
     many = jnp.repeat(x, 3, axis=1)
     plain = posterior_kernel(m, many, m.encoder(many), curvature_pixels=number)
     ends = [
-        each.step(KEY, each.init(each.target.units.standardise(start)))[0].position
+        each.move(KEY, each.init(each.target.units.standardise(start)))[0].position
         for each in (kernel, plain)
     ]
     np.testing.assert_allclose(*ends, rtol=1e-9, atol=1e-12)
@@ -154,7 +154,7 @@ def test_a_curved_kernel_without_its_frame_says_so():
     x, _, q, z0 = by_hand(KEY, m, 3)
     bare = Transition(posterior_kernel(m, x, q).logdensity, m.dynamics)
     with pytest.raises(ValueError, match="make it with `posterior_kernel`"):
-        bare.step(KEY, bare.init(z0))
+        bare.move(KEY, bare.init(z0))
 
 
 def test_a_step_of_training_moves_in_the_quick_frame_from_q():

@@ -77,7 +77,7 @@ def test_without_images_it_says_so():
     x, _, q, z0 = by_hand(KEY, m, 3)
     kernel = Transition(posterior_kernel(m, x, q).logdensity, m.dynamics)
     with pytest.raises(ValueError, match="context=images"):
-        kernel.step(KEY, kernel.init(z0))
+        kernel.move(KEY, kernel.init(z0))
 
 
 @pytest.mark.usefixtures("standard_promotion")

@@ -185,7 +185,7 @@ def test_in_units_of_q_the_target_is_the_same_posterior(dynamics):
     assert_same(kernel.target(u), plain.target(z0))
     np.testing.assert_array_equal(plain.target.units.draw(z0), z0)
     _, (_, jump) = FOLLOW(KEY, kernel, z0, q, 1)
-    _, info = kernel.step(jax.random.fold_in(KEY, 0), kernel.init(u))
+    _, info = kernel.move(jax.random.fold_in(KEY, 0), kernel.init(u))
     squared = jnp.sum(
         (units.draw(info.proposal.position) - z0) ** 2 / (jnp.exp(2 * q.log_sd) + 1e-4), axis=0
     )
@@ -202,4 +202,4 @@ def test_an_image_kernel_without_images_says_so():
     x, _, q, z0 = by_hand(KEY, m, 3)
     kernel = eqx.tree_at(lambda t: t.context, posterior_kernel(m, x, q), None)
     with pytest.raises(ValueError, match="context=images"):
-        kernel.step(KEY, kernel.init(z0))
+        kernel.move(KEY, kernel.init(z0))

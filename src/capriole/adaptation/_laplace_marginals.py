@@ -22,7 +22,7 @@ from jaxtyping import Array
 
 from ..diagnostics import LEVELS, Marginal, is_middle
 from ..kernels import AbstractLogDensity, Key, Scalar, Vector, column
-from ..models import trainable
+from ..models import has_hessian, trainable
 from ._thresholds import MARGINALS
 
 
@@ -86,6 +86,11 @@ class Profile(NamedTuple):
         )
 
 
+def _has_curvature(target: AbstractLogDensity, position: Vector) -> bool:
+    """Whether there is a second derivative, and one that JAX can take forward over reverse."""
+    return trainable(target, position)[1] and has_hessian(target, position)
+
+
 def bending(key: Key, target: AbstractLogDensity, draws: np.ndarray) -> tuple[list[int], int]:
     """The dimensions along which the curvature changes most: likely parents of a funnel.
 
@@ -105,7 +110,7 @@ def bending(key: Key, target: AbstractLogDensity, draws: np.ndarray) -> tuple[li
         Dimensions, the best first, and gradients spent; none without second derivatives.
     """
     dtype = jnp.zeros(()).dtype
-    if not trainable(target, jnp.asarray(draws[:, 0], dtype))[1]:
+    if not _has_curvature(target, jnp.asarray(draws[:, 0], dtype)):
         return [], 0
     at = jnp.asarray(draws[:, :: -(-draws.shape[1] // MARGINALS.bent_draws)], dtype)
     steps = jnp.asarray(draws.std(axis=1), dtype)[:, None] * jax.random.normal(key, at.shape, dtype)
@@ -157,7 +162,7 @@ def profile(
     dtype = jnp.zeros(()).dtype
     if not (
         len(parents) < dim <= MARGINALS.most_dim
-        and trainable(target, jnp.asarray(draws[:, 0], dtype))[1]
+        and _has_curvature(target, jnp.asarray(draws[:, 0], dtype))
     ):
         return None, 0
     others, along = np.delete(np.arange(dim), parents), draws[list(parents)]

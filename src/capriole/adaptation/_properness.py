@@ -6,6 +6,7 @@ import numpy as np
 
 from ..coordinates import spread
 from ..kernels import AbstractLogDensity, Vector, state_at
+from ..models import labels, named
 from ._logdensities import logdensities
 from ._thresholds import PROPERNESS
 
@@ -28,7 +29,7 @@ def refuse_improper(target: AbstractLogDensity, starts: Vector) -> int:
         The number of log densities and gradients that this took.
 
     Raises:
-        ValueError: There is such a line; the text names its dimensions.
+        ValueError: There is such a line; the text names its variables.
     """
     with np.errstate(all="ignore"):  # far out there may be no numbers
         try:
@@ -65,11 +66,14 @@ def _flat(target: AbstractLogDensity, at: np.ndarray, starts: Vector) -> str:
     never = np.all(flat, axis=0).any(axis=0)
     if not never.any():
         return ""
+    names = labels(target, dim)
     if never[:dim].any():
-        named, out_to = _named("dimension", np.flatnonzero(never[:dim])), distances[-1]
+        out_to = distances[-1]
+        which = named(names, np.flatnonzero(never[:dim]), PROPERNESS.named)
     else:
-        named, out_to = _named("a combination of dimensions", large), distances[exact]
-    return f"{named}, out to {out_to:.0e} standard deviations of the starts"
+        out_to = distances[exact]
+        which = f"a combination of {named(names, large, PROPERNESS.named)}"
+    return f"{which}, out to {out_to:.0e} standard deviations of the starts"
 
 
 def _unasked(gradients: np.ndarray) -> np.ndarray:
@@ -92,12 +96,3 @@ def _flat_between(values: np.ndarray, top: float) -> np.ndarray:
     mass = values + np.log(PROPERNESS.distances)[:, None]
     falls = np.diff(mass, axis=0) < -PROPERNESS.fall
     return np.isfinite(mass[1:]) & (mass[1:] > top - PROPERNESS.clamp) & ~falls
-
-
-def _named(what: str, dimensions: np.ndarray) -> str:
-    more = (
-        f" and {len(dimensions) - PROPERNESS.named} more"
-        if len(dimensions) > PROPERNESS.named
-        else ""
-    )
-    return f"{what} {', '.join(map(str, dimensions[: PROPERNESS.named]))}{more}"

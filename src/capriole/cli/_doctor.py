@@ -22,14 +22,14 @@ def diagnose(
     """
     import jax
 
-    from ..models import as_logdensity, diagnose_logdensity
+    from ..models import Model, as_logdensity, diagnose_logdensity
     from ._user import import_function, load_with_init, user_target
 
     jax.config.update("jax_enable_x64", float64)
     try:
         if dim is None:
             user, position, dim = load_with_init(function, init)
-            target, _ = as_logdensity(user, position)
+            target = user if isinstance(user, Model) else as_logdensity(user, position)[0]
         else:
             target = user_target(import_function(function), dim=dim, spread=spread)
     except ValueError as error:

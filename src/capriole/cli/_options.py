@@ -7,12 +7,12 @@ import typer
 
 Model = Annotated[
     str,
-    typer.Argument(metavar="FILE.py:FUNCTION", help="Your log density of one position."),
+    typer.Argument(metavar="FILE.py:NAME", help="Your log density of one position, or your model."),
 ]
 Function = Annotated[
     str | None,
     typer.Argument(
-        metavar="[FILE.py:FUNCTION]",
+        metavar="[FILE.py:NAME]",
         help="Your log density once more, where its file was changed or comes from elsewhere.",
     ),
 ]

@@ -15,7 +15,14 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels import AbstractLogDensity, Key, PerChain, Scalar, Vector
-from ..models import as_logdensity, check_dtype, check_logdensity, check_spread
+from ..models import (
+    Model,
+    as_logdensity,
+    as_model,
+    check_dtype,
+    check_logdensity,
+    check_spread,
+)
 
 
 class UserTarget(AbstractLogDensity):
@@ -34,21 +41,25 @@ class UserTarget(AbstractLogDensity):
         return self.spread * jax.random.normal(key, (num, self.dim)).T
 
 
-def load_target(spec: str, *, dim: int, spread: float = 1.0) -> UserTarget:
-    """Import a log density (this runs its file) and check it at 0.
+def load_target(spec: str, *, dim: int, spread: float = 1.0) -> UserTarget | Model:
+    """Import a log density or a model (this runs its file), and check a log density at 0.
 
     Args:
-        spec: ``FILE.py:FUNCTION``.
-        dim: the dimension of its position.
+        spec: ``FILE.py:NAME``.
+        dim: the dimension of its position; a model has its own.
         spread: standard deviation of the starts around 0.
 
     Returns:
-        The log density with starts.
+        The log density with starts, or the model.
 
     Raises:
         ValueError: there is no such file or function, or the log density cannot work.
     """
-    target = user_target(import_function(spec), dim=dim, spread=check_spread(spread))
+    found, spread = import_function(spec), check_spread(spread)
+    if isinstance(found, Model):
+        check_model(found, dim)
+        return found
+    target = user_target(found, dim=dim, spread=spread)
     try:
         check_logdensity(target, jnp.zeros(dim))
     except ValueError as error:
@@ -62,27 +73,49 @@ def load_target(spec: str, *, dim: int, spread: float = 1.0) -> UserTarget:
     return target
 
 
-def load_with_init(spec: str, name: str | None) -> tuple[Callable, Any, int]:
-    """Import a log density of any pytree with one position of it (this runs the file).
+def load_with_init(spec: str, name: str | None) -> tuple[Callable | Model, Any, int]:
+    """Import a model, or a log density of any pytree with one position of it; runs the file.
 
     Args:
-        spec: ``FILE.py:FUNCTION``.
+        spec: ``FILE.py:NAME``.
         name: where the position is, as in `import_init`.
 
     Returns:
-        The function, the position, and the number of its coordinates.
+        The function or model, the position, and the number of its coordinates. The position is
+        None of a model that has a way to start its chains.
 
     Raises:
         ValueError: there is no such file, function or position.
     """
-    function = import_function(spec)
+    found = import_function(spec)
+    if isinstance(found, Model):
+        check_model(found, None)
+        own = found.init if found.starts is None else None
+        return found, own if name is None else import_init(spec, name), len(found.labels)
     init = import_init(spec, name)
     if init is None:
         raise ValueError(
             f"give the dimension of {spec}: --dim N; or one position of it, any pytree, as `init` "
             "in the same file or by --init NAME"
         )
-    return function, init, as_logdensity(function, init)[1].size
+    return found, init, as_logdensity(found, init)[1].size
+
+
+def check_model(model: Model, dim: int | None) -> None:
+    """Refuse options that contradict a model.
+
+    Args:
+        model: the model.
+        dim: the dimension that was asked for, or that of a kernel; None: none.
+
+    Raises:
+        ValueError: the model has another dimension, or needs another precision.
+    """
+    own = len(model.labels)
+    if dim not in (None, own):
+        raise ValueError(f"the model has {own} coordinates, not {dim}: leave out --dim")
+    if model.double and not jax.config.read("jax_enable_x64"):
+        raise ValueError(f"a model of {model.library} needs float64: leave out --float32")
 
 
 def user_target(function: Callable, *, dim: int, spread: float) -> UserTarget:
@@ -98,17 +131,31 @@ def _hint(spec: str) -> str:
     return f"; name the file with its ending: {file}.py:{name}" if file and name else ""
 
 
-def import_function(spec: str) -> Callable:
-    """The function ``FILE.py:function``; this runs the file. Raises ValueError if there is none."""
+def import_function(spec: str) -> Callable | Model:
+    """The log density or model ``FILE.py:NAME``; this runs the file.
+
+    Args:
+        spec: ``FILE.py:NAME``.
+
+    Returns:
+        A function, or a `Model`, also of a model of PyMC or BridgeStan.
+
+    Raises:
+        ValueError: there is no such file, or nothing of that name.
+    """
     module, name = _imported(spec)
-    function = getattr(module, name, None)
-    if not callable(function):
-        known = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
+    found = as_model(getattr(module, name, None))
+    if not (callable(found) or isinstance(found, Model)):
+        known = sorted(
+            n
+            for n, v in vars(module).items()
+            if (callable(v) or isinstance(v, Model)) and not n.startswith("_")
+        )
         raise ValueError(
             f"{spec.rpartition(':')[0]} has no function {name!r}; it has "
             f"{', '.join(known) or 'none'}"
         )
-    return function
+    return found
 
 
 def import_init(spec: str, name: str | None) -> Any:

@@ -98,16 +98,33 @@ def _forward_one_by_one(
     steps: list[Whitening | TransportMap], draws: Float[Array, "draws dim chains"]
 ) -> tuple[Float[Array, "draws dim chains"], Float[Array, "draws chains"]]:
     """Map draws one at a time, and sum the log-determinants of the transport maps."""
+    return jax.lax.map(lambda position: _forward(steps, position), draws)
 
-    def forward(position: Vector) -> tuple[Vector, Scalar]:
-        log_det = jnp.zeros(position.shape[1:], position.dtype)
-        for step in steps:
-            if isinstance(step, TransportMap):
-                log_det = log_det + step.log_det(position)
-            position = step.forward(position)
-        return position, log_det
 
-    return jax.lax.map(forward, draws)
+def _forward(steps: list[Whitening | TransportMap], position: Vector) -> tuple[Vector, Scalar]:
+    log_det = jnp.zeros(position.shape[1:], position.dtype)
+    for step in steps:
+        if isinstance(step, TransportMap):
+            log_det = log_det + step.log_det(position)
+        position = step.forward(position)
+    return position, log_det
+
+
+def state_to_user(
+    logdensity: AbstractLogDensity, position: Vector, lp: Scalar
+) -> tuple[Vector, Scalar]:
+    """Positions and their log densities in the user's coordinates, as JAX can trace it.
+
+    Args:
+        logdensity: log density that the kernel samples, in the kernel's coordinates.
+        position: in the kernel's coordinates, shape ``(dim, *chains)``.
+        lp: log densities there, in the kernel's coordinates, shape ``(*chains)``.
+
+    Returns:
+        Positions and log densities, of the same shapes.
+    """
+    position, log_det = _forward(maps(logdensity), position)
+    return position, lp - log_det
 
 
 def maps(logdensity: AbstractLogDensity) -> list[Whitening | TransportMap]:

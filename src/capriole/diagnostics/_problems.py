@@ -1,6 +1,6 @@
 """What is wrong with a run, as data: what health checks, candidates and verdicts exchange."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -64,6 +64,19 @@ class Problem(NamedTuple):
     def is_fatal(self) -> bool:
         """Whether draws with this problem must not be used."""
         return self.severity is Severity.FATAL
+
+
+def name_of(dimension: int, names: Sequence[str] | None) -> str:
+    """The name of a dimension.
+
+    Args:
+        dimension: Its index.
+        names: A name for every dimension; None: there are none.
+
+    Returns:
+        Its own name, or ``x[3]``.
+    """
+    return f"x[{dimension}]" if names is None else names[dimension]
 
 
 def fatal(problems: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from ._agreement import Z_LIMIT
 from ._modes import ModeSummary, assign_modes, mode_occupation
-from ._problems import Problem, ProblemKind, Severity
+from ._problems import Problem, ProblemKind, Severity, name_of
 from ._statistics import Moments, moments
 from ._thresholds import THRESHOLDS
 
@@ -20,11 +20,13 @@ class Difference(NamedTuple):
         z: Its difference in standard errors of both.
         of: Which moment, "mean" or "variance".
         dimension: The index of its dimension.
+        variable: The name of that dimension.
     """
 
     z: float
     of: str
     dimension: int
+    variable: str = ""
 
 
 class ModeShare(NamedTuple):
@@ -63,6 +65,7 @@ def reference_check(
     modes: Sequence[ModeSummary],
     *,
     judges_moments: bool,
+    names: Sequence[str] | None = None,
 ) -> ReferenceCheck:
     """Draws beside moments and modes that the warm-up saw::
 
@@ -77,20 +80,22 @@ def reference_check(
         modes: The modes where its chains sat.
         judges_moments: Whether a difference of moments is a problem. It is a mere figure where
             better marginals are known.
+        names: A name for every dimension; None: ``x[0]`` and so on.
 
     Returns:
         The largest difference, shares of the modes, and problems.
     """
     problems: list[Problem] = []
-    difference = None if reference is None else _difference(draws, reference)
+    difference = None if reference is None else _difference(draws, reference, names)
     if difference is not None and judges_moments and abs(difference.z) > Z_LIMIT:
         text = (
-            f"the {difference.of} of dimension {difference.dimension} is {abs(difference.z):.1f} "
+            f"the {difference.of} of {difference.variable} is {abs(difference.z):.1f} "
             "standard errors from that of the warm-up, whose chains had met: one of the two missed "
             "something"
         )
         kind, remedy = ProblemKind.DIFFERS_FROM_WARMUP, "start wider (spread), draw more"
-        problems.append(Problem(kind, Severity.WARNING, text, remedy))
+        name = difference.variable
+        problems.append(Problem(kind, Severity.WARNING, text, remedy, variable=name))
     if len(modes) < 2:
         return ReferenceCheck(difference, tuple(ModeShare(*m, 1.0) for m in modes), problems)
     summary = mode_occupation(assign_modes(draws, modes), len(modes))
@@ -115,7 +120,9 @@ def reference_check(
     return ReferenceCheck(difference, shares, problems)
 
 
-def _difference(draws: np.ndarray, reference: Moments) -> Difference | None:
+def _difference(
+    draws: np.ndarray, reference: Moments, names: Sequence[str] | None
+) -> Difference | None:
     ours = moments(draws, reference.mean)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = (ours.mean - reference.mean) / np.hypot(ours.mean_error, reference.mean_error)
@@ -126,7 +133,8 @@ def _difference(draws: np.ndarray, reference: Moments) -> Difference | None:
     of, dimension = np.unravel_index(
         np.nanargmax(np.where(np.isfinite(z), np.abs(z), np.nan)), z.shape
     )
-    return Difference(float(z[of, dimension]), ("mean", "variance")[of], int(dimension))
+    what, name = ("mean", "variance")[of], name_of(int(dimension), names)
+    return Difference(float(z[of, dimension]), what, int(dimension), name)
 
 
 def _where(mode: ModeSummary) -> str:

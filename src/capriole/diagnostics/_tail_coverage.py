@@ -1,13 +1,13 @@
 """Whether draws went as far as there is mass: along known marginals, and where chains are held."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ._problems import Problem, ProblemKind, Severity
+from ._problems import Problem, ProblemKind, Severity, name_of
 from ._statistics import bulk_ess
 from ._thresholds import THRESHOLDS
 
@@ -49,7 +49,9 @@ def is_middle(value: float, draws: np.ndarray) -> bool:
 
 
 def tail_problems(
-    draws: Float[np.ndarray, "chains draws dim"], marginals: Iterable[Marginal]
+    draws: Float[np.ndarray, "chains draws dim"],
+    marginals: Iterable[Marginal],
+    names: Sequence[str] | None = None,
 ) -> list[Problem]:
     """Ends of known marginals that draws miss, or visit too often.
 
@@ -63,15 +65,19 @@ def tail_problems(
     Args:
         draws: Draws in the user's coordinates.
         marginals: What is known.
+        names: A name for every dimension; None: ``x[0]`` and so on.
 
     Returns:
         The worst end of each marginal, if one is wrong; the worst of them first.
     """
-    found = [_worst_end(draws[:, :, marginal.dimension], marginal) for marginal in marginals]
+    found = [
+        _worst_end(draws[:, :, marginal.dimension], marginal, name_of(marginal.dimension, names))
+        for marginal in marginals
+    ]
     return sorted((end for end in found if end is not None), key=lambda end: end.reach)
 
 
-def _worst_end(draws: np.ndarray, marginal: Marginal) -> Problem | None:
+def _worst_end(draws: np.ndarray, marginal: Marginal, name: str) -> Problem | None:
     middle, *tails = marginal.quantiles
     if not is_middle(middle, draws):
         return None
@@ -84,13 +90,14 @@ def _worst_end(draws: np.ndarray, marginal: Marginal) -> Problem | None:
         within = mass / THRESHOLDS.tail_factor <= share <= THRESHOLDS.tail_factor * mass
         if abs(share - mass) > errors and not within:
             text = (
-                f"dimension {marginal.dimension} is {side} {value:.3g} in {share:.2%} of the "
-                f"draws, but {mass:.1%} of the mass lies there, the other dimensions integrated "
-                "out: the chains do not move freely along a funnel"
+                f"{name} is {side} {value:.3g} in {share:.2%} of the draws, but {mass:.1%} of the "
+                "mass lies there, the other parameters integrated out: the chains do not move "
+                "freely along a funnel"
             )
             reach = min(share / mass, mass / max(share, 1e-9))
             kind = ProblemKind.TAIL_MISSED
-            found.append(Problem(kind, Severity.FATAL, text, "write it non-centred", reach=reach))
+            remedy = "write it non-centred"
+            found.append(Problem(kind, Severity.FATAL, text, remedy, variable=name, reach=reach))
     return min(found, key=lambda end: end.reach, default=None)
 
 
@@ -101,6 +108,7 @@ class _End(NamedTuple):
     that of all.
     """
 
+    name: str
     where: str
     share: float
     reach: float
@@ -138,6 +146,7 @@ def sticky_tails(
     diverging: Bool[np.ndarray, "chains draws"] | Int[np.ndarray, "chains draws"] | None = None,
     *,
     may_fail: bool = True,
+    names: Sequence[str] | None = None,
 ) -> list[Problem]:
     """Far ends of a dimension from which steps fail much more often than elsewhere.
 
@@ -153,13 +162,14 @@ def sticky_tails(
         diverging: Divergent steps that led to a draw, those without a finite log density included.
         may_fail: Whether draws can be called unusable for it. In a narrow mode at the end of a
             dimension steps are rejected, too.
+        names: A name for every dimension; None: ``x[0]`` and so on.
 
     Returns:
         The worst end, or nothing. It is fatal where acceptance is a tenth of the mean, or ten
         divergent steps began there. ``reach`` is its acceptance over the mean.
     """
     failed = np.zeros(acceptance_rate.shape) if diverging is None else np.asarray(diverging)
-    ends = [end for end in _ends(draws, acceptance_rate, failed) if end.is_wrong]
+    ends = [end for end in _ends(draws, acceptance_rate, failed, names) if end.is_wrong]
     if not ends:
         return []
     worst = min(ends, key=lambda end: (not end.is_fatal, end.reach))
@@ -179,10 +189,15 @@ def sticky_tails(
         text += ": the far tail comes in spells, and may be missing or too heavy"
     severity = Severity.FATAL if may_fail and worst.is_fatal else Severity.WARNING
     remedy = "draw more, or reparameterise"
-    return [Problem(kind, severity, text, remedy, reach=worst.reach)]
+    return [Problem(kind, severity, text, remedy, variable=worst.name, reach=worst.reach)]
 
 
-def _ends(draws: np.ndarray, acceptance_rate: np.ndarray, failed: np.ndarray) -> list[_End]:
+def _ends(
+    draws: np.ndarray,
+    acceptance_rate: np.ndarray,
+    failed: np.ndarray,
+    names: Sequence[str] | None,
+) -> list[_End]:
     """All ends of all dimensions that hold enough draws."""
     rates, before = acceptance_rate[:, 1:].ravel(), draws[:, :-1].reshape(-1, draws.shape[2])
     fails = failed[:, 1:].ravel()
@@ -201,7 +216,8 @@ def _ends(draws: np.ndarray, acceptance_rate: np.ndarray, failed: np.ndarray) ->
                 diverging_rate = float(np.mean(fails[end]))
                 found.append(
                     _End(
-                        where=f"dimension {k} is {side} {values[end[-1]]:.3g}",
+                        name=name_of(k, names),
+                        where=f"{name_of(k, names)} is {side} {values[end[-1]]:.3g}",
                         share=share,
                         reach=float(np.mean(rates[end])) / mean,
                         num_diverging=int(np.sum(fails[end])),

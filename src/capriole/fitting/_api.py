@@ -25,6 +25,7 @@ from ..diagnostics import (
     rounding,
 )
 from ..kernels import AbstractLogDensity, Key, Vector, state_at
+from ..models import Model, ModelError, as_model, labels, model_of
 from ..runtime import (
     OnProgress,
     Progress,
@@ -39,7 +40,18 @@ from ..runtime import (
     to_plain,
     watched,
 )
-from ..sampling import CountedDraws, Draws, as_key, prepare, tally_arguments, to_datatree, to_tree
+from ..sampling import (
+    CountedDraws,
+    Draws,
+    as_key,
+    check_groups,
+    complete,
+    prepare,
+    tally_arguments,
+    to_datatree,
+    to_tree,
+    with_names,
+)
 from ._budget import Cost, Stage
 from ._candidate import NUTS, KernelMetrics, SamplerReport
 from ._context import NoteKind, WarmupFacts
@@ -73,9 +85,10 @@ _CUT_SHORT = "interrupted in a longer run, so the draws are those of the shorter
 @entry_point
 @computes_in_precision
 def fit(
-    logdensity: Callable,
+    logdensity: Callable | Model,
     init: Any = None,
     *,
+    starts: Any = None,
     seed: int | Key = 0,
     num_chains: int = 16,
     num_draws: int | None = None,
@@ -86,6 +99,7 @@ def fit(
     compare: bool | None = None,
     criterion: str = "gradients",
     precision: str = "float64",
+    groups: Sequence[str] = (),
     on_failure: str = "warn",
     progress: Callable[[Progress], Any] | bool | None = None,
     time_budget: float | None = None,
@@ -109,8 +123,11 @@ def fit(
 
     Args:
         logdensity: Maps one position, any pytree of arrays like ``init``, to its unnormalised log
-            density, a scalar; or a log density of capriole's, with starts of its own.
-        init: One position. Chains start at ``init + spread * N(0, I)``.
+            density, a scalar; or a model, such as `capriole.from_numpyro` makes, or a model of
+            PyMC or BridgeStan; or a log density of capriole's, with starts of its own.
+        init: One position. Chains start at ``init + spread * N(0, I)``. None: that of the model.
+        starts: Where the chains of the warm-up start instead: a pytree like ``init`` whose arrays
+            have a leading axis of chains. Fewer than chains are repeated.
         seed: A whole number or a JAX key, of everything random.
         num_chains: Chains of the final run, at least 2 (R-hat compares them).
         num_draws: Draws of each chain, at least 8 (R-hat needs them); 1,000 by default.
@@ -125,6 +142,8 @@ def fit(
         criterion: "gradients" or "seconds": per which an effective draw counts.
         precision: "float64" or "float32", of all numbers and of the kernel. JAX's setting
             ``jax_enable_x64`` does not matter and does not change.
+        groups: Of a model, what to add to the draws: "log_likelihood", "posterior_predictive".
+            `capriole.complete` adds them later.
         on_failure: What to do where the verdict is *failed*: "warn" (a `FitFailedWarning` that
             names the first problem; the log repeats it), "raise" or "ignore".
         progress: Called with every `Progress` event; it may return True to stop. None: a bar where
@@ -138,6 +157,7 @@ def fit(
 
     Raises:
         ValueError: A log density, init or number that cannot work.
+        ModelError: A model that cannot be sampled, or a group that it does not have.
         FitFailedError: The verdict is *failed*, and ``on_failure`` is "raise".
         KeyboardInterrupt: A stop before the first window of the warm-up was whole, or in a run that
             can go on.
@@ -164,15 +184,22 @@ def fit(
         criterion=criterion,
         num_effective=num_effective,
     ).checked()
+    logdensity = as_model(logdensity)
+    model = logdensity if isinstance(logdensity, Model) else model_of(logdensity)
+    check_groups(model, groups)
+    if model is not None and model.double and precision == "float32":
+        raise ModelError(f"a model of {model.library} needs float64: leave out precision")
     keeper = InMemory() if resume is None else resume
     root = as_key(seed)
     # A split would be one more program to compile.
     keys = [jax.random.fold_in(root, i) for i in range(6)]
     chains = settings.num_warmup_chains
-    starts = {"num_chains": chains, "num_more": EXPLORATORY_RATIO * chains}
+    counts = {"num_chains": chains, "num_more": EXPLORATORY_RATIO * chains}
     with watched(progress, time_budget) as (stop, bar):
         show = _heeded(stop, bar, keeper)
-        target, position = prepare(logdensity, init, keys[0], spread=spread, **starts)
+        target, position = prepare(
+            logdensity, init, keys[0], spread=settings.spread, starts=starts, **counts
+        )
         with telling(keeper.begin(_config(seed, position, settings), position, show)) as progress:
             found = _searched(stop, keys, target, position, settings, keeper, progress)
             run = _Run(keys[4:6], repr(seed), target, settings, keeper, progress)
@@ -184,9 +211,14 @@ def fit(
             # After a stop nothing more is measured.
             if drawn.completed and (settings.compare or in_need):
                 found, drawn = run.compared(found, drawn)
+    for note in () if model is None else model.notes:
+        found = found.with_note(NoteKind.MODEL, note)
     verdict = _verdict(found, drawn, settings, repr(seed))
     kernel = None if found.uses_nuts else found.kernel
     tree = keeper.finish(_stamped(drawn.tree, verdict), verdict)
+    if model is not None:
+        tree = with_names(tree, model)  # names are not stored with draws on disk
+        tree = complete(tree, model, groups=groups, seed=seed) if groups else tree
     return told_of_failure(Fit(tree, verdict, kernel), on_failure)
 
 
@@ -432,7 +464,8 @@ def _of_a_kernel(
     rate = min(metrics.ess_per_gradient, metrics.ess_sq_per_gradient)
     begun = time.perf_counter()
     tree = to_datatree(run, target, seed=seed)
-    check = _checked(final.position, found.warmup)
+    names = labels(target, final.position.shape[2])
+    check = _checked(final.position, found.warmup, names)
     problems = _kernel_problems(run, metrics) + final.missed + check.problems
     problems += _too_few(final, settings)
     seconds_after = final.check_seconds + time.perf_counter() - begun
@@ -469,7 +502,7 @@ def _of_nuts(
         "divergences": draws.divergences,
         "completed": int(final.completed),
     }
-    check = _checked(final.position, found.warmup)
+    check = _checked(final.position, found.warmup, labels(target, final.position.shape[2]))
     problems = _nuts_problems(final, draws, target, found.warmup) + check.problems
     problems += _too_few(final, settings)
     if not final.completed:
@@ -494,9 +527,11 @@ def _say_cost(target: AbstractLogDensity, position: Vector, settings: Settings) 
         say_note(expected_cost(seconds, chains, EXPLORATORY_RATIO * chains))
 
 
-def _checked(position: np.ndarray, warmup: WarmupFacts) -> ReferenceCheck:
+def _checked(position: np.ndarray, warmup: WarmupFacts, names: Sequence[str]) -> ReferenceCheck:
     judges_moments = not warmup.marginals
-    return reference_check(position, warmup.moments, warmup.modes, judges_moments=judges_moments)
+    return reference_check(
+        position, warmup.moments, warmup.modes, judges_moments=judges_moments, names=names
+    )
 
 
 def _too_few(final: Final, settings: Settings) -> list[Problem]:

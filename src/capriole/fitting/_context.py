@@ -43,6 +43,7 @@ class NoteKind(Enum):
     NUTS_FAILED = "NUTS failed"
     NOT_DIRECT = "direct way left"
     SECOND_DERIVATIVES = "second derivatives"
+    MODEL = "model"
 
 
 class Note(NamedTuple):

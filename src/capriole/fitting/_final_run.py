@@ -10,9 +10,10 @@ import numpy as np
 
 from .. import diagnostics
 from ..adaptation import CHUNK, start_state
-from ..coordinates import draws_and_lp_to_user
+from ..coordinates import draws_and_lp_to_user, users
 from ..diagnostics import Marginal, Problem, rhat_limit, sticky_tails, tail_problems
 from ..kernels import AbstractLogDensity, AbstractTransition, ChainState, Key, Vector, per_chain
+from ..models import labels
 from ..runtime import CompileClock, OnProgress, Progress, begin_stage
 from ..sampling import CountedDraws, Draws, Record, draw_chains
 from ._budget import Cost
@@ -328,6 +329,7 @@ class KernelSampler:
         self.most_draws = RUN_MULTIPLIERS[-1] * num_draws
         self.kernel = per_chain(kernel, start.shape[1])
         self.progress, self.marginals, self.is_multimodal = progress, marginals, is_multimodal
+        self.names = labels(users(kernel.target), start.shape[0])
         self.at = keeper.point(self.kernel, start, lambda: self._warm_up(start))
 
     def _warm_up(self, start: Vector) -> PassState:
@@ -363,9 +365,11 @@ class KernelSampler:
         if not draws.completed and position.shape[1] < LEAST_DRAWS:
             raise KeyboardInterrupt
         metrics = metrics_of(draws, position)
-        missed = tail_problems(position, self.marginals)
+        missed = tail_problems(position, self.marginals, self.names)
         rates, diverging = draws.record.acceptance_rate, draws.record.diverging
-        missed += sticky_tails(position, rates, diverging, may_fail=not self.is_multimodal)
+        missed += sticky_tails(
+            position, rates, diverging, may_fail=not self.is_multimodal, names=self.names
+        )
         return Final(
             position=position,
             rhat_max=metrics.rhat_max,
@@ -444,7 +448,7 @@ class NutsSampler:
     ):
         self.key, self.target, self.starts = key, target, starts
         self.num_draws, self.marginals, self.resumable = num_draws, marginals, resumable
-        self.is_multimodal = is_multimodal
+        self.is_multimodal, self.names = is_multimodal, labels(target, starts.shape[0])
         self.round, self.given_up, self.acceptance = 0, Cost(), TARGET_ACCEPTANCES[0]
 
     @property
@@ -471,13 +475,17 @@ class NutsSampler:
         kept = run.position[:, thin - 1 :: thin]
         if not run.completed and (self.resumable or kept.shape[1] < LEAST_DRAWS):
             raise KeyboardInterrupt
-        missed = tail_problems(kept, self.marginals)
+        missed = tail_problems(kept, self.marginals, self.names)
         if run.acceptance is not None and run.diverging is not None:
             shape, whole = (len(kept), -1, thin), thin * kept.shape[1]
             rates = run.acceptance[:, :whole].reshape(shape)
             diverging = run.diverging[:, :whole].reshape(shape)
             missed += sticky_tails(
-                kept, rates.mean(axis=2), diverging.sum(axis=2), may_fail=not self.is_multimodal
+                kept,
+                rates.mean(axis=2),
+                diverging.sum(axis=2),
+                may_fail=not self.is_multimodal,
+                names=self.names,
             )
         spent = Cost.of(self.given_up, _warmup_of(run))
         return Final(

@@ -282,7 +282,7 @@ class Verdict(NamedTuple):
         if self.difference is not None:
             words.append(
                 f"means and variances within {abs(self.difference.z):.1f} standard errors of the "
-                f"warm-up's (worst in dimension {self.difference.dimension})"
+                f"warm-up's (worst in {_name(self.difference)})"
             )
         if len(self.modes) == 1:
             words.append("one mode")
@@ -294,6 +294,10 @@ class Verdict(NamedTuple):
                 f"{expected})"
             )
         return "; ".join(words)
+
+
+def _name(difference: Difference) -> str:
+    return difference.variable or f"x[{difference.dimension}]"
 
 
 def _when_cheaper(verdict: Verdict, chosen: SamplerReport, nuts: SamplerReport, unit: str) -> str:

@@ -58,7 +58,7 @@ class Jittered(AbstractTransition):
         """State at ``position``."""
         return self.transition.init(position, rng_key)
 
-    def step(self, rng_key: Key, state: State) -> tuple[State, Info]:
+    def move(self, rng_key: Key, state: State) -> tuple[State, Info]:
         """One step with a newly drawn factor."""
         jitter_key, step_key = jax.random.split(rng_key)
         shape, dtype = state.logdensity.shape, state.logdensity.dtype
@@ -66,7 +66,7 @@ class Jittered(AbstractTransition):
             jitter_key, shape, dtype, math.log(self.low), math.log(self.high)
         )
         dynamics = self.transition.dynamics.scaled(jnp.exp(exponent))  # type: ignore[attr-defined]
-        return eqx.tree_at(lambda t: t.dynamics, self.transition, dynamics).step(step_key, state)
+        return eqx.tree_at(lambda t: t.dynamics, self.transition, dynamics).move(step_key, state)
 
 
 class Repeated(AbstractTransition):
@@ -100,13 +100,13 @@ class Repeated(AbstractTransition):
         """State at ``position``."""
         return self.transition.init(position, rng_key)
 
-    def step(self, rng_key: Key, state: ChainState) -> tuple[ChainState, Info]:
+    def move(self, rng_key: Key, state: ChainState) -> tuple[ChainState, Info]:
         """``num_steps`` steps with independent keys."""
         first, *rest = jax.random.split(rng_key, self.num_steps)
-        state, info = self.transition.step(first, state)
+        state, info = self.transition.move(first, state)
         infos = [info]
         for key in rest:
-            state, info = self.transition.step(key, state)
+            state, info = self.transition.move(key, state)
             infos.append(info)
         every = jax.tree.map(lambda *values: jnp.stack(values), *infos)
         return state, info._replace(
@@ -164,14 +164,14 @@ class Mixture(AbstractTransition):
         """State at ``position``; the same for all parts."""
         return self.transitions[0].init(position, rng_key)
 
-    def step(self, rng_key: Key, state: ChainState) -> tuple[ChainState, Info]:
+    def move(self, rng_key: Key, state: ChainState) -> tuple[ChainState, Info]:
         """One step of a randomly chosen part."""
         choice_key, step_key = jax.random.split(rng_key)
         edges = jnp.cumsum(jnp.asarray(self.probabilities[:-1], state.logdensity.dtype))
         choice = jnp.sum(jax.random.uniform(choice_key, (), edges.dtype) >= edges)
         # lax.switch hashes its branches, and a bound method of a module with tracers has no hash.
         branches = [
-            lambda key, state, part=part: part.step(key, state) for part in self.transitions
+            lambda key, state, part=part: part.move(key, state) for part in self.transitions
         ]
         return jax.lax.switch(choice, branches, step_key, state)
 

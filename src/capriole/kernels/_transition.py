@@ -1,7 +1,7 @@
 """Metropolis-Hastings around a dynamics; the acceptance step is written only here."""
 
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import equinox as eqx
 import jax
@@ -17,10 +17,12 @@ DIVERGENCE = 1000.0
 
 
 class AbstractTransition(eqx.Module):
-    """A Markov kernel with BlackJAX's two functions, ``init`` and ``step``.
+    """A Markov kernel: ``init`` makes a state, and ``move`` goes one step on.
 
     Both take one chain, position ``(dim,)``, or many, ``(dim, chains)``. Randomness is independent
-    between chains.
+    between chains. Positions are in the coordinates of ``target``, which are white ones in a kernel
+    that `fit` found. `capriole.coordinates.to_user` maps them back, and so do `capriole.sample` and
+    `capriole.as_blackjax`.
     """
 
     @property
@@ -41,7 +43,7 @@ class AbstractTransition(eqx.Module):
         """
 
     @abstractmethod
-    def step(self, rng_key: Key, state: ChainState) -> tuple[ChainState, Info]:
+    def move(self, rng_key: Key, state: ChainState) -> tuple[ChainState, Info]:
         """Move every chain by one step.
 
         Args:
@@ -51,6 +53,17 @@ class AbstractTransition(eqx.Module):
         Returns:
             The next state, and the record of the step.
         """
+
+    def step(self, *_: Any) -> NoReturn:
+        """Refuse BlackJAX's loops, which would return the kernel's own coordinates unseen.
+
+        Raises:
+            TypeError: always; it names what to use instead.
+        """
+        raise TypeError(
+            "a kernel's positions are in its own coordinates: use capriole.as_blackjax(kernel, "
+            "init) in a loop of BlackJAX, or kernel.move and capriole.coordinates.to_user"
+        )
 
 
 @eqx.filter_jit
@@ -175,7 +188,7 @@ class Transition(AbstractTransition):
         )
         return chosen, info
 
-    def step(self, rng_key: Key, state: State) -> tuple[State, Info]:
+    def move(self, rng_key: Key, state: State) -> tuple[State, Info]:
         """Propose, then decide, with two independent keys."""
         propose_key, decide_key = jax.random.split(rng_key)
         return self.decide(decide_key, state, self.propose(propose_key, state))

@@ -4,6 +4,7 @@ Every error names the wrong value and the remedy.
 """
 
 import inspect
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +22,8 @@ from ..kernels import (
     value_and_grad,
 )
 from ..runtime import line_of, precision_context, primitives, sees, shortened
-from ._pytrees import Raveled
+from ._model import named
+from ._pytrees import Raveled, labels
 
 _LOOP, _CALLBACKS = "while", {"pure_callback", "io_callback"}
 _CUSTOM = {"custom_vjp_call", "custom_vjp_call_jaxpr"}
@@ -98,9 +100,9 @@ def check_logdensity(function: Callable, position: jax.Array) -> None:
             "vmap or grad; make the call outside, for many data sets in a Python loop"
         )
     if not isinstance(value, jax.Array | np.ndarray | np.number | int | float):
+        remedy = NUMPYRO_REMEDY if is_numpyro_model(function) else "does it return the sum?"
         raise ValueError(
-            f"the log density must return one number, got {value!r:.80} {where}; does it return "
-            "the sum?"
+            f"the log density must return one number, got {value!r:.80} {where}; {remedy}"
         )
     shape, dtype = jnp.shape(value), jnp.result_type(value)
     if shape != ():
@@ -130,7 +132,8 @@ def check_logdensity(function: Callable, position: jax.Array) -> None:
     bad = np.flatnonzero(~np.isfinite(np.asarray(gradient)))
     if bad.size:
         raise ValueError(
-            f"the gradient of the log density is not finite in coordinates {bad.tolist()} {where}"
+            f"the gradient of the log density is not finite in "
+            f"{named(labels(function, position.size), bad)} {where}"
         )
 
 
@@ -152,11 +155,12 @@ def trainable(
     return StoppedForce(logdensity), False
 
 
-def check_starts(state: ChainState) -> None:
+def check_starts(state: ChainState, logdensity: AbstractLogDensity | None = None) -> None:
     """Check that all chains start where log density and gradient are finite.
 
     Args:
         state: the states of all chains.
+        logdensity: the log density whose coordinates the states are in, to name them.
 
     Raises:
         ValueError: naming the first chain that does not.
@@ -168,10 +172,11 @@ def check_starts(state: ChainState) -> None:
         return
     chain = int(bad[0])
     position = np.asarray(state.position).reshape(len(grad), -1)[:, chain]
-    coordinates = np.flatnonzero(~np.isfinite(grad[:, chain])).tolist()
-    detail = f"log density {value[chain]}" + (
-        f", gradient not finite in coordinates {coordinates}" if coordinates else ""
-    )
+    coordinates = np.flatnonzero(~np.isfinite(grad[:, chain]))
+    detail = f"log density {value[chain]}"
+    if coordinates.size:
+        where = "" if logdensity is None else named(labels(logdensity, len(grad)), coordinates)
+        detail += f", gradient not finite{' in ' * bool(where)}{where}"
     raise ValueError(
         f"{bad.size} of {value.size} chains start outside the support, the first is chain {chain}: "
         f"{detail} at "
@@ -221,6 +226,8 @@ def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
         return (
             "write it in jax.numpy, with jnp.where in place of an if that depends on the position"
         )
+    if is_numpyro_model(function) or _lacks_numpyro_seed(error):
+        return NUMPYRO_REMEDY
     if isinstance(error, NotImplementedError) and primitives(function, position) & _CALLBACKS:
         return 'give the callback vmap_method="sequential", or "expand_dims" if it takes batches'
     if not isinstance(error, TypeError | ValueError | LookupError | AttributeError):
@@ -273,6 +280,41 @@ def _works_in_float32(function: Callable, position: jax.Array) -> bool:
             return jax.eval_shape(function, single).dtype == np.float32
         except Exception:  # it does not work there either
             return False
+
+
+NUMPYRO_REMEDY = (
+    "it is a NumPyro model: hand over capriole.from_numpyro(model, *args, **kwargs), without init"
+)
+
+
+def is_numpyro_model(function: Any) -> bool:
+    """Whether a function samples sites of NumPyro, as its code says; NumPyro is not imported.
+
+    Args:
+        function: what was handed over for a log density.
+
+    Returns:
+        True for NumPyro's own handlers, and for functions that call ``numpyro.sample``.
+    """
+    while isinstance(function, Raveled) or hasattr(function, "__wrapped__"):
+        function = getattr(function, "function", None) or function.__wrapped__
+    if type(function).__module__.split(".")[0] == "numpyro":
+        return True
+    if not inspect.isfunction(function):
+        return False
+    known = inspect.getclosurevars(function)
+    there = [*known.globals.values(), *known.nonlocals.values()]
+    has_module = any(getattr(thing, "__name__", "") == "numpyro" for thing in there)
+    has_sample = any(getattr(thing, "__module__", "") == "numpyro.primitives" for thing in there)
+    return has_sample or (has_module and "sample" in function.__code__.co_names)
+
+
+def _lacks_numpyro_seed(error: Exception) -> bool:
+    """Whether a site of NumPyro was drawn without a key, which ends in a bare assertion."""
+    if not isinstance(error, AssertionError):
+        return False
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(f.f_globals.get("__name__", "") == "numpyro.primitives" for f, _ in frames)
 
 
 def _takes_one(function: Callable) -> bool:

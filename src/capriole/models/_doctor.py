@@ -24,7 +24,9 @@ from ..kernels import (
 )
 from ..runtime import in_precision, precision_context
 from ._checks import check_logdensity, first_line
+from ._model import Model
 from ._prepared import prepared
+from ._pytrees import as_logdensity, as_model
 
 type Verdict = Literal["ok", "warning", "error"]
 """How a check ended."""
@@ -57,20 +59,20 @@ class Finding(NamedTuple):
 
 
 def diagnose_logdensity(
-    logdensity: AbstractLogDensity,
+    logdensity: AbstractLogDensity | Model,
     *,
-    dim: int,
+    dim: int | None = None,
     key: Key,
     spread: float = 1.0,
     precision: str = "float64",
 ) -> Iterator[Finding]:
-    """Check a log density at 0 and at 64 random points.
+    """Check a log density at 0, or a model at its ``init``, and at 64 random points around it.
 
     Stops after the first finding that makes the rest meaningless.
 
     Args:
-        logdensity: log density in the library's layout.
-        dim: number of coordinates.
+        logdensity: a model, or a log density in the library's layout.
+        dim: number of coordinates; a model has its own.
         key: random key of the points.
         spread: standard deviation of the points.
         precision: "float64" or "float32"; some checks compare it with the other.
@@ -78,27 +80,32 @@ def diagnose_logdensity(
     Returns:
         An iterator over one `Finding` per check.
     """
-    findings = _diagnosed(logdensity, dim=dim, key=key, spread=spread)
+    findings = _diagnosed(as_model(logdensity), dim=dim, key=key, spread=spread)
     return in_precision(precision, findings)
 
 
 def _diagnosed(
-    logdensity: AbstractLogDensity, *, dim: int, key: Key, spread: float
+    logdensity: AbstractLogDensity | Model, *, dim: int | None, key: Key, spread: float
 ) -> Iterator[Finding]:
-    dtype = jnp.zeros(()).dtype
-    origin = jnp.zeros(dim, dtype)
+    dtype, name = jnp.zeros(()).dtype, "value and gradient at 0"
+    if isinstance(logdensity, Model):
+        name = "value and gradient at init"
+        logdensity, origin = as_logdensity(logdensity)
+        dim = origin.size
+    elif dim is None:
+        raise ValueError("pass dim, the number of coordinates of the log density")
+    else:
+        origin = jnp.zeros(dim, dtype)
     try:
         check_logdensity(logdensity, origin)
     except Exception as error:
-        yield Finding("value and gradient at 0", "error", str(error), "see the message")
+        yield Finding(name, "error", str(error), "see the message")
         return
     value = float(logdensity(origin))
-    yield Finding(
-        "value and gradient at 0", "ok", f"{value:.6g}, a differentiable scalar of {dtype}"
-    )
+    yield Finding(name, "ok", f"{value:.6g}, a differentiable scalar of {dtype}")
     with contextlib.suppress(ValueError):  # what is wrong with it, the checks below will find
         logdensity = prepared(logdensity, origin[:, None])
-    points = spread * jax.random.normal(key, (_NUM_POINTS, dim), dtype).T
+    points = origin[:, None] + spread * jax.random.normal(key, (_NUM_POINTS, dim), dtype).T
     try:
         values, grads = jax.jit(lambda x: value_and_grad(logdensity, x))(points)
     except Exception as error:

@@ -28,8 +28,9 @@ from ._kernel_records import (
     restore_transport,
     restore_whitening,
 )
+from ._model import Model
 from ._prepared import prepared
-from ._pytrees import as_logdensity
+from ._pytrees import as_logdensity, as_model
 
 _FORMAT = "capriole-kernel-1"
 """Version of the file format, in every header."""
@@ -102,13 +103,16 @@ def save(
     return path
 
 
-def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> AbstractTransition:
+def load(
+    path: str | os.PathLike, logdensity: Callable | Model, init: Any = None
+) -> AbstractTransition:
     """Read a kernel from a file, in the precision that it was written in.
 
     Args:
         path: file to read.
-        logdensity: the log density that the kernel was trained on.
-        init: as for `train`, read in the precision of the kernel; by default a vector of zeros.
+        logdensity: the log density, or the model, that the kernel was trained on.
+        init: as for `train`, read in the precision of the kernel; by default that of the model, or
+            a vector of zeros.
 
     Returns:
         The kernel, for ``logdensity``.
@@ -118,6 +122,7 @@ def load(path: str | os.PathLike, logdensity: Callable, init: Any = None) -> Abs
             values of the log density are not those of the file.
     """
     header, arrays = _read(Path(path))
+    logdensity = as_model(logdensity)
     with precision_context(header["dtype"]):
         return _rebuilt(path, header, arrays, logdensity, init)
 
@@ -126,12 +131,13 @@ def _rebuilt(
     path: str | os.PathLike,
     header: dict[str, str],
     arrays: dict[str, np.ndarray],
-    logdensity: Callable,
+    logdensity: Callable | Model,
     init: Any,
 ) -> AbstractTransition:
     """The kernel of a header and its arrays, for a log density that has the stored values."""
     dim, dtype = _integer(header.get("dim", "")), header["dtype"]
-    init = np.zeros(dim, dtype) if init is None else init
+    if init is None and not isinstance(logdensity, Model):
+        init = np.zeros(dim, dtype)
     target, flat = as_logdensity(logdensity, init, dtype)
     if flat.size != dim:
         raise KernelFileError(

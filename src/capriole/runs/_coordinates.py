@@ -44,14 +44,14 @@ def coordinates_of(layout: Layout, group: str, num_draws: int) -> dict[str, np.n
 
 
 def write_coordinates(path: Path, layout: Layout) -> dict[str, dict[str, Any]]:
-    """Write the coordinates of both groups, as many as the arrays are long.
+    """Write the coordinates of all groups, as many as the arrays are long.
 
     Returns:
         Their metadata, by path in the store.
     """
     length = max(metadata["shape"][1] for metadata in layout.arrays.values())
     written = {}
-    for group in GROUPS:
+    for group in layout.groups:
         for name, values in coordinates_of(layout, group, length).items():
             metadata = _metadata(name, len(values))
             text = json.dumps(metadata).encode()
@@ -91,6 +91,7 @@ def consolidated(path: Path, arrays: dict[str, dict[str, Any]]) -> dict[str, Any
         path: the store's folder.
         arrays: metadata of all arrays, by path in the store.
     """
-    every = {name: json.loads((path / name / "zarr.json").read_bytes()) for name in GROUPS} | arrays
+    groups = dict.fromkeys((*GROUPS, *(name.split("/")[0] for name in arrays)))
+    every = {name: json.loads((path / name / "zarr.json").read_bytes()) for name in groups} | arrays
     found = {"kind": "inline", "must_understand": False, "metadata": every}
     return found if len(json.dumps(found)) < MAX_METADATA // 2 else None

@@ -19,7 +19,7 @@ from ..fitting import (
 from ..kernels import AbstractLogDensity, AbstractTransition, ChainState, Key, Vector
 from ..models import versions
 from ..runtime import OnProgress
-from ..sampling import Draws
+from ..sampling import UNCONSTRAINED, Draws
 from ._checkpoint import CheckpointError, fill, number, to_arrays
 from ._files import RunFolderError
 from ._folder import RunFolder
@@ -205,8 +205,13 @@ class CheckpointedFit(RunStore):
         path = self.folder.draws_path("fit", main=True)
         if self.streamed is None:
             (self.folder.path / "kernel.safetensors").unlink(missing_ok=True)
+            groups = [name for name in ("posterior", UNCONSTRAINED) if name in tree.children]
             store = _stored(
-                path, {str(name): array.values for name, array in tree["posterior"].items()}
+                path,
+                {
+                    group: {str(name): array.values for name, array in tree[group].items()}
+                    for group in groups
+                },
             )
         else:
             store = self.streamed.store
@@ -243,9 +248,9 @@ def _first_measured(store: DrawStore, state: ChainState) -> int:
     return max(0, store.committed - max(1, MEASURED_BYTES // state.position.nbytes))
 
 
-def _stored(path: Any, posterior: dict[str, np.ndarray]) -> DrawStore:
+def _stored(path: Any, groups: dict[str, dict[str, np.ndarray]]) -> DrawStore:
     """Draws of NUTS, which come all at once and without statistics, in a store like any other."""
-    num_draws = next(iter(posterior.values())).shape[1]
-    store = DrawStore.create(path, posterior, {}, num_draws=num_draws)
-    store.append(posterior, {})
+    num_draws = next(iter(groups["posterior"].values())).shape[1]
+    store = DrawStore.create(path, groups, num_draws=num_draws)
+    store.append(groups)
     return store

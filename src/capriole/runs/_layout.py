@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,9 @@ CODECS = (
 )
 """Zarr's codecs that capriole writes: for numbers of several bytes, and for single bytes."""
 GROUPS = ("posterior", "sample_stats")
-"""ArviZ's names of the two groups of a store."""
+"""ArviZ's names of the two groups of every store."""
+UNCONSTRAINED = "unconstrained_posterior"
+"""The group of positions of a model whose variables are constrained."""
 MAX_METADATA = 1 << 20
 """Bytes of the largest metadata file that is read; real ones have about a thousand."""
 CHECKSUM = 4
@@ -42,7 +44,7 @@ class Layout(NamedTuple):
         arrays: metadata of every array, by path, such as ``posterior/x``.
         committed: number of draws that are whole on disk.
         block: draws per block file.
-        variables: names of the posterior's arrays, in their order.
+        variables: names of the arrays that make a position, in their order.
         parts: equal ranges of chains that have block files of their own.
     """
 
@@ -51,6 +53,17 @@ class Layout(NamedTuple):
     block: int
     variables: list[str]
     parts: int
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups that are there."""
+        found = {name.split("/")[0] for name in self.arrays}
+        return (*GROUPS, UNCONSTRAINED) if UNCONSTRAINED in found else GROUPS
+
+    @property
+    def positions(self) -> str:
+        """The group that ``variables`` are of."""
+        return UNCONSTRAINED if UNCONSTRAINED in self.groups else "posterior"
 
 
 def check_layout(path: Path) -> Layout:
@@ -74,7 +87,8 @@ def check_layout(path: Path) -> Layout:
         raise RunFolderError(
             f"{path} is not a capriole draws store: it does not say what is committed"
         )
-    for group in GROUPS:
+    has_more = any(name.startswith(f"{UNCONSTRAINED}/") for name in arrays)
+    for group in (*GROUPS, *([UNCONSTRAINED] if has_more else [])):
         _metadata(path / group / "zarr.json", "group")
     found = {name: _metadata(path / name / "zarr.json", "array") for name in arrays}
     found = {name: m for name, m in found.items() if not _is_coordinate(path / name, m)}
@@ -87,7 +101,8 @@ def check_layout(path: Path) -> Layout:
     parts = {
         m["shape"][0] // m["chunk_grid"]["configuration"]["chunk_shape"][0] for m in found.values()
     }
-    missing = {f"posterior/{name}" for name in variables} - found.keys()
+    positions = UNCONSTRAINED if has_more else "posterior"
+    missing = {f"{positions}/{name}" for name in variables} - found.keys()
     if len(blocks) != 1 or len(chains) != 1 or len(parts) != 1 or missing or not variables:
         raise RunFolderError(
             f"{path} is not a capriole draws store: its arrays do not belong together"
@@ -109,7 +124,7 @@ def _files(path: Path) -> tuple[set[str], dict[str, int]]:
                 raise RunFolderError(f"{path} holds {name!r}, which is neither a file nor a folder")
             if name not in folders:
                 files[f"{base}/{name}"] = status.st_size
-            elif base in GROUPS:
+            elif base in (*GROUPS, UNCONSTRAINED):
                 arrays.add(f"{base}/{name}")
     allowed = {"zarr.json"}
     for name in files:
@@ -256,7 +271,11 @@ def _read_block(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarr
 
 def is_store_file(name: str) -> bool:
     """Whether ``name`` is a file or folder of a store, or of a write that a crash cut short."""
-    return name in ("zarr.json", *GROUPS) or name.startswith(".") or name.endswith(".partial")
+    return (
+        name in ("zarr.json", *GROUPS, UNCONSTRAINED)
+        or name.startswith(".")
+        or name.endswith(".partial")
+    )
 
 
 def remove_blocks(path: Path, kept: int) -> None:
@@ -301,8 +320,8 @@ def write_group(
     write_atomically(path / "zarr.json", json.dumps(content).encode())
 
 
-def by_path(posterior: Arrays, sample_stats: Arrays) -> Arrays:
-    """Arrays of both groups by their path in the store."""
-    return {f"posterior/{name}": array for name, array in posterior.items()} | {
-        f"sample_stats/{name}": array for name, array in sample_stats.items()
+def by_path(groups: Mapping[str, Arrays]) -> Arrays:
+    """Arrays of all groups by their path in the store."""
+    return {
+        f"{group}/{n}": array for group, arrays in groups.items() for n, array in arrays.items()
     }

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -25,6 +25,7 @@ from ._coordinates import (
 from ._files import RunFolderError
 from ._layout import (
     GROUPS,
+    UNCONSTRAINED,
     Layout,
     as_run_folder_error,
     by_path,
@@ -44,6 +45,9 @@ BLOCK_BYTES = 16 << 20
 
 class DrawStore:
     """Draws on disk, in groups ``posterior`` and ``sample_stats`` of arrays (chain, draw, ...).
+
+    Draws of a model are in its own variables. Its positions, which a run needs to go on, are then
+    in ``unconstrained_posterior``.
 
     The root's attribute ``committed`` counts the draws that are whole on disk. It is written after
     them, so whatever lies beyond is the remainder of a crash. Numbers are stored uncompressed, each
@@ -74,8 +78,7 @@ class DrawStore:
     def create(
         cls,
         path: Path,
-        posterior: Arrays,
-        sample_stats: Arrays,
+        groups: Mapping[str, Arrays],
         *,
         num_draws: int,
         parts: int = 1,
@@ -89,8 +92,8 @@ class DrawStore:
 
         Args:
             path: the store's folder.
-            posterior: examples of the posterior's arrays, shape (chains, draws, ...).
-            sample_stats: examples of the statistics' arrays, likewise.
+            groups: examples of the arrays of ``posterior``, ``sample_stats`` and, of a model with
+                variables of its own, ``unconstrained_posterior``, shape (chains, draws, ...).
             num_draws: draws per chain to make room for.
             parts: ranges of chains that are written separately, one by each process. The store has
                 ``parts`` times the chains of the examples.
@@ -114,16 +117,21 @@ class DrawStore:
             )
         shutil.rmtree(path, ignore_errors=True)
         try:
-            examples = by_path(posterior, sample_stats)
+            examples = by_path(groups)
             per_draw = sum(example[:, 0].nbytes for example in examples.values())
             fitting = BLOCK_BYTES // per_draw
             fitting -= fitting % chunk_size if fitting > chunk_size else 0
             block = max(1, min(num_draws, fitting))
             root = zarr.open_group(path, mode="w", zarr_format=3)
-            for group in GROUPS:
+            for group in dict.fromkeys((*GROUPS, *groups)):
                 root.create_group(group)
-            shapes = {Path(name).name: example.shape[2:] for name, example in examples.items()}
-            axes = dimension_names(shapes)
+            axes = {
+                f"{group}/{name}": names
+                for group, arrays in groups.items()
+                for name, names in dimension_names(
+                    {name: array.shape[2:] for name, array in arrays.items()}
+                ).items()
+            }
             for name, example in examples.items():
                 chains, _, *rest = example.shape
                 root.create_array(
@@ -132,10 +140,11 @@ class DrawStore:
                     chunks=(chains, block, *rest),
                     dtype=example.dtype,
                     compressors=[Crc32cCodec()],
-                    dimension_names=("chain", "draw", *axes[Path(name).name]),
+                    dimension_names=("chain", "draw", *axes[name]),
                     attributes=attributes_of(example.dtype),
                 )
-            write_group(path, {"committed": 0, "variables": list(posterior)})
+            positions = groups.get(UNCONSTRAINED) or groups["posterior"]
+            write_group(path, {"committed": 0, "variables": list(positions)})
         except OSError as error:
             raise RunFolderError(f"cannot make {path}: {error.strerror or error}") from error
         return cls(path, check_layout(path), "r+")
@@ -190,22 +199,21 @@ class DrawStore:
             self.commit(num_draws)
         self._resize(lambda length: min(length, num_draws))
 
-    def append(self, posterior: Arrays, sample_stats: Arrays) -> None:
+    def append(self, groups: Mapping[str, Arrays]) -> None:
         """`write` draws of all chains behind the committed ones, and only then `commit` them."""
-        self.commit(self.write(posterior, sample_stats))
+        self.commit(self.write(groups))
 
-    def write(self, posterior: Arrays, sample_stats: Arrays, *, part: int = 0) -> int:
+    def write(self, groups: Mapping[str, Arrays], *, part: int = 0) -> int:
         """Write and flush draws of one part of the chains, without committing them.
 
         Args:
-            posterior: arrays of shape (chains of the part, draws, ...), by name.
-            sample_stats: arrays of statistics, likewise.
+            groups: arrays of shape (chains of the part, draws, ...), by name, of every group.
             part: index of the part.
 
         Returns:
             The number of draws to `commit` when all parts are written.
         """
-        values = by_path(posterior, sample_stats)
+        values = by_path(groups)
         start = self.committed
         stop = start + next(iter(values.values())).shape[1]
         with self._disk_errors("write draws to"):
@@ -274,7 +282,8 @@ class DrawStore:
 
         Arguments and errors are those of `read`.
         """
-        parts = [self.read(f"posterior/{name}", start, stop) for name in self.layout.variables]
+        group = self.layout.positions
+        parts = [self.read(f"{group}/{name}", start, stop) for name in self.layout.variables]
         return np.concatenate(
             [part.reshape(*part.shape[:2], math.prod(part.shape[2:])) for part in parts], axis=2
         )
@@ -295,13 +304,13 @@ class DrawStore:
             }
 
     def annotate(self, attributes: dict[str, Any]) -> None:
-        """Set the attributes of both groups and `finish`; only the first process writes them.
+        """Set the attributes of all groups and `finish`; only the first process writes them.
 
         Args:
             attributes: values that JSON can hold.
         """
         if is_first_process():
-            for group in GROUPS:
+            for group in self.layout.groups:
                 write_group(self.path / group, attributes)
             self.finish()
 
@@ -347,7 +356,8 @@ def open_draws(path: str | os.PathLike) -> "xarray.DataTree":
         path: a run folder, or its ``draws.zarr``.
 
     Returns:
-        The tree, with groups ``posterior`` and ``sample_stats``.
+        The tree, with groups ``posterior`` and ``sample_stats``, and ``unconstrained_posterior`` of
+        a model with variables of its own.
 
     Raises:
         RunFolderError: the store is missing, damaged, or not capriole's.
@@ -359,7 +369,7 @@ def open_draws(path: str | os.PathLike) -> "xarray.DataTree":
     require("zarr", "runs")
     layout = check_layout(path)
     with as_run_folder_error(path):
-        groups = {group: _open_group(path, group, layout) for group in GROUPS}
+        groups = {group: _open_group(path, group, layout) for group in layout.groups}
         about = {"committed": layout.committed, "variables": layout.variables}
         return xarray.DataTree.from_dict({"/": xarray.Dataset(attrs=about)} | groups)
 
@@ -390,4 +400,4 @@ def _open_group(path: Path, group: str, layout: Layout) -> "xarray.Dataset":
         merged, concat_characters=False, decode_times=False, decode_coords=False
     )
     decoded = decoded.assign_coords(coordinates_of(layout, group, layout.committed))
-    return decoded[layout.variables] if group == "posterior" else decoded
+    return decoded[layout.variables] if group == layout.positions else decoded

@@ -9,9 +9,8 @@ import numpy as np
 
 from ..coordinates import draws_and_lp_to_user, users
 from ..kernels import AbstractTransition, ChainState, Key
-from ..models import named_arrays
 from ..runtime import Arrays, CompileClock, any_process, is_first_process
-from ..sampling import Record, record_of
+from ..sampling import Record, record_of, user_groups
 from ._checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -74,7 +73,7 @@ class ChunkWriter:
         elif is_first_process():
             example = self._groups([_example(key, transition, state, self.parts)])
             self.store = DrawStore.create(
-                path, *example, num_draws=num_draws, parts=self.parts, chunk_size=chunk_size
+                path, example, num_draws=num_draws, parts=self.parts, chunk_size=chunk_size
             )
         any_process(False)  # the other processes open what the first one made
         if not is_first_process():
@@ -183,7 +182,7 @@ class ChunkWriter:
         if not fresh:
             return None
         with jax.enable_x64(self._x64):  # a caller's `with` does not reach other threads
-            self.store.write(*self._groups([chunk.record for chunk in fresh]), part=self.part)
+            self.store.write(self._groups([chunk.record for chunk in fresh]), part=self.part)
             if self.parts == 1:
                 self._commit(fresh[-1])
         return fresh[-1]
@@ -201,8 +200,8 @@ class ChunkWriter:
         facts |= {"seconds": self.spent[0], "compiling": self.spent[1]}
         self.checkpoints.write(self.stage, self.store.committed, arrays, facts)
 
-    def _groups(self, records: list[Record]) -> tuple[Arrays, Arrays]:
-        """The arrays of ``posterior`` and ``sample_stats``, in the user's coordinates."""
+    def _groups(self, records: list[Record]) -> dict[str, Arrays]:
+        """The arrays of every group, in the user's coordinates and variables."""
         fields = {
             name: _joined([getattr(record, name) for record in records]) for name in Record._fields
         }
@@ -211,7 +210,7 @@ class ChunkWriter:
         )
         if self.thin == 1:
             fields |= {name: fields[name].astype(bool) for name in FLAGS}
-        return named_arrays(users(self.target), position), fields
+        return user_groups(users(self.target), position) | {"sample_stats": fields}
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
@@ -234,7 +233,7 @@ def _example(key: Key, transition: AbstractTransition, state: ChainState, parts:
     """A record of zeros with the shapes and dtypes of one draw of one part of the chains."""
 
     def first(state: ChainState) -> Record:
-        return record_of(*transition.step(key, state), state.position)
+        return record_of(*transition.move(key, state), state.position)
 
     shapes = jax.eval_shape(first, state)
     return Record(

@@ -6,6 +6,9 @@ _NEEDS = {
     "runs": "run folders need",
     "cli": "the command line needs",
     "plots": "plots need",
+    "numpyro": "NumPyro models need",
+    "pymc": "PyMC models need",
+    "stan": "Stan models need",
 }
 
 
@@ -14,7 +17,7 @@ def require(package: str, extra: str) -> None:
 
     Args:
         package: the module's name, such as ``zarr``.
-        extra: the extra of capriole that installs the package: ``runs``, ``cli`` or ``plots``.
+        extra: the extra of capriole that installs the package: ``runs``, for example.
 
     Raises:
         ImportError: the package is missing; the message says how to install it.

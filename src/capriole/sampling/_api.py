@@ -1,7 +1,7 @@
 """``capriole.sample``: from a frozen kernel to draws."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -9,9 +9,17 @@ import jax
 
 from ..coordinates import from_user, in_coordinates_of, users, without_maps
 from ..kernels import AbstractLogDensity, AbstractTransition, Key, State, Vector
-from ..models import check_count, check_starts, flat_starts, kernel_precision, prepared
+from ..models import (
+    check_count,
+    check_starts,
+    flat_starts,
+    kernel_precision,
+    model_of,
+    prepared,
+)
 from ..runtime import Devices, Progress, entry_point, precision_context, shows_progress
 from ._draw import Record, draw_chains
+from ._groups import check_groups, complete
 from ._hmc_warmup import run_hmc_warmup
 from ._initial import as_key, prepare
 from ._tree import to_datatree
@@ -37,6 +45,7 @@ def sample(
     spread: float = 1.0,
     chunk_size: int = 200,
     devices: Devices | None = None,
+    groups: Sequence[str] = (),
     progress: Callable[[Progress, Record], Any] | bool | None = None,
 ) -> "xarray.DataTree":
     """Draw from the target of a frozen kernel.
@@ -50,7 +59,8 @@ def sample(
     Args:
         transition: the kernel, for example of `capriole.train` or `capriole.load`.
         init: one position of the log density (any pytree); chains start at
-            ``init + spread * N(0, I)``. None: the log density has starts of its own.
+            ``init + spread * N(0, I)``. None: that of the model, or the log density has starts of
+            its own.
         starts: exact starting positions instead: like ``init``, with a leading axis of chains, as
             draws have it, e.g. of shape (chains, dim).
         seed: a whole number or a random key.
@@ -61,24 +71,30 @@ def sample(
         spread: standard deviation of the starts around ``init``, in its units.
         chunk_size: draws per compiled chunk.
         devices: devices to divide the chains evenly over, for example ``jax.devices()``.
+        groups: of a model's kernel, what to add: "log_likelihood", "posterior_predictive".
         progress: called after every chunk with its draws; it may return True to stop. None: a bar
             where stderr is a terminal, or in a notebook; False: nothing; True: a bar.
 
     Returns:
         A tree in ArviZ's layout. ``posterior`` has one variable per leaf of the user's pytree, dims
-        ``(chain, draw, ...)``. ``sample_stats`` has ``lp`` (log density), ``acceptance_rate``,
-        ``diverging``, ``energy``, ``n_steps`` (gradients) and capriole's own ``accepted``,
-        ``direction``, ``log_det``, ``log_ratio``, ``nonfinite``, ``jump_sq``. Attributes record
-        versions, seed and cost. ``completed`` is 0 after Ctrl-C; ``warnings`` names what looks
-        unhealthy, with a remedy, one problem per line, and the log repeats it.
+        ``(chain, draw, ...)``; of a model, its own variables, with their dims and coords. Positions
+        are then in ``unconstrained_posterior``, data in ``observed_data`` and ``constant_data``.
+        ``sample_stats`` has ``lp`` (log density), ``acceptance_rate``, ``diverging``, ``energy``,
+        ``n_steps`` (gradients) and capriole's own ``accepted``, ``direction``, ``log_det``,
+        ``log_ratio``, ``nonfinite``, ``jump_sq``. Attributes record versions, seed and cost.
+        ``completed`` is 0 after Ctrl-C; ``warnings`` names what looks unhealthy, with a remedy, one
+        problem per line, and the log repeats it.
 
     Raises:
         TypeError: ``transition`` is no kernel, or an argument has another name here.
         ValueError: a chain starts outside the support, ``starts`` are no positions of this log
             density, or the log density is another one than when the kernel was found.
+        ModelError: a group that the model does not have.
     """
-    with precision_context(kernel_precision(_checked(transition))):
-        return _sampled(
+    model = model_of(users(_checked(transition).target))
+    check_groups(model, groups)
+    with precision_context(kernel_precision(transition)):
+        tree = _sampled(
             transition,
             init,
             starts,
@@ -92,6 +108,11 @@ def sample(
             devices=devices,
             progress=progress,
         )
+    for warning in tree["sample_stats"].attrs["warnings"].splitlines():
+        log.warning("sampling: %s", warning)
+    if model is None or not groups:
+        return tree
+    return complete(tree, model, groups=groups, seed=seed)
 
 
 def _sampled(
@@ -126,10 +147,7 @@ def _sampled(
         ).state
         state = warm if isinstance(state, State) else transition.init(warm.position, init_key)
     draws = draw_chains(sample_key, transition, state, **options)
-    tree = to_datatree(draws, logdensity, seed=repr(seed))
-    for warning in tree["sample_stats"].attrs["warnings"].splitlines():
-        log.warning("sampling: %s", warning)
-    return tree
+    return to_datatree(draws, logdensity, seed=repr(seed))
 
 
 def _checked(transition: Any) -> AbstractTransition:

@@ -176,7 +176,7 @@ def _chunk(
     """
 
     def step(state: ChainState, t: jax.Array) -> tuple[ChainState, Record]:
-        new, info = transition.step(jax.random.fold_in(root, t), state)
+        new, info = transition.move(jax.random.fold_in(root, t), state)
         return new, record_of(new, info, state.position)
 
     def draw(state: ChainState, t: jax.Array) -> tuple[ChainState, Record]:

@@ -82,7 +82,7 @@ def run_hmc_warmup(
             jitter_key, state.logdensity.shape, state.logdensity.dtype, *JITTER
         )
         kernel = Transition(logdensity, Leapfrog(jnp.exp(log_eps) * jitter, num_leapfrogs))
-        state, info = kernel.step(move_key, state)
+        state, info = kernel.move(move_key, state)
         mean_rate = jnp.mean(info.acceptance_rate)
         log_eps += STEP_SIZE_GAIN / jnp.sqrt((t + 1).astype(log_eps.dtype)) * (mean_rate - target)
         late = (t >= num_steps // 2).astype(rate.dtype) / (num_steps - num_steps // 2)

@@ -2,14 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from ..coordinates import draws_and_lp_to_user, users
 from ..diagnostics import health
 from ..kernels import AbstractLogDensity
-from ..models import dimension_names, named_arrays, versions
-from ..runtime import precision_context
+from ..models import model_of, model_precision, named_arrays, versions
+from ..runtime import Arrays, precision_context
 from ._draw import Draws, tally_arguments
+from ._groups import UNCONSTRAINED, constrained_draws, dataset, with_names
 
 if TYPE_CHECKING:
     import xarray
@@ -65,25 +67,48 @@ def to_tree(
         attributes: attributes of all groups.
 
     Returns:
-        A tree with one variable per leaf of the user's pytree. Its real numbers are float64: NumPy
-        adds float32 numbers along outer axes in float32, and a mean over draws would be wrong.
+        A tree with one variable per leaf of the user's pytree. Of a model ``posterior`` has its own
+        variables, and ``unconstrained_posterior`` the leaves. Real numbers are float64: NumPy adds
+        float32 numbers along outer axes in float32, and a mean over draws would be wrong.
     """
-    import arviz_base as az
+    import xarray
 
     attrs = {f"{name}_version": version for name, version in versions().items()} | attributes
     attrs["inference_library"] = "capriole"
-    variables = {n: _in_float64(v) for n, v in named_arrays(logdensity, position).items()}
-    groups = {"posterior": variables}
-    if stats:
-        groups["sample_stats"] = {name: _in_float64(values) for name, values in stats.items()}
-    dims = dimension_names({name: values.shape[2:] for name, values in variables.items()})
-    # Its conventions are those of long chains: it warns where there are more chains than draws.
-    tree = az.from_dict(groups, dims=dims, check_conventions=False)
-    for group in groups:
-        tree[group].attrs.update(attrs)
-    return tree
+    model = model_of(logdensity)
+    if model is not None:
+        attrs["modeling_interface"] = model.library
+    groups = user_groups(logdensity, position) | ({"sample_stats": stats} if stats else {})
+    tree = xarray.DataTree.from_dict(
+        {
+            name: dataset({n: _in_float64(values) for n, values in arrays.items()}).assign_attrs(
+                attrs
+            )
+            for name, arrays in groups.items()
+        }
+    )
+    return tree if model is None else with_names(tree, model)
 
 
 def _in_float64(values: np.ndarray) -> np.ndarray:
     """Real numbers in float64; flags and counts as they are."""
     return values.astype(np.float64) if np.issubdtype(values.dtype, np.floating) else values
+
+
+def user_groups(logdensity: AbstractLogDensity, position: np.ndarray) -> dict[str, Arrays]:
+    """Draws by the user's variables.
+
+    Args:
+        logdensity: the user's log density.
+        position: positions of that log density, shape (chains, draws, dim).
+
+    Returns:
+        ``posterior``; of a model with variables of its own also ``unconstrained_posterior``. Both
+        hold arrays (chains, draws, ...) by name.
+    """
+    named, model = named_arrays(logdensity, position), model_of(logdensity)
+    if model is None:
+        return {"posterior": named}
+    tree = jax.tree.unflatten(jax.tree.structure(model.init), list(named.values()))
+    with model_precision(model):
+        return {"posterior": constrained_draws(model, tree), UNCONSTRAINED: named}

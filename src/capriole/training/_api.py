@@ -9,7 +9,7 @@ import jax
 
 from ..diagnostics import training_health
 from ..kernels import Key, Transition, learned_leapfrog
-from ..models import check_count, trainable
+from ..models import Model, ModelError, as_model, check_count, trainable
 from ..runtime import Devices, Progress, computes_in_precision, entry_point, shows_progress
 from ..sampling import as_key, prepare, run_hmc_warmup
 from ._loop import TrainResult
@@ -34,7 +34,7 @@ ACCEPTANCE_WEIGHT, CEILING = 3.0, 2.1
 @shows_progress
 @computes_in_precision
 def train(
-    logdensity: Callable,
+    logdensity: Callable | Model,
     init: Any = None,
     *,
     seed: int | Key = 0,
@@ -62,8 +62,9 @@ def train(
 
     Args:
         logdensity: maps one position (a pytree of arrays like ``init``) to its unnormalised log
-            density, a scalar; or a log density of this library.
-        init: one position. None: the log density has starts of its own.
+            density, a scalar; or a model, such as `capriole.from_numpyro` makes, or a model of
+            PyMC or BridgeStan; or a log density of this library.
+        init: one position. None: that of the model, or the log density has starts of its own.
         seed: a whole number or a random key.
         num_leapfrogs: M, leapfrog steps per proposal.
         width: hidden units per layer of the networks; None: 2 dim, between 10 and 100.
@@ -113,6 +114,9 @@ def train(
             f"start_temperature must be positive and finite, got {start_temperature} (1: the "
             "target)"
         )
+    logdensity = as_model(logdensity)
+    if isinstance(logdensity, Model) and logdensity.double and precision == "float32":
+        raise ModelError(f"a model of {logdensity.library} needs float64: leave out precision")
     start_key, pilot_key, build_key, train_key = jax.random.split(key, 4)
     target, position = prepare(logdensity, init, start_key, num_chains=num_chains, spread=spread)
     training_target, smooth = trainable(target, position[:, 0])

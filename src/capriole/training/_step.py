@@ -168,7 +168,7 @@ def train_step(
         hot.dynamics.num_gradients * starts.logdensity.shape[0] / num, temperature.dtype
     )
     if recipe.companion is not None:
-        chains, moved = recipe.companion(hot.logdensity).step(companion_key, chains)
+        chains, moved = recipe.companion(hot.logdensity).move(companion_key, chains)
         gradients += jnp.mean(moved.num_gradients.astype(gradients.dtype))
     jump = info.acceptance_rate * jnp.sum(
         (info.proposal.position - proposal.start.position) ** 2, axis=0

@@ -103,7 +103,7 @@ class LookAhead(AbstractTransition):
             position, *value_and_grad(self.logdensity, position), momentum=_noise(rng_key, position)
         )
 
-    def step(self, rng_key: Key, state: LookAheadState) -> tuple[LookAheadState, Info]:
+    def move(self, rng_key: Key, state: LookAheadState) -> tuple[LookAheadState, Info]:
         """Look ahead, move or turn, refresh the momentum in part."""
         uniform_key, noise_key = jax.random.split(rng_key)
         start = Phase(state.position, state.momentum, state.logdensity, state.logdensity_grad)

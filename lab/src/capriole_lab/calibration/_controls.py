@@ -84,7 +84,7 @@ class _Spoiled(AbstractTransition):
     def init(self, position: Vector, rng_key: Key | None = None) -> State:
         return self._sound().init(position)
 
-    def step(self, rng_key: Key, state: State) -> tuple[State, Info]:
+    def move(self, rng_key: Key, state: State) -> tuple[State, Info]:
         propose_key, decide_key = jax.random.split(rng_key)
         proposal = self._sound().propose(propose_key, state)
         return self._sound().decide(

@@ -30,7 +30,7 @@ def reversible_path(
     """
 
     def link(state: ChainState, number: Array, moves: Array) -> tuple[ChainState, Array]:
-        new, _ = kernel.step(jax.random.fold_in(key, number), state)
+        new, _ = kernel.move(jax.random.fold_in(key, number), state)
         state = jax.tree.map(lambda a, b: jnp.where(moves, a, b), new, state)
         return state, state.position
 

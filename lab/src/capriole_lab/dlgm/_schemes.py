@@ -237,7 +237,7 @@ def follow(
     units = kernel.target.units  # type: ignore[attr-defined]
 
     def body(state: State, k: Array) -> tuple[State, tuple[Array, Array]]:
-        new, info = kernel.step(jax.random.fold_in(key, k), state)
+        new, info = kernel.move(jax.random.fold_in(key, k), state)
         return new, (info.acceptance_rate, scaled_jump(state, info, kernel, q))
 
     first = kernel.init(units.standardise(start))

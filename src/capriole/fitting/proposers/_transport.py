@@ -26,6 +26,7 @@ from ...coordinates import (
     to_user,
 )
 from ...kernels import AbstractLogDensity, Key, SecondDerivatives, per_chain
+from ...models import labels
 from ...sampling import draw_chains
 from .._budget import Cost
 from .._candidate import Addition, Candidate, Coordinates
@@ -101,8 +102,9 @@ class TransportMaps:
             # What was learnt of the parents stays.
             known = context.warmup._replace(profile=there.warmup.profile)
             return replace(context, warmup=known)
-        parents = ", ".join(map(str, there.parents))
-        about = f" with dimension {parents} as parent" if parents else ""
+        names = labels(context.target, len(context.warmup.position))
+        parents = ", ".join(names[parent] for parent in there.parents)
+        about = f" with {parents} as parent" if parents else ""
         text = f"a transport map{about} makes the draws {there.gain:.1f} nats more probable "
         theirs = theirs.with_candidates((*theirs.candidates, *context.candidates))
         return theirs.with_notes(NoteKind.TRANSPORT_MAP, f"{text}under a Gaussian")

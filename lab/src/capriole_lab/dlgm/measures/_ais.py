@@ -224,7 +224,7 @@ def _hmc(
     """One HMC step on ``f_b`` with a step size per image: positions, acceptance."""
     per_chain = jnp.repeat(sizes, state.position.shape[1] // sizes.shape[0])
     kernel = Transition(LatentPosterior(likelihood, power), Leapfrog(per_chain, num_leapfrogs))
-    new, info = kernel.step(key, state)
+    new, info = kernel.move(key, state)
     return new.position, info.acceptance_rate
 
 

@@ -66,7 +66,7 @@ def _along(key: Key, kernel: Any, start: Array, num_steps: int) -> Array:
     """Log densities (1 + steps, chains) at ``start`` and after every step."""
 
     def step(state: State, t: Array) -> tuple[State, Array]:
-        new, _ = kernel.step(jax.random.fold_in(key, t), state)
+        new, _ = kernel.move(jax.random.fold_in(key, t), state)
         return new, new.logdensity
 
     first = kernel.init(kernel.target.units.standardise(start))

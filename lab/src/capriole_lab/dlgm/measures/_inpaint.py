@@ -151,7 +151,7 @@ def _given_kept(key: Key, model: Model, image: Array, latents: Array, known: Arr
     )
     state = kernel.init(latents)
     for k in range(num_transitions):
-        state, _ = kernel.step(jax.random.fold_in(key, k), state)
+        state, _ = kernel.move(jax.random.fold_in(key, k), state)
     return state.position
 
 

@@ -82,7 +82,7 @@ def _drawn(key: Key, kernel: Any, start: Array, num_draws: int, thin: int) -> tu
 
     def draw(state: Any, t: Array) -> tuple[Any, tuple[Array, Array]]:
         def step(state: Any, i: Array) -> tuple[Any, Array]:
-            state, info = kernel.step(jax.random.fold_in(key, t * thin + i), state)
+            state, info = kernel.move(jax.random.fold_in(key, t * thin + i), state)
             return state, jnp.mean(info.acceptance_rate)
 
         state, rates = jax.lax.scan(step, state, jnp.arange(thin))
