@@ -109,7 +109,7 @@ def test_a_density_that_cannot_work_is_refused_in_one_line(
     ("args", "complaint"),
     [
         (("fit", "nowhere.py:f", "--dim", "2"), "no file nowhere.py"),
-        (("fit", "nowhere.py:f"), "give the dimension of nowhere.py:f"),
+        (("fit", "nowhere.py:f"), "no file nowhere.py"),
         (("fit", "model", "--dim", "2"), "expected FILE.py:FUNCTION"),
         (("resume", "nowhere"), "cannot read"),
         (("doctor", "nowhere.py:f", "--dim", "2"), "no file nowhere.py"),
