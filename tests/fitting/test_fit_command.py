@@ -163,7 +163,7 @@ def test_stopped_by_sigterm_and_resumed(tmp_path, spec):
     "change",
     [
         {"origin": None},
-        {"origin": {"function": "f.py:f", "dim": None, "spread": 1.0, "float64": True}},
+        {"origin": {"function": "f.py:f", "dim": 0, "spread": 1.0, "float64": True}},
         {"origin": {"function": "f.py:f", "dim": 10**9, "spread": 1.0, "float64": True}},
         {"origin": {"function": "scg", "dim": None, "spread": "x", "float64": True}},
         {"seed": 2**70},

@@ -235,7 +235,8 @@ def as_logdensity(
 
 def same_structure(tree: Any, other: Any) -> bool:
     """Whether two pytrees have the same containers and names."""
-    return bool(jax.tree.structure(tree) == jax.tree.structure(other))
+    structure: Any = jax.tree.structure(tree)
+    return structure == jax.tree.structure(other)
 
 
 def _check_model(model: Model, init: Any) -> None:
