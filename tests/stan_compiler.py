@@ -33,7 +33,8 @@ def can_compile():
 def library():
     """All programs as one shared library: their headers take longest, and are read once."""
     home = Path(importlib.util.find_spec("httpstan").origin).parent
-    sources = [path.read_bytes() for path in (*sorted(FOLDER.iterdir()), Path(__file__))]
+    files = (*sorted(FOLDER.glob("*.stan")), SHIM, Path(__file__))
+    sources = [path.read_bytes() for path in files]
     digest = hashlib.sha256(b"".join(sources) + str(home).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("CAPRIOLE_TEST_CACHE", tempfile.mkdtemp())) / f"stan-{digest}"
     built = folder / "programs.so"
@@ -41,8 +42,8 @@ def library():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "programs.cpp").write_text("".join(map(unit, PROGRAMS)) + shim())
         for name in PROGRAMS:
-            code = called(home / "stanc", "--name", name, "--print-cpp", FOLDER / f"{name}.stan")
-            (folder / f"{name}.hpp").write_text(code)
+            program = shutil.copy(FOLDER / f"{name}.stan", folder)  # stanc writes beside it
+            called(home / "stanc", "--name", name, "--o", folder / f"{name}.hpp", program)
         partial = folder / f"programs.{os.getpid()}.part"
         called("g++", *flags(home), "-o", partial, folder / "programs.cpp", *links(home))
         partial.rename(built)
