@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from capriole.adaptation import bending, profile
-from capriole.kernels import StoppedForce, value_and_grad
-from capriole.models import ModelError, as_logdensity, from_stan, has_hessian
+from capriole.kernels import SecondDerivatives, StoppedForce, second_derivatives, value_and_grad
+from capriole.models import ModelError, as_logdensity, from_stan
 from capriole.models._checks import has_second_derivative
 from stan_compiler import CompiledStan, can_compile
 from stan_stub import EFFECTS, ERRORS, BridgeStanStub, by_hand
@@ -109,12 +109,12 @@ def test_searches_leave_out_what_needs_a_forward_derivative(stub):
     """JAX has none of a custom VJP, so there are no marginals, and no error."""
     target, flat = as_logdensity(from_stan(stub).logdensity, from_stan(stub).init)
     assert has_second_derivative(target, flat)
-    assert not has_hessian(target, flat)
+    assert second_derivatives(target, flat) is not SecondDerivatives.FULL
     draws = np.random.default_rng(0).normal(size=(5, 100))
     assert bending(jax.random.key(0), target, draws) == ([], 0)
     assert profile(jax.random.key(0), target, draws, (0,)) == (None, 0)
     smooth, flat = as_logdensity(by_hand, {"z": 0.0, "a": 0.0, "b": np.zeros(3)})
-    assert has_hessian(smooth, flat)
+    assert second_derivatives(smooth, flat) is SecondDerivatives.FULL
 
 
 def test_without_curvature_the_force_is_stopped(stub):

@@ -21,8 +21,16 @@ from jax.nn import logsumexp
 from jaxtyping import Array
 
 from ..diagnostics import LEVELS, Marginal, is_middle
-from ..kernels import AbstractLogDensity, Key, Scalar, Vector, column
-from ..models import has_hessian, trainable
+from ..kernels import (
+    AbstractLogDensity,
+    Key,
+    Scalar,
+    SecondDerivatives,
+    Vector,
+    column,
+    second_derivatives,
+)
+from ..models import trainable
 from ._thresholds import MARGINALS
 
 
@@ -88,7 +96,8 @@ class Profile(NamedTuple):
 
 def _has_curvature(target: AbstractLogDensity, position: Vector) -> bool:
     """Whether there is a second derivative, and one that JAX can take forward over reverse."""
-    return trainable(target, position)[1] and has_hessian(target, position)
+    full = second_derivatives(target, position) is SecondDerivatives.FULL
+    return full and trainable(target, position)[1]
 
 
 def bending(key: Key, target: AbstractLogDensity, draws: np.ndarray) -> tuple[list[int], int]:

@@ -13,7 +13,6 @@ from ._checks import (
     check_logdensity,
     check_spread,
     check_starts,
-    has_hessian,
     is_numpyro_model,
     trainable,
 )
@@ -68,7 +67,6 @@ __all__ = [
     "from_numpyro",
     "from_pymc",
     "from_stan",
-    "has_hessian",
     "in_default_float",
     "interval",
     "is_numpyro_model",
