@@ -35,9 +35,9 @@ def test_steps_that_go_well_everywhere_say_nothing():
 @pytest.mark.parametrize(
     ("dimension", "edge", "where"),
     [
-        (1, -2.6, "dimension 1 is below -2."),
-        (2, 2.6, "dimension 2 is above 2."),
-        (0, -2.4, "dimension 0 is below -2."),
+        (1, -2.6, "x[1] is below -2."),
+        (2, 2.6, "x[2] is above 2."),
+        (0, -2.4, "x[0] is below -2."),
     ],
 )
 def test_divergences_that_sit_in_one_end_are_a_missed_tail(dimension, edge, where):

@@ -27,7 +27,7 @@ class Watched(AbstractLogDensity):
     energy: object = eqx.field(static=True)
 
     def __call__(self, position):
-        jax.debug.callback(self.count.append, jnp.asarray(position[0].size))
+        jax.debug.callback(lambda size: self.count.append(int(size)), position[0].size)
         return -self.energy(position)
 
 

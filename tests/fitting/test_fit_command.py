@@ -205,3 +205,28 @@ def test_show_survives_verdicts_of_others(tmp_path, change):
     shown = capriole("show", tmp_path)
     assert shown.exit_code == 2
     assert "error: " in shown.output
+
+
+def test_effective_draws_may_be_asked_for_and_the_run_goes_on(tmp_path, spec):
+    folder = tmp_path / "run"
+    found = run(spec, "--dim", 2, "--num-effective", 200, "--train-steps", 0, "--out", folder)
+    assert found.exit_code == 0, found.output
+    config = json.loads((folder / "config.json").read_text())
+    assert config["num_effective"] == 200
+    assert not config["compare"]
+    verdict = json.loads((folder / "verdict.json").read_text())
+    final = verdict["final"]
+    rate = min(final["ess_per_gradient"], final["ess_sq_per_gradient"])
+    assert rate * final["num_gradients"] >= 200
+    before = draws(folder)
+    (folder / "verdict.json").unlink()
+    again = capriole("resume", folder, spec)
+    assert again.exit_code == 0, again.output
+    assert draws(folder) == before
+
+
+def test_draws_and_effective_draws_at_once_are_refused(tmp_path, spec):
+    words = ["--dim", 2, "--num-effective", 200, "--num-draws", 100, "--out", tmp_path / "run"]
+    found = run(spec, *words)
+    assert found.exit_code == 2
+    assert "were both given" in found.output

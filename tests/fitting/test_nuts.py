@@ -121,7 +121,7 @@ def test_divergences_of_nuts_that_sit_in_one_end_fail_it(monkeypatch):
     drawn = _api._of_nuts(final, stored_found(PLANE, np.ones(2)), PLANE)
     (problem,) = fatal(drawn.problems)
     assert problem.kind is ProblemKind.TAIL_MISSED
-    assert "where dimension 1 is below -2." in problem.message
+    assert "where x[1] is below -2." in problem.message
 
 
 @pytest.mark.parametrize(

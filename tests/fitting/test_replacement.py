@@ -172,8 +172,8 @@ def test_the_verdict_counts_modes_and_fails_where_one_is_missed(monkeypatch, los
 
     real = _api.run_until_mixed
 
-    def of_one_mode(sampler):
-        final = real(sampler)
+    def of_one_mode(sampler, num_effective):
+        final = real(sampler, num_effective)
         record = final.draws.record
         record = record._replace(position=np.abs(record.position))
         draws = final.draws._replace(record=record)
@@ -183,7 +183,8 @@ def test_the_verdict_counts_modes_and_fails_where_one_is_missed(monkeypatch, los
         monkeypatch.setattr(_api, "run_until_mixed", of_one_mode)
     modes = tuple(ModeSummary((c, c), (1.0, 1.0), 0.5) for c in (20.0, -20.0))
     keeper = Jumping(
-        np.full(2, 20.0), warmup=warmup_facts(modes=modes, max_separation=40.0, num_modes=2)
+        np.full(2, 20.0),
+        warmup=warmup_facts(modes=modes, max_separation=40.0, num_modes=2, is_multimodal=True),
     )
     options = OPTIONS | {"num_draws": 100, "compare": False}
     verdict = capriole.fit(logdensity, np.full(2, 20.0), resume=keeper, **options).verdict

@@ -45,7 +45,7 @@ HOSTILE = [
     ("chosen", None, r"search.chosen is 'None', expected a text"),
     ("best_candidate", "NUTS, or so", "'NUTS, or so' as chosen, which is none of its candidates"),
     ("rows", [[]] * 10**4, r"rows\[0\] is .*, expected the fields of SamplerReport"),
-    ("rows", [ROW] * 10**4, "more than 100 samplers or notes"),
+    ("rows", [ROW] * 10**4, "more than 100 samplers, notes or stages"),
     ("rows", [ROW | {"num_leapfrogs": 10**30}], r"num_leapfrogs is 'a number of 100 bits'"),
     ("rows", [ROW | {"kind": "__import__('os')"}], r"rows\[0\].kind is .*, expected one of"),
     ("rows", [ROW | {"measured_gradients": -1}], "has a count, time or share that cannot be"),

@@ -9,7 +9,7 @@ import pytest
 
 import capriole
 from capriole.kernels import Transition
-from capriole.models import as_logdensity
+from capriole.models import as_logdensity, kernel_precision
 from kernels import learned
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -112,8 +112,10 @@ def test_a_kernel_draws_in_its_own_precision_whatever_jax_is_set_to(precision, f
             starts = {"beta": np.zeros((2, 2)), "group": {"tau": np.zeros(2)}}
             capriole.sample(found.transition, starts=starts, **draw)
             assert jax.config.read("jax_enable_x64") is flag_then
+    assert kernel_precision(found.transition) == precision
     for tree in trees:
-        assert tree["sample_stats"]["lp"].dtype == precision
+        lp = tree["sample_stats"]["lp"].values
+        np.testing.assert_array_equal(lp, lp.astype(precision))
     np.testing.assert_array_equal(*(tree["posterior"]["beta"] for tree in trees))
 
 

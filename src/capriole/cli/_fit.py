@@ -91,8 +91,10 @@ def read_config(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     """
     from ..fitting import settings_from
 
-    origin = read_origin(config)
-    return {"seed": config["seed"]} | settings_from(config)._asdict(), origin
+    origin, asked = read_origin(config), settings_from(config)._asdict()
+    if asked["num_effective"] is not None:
+        asked["num_draws"] = None
+    return {"seed": config["seed"]} | asked, origin
 
 
 def _work(

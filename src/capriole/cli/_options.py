@@ -45,14 +45,26 @@ Budget = Annotated[
 Every = Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints.")]
 
 FitChains = Annotated[int, typer.Option(min=2, help="Chains of the final run.")]
-FitDraws = Annotated[int, typer.Option(min=10, help="Draws of each chain.")]
+FitDraws = Annotated[
+    int | None, typer.Option(min=10, help="Draws of each chain; 1,000 by default.")
+]
+FitEffective = Annotated[
+    int | None,
+    typer.Option(
+        min=10,
+        help="Effective draws in the worst dimension instead: the shortest way to them is taken.",
+    ),
+]
 FitTrainSteps = Annotated[
     int, typer.Option(min=0, help="Training iterations of a network; 0: no networks, less time.")
 ]
 Criterion = Annotated[
     str, typer.Option(help="Effective draws per what decide: gradients or seconds.")
 ]
-Compare = Annotated[bool, typer.Option(help="Measure NUTS too.")]
+Compare = Annotated[
+    bool | None,
+    typer.Option(help="Measure NUTS too; by default unless effective draws are asked for."),
+]
 
 Preset = Annotated[str, typer.Option(help="smoke (seconds), laptop (a minute or two) or paper.")]
 Leapfrogs = Annotated[

@@ -390,7 +390,7 @@ class _Run:
             resumable=self.keeper.resumable,
         )
         final = run_until_mixed(sampler, self.settings.num_effective or 0)
-        return _of_nuts(final, found, self.target, self.settings)
+        return _of_nuts(final, found, self.target, self.settings.num_effective)
 
     def compared(self, found: SearchResult, drawn: _Drawn) -> tuple[SearchResult, _Drawn]:
         """NUTS measured, if it was not yet; and who draws instead of a sampler that failed.
@@ -467,7 +467,7 @@ def _of_a_kernel(
     names = labels(target, final.position.shape[2])
     check = _checked(final.position, found.warmup, names)
     problems = _kernel_problems(run, metrics) + final.missed + check.problems
-    problems += _too_few(final, settings)
+    problems += _too_few(final, settings.num_effective)
     seconds_after = final.check_seconds + time.perf_counter() - begun
     if not final.completed:
         kept, asked = run.record.lp.shape[1], draws_per_chain(found, settings)
@@ -490,7 +490,10 @@ def _of_a_kernel(
 
 
 def _of_nuts(
-    final: Final, found: SearchResult, target: AbstractLogDensity, settings: Settings
+    final: Final,
+    found: SearchResult,
+    target: AbstractLogDensity,
+    num_effective: int | None = None,
 ) -> _Drawn:
     draws = final.peer
     assert draws is not None
@@ -504,7 +507,7 @@ def _of_nuts(
     }
     check = _checked(final.position, found.warmup, labels(target, final.position.shape[2]))
     problems = _nuts_problems(final, draws, target, found.warmup) + check.problems
-    problems += _too_few(final, settings)
+    problems += _too_few(final, num_effective)
     if not final.completed:
         text = f"interrupted after {final.position.shape[1]} draws per chain"
         problems.append(_interrupted(_CUT_SHORT if draws.completed else text))
@@ -534,9 +537,9 @@ def _checked(position: np.ndarray, warmup: WarmupFacts, names: Sequence[str]) ->
     )
 
 
-def _too_few(final: Final, settings: Settings) -> list[Problem]:
+def _too_few(final: Final, num_effective: int | None) -> list[Problem]:
     """A warning where there are fewer effective draws than were asked for."""
-    asked = settings.num_effective or 0
+    asked = num_effective or 0
     if not final.completed or final.effective_draws >= asked:
         return []
     text = f"{final.effective_draws:.0f} of {asked} effective draws in the worst dimension"

@@ -215,11 +215,6 @@ def check_dtype(logdensity: AbstractLogDensity, position: jax.Array) -> None:
 
 def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
     """What to do about an exception of the user's log density."""
-    if _works_in_float32(function, position):
-        return (
-            "it works in float32 only: make the arrays that it closes over in the dtype of the "
-            "position, or pass precision='float32'"
-        )
     if isinstance(
         error, jax.errors.ConcretizationTypeError | jax.errors.TracerArrayConversionError
     ):
@@ -245,6 +240,11 @@ def _remedy(error: Exception, function: Callable, position: jax.Array) -> str:
         return (
             "a jax.custom_vjp has no forward mode (jvp, jacfwd, hessian): inside the log density "
             f"use jax.grad or jacrev of it, or write a jax.custom_jvp; or else, {agrees}"
+        )
+    if _works_in_float32(function, position):
+        return (
+            "it works in float32 only: make the arrays that it closes over in the dtype of the "
+            "position, or pass precision='float32'"
         )
     return agrees
 

@@ -46,6 +46,8 @@ class Networks:
 
     def cost(self, context: SearchContext) -> Cost:
         """What it may cost: all steps of the small network, without its measurements."""
+        if context.jumps_suffice:
+            return Cost()
         settings, base = context.settings, context.base
         if not settings.train_steps or not context.warmup.agreed:
             return Cost()

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...diagnostics import fatal
@@ -15,8 +16,8 @@ log = logging.getLogger("capriole")
 
 ON_FAILURE = ("warn", "raise", "ignore")
 """What `fit` may do where its draws must not be used."""
-_USER = 4
-"""Frames between `warnings.warn` and whoever called `fit`."""
+_LIBRARY = str(Path(__file__).parents[2])
+"""Where the library is: a warning names the line of whoever called it."""
 
 
 class Fit(NamedTuple):
@@ -109,5 +110,5 @@ def told_of_failure(found: Fit, on_failure: str) -> Fit:
     if on_failure == "raise":
         raise FitFailedError(text, found)
     log.warning(text)
-    warnings.warn(text, FitFailedWarning, stacklevel=_USER)
+    warnings.warn(text, FitFailedWarning, skip_file_prefixes=(_LIBRARY,))
     return found
