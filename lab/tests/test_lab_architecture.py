@@ -16,7 +16,7 @@ LAYERS = (
     {"run", "dlgm"},
     {"toy", "calibration"},
     {"peers"},
-    {"unseen"},
+    {"unseen", "answer"},
     {"faults"},
     {"cli"},
     {"__main__"},

@@ -15,8 +15,8 @@ from capriole.models import (
     diagnose_logdensity,
     labels,
     model_of,
+    model_precision,
     named,
-    precision,
 )
 from capriole.sampling import as_key, prepare
 
@@ -159,7 +159,7 @@ def test_a_model_that_needs_float64_has_it_and_nothing_else_has(tmp_path):
     before = jax.config.read("jax_enable_x64")
     double = constrained(lambda x: -jnp.sum(x["s"]), {"s": np.ones(2)}, {"s": "positive"})
     double = capriole.Model(double.logdensity, double.init, double.constrain, double=True)
-    with precision(double):
+    with model_precision(double):
         kernel = hmc(as_logdensity(double)[0], step_size=0.3, num_leapfrogs=2)
     tree = capriole.sample(kernel, num_chains=2, num_draws=20, num_warmup=10)
     assert {str(values.dtype) for values in tree["posterior"].values()} == {"float64"}

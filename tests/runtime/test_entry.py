@@ -32,7 +32,7 @@ def normal(x):
         (capriole.fit, "target_accept", "it is adapted; leave it out"),
         (capriole.fit, "cores", "it is not needed, because chains share one program; leave it out"),
         (capriole.fit, "num_chainz", "is it num_chains?"),
-        (capriole.fit, "qqq", "it has logdensity, init, seed"),
+        (capriole.fit, "qqq", "it has logdensity, init, starts"),
         (capriole.train, "chains", "train() has no argument 'chains': it is called num_chains"),
         (capriole.sample, "tune", "sample() has no argument 'tune': it is called num_warmup"),
         (capriole.sample, "thinning", "it is called thin"),

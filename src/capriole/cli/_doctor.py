@@ -23,7 +23,7 @@ def diagnose(
     import jax
 
     from ..models import Model, as_logdensity, diagnose_logdensity
-    from ._user import import_function, load_with_init, user_target
+    from ._user import check_model, import_function, load_with_init, user_target
 
     jax.config.update("jax_enable_x64", float64)
     try:
@@ -31,7 +31,11 @@ def diagnose(
             user, position, dim = load_with_init(function, init)
             target = user if isinstance(user, Model) else as_logdensity(user, position)[0]
         else:
-            target = user_target(import_function(function), dim=dim, spread=spread)
+            target = import_function(function)
+            if isinstance(target, Model):
+                check_model(target, dim)
+            else:
+                target = user_target(target, dim=dim, spread=spread)
     except ValueError as error:
         fail(str(error))
     table = Table(
@@ -61,6 +65,9 @@ def _expected(target: Any, dim: int, spread: float, seed: int) -> str:
 
     from ..adaptation import expected_cost, gradient_seconds
     from ..fitting import EXPLORATORY_RATIO
+    from ..models import Model, as_logdensity
 
+    if isinstance(target, Model):
+        target, _ = as_logdensity(target)
     points = spread * jax.random.normal(jax.random.key(seed), (CHAINS, dim)).T
     return expected_cost(gradient_seconds(target, points), CHAINS, EXPLORATORY_RATIO * CHAINS)

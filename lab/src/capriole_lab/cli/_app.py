@@ -37,6 +37,7 @@ from capriole.cli import (
     fail,
 )
 
+from ..answer._command import answer
 from ..faults._command import faults_app
 from ..unseen._command import unseen, unseen_cell
 from . import _bench, _calibrate, _paper
@@ -55,6 +56,7 @@ _bench.app.command()(unseen)
 _bench.app.command(hidden=True)(unseen_cell)
 app.add_typer(_bench.app)
 app.add_typer(faults_app)
+app.command()(answer)
 app.command()(_calibrate.calibrate)
 app.command(hidden=True)(_calibrate.calibrate_cell)
 
