@@ -60,7 +60,7 @@ def test_pymc_draws_and_reads_the_tree():
         pm.Normal("y", theta, ERRORS, observed=EFFECTS, dims="school")
     with jax.enable_x64(False):  # the model needs float64, and asks for it
         found = capriole.fit(model, groups=SAMPLED, **FIT)
-    assert not found.verdict.failed, found.verdict.recommendation()
+    assert not found.verdict.failed, found.verdict.recommendation
     check(found.tree)
     assert list(found.tree.posterior["effect"].coords["school"].values) == names
     ours = found.tree.log_likelihood["y"].copy()
@@ -81,7 +81,7 @@ def test_stan_draws():
     data = {"J": 8, "y": EFFECTS.tolist(), "sigma": ERRORS.tolist()}
     model = capriole.from_stan(CompiledStan("eight_schools", data), dims={"theta": ["school"]})
     found = capriole.fit(model, groups=SAMPLED, **FIT)
-    assert not found.verdict.failed, found.verdict.recommendation()
+    assert not found.verdict.failed, found.verdict.recommendation
     check(found.tree)
     assert found.tree.posterior["theta"].dims == ("chain", "draw", "school")
 

@@ -31,11 +31,12 @@ def diagnose(
             user, position, dim = load_with_init(function, init)
             target = user if isinstance(user, Model) else as_logdensity(user, position)[0]
         else:
-            target = import_function(function)
-            if isinstance(target, Model):
-                check_model(target, dim)
+            found = import_function(function)
+            if isinstance(found, Model):
+                check_model(found, dim)
+                target = found
             else:
-                target = user_target(target, dim=dim, spread=spread)
+                target = user_target(found, dim=dim, spread=spread)
     except ValueError as error:
         fail(str(error))
     table = Table(

@@ -118,7 +118,10 @@ def _work(
             folder.metrics.write(event)
             progress(event)
 
-        told = {"spread": _spread(loaded, origin), "precision": precision_of(origin)}
+        told: dict[str, Any] = {
+            "spread": _spread(loaded, origin),
+            "precision": precision_of(origin),
+        }
         result = train(
             loaded.target, loaded.init, progress=watched, resume=trainer, **told, **asked
         )

@@ -146,7 +146,9 @@ def search(
         begin_stage("warmup")
         with budget.stage("warm-up"):
             warmup = _warm_up(keys[0], target, position, settings, progress, budget, partial)
-        context = SearchContext(target, settings, budget, *keys[1:4], progress, warmup, (), notes)
+        context = SearchContext(
+            target, settings, budget, keys[1], keys[2], keys[3], progress, warmup, notes=notes
+        )
         if not warmup.completed:
             return _chosen(_stopped(context, "warmup"))
         context = _with_second_derivatives(context)
@@ -185,7 +187,7 @@ def _directly(
     except (ValueError, np.linalg.LinAlgError):
         refuse_improper(target, position)
         raise
-    context = SearchContext(target, settings, budget, *keys[1:4], progress, warmup)
+    context = SearchContext(target, settings, budget, keys[1], keys[2], keys[3], progress, warmup)
     if not warmup.rhat_max < THRESHOLDS.unmixed_rhat:
         text = f"chains of the short warm-up disagreed (R-hat {warmup.rhat_max:.3g})"
         return context.with_notes(NoteKind.NOT_DIRECT, text)
@@ -210,8 +212,13 @@ def _with_modes_searched(key: Key, context: SearchContext, position: Vector) -> 
     with budget.stage("search for modes"):
         share, key = DIRECT.search_share, jax.random.fold_in(key, 2000)
         after = search_modes(key, context.target, position, before, share)
-        costs = zip(Cost.of(after), Cost.of(before), strict=True)
-        budget.common.add(Cost(*(now - then for now, then in costs)))
+        budget.common.add(
+            Cost(
+                after.num_gradients - before.num_gradients,
+                after.seconds - before.seconds,
+                after.compile_seconds - before.compile_seconds,
+            )
+        )
     context = replace(context, warmup=after)
     if after.search is not None and after.search.num_found:
         text = f"{after.search.num_found} modes that no chain had met were found"

@@ -162,7 +162,7 @@ class NumpyroKernel(MCMCKernel):
             assert self.found is not None
             raise RuntimeError(
                 "capriole.fit found no kernel that is better than NUTS; use numpyro.infer.NUTS: "
-                f"{self.found.verdict.recommendation()}"
+                f"{self.found.verdict.recommendation}"
             )
         self._algorithm = as_blackjax(self.transition, model.init)
         self._sample_fn = self._algorithm.step

@@ -220,8 +220,8 @@ def collect(
         acceptance_rate=float(np.mean(record.acceptance_rate, dtype=np.float64)),
         divergences=total(record.is_divergent),
         settings={**settings, "gradients_per_draw": num_gradients / record.is_divergent.size},
-        acceptance=record.acceptance_rate.T,
-        diverging=record.is_divergent.T,
+        acceptance=np.asarray(record.acceptance_rate).T,
+        diverging=np.asarray(record.is_divergent).T,
         completed=sampling.completed,
     )
 

@@ -59,6 +59,7 @@ def prepare(
     """
     num_chains, spread = check_count("num_chains", num_chains, 1), check_spread(spread)
     total = num_chains + num_more
+    every: Any = None
     model = logdensity if isinstance(logdensity, Model) else model_of(logdensity)
     given = starts
     if starts is None and init is None and model is not None and model.starts is not None:
