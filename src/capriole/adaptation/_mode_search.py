@@ -49,7 +49,7 @@ def search_modes(
         target: The log density.
         starts: Starts (dim, n), whose spread is the unit of the search.
         warmup: What the chains found, in the user's coordinates.
-        share: Share of the usual number of points.
+        share: Share of the usual number of points, and of gradients at most.
 
     Returns:
         The warm-up with its field ``search``, and with chains in modes that were found. It is
@@ -78,7 +78,8 @@ def _searched(
         num_finite = len(points.lp)
         points = points.unexplained(known)
         num_unexplained = len(points.lp)
-        places, num_climbed = _climbed(oracle, points, known)
+        most = round(share * MODE_SEARCH.most_gradients)
+        places, num_climbed = _climbed(oracle, points, known, most)
         found, num_maxima = _weighed(rng, oracle, places, known, own, warmup)
     low, high = np.quantile(x, [0.01, 0.99], axis=1)
     search = ModeSearch(
@@ -141,12 +142,14 @@ def _cloud(
     return every[:, rng.permutation(every.shape[1])]
 
 
-def _climbed(oracle: Oracle, points: Points, known: list[Place]) -> tuple[list[Place], int]:
+def _climbed(
+    oracle: Oracle, points: Points, known: list[Place], most_gradients: int
+) -> tuple[list[Place], int]:
     """Gaussians at the maxima that points lead to, and how many points climbed."""
     unit = max(known, key=lambda place: place.log_mass)
     places: list[Place] = []
     num_climbed = 0
-    while len(points.lp) and oracle.num_gradients < MODE_SEARCH.most_gradients:
+    while len(points.lp) and oracle.num_gradients < most_gradients:
         batch = np.arange(len(points.lp)) < MODE_SEARCH.batch
         ends = climb(oracle, points.where(batch), unit, [*known, *places], MODE_SEARCH.steps)
         num_climbed += int(batch.sum())

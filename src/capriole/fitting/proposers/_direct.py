@@ -25,10 +25,10 @@ class DirectRotation:
     name = "direct rotation"
 
     def cost(self, context: SearchContext) -> Cost:
-        """What the short runs may cost."""
+        """What the short runs may cost: two lengths, and the second one measured."""
         chains = context.warmup.position.shape[1]
-        arms = DIRECT.arm_draws * sum(DIRECT.lengths)
-        return context.expected(chains * (arms + DIRECT.trial_draws[0] * DIRECT.lengths[-1]))
+        arms = DIRECT.arm_draws * sum(DIRECT.lengths[:2])
+        return context.expected(chains * (arms + DIRECT.trial_draws[0] * DIRECT.lengths[1]))
 
     def propose(self, context: SearchContext) -> SearchContext:
         """The rotation that a few short runs favour, measured in a longer one.
