@@ -148,10 +148,10 @@ def test_out_of_time_resumed_extended_and_shown(tmp_path, spec, stored):
 
 def test_stopped_by_sigterm_and_resumed(tmp_path, spec):
     out, whole = tmp_path / "run", tmp_path / "whole"
-    words = ["fit", spec, "--dim", 2, *QUICK, "--num-draws", 20_000]
+    words = ["fit", spec, "--dim", 2, *QUICK, "--num-draws", 100_000]
     # A checkpoint after every chunk slows it, so that the signal comes in time.
     stop_by_sigterm(*words, "--checkpoint-every", 0, out=out, phase="sample")
-    assert 0 < DrawStore.open(out / "draws.zarr").committed < 20_000
+    assert 0 < DrawStore.open(out / "draws.zarr").committed < 100_000
     assert not (out / "verdict.json").exists()
     done = capriole("resume", out, spec)
     assert done.exit_code == 0, done.output

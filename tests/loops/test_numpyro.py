@@ -207,6 +207,7 @@ class Stored:
 
     chosen = "rotation"
 
+    @property
     def recommendation(self):
         return "stay with NUTS"
 

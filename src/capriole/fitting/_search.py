@@ -29,7 +29,7 @@ from ._candidate import NUTS, Kind, SamplerReport
 from ._context import Note, NoteKind, SearchContext, Stream, WarmupFacts
 from ._selection import choose, may_be_chosen
 from ._settings import Settings
-from ._thresholds import DIRECT, THRESHOLDS
+from ._thresholds import DIRECT
 from .proposers import PROPOSERS, DirectRotation, Nuts
 from .proposers._nuts import CHAINS, measure_nuts
 from .proposers._rotations import plain_rotation
@@ -188,7 +188,7 @@ def _directly(
         refuse_improper(target, position)
         raise
     context = SearchContext(target, settings, budget, keys[1], keys[2], keys[3], progress, warmup)
-    if not warmup.rhat_max < THRESHOLDS.unmixed_rhat:
+    if not warmup.rhat_max < DIRECT.most_warmup_rhat:
         text = f"chains of the short warm-up disagreed (R-hat {warmup.rhat_max:.3g})"
         return context.with_notes(NoteKind.NOT_DIRECT, text)
     direct = DirectRotation()

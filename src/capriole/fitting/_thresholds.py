@@ -93,6 +93,8 @@ class DirectSettings:
             its chains disagree. On garch11 and eight schools non-centred the first 100 gave an
             R-hat of 1.11 and 1.17 for rates of 0.09 and 0.06.
         fewest_chains: Chains of the warm-up at least.
+        most_warmup_rhat: R-hat of the last window of the short warm-up above which nothing is
+            tried: 1.24 is no disagreement in 20 dependent draws (logistic regression, two seeds).
         most_rhat: R-hat of these draws above which the search takes over.
         most_nonfinite: Share of proposals that are not finite above which it does.
         least_rate: Effective draws per gradient below which it does.
@@ -112,6 +114,7 @@ class DirectSettings:
     least_acceptance: float = 0.7
     trial_draws: tuple[int, ...] = (100, 200, 400)
     fewest_chains: int = 16
+    most_warmup_rhat: float = 1.5
     most_rhat: float = 1.1
     most_nonfinite: float = 1e-3
     least_rate: float = 1e-3

@@ -14,7 +14,7 @@ import numpy as np
 from capriole import diagnostics
 from capriole.fitting import Fit, fit
 from capriole.models import versions
-from capriole.runtime import to_plain, write_atomically
+from capriole.runtime import precision_context, to_plain, write_atomically
 
 from ..peers._settings import BENCH_TARGETS
 from ..targets import make_target
@@ -104,7 +104,8 @@ def rivals(name: str, num_effective: int, peers: Path) -> list[dict[str, Any]]:
 
 def _run(name: str, seed: int, num_effective: int, peers: Path) -> dict[str, Any]:
     jax.clear_caches()
-    target, begin = make_target(name, dtype=np.float64), time.perf_counter()
+    with precision_context("float64"):
+        target, begin = make_target(name, dtype=np.float64), time.perf_counter()
     found = fit(target, num_effective=num_effective, seed=seed, on_failure="ignore", progress=False)
     seconds = time.perf_counter() - begin
     stages = to_plain(found.verdict.stages)
