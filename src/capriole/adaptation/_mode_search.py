@@ -63,6 +63,7 @@ def search_modes(
         return warmup
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # far out there may be no numbers
 def _searched(
     key: Key, target: AbstractLogDensity, starts: Vector, warmup: WarmupResult, share: float
 ) -> WarmupResult:
