@@ -37,7 +37,7 @@ demo: $(READY)
 	@rm -rf demo
 	@echo "== 1 of 2: capriole fit on a linear regression, examples/regression.py =="
 	@$(BIN)/capriole fit examples/regression.py:logdensity --dim 3 \
-	  --num-draws 200 --train-steps 0 --out demo/regression
+	  --num-effective 1000 --out demo/regression
 	@echo "== 2 of 2: a trained kernel and HMC on the strongly correlated Gaussian of the paper =="
 	@$(BIN)/capriole-lab run scg --out demo/scg
 	@echo "verdict, tables, draws, kernels and pictures are in demo/regression and demo/scg"
