@@ -196,6 +196,5 @@ def _check_precision(transition: AbstractTransition, position: Vector) -> None:
         if part.dtype != position.dtype:
             raise ValueError(
                 f"the kernel has numbers of {part.dtype}, the starts are {position.dtype}: give "
-                f"init or starts in {part.dtype}, and set jax_enable_x64 as it was when the kernel "
-                "was made"
+                "the kernel numbers of one precision"
             )
